@@ -1,0 +1,41 @@
+"""Convert NN Archives for Luxonis cameras.
+
+>>> import converter
+>>> sorted(converter.__all__)
+['Conversion', 'ConvertError', 'Plan', 'convert', 'lint', 'open_archive', 'plan']
+
+`convert(source, target)` writes an archive, `plan(source, target)` only says what it would do,
+`open_archive(source)` reads one, `lint(source)` says what cameras and parsers would trip over.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from converter.archive import open_archive
+    from converter.errors import ConvertError
+    from converter.lint import lint
+    from converter.plan import Plan
+    from converter.run import Conversion, convert, plan
+
+__all__ = ["Conversion", "ConvertError", "Plan", "convert", "lint", "open_archive", "plan"]
+
+_HOMES = {
+    "Conversion": "run",
+    "ConvertError": "errors",
+    "Plan": "plan",
+    "convert": "run",
+    "lint": "lint",
+    "open_archive": "archive",
+    "plan": "run",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load what is asked for when it is asked for: importing the package costs nothing."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'converter' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"converter.{_HOMES[name]}"), name)

@@ -1,0 +1,208 @@
+"""The opened source: a work folder with its files, and its `config.json` as raw JSON."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+from converter import tar
+from converter.errors import ArchiveError, UsageError, from_findings
+from converter.findings import Finding
+from converter.tar import Limits, Member
+
+CONFIG: Final = "config.json"
+SUFFIXES: Final = (".tar.xz", ".tar.gz", ".tar.bz2", ".tar")
+_MAX_CONFIG_BYTES: Final = 16 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Archive:
+    """An unpacked source, usable as a context manager: leaving it removes what was unpacked.
+
+    Attributes:
+        name: The file's name without the archive suffix: `yolov8n.v1.0.tar.xz` is `yolov8n.v1.0`.
+        root: The folder that holds the members under their own names.
+        members: The regular files, in archive order.
+        config: `config.json` as it stands, unknown keys and all.
+    """
+
+    name: str
+    root: Path
+    members: tuple[Member, ...]
+    config: dict[str, Any]
+    _temporary: tempfile.TemporaryDirectory[str] | None = None
+
+    def member(self, name: str) -> Member | None:
+        """The member of exactly that name."""
+        return next((member for member in self.members if member.name == name), None)
+
+    def path(self, name: str) -> Path:
+        """Where a member lies; only for names that `member` knows."""
+        if self.member(name) is None:
+            raise KeyError(name)
+        return self.root / name
+
+    def close(self) -> None:
+        """Remove what was unpacked; a folder given as the source is left alone."""
+        if self._temporary is not None:
+            self._temporary.cleanup()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def open_archive(
+    source: str | os.PathLike[str],
+    *,
+    limits: Limits | None = None,
+    work: Path | None = None,
+) -> Archive:
+    """Open an NN Archive: a tar (plain, xz, gz, bz2) or a folder with the same files.
+
+    Args:
+        source: The archive file or folder.
+        limits: How much is unpacked before we refuse.
+        work: Below which folder to unpack; None is the system's temporary folder.
+
+    Raises:
+        UsageError: There is no such file.
+        ArchiveError: It is no archive, is damaged or hostile, or its config.json is not JSON.
+    """
+    path = Path(source)
+    if path.is_dir():
+        members = _folder_members(path)
+        _check_config_names(path.name, [member.name for member in members])
+        return Archive(
+            name=archive_name(path.resolve().name),
+            root=path,
+            members=members,
+            config=_read_config(path, path.name),
+        )
+    if not path.is_file():
+        raise UsageError(f"{path}: no such file or folder.", remedy="Give an NN Archive.")
+    temporary = tempfile.TemporaryDirectory(prefix="nnconvert-", dir=work)
+    try:
+        root = Path(temporary.name)
+        members = tar.extract(path, root, limits)
+        _check_config_names(path.name, [member.name for member in members])
+        config = _read_config(root, path.name)
+    except BaseException:
+        temporary.cleanup()
+        raise
+    return Archive(
+        name=archive_name(path.name),
+        root=root,
+        members=members,
+        config=config,
+        _temporary=temporary,
+    )
+
+
+def archive_name(file_name: str) -> str:
+    """A file's name without its archive suffix, and without anything else cut."""
+    for suffix in SUFFIXES:
+        if file_name.lower().endswith(suffix):
+            return file_name[: -len(suffix)]
+    return file_name
+
+
+def _folder_members(folder: Path) -> tuple[Member, ...]:
+    """The regular files below a folder, by the same rules as those of a tar."""
+    members, refused = [], []
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        mode = path.lstat().st_mode
+        if stat.S_ISDIR(mode):
+            continue
+        problem = tar.name_problem(name)
+        if not problem and not stat.S_ISREG(mode):
+            problem = "is a link, a device or a pipe; an NN Archive holds regular files."
+        if problem:
+            refused.append(Finding(code="archive.name", where=repr(name), message=problem))
+            continue
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        members.append(Member(name=name, size_bytes=path.stat().st_size, sha256=digest))
+    if refused:
+        raise from_findings(ArchiveError, str(folder), refused)
+    return tuple(members)
+
+
+def _check_config_names(archive: str, names: list[str]) -> None:
+    configs = [name for name in names if name.rsplit("/", 1)[-1] == CONFIG]
+    if configs == [CONFIG]:
+        return
+    if not configs:
+        raise ArchiveError(
+            f"{archive}: there is no config.json in it (it holds: {_some(names)}).",
+            remedy="An NN Archive has a config.json at its root.",
+        )
+    if len(configs) > 1:
+        raise ArchiveError(
+            f"{archive}: more than one config.json: {_some(configs)}.",
+            remedy="Keep the one at the root.",
+        )
+    raise ArchiveError(
+        f"{archive}: the config is stored as {configs[0]!r}; "
+        "cameras and parsers find it only as 'config.json'.",
+        remedy="Pack the files by name, from inside their folder: tar -cJf NAME.tar.xz config.json …",
+    )
+
+
+def _some(names: list[str]) -> str:
+    shown = ", ".join(repr(name) for name in names[:5])
+    return (f"{shown} and {len(names) - 5} more" if len(names) > 5 else shown) or "nothing"
+
+
+def _read_config(root: Path, archive: str) -> dict[str, Any]:
+    path = root / CONFIG
+    if path.stat().st_size > _MAX_CONFIG_BYTES:
+        raise ArchiveError(f"{archive}: config.json is larger than {_MAX_CONFIG_BYTES:,} bytes.")
+    try:
+        config = json.loads(
+            path.read_bytes().decode("utf-8-sig"),
+            object_pairs_hook=_no_duplicate_keys,
+            parse_constant=_no_constant,
+        )
+    except UnicodeDecodeError as error:
+        raise ArchiveError(f"{archive}: config.json is not UTF-8 ({error.reason}).") from error
+    except json.JSONDecodeError as error:
+        raise ArchiveError(
+            f"{archive}: config.json is not JSON: {error.msg} "
+            f"(line {error.lineno}, column {error.colno})."
+        ) from error
+    except RecursionError as error:
+        raise ArchiveError(f"{archive}: config.json is nested too deeply.") from error
+    except ValueError as error:
+        raise ArchiveError(f"{archive}: config.json: {error}.") from error
+    if not isinstance(config, dict):
+        raise ArchiveError(f"{archive}: config.json is no JSON object.")
+    return config
+
+
+def _no_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = sorted({key for key in keys if keys.count(key) > 1})
+        raise ValueError(f"the key {twice[0]!r} stands in one object twice")
+    return result
+
+
+def _no_constant(text: str) -> float:
+    raise ValueError(f"{text} is not a JSON number")

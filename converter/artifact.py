@@ -1,0 +1,48 @@
+"""What came out of a toolchain: the compiled file and what was read back from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from converter.model import Tensor
+from converter.preprocessing import Preprocessing
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompiledInput(Tensor):
+    """An input as the compiled file takes it.
+
+    Attributes:
+        preprocessing: What is still to be done before the tensor goes in.
+        dai_type: The frames the camera shall send; None for an input that takes no frames.
+    """
+
+    preprocessing: Preprocessing = field(default_factory=Preprocessing)
+    dai_type: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Artifact:
+    """A compiled file.
+
+    Attributes:
+        path: Where it lies, in the work folder.
+        suffix: `.blob` and the like: how the file is called in the archive.
+        precision: What the weights are, in the archive's words.
+        facts: What the file itself says, as plain JSON data.
+        tools: Names and versions of the tools that made it.
+        verification: How it compares with the source; None if nobody looked.
+    """
+
+    path: Path
+    suffix: str
+    precision: str
+    inputs: tuple[CompiledInput, ...]
+    outputs: tuple[Tensor, ...]
+    facts: Mapping[str, Any]
+    tools: Mapping[str, str]
+    warnings: tuple[str, ...] = ()
+    verification: Mapping[str, Any] | None = None

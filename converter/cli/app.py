@@ -1,0 +1,167 @@
+"""The commands and their options."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import App, Parameter
+
+_OPTIONS_HELP = (
+    "Options are KEY VALUE pairs behind the source, or KEY=VALUE. List them with "
+    "`nnconvert plan --target rvc2 model.tar.xz --explain`."
+)
+
+app = App(
+    name="nnconvert",
+    help="Convert NN Archives for Luxonis cameras, and check what came out.",
+    help_format="plaintext",
+    version_flags=["--version"],
+    help_epilogue="Example: nnconvert convert --target rvc2 model.tar.xz",
+)
+toolchain_app = App(name="toolchain", help="Install, check or remove a native toolchain.")
+app.command(toolchain_app)
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return version("nnarchive-converter")
+
+
+app.version = _version
+
+Source = Annotated[
+    Path, Parameter(help="An NN Archive: a .tar.xz, .tar.gz, .tar.bz2, .tar, or a folder.")
+]
+Overrides = Annotated[
+    str,
+    Parameter(
+        help="Options as KEY VALUE or KEY=VALUE, e.g. rvc2.superblob true.",
+        allow_leading_hyphen=False,
+    ),
+]
+Target = Annotated[str, Parameter(name=["--target", "-t"], help="The camera's platform: rvc2.")]
+Toolchain = Annotated[str, Parameter(help="auto, or a toolchain of the target: native.")]
+ConfigFile = Annotated[Path | None, Parameter(help="A YAML or JSON file with options.")]
+Preset = Annotated[str | None, Parameter(help="A named set of options: superblob, thorough.")]
+Preprocess = Annotated[
+    Literal["embedded", "archive"] | None,
+    Parameter(help="Put mean, scale and colour into the model, or leave them in the config."),
+]
+AsJson = Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON document.")]
+Explain = Annotated[bool, Parameter(negative="", help="Also print each option and who set it.")]
+
+
+@app.command(help_epilogue=f"Example: convert --target rvc2 model.tar.xz\n\n{_OPTIONS_HELP}")
+def convert(
+    source: Source,
+    *overrides: Overrides,
+    target: Target,
+    output: Annotated[
+        Path | None, Parameter(name=["--output", "-o"], help="Default: NAME.TARGET.tar.xz here.")
+    ] = None,
+    toolchain: Toolchain = "auto",
+    config: ConfigFile = None,
+    preset: Preset = None,
+    preprocess: Preprocess = None,
+    verify: Annotated[bool, Parameter(help="Compare the result with the source.")] = True,
+    force: Annotated[bool, Parameter(negative="", help="Replace an existing output.")] = False,
+    keep_work: Annotated[
+        Path | None, Parameter(help="Keep intermediate files in this new or empty folder.")
+    ] = None,
+    dry_run: Annotated[bool, Parameter(negative="", help="Print the plan; run nothing.")] = False,
+    explain: Explain = False,
+    json: AsJson = False,
+) -> int:
+    """Convert an NN Archive for a camera. The last line printed is the archive's path."""
+    from converter.cli import commands
+
+    layers = commands.layers(overrides, config, preset, preprocess, verify=verify)
+    if dry_run:
+        return commands.plan(source, target, toolchain, layers, explain=explain, as_json=json)
+    return commands.convert(
+        source,
+        target,
+        toolchain,
+        layers,
+        output=output,
+        force=force,
+        keep_work=keep_work,
+        explain=explain,
+        as_json=json,
+    )
+
+
+@app.command(help_epilogue="Example: nnconvert plan --target rvc2 model.tar.xz --explain")
+def plan(
+    source: Source,
+    *overrides: Overrides,
+    target: Target,
+    toolchain: Toolchain = "auto",
+    config: ConfigFile = None,
+    preset: Preset = None,
+    preprocess: Preprocess = None,
+    verify: Annotated[bool, Parameter(help="Plan the comparison with the source.")] = True,
+    explain: Explain = False,
+    json: AsJson = False,
+) -> int:
+    """Print what a conversion would do: parameters, steps, warnings. Nothing is run."""
+    from converter.cli import commands
+
+    layers = commands.layers(overrides, config, preset, preprocess, verify=verify)
+    return commands.plan(source, target, toolchain, layers, explain=explain, as_json=json)
+
+
+@app.command(help_epilogue="Example: nnconvert inspect model.rvc2.tar.xz")
+def inspect(
+    source: Annotated[Path, Parameter(help="An archive, a .blob or a .superblob.")],
+    *,
+    json: AsJson = False,
+) -> int:
+    """Show what an archive or a compiled file holds, and how to load it."""
+    from converter.cli import commands
+
+    return commands.inspect(source, as_json=json)
+
+
+@app.command(help_epilogue="Example: nnconvert lint model.rvc2.tar.xz")
+def lint(
+    source: Annotated[Path, Parameter(help="An archive, source or target.")],
+    *,
+    json: AsJson = False,
+) -> int:
+    """Say what cameras and parsers would trip over. Exit code 3 if there are errors."""
+    from converter.cli import commands
+
+    return commands.lint(source, as_json=json)
+
+
+@app.command(help_epilogue="Example: nnconvert doctor")
+def doctor(*, json: AsJson = False) -> int:
+    """Check this machine: libraries, toolchains, disk. Exit code 5 if something is missing."""
+    from converter.cli import commands
+
+    return commands.doctor(as_json=json)
+
+
+@toolchain_app.command(help_epilogue="Example: nnconvert toolchain install rvc2")
+def install(
+    target: Annotated[str, Parameter(help="Whose toolchain: rvc2.")],
+    *,
+    wheel: Annotated[
+        Path | None, Parameter(help="Take this file instead of fetching; for offline machines.")
+    ] = None,
+) -> int:
+    """Fetch a native toolchain into the cache and check it."""
+    from converter.cli import commands
+
+    return commands.install(target, wheel)
+
+
+@toolchain_app.command(help_epilogue="Example: nnconvert toolchain remove rvc2")
+def remove(target: Annotated[str, Parameter(help="Whose toolchain: rvc2.")]) -> int:
+    """Delete a native toolchain from the cache."""
+    from converter.cli import commands
+
+    return commands.remove(target)

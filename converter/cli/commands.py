@@ -1,0 +1,269 @@
+"""What the commands do: call the API, print what comes back."""
+
+# ruff: noqa: T201 - printing is what this module is for
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from converter import options
+from converter.cli import print_json
+from converter.cli.progress import Reporter
+from converter.findings import Finding, Severity
+from converter.options import Layer, Options
+from converter.plan import Plan
+
+
+def layers(
+    overrides: Sequence[str],
+    config: Path | None,
+    preset: str | None,
+    preprocess: str | None,
+    *,
+    verify: bool,
+) -> Options:
+    """The options in their order of strength: preset, file, command line."""
+    stack: list[Layer] = []
+    if preset is not None:
+        stack.append(options.preset(preset))
+    if config is not None:
+        stack.append(options.from_file(config))
+    stack.append(options.from_arguments(overrides))
+    flags: dict[str, Any] = {}
+    if preprocess is not None:
+        flags["preprocess"] = preprocess
+    if not verify:
+        flags["verify.enabled"] = False
+    stack.append(Layer(origin="command line", values=flags))
+    return options.resolve(stack)
+
+
+def convert(
+    source: Path,
+    target: str,
+    toolchain: str,
+    chosen: Options,
+    *,
+    output: Path | None,
+    force: bool,
+    keep_work: Path | None,
+    explain: bool,
+    as_json: bool,
+) -> int:
+    """`convert`: exit code 0 when the archive was written."""
+    from converter.run import convert as run
+
+    with Reporter(quiet=as_json) as reporter:
+        done = run(
+            source,
+            target,
+            output=output,
+            options=chosen,
+            toolchain=toolchain,
+            force=force,
+            keep_work=keep_work,
+            on_event=reporter,
+        )
+    if as_json:
+        print_json(done.to_json())
+        return 0
+    if explain:
+        print_plan(done.plan, explain=True, file=sys.stderr)
+    print(_verification_line(done.verification), file=sys.stderr)
+    print(
+        f"{done.size_bytes:,} bytes, sha256 {done.sha256}, {done.timings_s['total']:.1f} s",
+        file=sys.stderr,
+    )
+    print(done.output)
+    return 0
+
+
+def _verification_line(record: Any) -> str:
+    if record.get("status") == "skipped":
+        return f"Not compared with the source: {record['reason']}."
+    rows = record["outputs"].values()
+    cosine = min((row["cosine"] for row in rows), default=1.0)
+    error = max((row["rel_rmse"] for row in rows), default=0.0)
+    return (
+        f"Compared with the source on {record['checked_on']}: "
+        f"cosine ≥ {cosine:.6f}, relative RMSE ≤ {error:.2g}."
+    )
+
+
+def plan(
+    source: Path,
+    target: str,
+    toolchain: str,
+    chosen: Options,
+    *,
+    explain: bool,
+    as_json: bool,
+) -> int:
+    """`plan`: nothing is run."""
+    from converter.run import plan as make
+
+    made = make(source, target, options=chosen, toolchain=toolchain)
+    if as_json:
+        print_json(made.to_json())
+    else:
+        print_plan(made, explain=explain)
+    return 0
+
+
+def print_plan(made: Plan, *, explain: bool, file: Any = None) -> None:
+    """A plan for people."""
+
+    def say(text: str = "") -> None:
+        print(text, file=file)
+
+    say(f"{made.model.path} ({made.model.name}) for {made.target}, toolchain {made.toolchain}")
+    say(f"plan {made.hash}")
+    document = made.parameters.to_json()
+    for kind in ("inputs", "outputs"):
+        say(f"\n{kind}:")
+        for item in document.pop(kind):
+            shape = "?" if item["shape"] is None else "×".join(map(str, item["shape"]))
+            frames = f", frames {item['dai_type']}" if item.get("dai_type") else ""
+            say(f"  {item['name']}: {item['dtype']} {item['layout'] or ''} {shape}{frames}")
+            if item.get("embedded"):
+                say(f"    embedded: {_preprocessing(item['embedded'])}")
+            if item.get("remaining", {}).get("mean"):
+                say(f"    left in the archive: {_preprocessing(item['remaining'])}")
+    say("\nparameters:")
+    for key, value in document.items():
+        say(f"  {key}: {value}")
+    say("\nsteps:")
+    for index, step in enumerate(made.steps, 1):
+        say(f"  {index}. {step.title}: {step.tool} {step.version}".rstrip())
+    for warning in made.warnings:
+        say(f"\nwarning: {warning}")
+    if explain:
+        say("\noptions:")
+        width = max(len(key) for key in made.origins)
+        for key, setting in made.origins.items():
+            say(f"  {key:<{width}}  {setting['value']}  ({setting['origin']})")
+
+
+def _preprocessing(value: Any) -> str:
+    return f"{value['color'] or 'no colour'}, mean {value['mean']}, scale {value['scale']}"
+
+
+def inspect(source: Path, *, as_json: bool) -> int:
+    """`inspect`: any file of ours."""
+    from converter.inspect import inspect as look
+
+    facts = look(source)
+    if as_json:
+        print_json(facts)
+    elif facts["kind"] == "archive":
+        _print_archive(source, facts)
+    else:
+        _print_compiled(source, facts)
+    return 0
+
+
+def _print_archive(source: Path, facts: Any) -> None:
+    model = facts["config"].get("model") or {}
+    metadata = model.get("metadata") or {}
+    print(f"{source}: NN Archive of {metadata.get('name')!r}")
+    for member in facts["members"]:
+        print(f"  {member['size_bytes']:>12,}  {member['name']}")
+    for kind in ("inputs", "outputs"):
+        print(f"{kind}:")
+        for item in model.get(kind) or ():
+            with contextlib.suppress(AttributeError, TypeError):
+                frames = (item.get("preprocessing") or {}).get("dai_type")
+                print(
+                    f"  {item.get('name')}: {item.get('dtype')} {item.get('layout') or ''} "
+                    f"{item.get('shape')}{f', frames {frames}' if frames else ''}"
+                )
+    heads = [str(head.get("parser")) for head in model.get("heads") or ()]
+    print(f"heads: {', '.join(heads) or 'none'}")
+    compiled = facts["model_file"]
+    if compiled and compiled["kind"] != "onnx":
+        print(f"compiled: {_compiled_line(compiled)}")
+        verification = (facts["buildinfo"] or {}).get("verification")
+        if verification:
+            print(_verification_line(verification))
+        print(f'load it: dai.NNArchive("{source}")')
+    elif compiled:
+        print(f"source: ONNX opset {compiled['opset']}, {sum(compiled['operators'].values())} nodes")
+        print(f"convert it: convert --target rvc2 {source}")
+
+
+def _compiled_line(facts: Any) -> str:
+    return (
+        f"{facts['kind']} for {facts['target']}, version {facts['version']}, "
+        f"{facts['number_of_shaves']} SHAVE cores, {facts['number_of_cmx_slices']} CMX slices, "
+        f"{facts['stages']} stages"
+    )
+
+
+def _print_compiled(source: Path, facts: Any) -> None:
+    print(f"{source}: {_compiled_line(facts)}")
+    for kind in ("inputs", "outputs"):
+        print(f"{kind}:")
+        for item in facts[kind]:
+            print(f"  {item['name']}: {item['dtype']} {item['order']} {item['shape']}")
+    loader = "SuperBlob" if facts["kind"] == "superblob" else "Blob"
+    print(f'load it: dai.OpenVINO.{loader}("{source}")')
+
+
+def lint(source: Path, *, as_json: bool) -> int:
+    """`lint`: exit code 3 if there is an error among the findings."""
+    from converter.lint import lint as check
+
+    findings: Sequence[Finding] = check(source)
+    if as_json:
+        print_json({"findings": [finding.to_json() for finding in findings]})
+    else:
+        for finding in findings:
+            print(f"{finding.severity}: [{finding.code}] {finding}")
+        if not findings:
+            print(f"{source}: nothing found.")
+    return 3 if any(finding.severity is Severity.ERROR for finding in findings) else 0
+
+
+def doctor(*, as_json: bool) -> int:
+    """`doctor`: exit code 5 if something is missing or broken."""
+    from converter.doctor import checks
+
+    found = checks()
+    if as_json:
+        print_json(
+            {
+                "checks": [
+                    {"name": c.name, "detail": c.detail, "problem": c.problem, "remedy": c.remedy}
+                    for c in found
+                ]
+            }
+        )
+    else:
+        for check in found:
+            mark = "!!" if check.problem else "ok"
+            print(f"{mark} {check.name}: {check.problem or check.detail}")
+            if check.problem:
+                print(f"   {check.remedy}")
+    return 5 if any(check.problem for check in found) else 0
+
+
+def install(target: str, wheel: Path | None) -> int:
+    """`toolchain install`."""
+    from converter.target import load
+
+    with Reporter() as reporter:
+        where = load(target).install(reporter, wheel=wheel)
+    print(where)
+    return 0
+
+
+def remove(target: str) -> int:
+    """`toolchain remove`."""
+    from converter.target import load
+
+    print("Removed." if load(target).remove() else "There was none.")
+    return 0

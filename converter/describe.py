@@ -1,0 +1,124 @@
+"""The target archive: a config that tells the truth about the compiled file, and its build record."""
+
+from __future__ import annotations
+
+import copy
+import json
+from importlib.metadata import version
+from pathlib import Path, PurePosixPath
+from typing import Any, Final
+
+from converter.archive import CONFIG, SUFFIXES
+from converter.artifact import Artifact, CompiledInput
+from converter.errors import ToolError
+from converter.model import SourceModel, Tensor
+from converter.plan import Plan
+
+BUILDINFO: Final = "buildinfo.json"
+
+
+def model_member(source: SourceModel, artifact: Artifact) -> str:
+    """The compiled file's name in the archive: the source's, folders kept, with its own suffix."""
+    path = PurePosixPath(source.path)
+    return str(path.with_name(path.stem + artifact.suffix))
+
+
+def output_name(archive_name: str, target: str) -> str:
+    """The archive's name when the user gives none."""
+    return f"{archive_name}.{target}{SUFFIXES[0]}"
+
+
+def target_config(source: SourceModel, artifact: Artifact) -> dict[str, Any]:
+    """The source's config with everything that the compiled file made untrue put right.
+
+    Heads, names and further metadata are kept as they stand.
+    """
+    config = copy.deepcopy(dict(source.config))
+    model = config["model"]
+    metadata = model["metadata"]
+    metadata["path"] = model_member(source, artifact)
+    metadata["precision"] = artifact.precision
+    model["inputs"] = [
+        _input(_entry(model["inputs"], item.name), item) for item in artifact.inputs
+    ]
+    model["outputs"] = [
+        _tensor(_entry(model["outputs"], item.name), item) for item in artifact.outputs
+    ]
+    names = [item.name for item in artifact.outputs]
+    for head in model.get("heads") or ():
+        # "All outputs" is what a missing list means, and what DepthAI reads as undefined.
+        if head.get("outputs") is None:
+            head["outputs"] = list(names)
+    return config
+
+
+def _entry(entries: list[dict[str, Any]], name: str) -> dict[str, Any]:
+    return next(entry for entry in entries if entry["name"] == name)
+
+
+def _tensor(entry: dict[str, Any], item: Tensor) -> dict[str, Any]:
+    described = {**entry, "dtype": item.dtype, "shape": list(item.shape)}
+    if item.layout:
+        described["layout"] = item.layout
+    else:
+        described.pop("layout", None)
+    return described
+
+
+def _input(entry: dict[str, Any], item: CompiledInput) -> dict[str, Any]:
+    described = _tensor(entry, item)
+    described["input_type"] = "image" if item.dai_type else "raw"
+    left = item.preprocessing
+    if item.dai_type is None:
+        described["preprocessing"] = {
+            "mean": list(left.mean) or None,
+            "scale": list(left.scale) or None,
+        }
+        return described
+    described["preprocessing"] = {
+        "mean": list(left.mean),
+        "scale": list(left.scale),
+        # The two deprecated flags, for readers that still look at them.
+        "reverse_channels": left.reverses,
+        "interleaved_to_planar": item.layout.endswith("C"),
+        "dai_type": item.dai_type,
+        "resize_mode": left.resize_mode,
+    }
+    return described
+
+
+def buildinfo(plan: Plan, artifact: Artifact, sha256: str) -> dict[str, Any]:
+    """How the archive was made: nothing in it changes from run to run."""
+    return {
+        "converter": {"name": "nnarchive-converter", "version": version("nnarchive-converter")},
+        "target": plan.target,
+        "toolchain": plan.toolchain,
+        "tools": dict(artifact.tools),
+        "plan": plan.to_json(),
+        "compiled": {**artifact.facts, "sha256": sha256},
+        "warnings": [*(str(warning) for warning in plan.warnings), *artifact.warnings],
+        "verification": dict(artifact.verification) if artifact.verification else None,
+    }
+
+
+def entries(plan: Plan, artifact: Artifact, sha256: str) -> list[tuple[str, bytes | Path]]:
+    """The members of the target archive, `config.json` first.
+
+    Raises:
+        ToolError: The config would not be one that readers take; a fault of ours.
+    """
+    from converter.schema import check_schema
+
+    config = target_config(plan.model, artifact)
+    if problems := check_schema(config):
+        raise ToolError(f"The config that would be written is not valid: {problems[0]}")
+    record = buildinfo(plan, artifact, sha256)
+    return [
+        (CONFIG, _json(config)),
+        (BUILDINFO, _json(record)),
+        (config["model"]["metadata"]["path"], artifact.path),
+    ]
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False).encode()

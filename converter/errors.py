@@ -1,0 +1,94 @@
+"""The errors a user can meet: one class a cause, each with the exit code of the contract.
+
+A message is one line: what, where (JSON path, node, file) and what to do. Findings that belong
+together are carried together, so that a user mends them all at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from converter.findings import Finding
+
+
+class ConvertError(Exception):
+    """Anything that ends a conversion for a reason a user can act on.
+
+    Attributes:
+        exit_code: What the process exits with (see the README's table).
+        remedy: What to do about it; empty where the message says it all.
+        findings: The single problems behind the message, if there are several.
+        tool_text: The vendor tool's own words, whole, for `--debug` and `--json`.
+    """
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        remedy: str = "",
+        findings: Sequence[Finding] = (),
+        tool_text: str = "",
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+        self.findings = tuple(findings)
+        self.tool_text = tool_text
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.remedy}".strip()
+
+
+class UsageError(ConvertError):
+    """A wrong option, value or output path."""
+
+    exit_code = 2
+
+
+class ArchiveError(ConvertError):
+    """The source is not an archive, is broken or hostile, or contradicts itself."""
+
+    exit_code = 3
+
+
+class ModelError(ConvertError):
+    """The model cannot be converted: an operator, a shape, a data type."""
+
+    exit_code = 4
+
+
+class ToolchainError(ConvertError):
+    """A toolchain is missing, damaged or cannot run on this machine."""
+
+    exit_code = 5
+
+
+class ToolError(ConvertError):
+    """A tool failed, crashed, ran out of time or wrote something else than was asked for."""
+
+    exit_code = 6
+
+
+class VerificationError(ConvertError):
+    """The compiled model does not compute what the source computes."""
+
+    exit_code = 7
+
+
+class Cancelled(ConvertError):
+    """The user or the caller stopped the conversion."""
+
+    exit_code = 130
+
+
+def from_findings(
+    error: type[ConvertError], subject: str, findings: Sequence[Finding]
+) -> ConvertError:
+    """One error that carries every finding; a single finding is its own message."""
+    if len(findings) == 1:
+        only = findings[0]
+        return error(only.one_line, remedy=only.remedy, findings=findings)
+    return error(f"{subject}: {len(findings)} problems.", findings=findings)

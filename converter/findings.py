@@ -1,0 +1,51 @@
+"""What a check found: one shape for lint, doctor and the reading of an archive."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+
+class Severity(StrEnum):
+    """How bad a finding is; `ERROR` stops a conversion."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    INFO = "info"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One problem: where it is, what stands there, and what to write instead.
+
+    Attributes:
+        code: Stable and searchable, `area.problem`, for example `input.mean-length`.
+        where: A JSON path (`model.inputs[0].shape`), a node, or a file.
+        message: What stands there and what was expected.
+        remedy: What to write or to run.
+    """
+
+    code: str
+    where: str
+    message: str
+    remedy: str = ""
+    severity: Severity = Severity.ERROR
+
+    @property
+    def one_line(self) -> str:
+        """`where: message`, without the remedy."""
+        return f"{self.where}: {self.message}" if self.where else self.message
+
+    def __str__(self) -> str:
+        return f"{self.one_line} {self.remedy}".strip()
+
+    def to_json(self) -> dict[str, Any]:
+        """The finding as plain JSON data."""
+        return {
+            "code": self.code,
+            "severity": self.severity.value,
+            "where": self.where,
+            "message": self.message,
+            "remedy": self.remedy,
+        }

@@ -1,0 +1,109 @@
+"""What an ONNX file says of itself: inputs, outputs, types, shapes, operators, external files."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, Final
+
+from converter.errors import ArchiveError
+
+# ONNX TensorProto.DataType -> the archive's word (luxonis_ml.nn_archive DataType).
+DTYPES: Final = {
+    1: "float32",
+    2: "uint8",
+    3: "int8",
+    4: "uint16",
+    5: "int16",
+    6: "int32",
+    7: "int64",
+    8: "string",
+    9: "boolean",
+    10: "float16",
+    11: "float64",
+    12: "uint32",
+    13: "uint64",
+    21: "uint4",
+    22: "int4",
+}
+ONNX_TYPES: Final = {word: number for number, word in DTYPES.items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TensorFacts:
+    """A graph input or output; a dimension is a size, a symbol's name, or None if unknown."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | str | None, ...] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class GraphFacts:
+    """The face of an ONNX graph. `external` are the files that hold its weights, as written there."""
+
+    inputs: tuple[TensorFacts, ...]
+    outputs: tuple[TensorFacts, ...]
+    opset: int
+    operators: Counter[str]
+    external: tuple[str, ...]
+
+
+def read_facts(path: Path, name: str) -> GraphFacts:
+    """Read the face of an ONNX file; weights in external files are not opened.
+
+    Args:
+        path: Where the file lies.
+        name: What to call it in errors.
+
+    Raises:
+        ArchiveError: It is no ONNX model, or one without a graph.
+    """
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except (DecodeError, ValueError, TypeError) as error:
+        raise ArchiveError(f"{name} is not an ONNX model ({error}).") from error
+    graph = model.graph
+    if not graph.output:
+        raise ArchiveError(f"{name} is not an ONNX model: it has no graph with outputs.")
+    weights = {tensor.name for tensor in graph.initializer}
+    opsets = {entry.domain or "ai.onnx": entry.version for entry in model.opset_import}
+    external = dict.fromkeys(
+        entry.value
+        for tensor in graph.initializer
+        if tensor.data_location == onnx.TensorProto.EXTERNAL
+        for entry in tensor.external_data
+        if entry.key == "location"
+    )
+    return GraphFacts(
+        inputs=tuple(_tensor(value) for value in graph.input if value.name not in weights),
+        outputs=tuple(_tensor(value) for value in graph.output),
+        opset=opsets.get("ai.onnx", 0),
+        operators=Counter(node.op_type for node in graph.node),
+        external=tuple(external),
+    )
+
+
+def _tensor(value: Any) -> TensorFacts:
+    kind = value.type.tensor_type
+    shape = None
+    if kind.HasField("shape"):
+        shape = tuple(
+            int(dim.dim_value) if dim.HasField("dim_value")
+            else dim.dim_param or None
+            for dim in kind.shape.dim
+        )  # fmt: skip
+    return TensorFacts(
+        name=value.name,
+        dtype=DTYPES.get(kind.elem_type, f"onnx type {kind.elem_type}"),
+        shape=shape,
+    )
+
+
+def external_member(model_path: str, location: str) -> str:
+    """The member name of an external data file, which lies relative to its model."""
+    return str(PurePosixPath(model_path).parent / location)

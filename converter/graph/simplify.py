@@ -1,0 +1,48 @@
+"""Constant folding and dead code, by onnxslim; shapes inferred afterwards."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import onnx
+    import onnx_ir as ir
+
+
+def simplify(model: ir.Model) -> tuple[ir.Model, str | None]:
+    """Simplify a graph; its inputs and outputs keep their names, order, types and shapes.
+
+    Returns:
+        The simplified model, or the given one with the reason why it could not be simplified.
+    """
+    import onnx_ir as ir
+    import onnxslim
+
+    proto = ir.to_proto(model)
+    before = _face(proto)
+    # onnxslim prints, and raises whatever its passes raise: a model it stumbles over goes on as it is.
+    with contextlib.redirect_stdout(io.StringIO()):
+        try:
+            slimmed = onnxslim.slim(proto)
+        except Exception as error:  # noqa: BLE001
+            return model, f"onnxslim could not simplify the model ({error})"
+    if slimmed is None or _face(slimmed) != before:
+        return model, "onnxslim changed the model's inputs or outputs; its result is not used"
+    return ir.from_proto(slimmed), None
+
+
+def infer_shapes(model: ir.Model) -> ir.Model:
+    """Fill in the shapes of all values as far as ONNX's own inference knows them, weights apart."""
+    from onnx_ir.passes.common import ShapeInferencePass
+
+    return ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(model).model
+
+
+def _face(proto: onnx.ModelProto) -> list[tuple[str, int]]:
+    weights = {tensor.name for tensor in proto.graph.initializer}
+    values = [value for value in proto.graph.input if value.name not in weights]
+    return [
+        (value.name, value.type.tensor_type.elem_type) for value in [*values, *proto.graph.output]
+    ]

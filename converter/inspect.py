@@ -1,0 +1,83 @@
+"""What any file of ours is: an archive, source or target, or a bare compiled file."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from converter.archive import open_archive
+from converter.errors import ArchiveError, UsageError
+from converter.target import load, names
+
+
+def inspect(source: str | os.PathLike[str]) -> dict[str, Any]:
+    """What a file holds, as plain JSON data.
+
+    Raises:
+        UsageError: There is no such file.
+        ArchiveError: It is damaged, or nothing that we know.
+    """
+    path = Path(source)
+    if not path.exists():
+        raise UsageError(f"{path}: no such file or folder.")
+    if path.is_file() and (facts := read_compiled(path)):
+        return facts
+    with open_archive(path) as archive:
+        model = archive.config.get("model")
+        metadata = model.get("metadata") if isinstance(model, dict) else None
+        model_path = metadata.get("path") if isinstance(metadata, dict) else None
+        facts = None
+        if isinstance(model_path, str) and archive.member(model_path):
+            file = archive.path(model_path)
+            facts = read_compiled(file) or _onnx_facts(file)
+        record = None
+        if archive.member("buildinfo.json"):
+            import json
+
+            try:
+                record = json.loads(archive.path("buildinfo.json").read_text())
+            except ValueError as error:
+                raise ArchiveError(f"buildinfo.json is not JSON ({error}).") from error
+        return {
+            "kind": "archive",
+            "name": archive.name,
+            "members": [
+                {"name": m.name, "size_bytes": m.size_bytes, "sha256": m.sha256}
+                for m in archive.members
+            ],
+            "config": archive.config,
+            "model_file": facts,
+            "buildinfo": record,
+        }
+
+
+def read_compiled(path: Path) -> dict[str, Any] | None:
+    """What a compiled file says of itself; None if no target knows it."""
+    for name in names():
+        if facts := load(name).read(path):
+            return {**facts, "target": name}
+    return None
+
+
+def _onnx_facts(path: Path) -> dict[str, Any] | None:
+    if path.suffix.lower() != ".onnx":
+        return None
+    from converter.graph.facts import read_facts
+
+    facts = read_facts(path, path.name)
+    return {
+        "kind": "onnx",
+        "opset": facts.opset,
+        "operators": dict(sorted(facts.operators.items())),
+        "inputs": [_tensor(item) for item in facts.inputs],
+        "outputs": [_tensor(item) for item in facts.outputs],
+    }
+
+
+def _tensor(item: Any) -> dict[str, Any]:
+    return {
+        "name": item.name,
+        "dtype": item.dtype,
+        "shape": list(item.shape) if item.shape is not None else None,
+    }

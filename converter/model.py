@@ -1,0 +1,91 @@
+"""What a source archive means, as values: the model, its tensors and their preprocessing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from converter.preprocessing import Preprocessing
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tensor:
+    """A graph input or output.
+
+    Attributes:
+        dtype: The element type in the archive's words, `float32` and the like.
+        shape: Sizes of the axes, all positive.
+        layout: One letter an axis, `NCHW`; empty if nobody named the axes.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    layout: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """The tensor as plain JSON data."""
+        return {
+            "name": self.name,
+            "dtype": self.dtype,
+            "shape": list(self.shape),
+            "layout": self.layout or None,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelInput(Tensor):
+    """A graph input of the source: `is_image` if it takes camera frames."""
+
+    is_image: bool = False
+    preprocessing: Preprocessing = field(default_factory=Preprocessing)
+
+    @property
+    def channel_axis(self) -> int:
+        """Where the layout has its C; the last axis for a tensor without one."""
+        return self.layout.index("C") if "C" in self.layout else len(self.shape) - 1
+
+    def to_json(self) -> dict[str, Any]:
+        """The input as plain JSON data."""
+        return super().to_json() | {
+            "input_type": "image" if self.is_image else "raw",
+            "preprocessing": self.preprocessing.to_json(),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceModel:
+    """The model of a source archive, checked against its config.
+
+    Attributes:
+        archive_name: The archive's file name without its suffix.
+        path: The model file's member name.
+        files: SHA-256 of each file that the model is made of, by member name.
+        opset: The version of the ONNX operator set.
+        config: The archive's `config.json`, `config_version` filled in and nothing else changed.
+    """
+
+    archive_name: str
+    name: str
+    path: str
+    files: Mapping[str, str]
+    inputs: tuple[ModelInput, ...]
+    outputs: tuple[Tensor, ...]
+    opset: int
+    config: Mapping[str, Any]
+
+    def input(self, name: str) -> ModelInput:
+        """The input of that name."""
+        return next(item for item in self.inputs if item.name == name)
+
+    def to_json(self) -> dict[str, Any]:
+        """The model as plain JSON data; what a plan's hash covers of the source."""
+        return {
+            "name": self.name,
+            "path": self.path,
+            "files": dict(self.files),
+            "opset": self.opset,
+            "inputs": [item.to_json() for item in self.inputs],
+            "outputs": [item.to_json() for item in self.outputs],
+        }

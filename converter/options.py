@@ -1,0 +1,355 @@
+"""Options: declared once in `configs/options.yaml`, layered, checked, each with its origin.
+
+Layers, from weak to strong: defaults, a preset, a file, the command line (or the caller of the API).
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from converter.errors import UsageError, from_findings
+from converter.findings import Finding
+
+Value = bool | int | float | str | tuple[int, ...] | tuple[float, ...] | None
+_TYPES = Literal["bool", "int", "float", "str", "path", "floats", "ints"]
+_WORDS: Final = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spec:
+    """One declared option. `key` may hold NAME for the name of an input or output."""
+
+    key: str
+    type: _TYPES
+    default: Value
+    help: str
+    choices: tuple[str, ...] = ()
+    min: float | None = None
+    max: float | None = None
+    unit: str = ""
+    targets: tuple[str, ...] = ()
+
+    @property
+    def kind(self) -> str:
+        """The type and its bounds in words, for help and errors."""
+        if self.choices:
+            return " or ".join(self.choices)
+        words = {
+            "bool": "true or false",
+            "int": "a whole number",
+            "float": "a number",
+            "str": "text",
+            "path": "a path",
+            "floats": "numbers, separated by commas",
+            "ints": "whole numbers, separated by commas",
+        }[self.type]
+        if self.min is not None and self.max is not None:
+            words += f" from {self.min:g} to {self.max:g}"
+        elif self.min is not None:
+            words += f", {self.min:g} or more"
+        return words
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layer:
+    """Values from one place: `origin` is `file conf.yaml`, `command line` and the like."""
+
+    origin: str
+    values: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """A value and who set it."""
+
+    value: Value
+    origin: str
+
+
+@dataclass(frozen=True)
+class Options:
+    """The resolved options. Reading a key that is not declared is a fault of ours, a KeyError."""
+
+    settings: Mapping[str, Setting]
+
+    def get(self, key: str) -> Value:
+        """The value of a key such as `rvc2.superblob` or `inputs.images.layout`."""
+        return self.setting(key).value
+
+    def setting(self, key: str) -> Setting:
+        """The value of a key together with its origin."""
+        if key in self.settings:
+            return self.settings[key]
+        return Setting(value=_specs_by_key()[_pattern(key)].default, origin="default")
+
+    def names(self, group: str) -> dict[str, list[str]]:
+        """The tensor names that somebody set options for (`group` is inputs or outputs)."""
+        found: dict[str, list[str]] = {}
+        for key in self.settings:
+            if key.startswith(f"{group}."):
+                found.setdefault(key[len(group) + 1 : key.rindex(".")], []).append(key)
+        return found
+
+    def flag(self, key: str) -> bool:
+        """A `bool` option."""
+        value = self.get(key)
+        assert isinstance(value, bool), key
+        return value
+
+    def integer(self, key: str) -> int:
+        """An `int` option that has a value."""
+        value = self.get(key)
+        assert isinstance(value, int), key
+        return value
+
+    def number(self, key: str) -> float:
+        """A `float` option that has a value."""
+        value = self.get(key)
+        assert isinstance(value, int | float), key
+        return float(value)
+
+    def text(self, key: str) -> str | None:
+        """A `str` option."""
+        value = self.get(key)
+        assert value is None or isinstance(value, str), key
+        return value
+
+    def floats(self, key: str) -> tuple[float, ...] | None:
+        """A `floats` option."""
+        value = self.get(key)
+        assert value is None or isinstance(value, tuple), key
+        return value
+
+    def ints(self, key: str) -> tuple[int, ...] | None:
+        """An `ints` option."""
+        value = self.get(key)
+        assert value is None or isinstance(value, tuple), key
+        return tuple(int(item) for item in value) if value is not None else None
+
+
+def configs() -> Path:
+    """The folder with the declared options, presets and examples: in the wheel, or in the checkout."""
+    here = Path(__file__).parent
+    inside = here / "configs"
+    return inside if inside.is_dir() else here.parent / "configs"
+
+
+@cache
+def specs() -> tuple[Spec, ...]:
+    """Every declared option, in the order of the file."""
+    import yaml
+
+    text = (configs() / "options.yaml").read_text(encoding="utf-8")
+    declared = yaml.safe_load(text)
+    return tuple(
+        Spec(
+            key=key,
+            **{
+                name: tuple(value) if isinstance(value, list) else value
+                for name, value in fields.items()
+            },
+        )
+        for key, fields in declared.items()
+    )
+
+
+@cache
+def _specs_by_key() -> dict[str, Spec]:
+    return {spec.key: spec for spec in specs()}
+
+
+def resolve(layers: Sequence[Layer]) -> Options:
+    """Put the layers on top of the defaults.
+
+    Raises:
+        UsageError: With every unknown key (and the nearest declared one) and every wrong value.
+    """
+    settings: dict[str, Setting] = {}
+    findings: list[Finding] = []
+    for layer in layers:
+        for key, raw in flatten(layer.values).items():
+            spec = _specs_by_key().get(_pattern(key))
+            if spec is None:
+                findings.append(_unknown(key, layer.origin))
+                continue
+            try:
+                value = parse(spec, raw)
+            except ValueError as error:
+                findings.append(
+                    Finding(
+                        code="option.value",
+                        where=key,
+                        message=f"{error} ({layer.origin}).",
+                        remedy=f"Expected: {spec.kind}.",
+                    )
+                )
+                continue
+            settings[key] = Setting(value=value, origin=layer.origin)
+    if findings:
+        raise from_findings(UsageError, "The options", findings)
+    return Options(settings)
+
+
+def _pattern(key: str) -> str:
+    """`inputs.images.0.layout` is declared as `inputs.NAME.layout`: a name may hold dots."""
+    group, _, rest = key.partition(".")
+    if group in ("inputs", "outputs") and "." in rest:
+        return f"{group}.NAME.{rest.rpartition('.')[2]}"
+    return key
+
+
+def _unknown(key: str, origin: str) -> Finding:
+    declared = [spec.key for spec in specs()]
+    # With the group forgotten or misspelt, the last part still tells what was meant.
+    by_tail = [name for name in declared if name.rpartition(".")[2] == key.rpartition(".")[2]]
+    near = by_tail[:1] or difflib.get_close_matches(key, declared, n=1, cutoff=0.5)
+    return Finding(
+        code="option.unknown",
+        where=key,
+        message=f"there is no such option ({origin}).",
+        remedy=f"Perhaps you meant {near[0]}." if near else "See: nnconvert convert --help",
+    )
+
+
+def parse(spec: Spec, raw: Any) -> Value:
+    """Read a value of the command line, a file or a caller.
+
+    Raises:
+        ValueError: It is not of the option's type, or out of its bounds.
+    """
+    if raw is None or (isinstance(raw, str) and raw.lower() in ("null", "none")):
+        return spec.default
+    value = _parse_type(spec, raw)
+    if spec.choices:
+        by_lower = {choice.lower(): choice for choice in spec.choices}
+        if str(value).lower() not in by_lower:
+            raise ValueError(f"{raw!r} is none of the choices")
+        return by_lower[str(value).lower()]
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        low = spec.min is not None and value < spec.min
+        high = spec.max is not None and value > spec.max
+        if low or high:
+            raise ValueError(f"{raw!r} is out of bounds")
+    return value
+
+
+def _parse_type(spec: Spec, raw: Any) -> Value:
+    wrong = ValueError(f"{raw!r} is not {spec.kind}")
+    if spec.type == "bool":
+        word = raw if isinstance(raw, bool) else _WORDS.get(str(raw).lower())
+        if word is None:
+            raise wrong
+        return word
+    if spec.type in ("int", "float"):
+        if isinstance(raw, bool):
+            raise wrong
+        try:
+            return int(str(raw)) if spec.type == "int" else _finite(raw)
+        except (TypeError, ValueError):
+            raise wrong from None
+    if spec.type in ("ints", "floats"):
+        items = raw if isinstance(raw, list | tuple) else _split(str(raw))
+        if isinstance(raw, int | float) and not isinstance(raw, bool):
+            items = [raw]
+        try:
+            if spec.type == "ints":
+                return tuple(int(str(item)) for item in items)
+            return tuple(_finite(item) for item in items)
+        except (TypeError, ValueError):
+            raise wrong from None
+    if isinstance(raw, dict | list | tuple):
+        raise wrong
+    return str(raw)
+
+
+def _finite(raw: Any) -> float:
+    value = float(raw)
+    if value != value or value in (float("inf"), float("-inf")):
+        raise ValueError
+    return value
+
+
+def _split(text: str) -> list[str]:
+    return [part.strip() for part in text.strip("[]() ").split(",")]
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as dotted keys; a list of `{name: ...}` as one group for each name."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{name}.")
+        elif isinstance(value, list) and value and all(_is_named(item) for item in value):
+            for item in value:
+                fields = {field: inner for field, inner in item.items() if field != "name"}
+                flat |= flatten(fields, f"{name}.{item['name']}.")
+        else:
+            flat[name] = value
+    return flat
+
+
+def _is_named(item: Any) -> bool:
+    return isinstance(item, Mapping) and "name" in item
+
+
+def from_arguments(words: Iterable[str]) -> Layer:
+    """`key value key value …` and `key=value` of the command line.
+
+    Raises:
+        UsageError: A key without a value.
+    """
+    values: dict[str, Any] = {}
+    rest = list(words)
+    while rest:
+        word = rest.pop(0)
+        key, equals, value = word.partition("=")
+        if not equals:
+            if not rest:
+                raise UsageError(f"{word}: the value is missing.", remedy="Write KEY VALUE pairs.")
+            value = rest.pop(0)
+        values[key] = value
+    return Layer(origin="command line", values=values)
+
+
+def from_file(path: str | os.PathLike[str], origin: str | None = None) -> Layer:
+    """A YAML or JSON file of options.
+
+    Raises:
+        UsageError: It cannot be read, or is no mapping.
+    """
+    import yaml
+
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+        values = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} cannot be read: {error}.") from error
+    except (yaml.YAMLError, json.JSONDecodeError) as error:
+        first = " ".join(str(error).split())
+        raise UsageError(f"{path} is neither YAML nor JSON: {first}.") from error
+    if values is None:
+        values = {}
+    if not isinstance(values, dict):
+        raise UsageError(f"{path} holds no options, but {type(values).__name__}.")
+    return Layer(origin=origin or f"file {path.name}", values=values)
+
+
+def preset(name: str) -> Layer:
+    """One of the presets in `configs/presets`.
+
+    Raises:
+        UsageError: There is none of that name; the message lists them.
+    """
+    known = {path.stem: path for path in sorted((configs() / "presets").glob("*.yaml"))}
+    if name not in known:
+        raise UsageError(f"There is no preset {name!r}.", remedy=f"There are: {', '.join(known)}.")
+    return from_file(known[name], origin=f"preset {name}")

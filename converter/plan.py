@@ -1,0 +1,113 @@
+"""The plan of a conversion: pure data that can be printed, hashed, compared and sent elsewhere."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from converter.findings import Finding
+from converter.model import SourceModel
+from converter.options import Options, specs
+
+
+class Parameters(Protocol):
+    """A target's typed parameters."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The parameters as plain JSON data."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One step of a plan.
+
+    Attributes:
+        tool: What does it, with `version`.
+        call: What the tool is told, as plain data.
+        needs: What must be there before; gives: what is there afterwards.
+    """
+
+    name: str
+    title: str
+    tool: str
+    version: str
+    call: Mapping[str, Any] = field(default_factory=dict)
+    needs: tuple[str, ...] = ()
+    gives: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """The step as plain JSON data."""
+        return {
+            "name": self.name,
+            "tool": self.tool,
+            "version": self.version,
+            "call": dict(self.call),
+            "needs": list(self.needs),
+            "gives": list(self.gives),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Everything that decides the result of a conversion, resolved.
+
+    Attributes:
+        toolchain: `native`, `container` or `online`.
+        parameters: The target's own, typed.
+        warnings: What deserves a second look.
+        options: The options the plan was made from, each with its origin.
+    """
+
+    target: str
+    toolchain: str
+    model: SourceModel
+    parameters: Parameters
+    steps: tuple[Step, ...]
+    warnings: tuple[Finding, ...]
+    options: Options
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 over all that decides the bytes of the result: the key of a cache."""
+        decisive = {
+            "target": self.target,
+            "toolchain": self.toolchain,
+            "archive": self.model.archive_name,
+            "config": self.model.config,
+            "model": self.model.to_json(),
+            "parameters": self.parameters.to_json(),
+            "steps": [step.to_json() for step in self.steps],
+        }
+        canonical = json.dumps(decisive, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+    @property
+    def origins(self) -> dict[str, dict[str, Any]]:
+        """Every option that this target reads, its value, and who set it."""
+        shown = {}
+        for spec in specs():
+            if "NAME" in spec.key or (spec.targets and self.target not in spec.targets):
+                continue
+            setting = self.options.setting(spec.key)
+            shown[spec.key] = {"value": setting.value, "origin": setting.origin}
+        for key, setting in self.options.settings.items():
+            if key not in shown:
+                shown[key] = {"value": setting.value, "origin": setting.origin}
+        return shown
+
+    def to_json(self) -> dict[str, Any]:
+        """The plan as plain JSON data."""
+        return {
+            "target": self.target,
+            "toolchain": self.toolchain,
+            "hash": self.hash,
+            "model": self.model.to_json(),
+            "parameters": self.parameters.to_json(),
+            "steps": [step.to_json() for step in self.steps],
+            "warnings": [warning.to_json() for warning in self.warnings],
+            "origins": self.origins,
+        }

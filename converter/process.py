@@ -1,0 +1,144 @@
+"""The only module that starts processes.
+
+A child gets a process group of its own, so that Ctrl-C in a terminal reaches us alone and we end the
+child and whatever it started; it never outlives the call that started it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+_KEPT_LINES = 20_000
+_GRACE_S = 2.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Completed:
+    """How a child ended.
+
+    Attributes:
+        returncode: The exit status; negative is the number of the signal that ended it.
+        stdout: What it printed, the last 20,000 lines at most.
+        stderr: The same for the error stream.
+        timed_out: Whether we ended it because its time was up.
+    """
+
+    returncode: int
+    stdout: str
+    stderr: str
+    seconds: float
+    timed_out: bool = False
+
+    @property
+    def signal_name(self) -> str | None:
+        """`SIGSEGV` and the like if a signal ended it, else None."""
+        if self.returncode >= 0:
+            return None
+        with contextlib.suppress(ValueError):
+            return signal.Signals(-self.returncode).name
+        return f"signal {-self.returncode}"
+
+
+def run(
+    argv: Sequence[str | os.PathLike[str]],
+    *,
+    timeout_s: float,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    on_line: Callable[[str], None] | None = None,
+) -> Completed:
+    """Run a program to its end and return what it said.
+
+    Args:
+        argv: The program and its arguments; no shell is involved.
+        timeout_s: After this many seconds the child and its children are ended.
+        env: The whole environment of the child; None hands on ours.
+        on_line: Called with each line of standard output as it comes.
+
+    Raises:
+        FileNotFoundError, PermissionError: The program cannot be started.
+        KeyboardInterrupt and others: Handed on once the child has been ended.
+    """
+    started = time.monotonic()
+    child = subprocess.Popen(
+        [os.fspath(part) for part in argv],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=None if env is None else dict(env),
+        cwd=cwd,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+    )
+    out: deque[str] = deque(maxlen=_KEPT_LINES)
+    err: deque[str] = deque(maxlen=_KEPT_LINES)
+    assert child.stdout is not None
+    assert child.stderr is not None
+    readers = [
+        threading.Thread(target=_drain, args=(child.stdout, out, on_line), daemon=True),
+        threading.Thread(target=_drain, args=(child.stderr, err, None), daemon=True),
+    ]
+    timed_out = False
+    try:
+        for reader in readers:
+            reader.start()
+        try:
+            child.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            timed_out = True
+    finally:
+        _end_group(child)
+        for reader in readers:
+            reader.join(_GRACE_S)
+        child.stdout.close()
+        child.stderr.close()
+    return Completed(
+        returncode=child.returncode,
+        stdout="".join(out),
+        stderr="".join(err),
+        seconds=time.monotonic() - started,
+        timed_out=timed_out,
+    )
+
+
+def _drain(stream: IO[str], kept: deque[str], on_line: Callable[[str], None] | None) -> None:
+    # The stream may be closed under us when the child left a grandchild behind.
+    with contextlib.suppress(ValueError, OSError):
+        for line in stream:
+            kept.append(line)
+            if on_line is not None:
+                on_line(line.rstrip("\n"))
+
+
+def _end_group(child: subprocess.Popen[str]) -> None:
+    """End the child's process group; a no-op for a child that is gone and left nobody behind."""
+    if child.poll() is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(_GRACE_S)
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(child.pid, signal.SIGKILL)
+    child.wait()
+
+
+def die_with_parent() -> None:
+    """In a child, on Linux: be killed when the parent is, even by `kill -9`.
+
+    `prctl(PR_SET_PDEATHSIG, SIGKILL)`, see prctl(2). Elsewhere this does nothing.
+    """
+    import ctypes
+
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)

@@ -1,0 +1,321 @@
+"""Converting: open, understand, plan, carry out, describe, write. The Python face of it all."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any, Final
+
+from converter import options as option_module
+from converter import tar
+from converter.archive import Archive, open_archive
+from converter.errors import Cancelled, ToolError, UsageError, VerificationError
+from converter.events import OnEvent, Warned, ignore
+from converter.options import Layer, Options
+from converter.plan import Plan
+from converter.target import Run
+from converter.target import load as load_target
+
+_COMPRESSIONS: Final[Mapping[str, tar.Compression]] = {
+    ".tar.xz": "xz",
+    ".tar.gz": "gz",
+    ".tar.bz2": "bz2",
+    ".tar": "",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conversion:
+    """A conversion that succeeded.
+
+    Attributes:
+        output: The archive that was written.
+        sha256: Of that file.
+        model: Inputs and outputs as the compiled file has them.
+        verification: How the compiled network compares with the source; see the README.
+        timings_s: Wall seconds by stage.
+    """
+
+    output: Path
+    sha256: str
+    size_bytes: int
+    plan: Plan
+    model: Mapping[str, Any]
+    verification: Mapping[str, Any]
+    warnings: tuple[str, ...]
+    timings_s: Mapping[str, float] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """The document that `--json` prints."""
+        return {
+            "output": str(self.output),
+            "sha256": self.sha256,
+            "size_bytes": self.size_bytes,
+            "plan_hash": self.plan.hash,
+            "target": self.plan.target,
+            "toolchain": self.plan.toolchain,
+            "model": dict(self.model),
+            "verification": dict(self.verification),
+            "warnings": list(self.warnings),
+            "timings_s": dict(self.timings_s),
+            "cache": {"hit": False},
+        }
+
+
+Overrides = Options | Mapping[str, Any] | None
+
+
+def plan(
+    source: str | os.PathLike[str] | Archive,
+    target: str,
+    *,
+    options: Overrides = None,
+    toolchain: str = "auto",
+) -> Plan:
+    """Resolve what a conversion would do, without running anything.
+
+    Args:
+        source: An NN Archive (file or unpacked folder), or one that is open.
+        target: `rvc2`, or another target that is installed.
+        options: Options by key, dotted or nested, e.g. `{"rvc2.superblob": True}`.
+        toolchain: `auto`, or one that the target has.
+
+    Raises:
+        UsageError, ArchiveError, ModelError: See `converter.errors`.
+    """
+    if isinstance(source, Archive):
+        return _plan(source, target, _options(options), toolchain)
+    with open_archive(source) as archive:
+        return _plan(archive, target, _options(options), toolchain)
+
+
+def convert(
+    source: str | os.PathLike[str] | Archive,
+    target: str,
+    *,
+    output: str | os.PathLike[str] | None = None,
+    options: Overrides = None,
+    toolchain: str = "auto",
+    force: bool = False,
+    keep_work: str | os.PathLike[str] | None = None,
+    on_event: OnEvent | None = None,
+) -> Conversion:
+    """Convert an NN Archive for a camera.
+
+    Args:
+        source: An NN Archive (file or unpacked folder), or one that is open.
+        target: `rvc2`, or another target that is installed.
+        output: The archive to write: `.tar.xz`, `.tar.gz`, `.tar.bz2` or `.tar`. None writes
+            `<archive name>.<target>.tar.xz` into the current folder.
+        options: Options by key, dotted or nested.
+        toolchain: `auto`, or one that the target has.
+        force: Replace an existing output; without it that is an error.
+        keep_work: An empty or new folder that keeps the intermediate files.
+        on_event: Called with the events of `converter.events`, from this thread and from others.
+
+    Raises:
+        ConvertError: One of its subclasses, each a cause with its own exit code. Nothing was
+            written then, and an existing output is as it was.
+    """
+    started = time.monotonic()
+    listen = on_event or ignore
+    warnings: list[str] = []
+
+    def on_warning(event: Any) -> None:
+        if isinstance(event, Warned):
+            warnings.append(event.text)
+        listen(event)
+
+    resolved = _options(options)
+    with contextlib.ExitStack() as stack:
+        try:
+            work = stack.enter_context(_work_folder(keep_work))
+            if isinstance(source, Archive):
+                archive = source
+            else:
+                archive = stack.enter_context(open_archive(source, work=work))
+            made = _plan(archive, target, resolved, toolchain)
+            destination = _destination(output, made, force=force)
+            for finding in made.warnings:
+                on_warning(Warned(text=str(finding)))
+            run = Run(
+                work=work,
+                model=archive.path(made.model.path),
+                plan=made,
+                on_event=on_warning,
+            )
+            artifact = load_target(target).run(run)
+            with run.stage("pack", "Packing"):
+                sha256, size = _write(destination, made, artifact, force=force)
+        except OSError as error:
+            raise tar.disk_error(error, "converting") from error
+        except KeyboardInterrupt as error:
+            raise Cancelled("Cancelled; nothing was written.") from error
+    return Conversion(
+        output=destination,
+        sha256=sha256,
+        size_bytes=size,
+        plan=made,
+        model={
+            "inputs": [
+                {**item.to_json(), "dai_type": item.dai_type} for item in artifact.inputs
+            ],
+            "outputs": [item.to_json() for item in artifact.outputs],
+        },
+        verification=dict(artifact.verification or {}),
+        warnings=tuple(warnings),
+        timings_s={**run.timings_s, "total": round(time.monotonic() - started, 3)},
+    )
+
+
+def _options(options: Overrides) -> Options:
+    if isinstance(options, Options):
+        return options
+    return option_module.resolve([Layer(origin="options", values=options or {})])
+
+
+def _plan(archive: Archive, target: str, options: Options, toolchain: str) -> Plan:
+    module = load_target(target)
+    from converter.understand import understand
+
+    model, findings = understand(archive, options)
+    share = module.plan(model, options, toolchain)
+    return Plan(
+        target=target,
+        toolchain=share.toolchain,
+        model=model,
+        parameters=share.parameters,
+        steps=share.steps,
+        warnings=(*findings, *share.warnings),
+        options=options,
+    )
+
+
+@contextlib.contextmanager
+def _work_folder(keep: str | os.PathLike[str] | None) -> Iterator[Path]:
+    """A folder for everything that a run writes besides its output; removed unless kept."""
+    if keep is None:
+        with tempfile.TemporaryDirectory(prefix="nnconvert-") as folder:
+            yield Path(folder)
+        return
+    folder_to_keep = Path(keep)
+    folder_to_keep.mkdir(parents=True, exist_ok=True)
+    if any(folder_to_keep.iterdir()):
+        raise UsageError(f"--keep-work {folder_to_keep} is not empty.", remedy="Name a new folder.")
+    yield folder_to_keep
+
+
+# ----------------------------------------------------------------- output
+
+
+def _destination(output: str | os.PathLike[str] | None, plan: Plan, *, force: bool) -> Path:
+    """Where the result goes; checked before the work begins."""
+    from converter.describe import output_name
+
+    path = Path(output) if output is not None else Path(output_name(plan.model.archive_name, plan.target))
+    if path.is_dir():
+        path = path / output_name(plan.model.archive_name, plan.target)
+    _compression(path)
+    _refuse_existing(path, force=force)
+    folder = path.parent
+    if not folder.is_dir():
+        raise UsageError(f"{folder}: no such folder.", remedy="Make it, or write elsewhere with -o.")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise _not_writable(folder)
+    return path
+
+
+def _compression(path: Path) -> tar.Compression:
+    for suffix, compression in _COMPRESSIONS.items():
+        if path.name.endswith(suffix):
+            return compression
+    raise UsageError(
+        f"{path.name} is no name of an archive.", remedy=f"End it with {', '.join(_COMPRESSIONS)}."
+    )
+
+
+def _refuse_existing(path: Path, *, force: bool) -> None:
+    if os.path.lexists(path) and not force:
+        raise UsageError(f"{path} exists.", remedy="Replace it with --force, or choose -o OUT.")
+
+
+def _not_writable(folder: Path) -> UsageError:
+    return UsageError(f"{folder} cannot be written to.", remedy="Write elsewhere with -o.")
+
+
+def _write(path: Path, plan: Plan, artifact: Any, *, force: bool) -> tuple[str, int]:
+    """Write the archive beside its place and rename it there; never half of it."""
+    from converter.describe import entries
+
+    with artifact.path.open("rb") as file:
+        compiled = hashlib.file_digest(file, "sha256").hexdigest()
+    members = entries(plan, artifact, compiled)
+    with _beside(path, force=force) as file:
+        tar.write(file, members, _compression(path))
+        _check_written(file, members, path)
+        file.seek(0)
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256, file.seek(0, os.SEEK_END)
+
+
+def _check_written(file: IO[bytes], members: Sequence[tuple[str, Any]], path: Path) -> None:
+    """The names in the archive are those that were meant to be there; the config first."""
+    file.flush()
+    names = tar.list_names(file, limit=2)
+    if names != [name for name, _ in members][:2]:
+        raise ToolError(f"{path.name} does not begin with {members[0][0]}: a fault of ours.")
+
+
+@contextlib.contextmanager
+def _beside(path: Path, *, force: bool) -> Iterator[IO[bytes]]:
+    """A file that appears under its name when all is well, and vanishes otherwise."""
+    try:
+        file = tempfile.NamedTemporaryFile(  # noqa: SIM115 - closed and renamed below
+            "w+b", dir=path.parent, prefix=f".{path.name[:100]}.", suffix=".part", delete=False
+        )
+    except PermissionError:
+        raise _not_writable(path.parent) from None
+    except OSError as error:
+        if error.errno == 30:  # EROFS
+            raise _not_writable(path.parent) from None
+        raise
+    part = Path(file.name)
+    try:
+        with file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        part.chmod(0o666 & ~_umask())
+        if force:
+            part.replace(path)
+        else:
+            _rename_new(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _rename_new(part: Path, path: Path) -> None:
+    """Rename without replacing: whoever made the file in the meantime keeps it."""
+    try:
+        os.link(part, path)
+    except FileExistsError:
+        _refuse_existing(path, force=False)
+    except OSError:  # a file system without hard links
+        _refuse_existing(path, force=False)
+        shutil.move(part, path)
+
+
+def _umask() -> int:
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
+
+
+__all__ = ["Conversion", "VerificationError", "convert", "plan"]

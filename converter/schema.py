@@ -1,0 +1,131 @@
+"""The config against the format's schema: luxonis-ml's own models, every complaint in our shape."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+from collections.abc import Mapping
+from typing import Any
+
+from converter.findings import Finding
+
+
+def check_schema(config: Mapping[str, Any]) -> list[Finding]:
+    """Everything the schema has against a config; heads stay raw and are only checked for shape.
+
+    A head's metadata is a union in which an unknown key turns one kind of head into another, so
+    that reading it through the schema would lose data; see `luxonis_ml.nn_archive`.
+    """
+    version = config.get("config_version")
+    if not isinstance(version, str) or version.partition(".")[0] != "1":
+        return [
+            Finding(
+                code="config.version",
+                where="config_version",
+                message=f"{version!r} is not understood; this is a converter of version 1 configs.",
+                remedy='Write "1.0".',
+            )
+        ]
+    findings = _check_heads_shape(config)
+    from luxonis_ml.nn_archive.config import Config
+    from pydantic import ValidationError
+
+    # The models of luxonis-ml fill in layouts as they read, so they get a copy, without heads.
+    checked = copy.deepcopy(dict(config))
+    if isinstance(checked.get("model"), dict) and "heads" in checked["model"]:
+        checked["model"]["heads"] = []
+    try:
+        Config.model_validate(checked)
+    except ValidationError as error:
+        for problem in error.errors(include_url=False):
+            # Layout and shape are compared by understand(), which can name the option that helps.
+            if problem["type"] != "value_error" or "ayout" not in problem["msg"]:
+                findings.append(_finding(problem, checked))
+    return findings
+
+
+def _finding(problem: Any, config: Any) -> Finding:
+    loc = problem["loc"]
+    where = _path(loc)
+    key = str(loc[-1]) if loc else ""
+    match problem["type"]:
+        case "extra_forbidden":
+            known = _known_keys(loc, config)
+            near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+            return Finding(
+                code="config.unknown-key",
+                where=where,
+                message="the format has no such key.",
+                remedy=f"Perhaps you meant {near[0]!r}." if near else "Remove it.",
+            )
+        case "missing":
+            remedy = 'Write "heads": [] for none.' if key == "heads" else "Add it."
+            return Finding(
+                code="config.missing-key", where=where, message="is missing.", remedy=remedy
+            )
+        case _:
+            stands = repr(problem.get("input"))
+            stands = stands if len(stands) < 60 else stands[:57] + "…"
+            expected = problem["msg"].removeprefix("Value error, ")
+            return Finding(
+                code="config.value",
+                where=where,
+                message=f"{stands} stands there. {expected[:1].upper()}{expected[1:]}.",
+            )
+
+
+def _known_keys(loc: tuple[Any, ...], _config: Any) -> list[str]:
+    """The keys that the schema has beside an unknown one."""
+    from luxonis_ml.nn_archive.config import Config
+
+    model: Any = Config
+    for part in loc[:-1]:
+        if isinstance(part, int):
+            continue
+        annotation = model.model_fields[part].annotation
+        inner = [a for a in getattr(annotation, "__args__", ()) if hasattr(a, "model_fields")]
+        model = inner[0] if inner else annotation
+        if not hasattr(model, "model_fields"):
+            return []
+    return list(model.model_fields)
+
+
+def _path(loc: tuple[Any, ...]) -> str:
+    text = ""
+    for part in loc:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
+    return text
+
+
+def _check_heads_shape(config: Mapping[str, Any]) -> list[Finding]:
+    model = config.get("model")
+    heads = model.get("heads") if isinstance(model, Mapping) else None
+    if heads is None:
+        return []
+    if not isinstance(heads, list):
+        return [Finding(code="config.value", where="model.heads", message="is not a list.")]
+    findings = []
+    for index, head in enumerate(heads):
+        where = f"model.heads[{index}]"
+        if not isinstance(head, Mapping):
+            findings.append(Finding(code="config.value", where=where, message="is no object."))
+            continue
+        expected = (("parser", str, "text"), ("metadata", Mapping, "an object"))
+        findings += [
+            Finding(
+                code="config.value", where=f"{where}.{key}", message=f"must be {what}.",
+                remedy="Every head has a parser and its metadata.",
+            )
+            for key, kind, what in expected
+            if not isinstance(head.get(key), kind)
+        ]  # fmt: skip
+        outputs = head.get("outputs")
+        if outputs is not None and not (
+            isinstance(outputs, list) and all(isinstance(name, str) for name in outputs)
+        ):
+            findings.append(
+                Finding(
+                    code="config.value", where=f"{where}.outputs", message="is no list of names."
+                )
+            )
+    return findings

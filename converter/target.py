@@ -1,0 +1,140 @@
+"""What a target is: a module with these names, found through the entry points `converter.targets`."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, Final, Protocol, cast
+
+from converter.artifact import Artifact
+from converter.errors import UsageError
+from converter.events import Notice, OnEvent, Progress, StageFinished, StageStarted, Warned
+from converter.findings import Finding
+from converter.model import SourceModel
+from converter.options import Options
+from converter.plan import Parameters, Plan, Step
+
+ENTRY_POINTS: Final = "converter.targets"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TargetPlan:
+    """A target's share of a plan."""
+
+    toolchain: str
+    parameters: Parameters
+    steps: tuple[Step, ...]
+    warnings: tuple[Finding, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """One thing that `doctor` looks at: `problem` says what is wrong, None if nothing is."""
+
+    name: str
+    detail: str
+    problem: str | None = None
+    remedy: str = ""
+
+
+@dataclass
+class Run:
+    """A running conversion: its work folder, its listener and the time each stage took.
+
+    Attributes:
+        work: An empty folder of this run's own.
+        model: The source's model file, its other files beside it.
+        timings_s: Wall seconds by stage.
+    """
+
+    work: Path
+    model: Path
+    plan: Plan
+    on_event: OnEvent
+    timings_s: dict[str, float] = field(default_factory=dict)
+    _done: int = 0
+
+    @contextlib.contextmanager
+    def stage(self, name: str, title: str) -> Iterator[None]:
+        """Tell the listener that a stage begins and, if it ended well, that it ended."""
+        self._done += 1
+        total = len(self.plan.steps)
+        self.on_event(StageStarted(stage=name, title=title, index=self._done, total=total))
+        started = time.monotonic()
+        yield
+        seconds = time.monotonic() - started
+        self.timings_s[name] = round(seconds, 3)
+        self.on_event(StageFinished(stage=name, seconds=seconds))
+
+    def progress(self, stage: str, done: int, total: int) -> None:
+        """Tell the listener how far a stage is."""
+        self.on_event(Progress(stage=stage, done=done, total=total))
+
+    def notice(self, text: str) -> None:
+        """Tell the listener something worth a line."""
+        self.on_event(Notice(text=text))
+
+    def warn(self, text: str) -> None:
+        """Tell the listener of something that deserves a second look."""
+        self.on_event(Warned(text=text))
+
+
+class Target(Protocol):
+    """A module that converts for one kind of camera."""
+
+    NAME: str
+    TOOLCHAINS: Sequence[str]
+    SUFFIXES: Sequence[str]
+
+    def plan(self, model: SourceModel, options: Options, toolchain: str) -> TargetPlan:
+        """Resolve the parameters and steps; pure, nothing is run."""
+        ...
+
+    def run(self, run: Run) -> Artifact:
+        """Carry a plan out."""
+        ...
+
+    def read(self, path: Path) -> Mapping[str, Any] | None:
+        """What a compiled file says of itself; None if it is not of this target's kinds.
+
+        The keys `inputs` and `outputs` are lists of `{name, dtype, shape, …}`.
+        """
+        ...
+
+    def checks(self) -> Sequence[Check]:
+        """What `doctor` shows of this target's toolchains."""
+        ...
+
+    def install(self, on_event: OnEvent, *, wheel: Path | None = None) -> str:
+        """Put the native toolchain into the cache and say where it is."""
+        ...
+
+    def remove(self) -> bool:
+        """Take the native toolchain out of the cache; False if it was not there."""
+        ...
+
+
+@cache
+def _entries() -> dict[str, Any]:
+    return {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}
+
+
+def names() -> tuple[str, ...]:
+    """The targets that are installed."""
+    return tuple(sorted(_entries()))
+
+
+def load(name: str) -> Target:
+    """The target of that name.
+
+    Raises:
+        UsageError: There is none; the message lists those there are.
+    """
+    if name not in _entries():
+        raise UsageError(f"There is no target {name!r}.", remedy=f"There are: {', '.join(names())}.")
+    return cast("Target", _entries()[name].load())

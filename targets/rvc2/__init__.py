@@ -1,0 +1,112 @@
+"""RVC2 (Myriad X): ONNX to a blob or superblob with OpenVINO 2022.2's own compiler.
+
+The face of the target, as `converter.target.Target` has it; heavy modules load where they are used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from converter.errors import UsageError
+from converter.events import Notice, OnEvent
+from converter.target import Check, Run, TargetPlan
+
+if TYPE_CHECKING:
+    from converter.artifact import Artifact
+    from converter.model import SourceModel
+    from converter.options import Options
+
+NAME: Final = "rvc2"
+TOOLCHAINS: Final[Sequence[str]] = ("native",)
+SUFFIXES: Final[Sequence[str]] = (".blob", ".superblob")
+
+
+def plan(model: SourceModel, options: Options, toolchain: str) -> TargetPlan:
+    """Resolve the compiler's parameters and the steps."""
+    from targets.rvc2.steps import steps
+    from targets.rvc2.translate import translate
+
+    if toolchain not in ("auto", *TOOLCHAINS):
+        raise UsageError(
+            f"rvc2 has no toolchain {toolchain!r}.", remedy=f"There is: {', '.join(TOOLCHAINS)}."
+        )
+    parameters = translate(model, options)
+    return TargetPlan(
+        toolchain="native", parameters=parameters, steps=steps(model, parameters, options)
+    )
+
+
+def run(run: Run) -> Artifact:
+    """Carry a plan out."""
+    from targets.rvc2.steps import run as run_steps
+
+    return run_steps(run)
+
+
+def read(path: Path) -> Mapping[str, Any] | None:
+    """What a blob or superblob says of itself."""
+    from targets.rvc2.blob import is_blob, read_blob
+    from targets.rvc2.superblob import is_superblob, read_superblob
+
+    with path.open("rb") as file:
+        head = file.read(512)
+    if is_superblob(head) or path.suffix == ".superblob":
+        superblob = read_superblob(path.read_bytes(), path.name)
+        sizes = {str(shaves): len(patch) for shaves, patch in superblob.patches.items()}
+        return superblob.header.to_json() | {
+            "kind": "superblob",
+            "size_bytes": path.stat().st_size,
+            "base_size_bytes": len(superblob.base),
+            "patch_size_bytes": sizes,
+        }
+    if is_blob(head) or path.suffix == ".blob":
+        return read_blob(path.read_bytes(), path.name).to_json()
+    return None
+
+
+def checks() -> Sequence[Check]:
+    """The native toolchain's state."""
+    from targets.rvc2 import toolchain
+
+    machine = toolchain.problem_with_machine()
+    if machine:
+        return [Check(name="rvc2 native", detail="", problem=machine)]
+    detail = f"OpenVINO {toolchain.OPENVINO} ({toolchain.LICENSES}) in {toolchain.location()}"
+    found = [
+        Check(
+            name="rvc2 native",
+            detail=detail,
+            problem=toolchain.check(),
+            remedy="Run: nnconvert toolchain install rvc2",
+        )
+    ]
+    if toolchain._libusb() is None:
+        found.append(
+            Check(
+                name="rvc2 libusb",
+                detail="libusb-package",
+                problem="the package libusb-package is not installed",
+                remedy="Run: pip install libusb-package",
+            )
+        )
+    return found
+
+
+def install(on_event: OnEvent, *, wheel: Path | None = None) -> str:
+    """Fetch, check and unpack the compiler."""
+    from targets.rvc2 import toolchain
+
+    if wheel is None and toolchain.check() is None:
+        on_event(Notice(text="The RVC2 toolchain is installed already."))
+    else:
+        toolchain.install(wheel)
+    return str(toolchain.location())
+
+
+def remove() -> bool:
+    """Delete the compiler from the cache."""
+    from targets.rvc2 import toolchain
+
+    return toolchain.remove()

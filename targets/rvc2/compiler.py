@@ -1,0 +1,237 @@
+"""Our side of the compiler: asks a child process, waits with a limit, and reads what it says."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from converter import process
+from converter.errors import ConvertError, ModelError, ToolError
+from converter.process import Completed
+from targets.rvc2.parameters import Parameters
+from targets.rvc2.toolchain import Toolchain
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+# What the compiler says of a model that it cannot take, as against a failure of its own.
+_MODEL_FAULTS: Final = (
+    re.compile(r"nsupported (?:layer|operation|op)", re.IGNORECASE),
+    re.compile(r"not supported|unsupported|doesn't support|does not support", re.IGNORECASE),
+    re.compile(r"OpenVINO does not support the following ONNX operations"),
+    re.compile(r"Not supported ONNX op|Check '.*' failed at|While validating"),
+    re.compile(r"Cannot (?:convert|find|infer)|dynamic", re.IGNORECASE),
+)
+_SOURCE_PLACE: Final = re.compile(r"^(?:\[[^\]]*\]\s*)?(?:/|\w:)?[\w./\\-]+\.(?:cpp|hpp):\d+\s*")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompileResult:
+    """The blobs by SHAVE count, and the child's peak memory."""
+
+    blobs: Mapping[int, Path]
+    peak_rss_bytes: int
+
+
+def compile_blobs(
+    model: Path,
+    nodes: Mapping[str, str],
+    parameters: Parameters,
+    shave_counts: Sequence[int],
+    toolchain: Toolchain,
+    work: Path,
+    *,
+    on_blob: Callable[[int, Path], None] = lambda _shaves, _path: None,
+) -> CompileResult:
+    """Compile a prepared model, the network read once for all SHAVE counts.
+
+    Args:
+        nodes: Operator types by node name, to say in errors which node is meant.
+        work: An existing folder for the blobs, one for each call.
+        on_blob: Called as each blob is there.
+
+    Raises:
+        ModelError: The compiler does not take the model: an operator, a shape.
+        ToolError: It crashed, ran out of time or wrote nothing.
+    """
+    blobs = {shaves: work / f"{shaves}.blob" for shaves in shave_counts}
+    request = {
+        "device": "MYRIAD",
+        "model": str(model),
+        "inputs": {
+            item.name: {"precision": item.precision, "layout": item.compiler_layout}
+            for item in parameters.inputs
+        },
+        "outputs": {item.name: {"precision": item.precision} for item in parameters.outputs},
+        "jobs": [
+            {"settings": dict(parameters.settings(shaves)), "output": str(path)}
+            for shaves, path in blobs.items()
+        ],
+    }
+    result = _ask(
+        request,
+        toolchain,
+        work,
+        nodes,
+        timeout_s=parameters.compile_timeout_s,
+        on_done=lambda index: on_blob(shave_counts[index], blobs[shave_counts[index]]),
+    )
+    missing = [path.name for path in blobs.values() if not path.is_file()]
+    if missing:
+        raise ToolError(f"The compiler ended well but wrote no {', '.join(missing)}.")
+    return CompileResult(blobs=blobs, peak_rss_bytes=int(result["peak_rss_bytes"]))
+
+
+def run_on_cpu(
+    model: Path,
+    nodes: Mapping[str, str],
+    feeds: Sequence[Mapping[str, NDArray[Any]]],
+    outputs: Mapping[str, tuple[int, ...]],
+    toolchain: Toolchain,
+    work: Path,
+    *,
+    timeout_s: float,
+) -> list[dict[str, NDArray[np.float32]]]:
+    """Run frames through a prepared model on the compiler's own CPU plugin, in float32.
+
+    Args:
+        feeds: For each frame the inputs by name, in the prepared model's layout.
+        outputs: Shapes by name.
+
+    Raises:
+        ModelError, ToolError: As for a compile.
+    """
+    import numpy as np
+
+    names = [*feeds[0], *outputs]
+    keys = {name: f"t{index}" for index, name in enumerate(dict.fromkeys(names))}
+    jobs = []
+    for index, feed in enumerate(feeds):
+        file = work / f"feed-{index}.npz"
+        np.savez(file, **{keys[name]: np.asarray(x, np.float32) for name, x in feed.items()})
+        jobs.append({"feeds": str(file), "output": str(work / f"result-{index}.npz")})
+    request = {
+        "device": "CPU",
+        "model": str(model),
+        "inputs": {name: {"precision": "FP32"} for name in feeds[0]},
+        "outputs": {
+            name: {"precision": "FP32", "shape": list(shape)} for name, shape in outputs.items()
+        },
+        "tensor_keys": keys,
+        "jobs": jobs,
+    }
+    _ask(request, toolchain, work, nodes, timeout_s=timeout_s, on_done=lambda _index: None)
+    results = []
+    for job in jobs:
+        with np.load(job["output"]) as stored:
+            results.append({name: stored[keys[name]] for name in outputs})
+    return results
+
+
+def _ask(
+    request: dict[str, Any],
+    toolchain: Toolchain,
+    work: Path,
+    nodes: Mapping[str, str],
+    *,
+    timeout_s: float,
+    on_done: Callable[[int], None],
+) -> dict[str, Any]:
+    request |= {
+        "libraries": str(toolchain.libraries),
+        "libusb": str(toolchain.libusb) if toolchain.libusb else None,
+    }
+    file = work / f"request-{request['device'].lower()}.json"
+    file.write_text(json.dumps(request))
+    answers: list[dict[str, Any]] = []
+    listener_errors: list[BaseException] = []
+
+    def listen(line: str) -> None:
+        try:
+            answer = json.loads(line)
+        except ValueError:
+            return  # the native code prints now and then
+        answers.append(answer)
+        if "done" in answer and not listener_errors:
+            try:
+                on_done(answer["done"])
+            except BaseException as error:  # noqa: BLE001 - it is raised below, in our thread
+                listener_errors.append(error)
+
+    done = process.run(
+        [sys.executable, "-m", "targets.rvc2.compiler_child", str(file)],
+        timeout_s=timeout_s,
+        env=_environment(),
+        on_line=listen,
+    )
+    if listener_errors:
+        raise listener_errors[0]
+    for answer in answers:
+        if "error" in answer:
+            raise _tool_said(answer["error"], nodes)
+        if "result" in answer and done.returncode == 0:
+            return dict(answer["result"])
+    raise _died(done, request["device"], timeout_s)
+
+
+def _environment() -> dict[str, str]:
+    """The child sees our packages and no setting that could change what it compiles."""
+    kept = ("PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "PYTHONPATH", "SSL_CERT_FILE")
+    return {name: os.environ[name] for name in kept if name in os.environ} | {
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)
+    }
+
+
+def _died(done: Completed, device: str, timeout_s: float) -> ToolError:
+    what = "compiler" if device == "MYRIAD" else "compiler's CPU check"
+    text = done.stdout + done.stderr
+    if done.timed_out:
+        return ToolError(
+            f"The {what} did not end within {timeout_s:g} s and was stopped.",
+            remedy="Give it more time (rvc2.compile_timeout_s, verify.timeout_s) or cut the model.",
+            tool_text=text,
+        )
+    if done.signal_name == "SIGKILL":
+        return ToolError(
+            f"The {what} was killed from outside, most likely for want of memory.",
+            remedy="Free memory, or convert where there is more.",
+            tool_text=text,
+        )
+    if done.signal_name:
+        return ToolError(
+            f"The {what} crashed on this model ({done.signal_name}).",
+            remedy="Loops and sequences of unknown length do that; export the model without them.",
+            tool_text=text,
+        )
+    last = (done.stderr.strip().splitlines() or ["no word"])[-1]
+    return ToolError(f"The {what} ended with {done.returncode}: {last}", tool_text=text)
+
+
+def _tool_said(error: Mapping[str, Any], nodes: Mapping[str, str]) -> ConvertError:
+    """Turn the library's exceptions into one line; its whole text goes along."""
+    texts = [" ".join(text.split()) for text in error["texts"]]
+    telling = [text for text in texts if any(fault.search(text) for fault in _MODEL_FAULTS)]
+    # The innermost exception is thrown first and says most; rethrown ones repeat it.
+    said = _clean((telling or texts or [f"{error['call']} failed without a word"])[0])
+    named = sorted((name for name in nodes if name and name in said), key=len)
+    where = f"node {named[-1]!r} ({nodes[named[-1]]}): " if named else ""
+    text = "\n".join(error["texts"])
+    if telling or error["phase"] == "read":
+        return ModelError(
+            f"The RVC2 compiler does not take the model: {where}{said}",
+            remedy="Cut the model before that node, or export it with other operators.",
+            tool_text=text,
+        )
+    return ToolError(f"The RVC2 compiler failed: {where}{said}", tool_text=text)
+
+
+def _clean(text: str) -> str:
+    text = _SOURCE_PLACE.sub("", text)
+    return text if len(text) <= 400 else text[:397] + "…"

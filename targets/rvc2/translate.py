@@ -1,0 +1,132 @@
+"""From a source model and options to the RVC2 compiler's parameters: a pure function."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from converter.errors import ModelError, UsageError, from_findings
+from converter.findings import Finding
+from converter.model import ModelInput, SourceModel, Tensor
+from converter.options import Options
+from converter.preprocessing import Preprocessing, write_dai_type
+from targets.rvc2.parameters import InputParameters, Parameters, TensorParameters
+
+DTYPE_OF: Final = {"U8": "uint8", "FP16": "float16", "FP32": "float32", "I32": "int32"}
+_PRECISION_OF: Final = {"float16": "FP16", "float32": "FP32"}
+# What a raw input may be in the source, and how the blob takes it: floats stay what they are.
+_RAW_PRECISION: Final = {
+    "float32": "FP32",
+    "float64": "FP32",
+    "float16": "FP16",
+    "uint8": "U8",
+    "int32": "I32",
+    "int64": "I32",
+}
+_MAX_RANK: Final = 5
+
+
+def translate(model: SourceModel, options: Options) -> Parameters:
+    """Resolve what the compiler is told.
+
+    Raises:
+        UsageError: Options that cannot be had on this target.
+        ModelError: Tensors that Myriad X cannot take.
+    """
+    _check_options(options)
+    problems = [_problem(tensor) for tensor in (*model.inputs, *model.outputs)]
+    if findings := [problem for problem in problems if problem]:
+        raise from_findings(ModelError, "The model", findings)
+    cmx = options.get("rvc2.number_of_cmx_slices")
+    return Parameters(
+        inputs=tuple(_input(item, options) for item in model.inputs),
+        outputs=tuple(_output(item, options) for item in model.outputs),
+        shaves=options.integer("rvc2.number_of_shaves"),
+        cmx_slices=int(cmx) if isinstance(cmx, int) else None,
+        superblob=options.flag("rvc2.superblob"),
+        simplify=options.flag("onnx_simplification"),
+        batch=max(
+            (item.shape[0] for item in model.inputs if item.layout.startswith("N")), default=1
+        ),
+        compile_timeout_s=options.number("rvc2.compile_timeout_s"),
+    )
+
+
+def _check_options(options: Options) -> None:
+    if not options.flag("rvc2.compress_to_fp16"):
+        raise UsageError(
+            "rvc2.compress_to_fp16: Myriad X computes in float16, so false cannot be had.",
+            remedy="Leave it out.",
+        )
+
+
+def _problem(tensor: Tensor) -> Finding | None:
+    if len(tensor.shape) > _MAX_RANK:
+        message = f"{list(tensor.shape)} has {len(tensor.shape)} axes; Myriad X takes five at most."
+    elif isinstance(tensor, ModelInput) and tensor.dtype not in _RAW_PRECISION:
+        message = f"Myriad X takes no {tensor.dtype}, only {', '.join(_RAW_PRECISION)}."
+    else:
+        return None
+    return Finding(code="rvc2.tensor", where=tensor.name, message=message)
+
+
+def _input(item: ModelInput, options: Options) -> InputParameters:
+    pre = item.preprocessing
+    embed = options.get("preprocess") == "embedded"
+    chosen = options.text(f"inputs.{item.name}.data_type")
+    if not item.is_image:
+        precision = _PRECISION_OF[chosen] if chosen else _RAW_PRECISION[item.dtype]
+        return InputParameters(
+            name=item.name,
+            precision=precision,
+            dtype=DTYPE_OF[precision],
+            layout=item.layout,
+            shape=item.shape,
+            model_layout=item.layout,
+            embedded=pre if embed and pre.normalizes else None,
+            remaining=Preprocessing() if embed else pre,
+            compiler_layout="",
+            dai_type=None,
+        )
+    assert pre.color is not None
+    interleaved = options.flag("rvc2.interleaved_input")
+    layout = _frame_layout(item.layout, interleaved=interleaved)
+    # Values that a host has normalized are no bytes any more: they come in as float16.
+    half = not embed and pre.normalizes
+    precision = "FP16" if half else "U8"
+    camera = pre.color if not embed or pre.color.channels == 1 else type(pre.color).BGR
+    return InputParameters(
+        name=item.name,
+        precision=precision,
+        dtype=DTYPE_OF[precision],
+        layout=layout,
+        shape=tuple(item.shape[item.layout.index(axis)] for axis in layout),
+        model_layout=item.layout,
+        embedded=pre if embed else None,
+        remaining=Preprocessing(
+            color=camera,
+            mean=(0.0,) * camera.channels if embed or not pre.mean else pre.mean,
+            scale=(1.0,) * camera.channels if embed or not pre.scale else pre.scale,
+            resize_mode=pre.resize_mode,
+        ),
+        # The compiler reads "NHWC" as: the same NCHW network, fed interleaved.
+        compiler_layout="NHWC" if layout == "NHWC" else "",
+        dai_type=write_dai_type(camera, interleaved=interleaved, half=half),
+    )
+
+
+def _frame_layout(layout: str, *, interleaved: bool) -> str:
+    """The camera's frame: planar, as Myriad X's firmware expects it, or interleaved on request."""
+    batch = "N" if "N" in layout else ""
+    return batch + ("HWC" if interleaved else "CHW")
+
+
+def _output(item: Tensor, options: Options) -> TensorParameters:
+    dtype = options.text(f"outputs.{item.name}.data_type")
+    assert dtype is not None
+    return TensorParameters(
+        name=item.name,
+        precision=_PRECISION_OF[dtype],
+        dtype=dtype,
+        layout=item.layout,
+        shape=item.shape or None,
+    )
