@@ -38,9 +38,7 @@ def target_config(source: SourceModel, artifact: Artifact) -> dict[str, Any]:
     metadata = model["metadata"]
     metadata["path"] = model_member(source, artifact)
     metadata["precision"] = artifact.precision
-    model["inputs"] = [
-        _input(_entry(model["inputs"], item.name), item) for item in artifact.inputs
-    ]
+    model["inputs"] = [_input(_entry(model["inputs"], item.name), item) for item in artifact.inputs]
     model["outputs"] = [
         _tensor(_entry(model["outputs"], item.name), item) for item in artifact.outputs
     ]

@@ -7,9 +7,9 @@ together are carried together, so that a user mends them all at once.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from converter.findings import Finding
+from converter.findings import Finding, Severity
 
 
 class ConvertError(Exception):
@@ -92,3 +92,29 @@ def from_findings(
         only = findings[0]
         return error(only.one_line, remedy=only.remedy, findings=findings)
     return error(f"{subject}: {len(findings)} problems.", findings=findings)
+
+
+def to_json(error: ConvertError) -> dict[str, Any]:
+    """An error as plain JSON data, to cross a process boundary or to be printed."""
+    return {
+        "kind": type(error).__name__,
+        "exit_code": error.exit_code,
+        "message": error.message,
+        "remedy": error.remedy,
+        "findings": [finding.to_json() for finding in error.findings],
+        "tool_text": error.tool_text,
+    }
+
+
+def from_json(data: dict[str, Any]) -> ConvertError:
+    """The error that `to_json` wrote down."""
+    kinds = {kind.__name__: kind for kind in ConvertError.__subclasses__()}
+    return kinds[data["kind"]](
+        data["message"],
+        remedy=data["remedy"],
+        findings=[
+            Finding(**{**finding, "severity": Severity(finding["severity"])})
+            for finding in data["findings"]
+        ],
+        tool_text=data["tool_text"],
+    )

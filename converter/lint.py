@@ -31,10 +31,14 @@ def lint(source: str | os.PathLike[str] | Archive) -> tuple[Finding, ...]:
     """
     with contextlib.ExitStack() as stack:
         try:
-            archive = source if isinstance(source, Archive) else stack.enter_context(open_archive(source))
+            archive = (
+                source if isinstance(source, Archive) else stack.enter_context(open_archive(source))
+            )
         except ArchiveError as error:
             return error.findings or (_as_finding(error, "archive.unreadable"),)
-        findings = list(_source_findings(archive) if _is_source(archive) else _target_findings(archive))
+        findings = list(
+            _source_findings(archive) if _is_source(archive) else _target_findings(archive)
+        )
         if not isinstance(source, Archive) and str(source).endswith(".tar.bz2"):
             findings.append(
                 Finding(
@@ -60,7 +64,9 @@ def _model_path(archive: Archive) -> str:
 
 
 def _is_source(archive: Archive) -> bool:
-    return not _model_path(archive).endswith(tuple(s for name in names() for s in load(name).SUFFIXES))
+    return not _model_path(archive).endswith(
+        tuple(s for name in names() for s in load(name).SUFFIXES)
+    )
 
 
 def _source_findings(archive: Archive) -> Iterator[Finding]:

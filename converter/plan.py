@@ -76,7 +76,6 @@ class Plan:
         decisive = {
             "target": self.target,
             "toolchain": self.toolchain,
-            "archive": self.model.archive_name,
             "config": self.model.config,
             "model": self.model.to_json(),
             "parameters": self.parameters.to_json(),

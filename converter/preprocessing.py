@@ -120,3 +120,13 @@ class Preprocessing:
             "scale": list(self.scale),
             "resize_mode": self.resize_mode,
         }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Preprocessing:
+        """The value that `to_json` wrote down."""
+        return cls(
+            color=Color(data["color"]) if data["color"] else None,
+            mean=tuple(data["mean"]),
+            scale=tuple(data["scale"]),
+            resize_mode=data["resize_mode"],
+        )

@@ -151,6 +151,7 @@ def convert(
                 plan=made,
                 on_event=on_warning,
             )
+            stack.callback(run.processes.end_all)
             artifact = load_target(target).run(run)
             with run.stage("pack", "Packing"):
                 sha256, size = _write(destination, made, artifact, force=force)
@@ -164,9 +165,7 @@ def convert(
         size_bytes=size,
         plan=made,
         model={
-            "inputs": [
-                {**item.to_json(), "dai_type": item.dai_type} for item in artifact.inputs
-            ],
+            "inputs": [{**item.to_json(), "dai_type": item.dai_type} for item in artifact.inputs],
             "outputs": [item.to_json() for item in artifact.outputs],
         },
         verification=dict(artifact.verification or {}),
@@ -219,14 +218,20 @@ def _destination(output: str | os.PathLike[str] | None, plan: Plan, *, force: bo
     """Where the result goes; checked before the work begins."""
     from converter.describe import output_name
 
-    path = Path(output) if output is not None else Path(output_name(plan.model.archive_name, plan.target))
+    path = (
+        Path(output)
+        if output is not None
+        else Path(output_name(plan.model.archive_name, plan.target))
+    )
     if path.is_dir():
         path = path / output_name(plan.model.archive_name, plan.target)
     _compression(path)
     _refuse_existing(path, force=force)
     folder = path.parent
     if not folder.is_dir():
-        raise UsageError(f"{folder}: no such folder.", remedy="Make it, or write elsewhere with -o.")
+        raise UsageError(
+            f"{folder}: no such folder.", remedy="Make it, or write elsewhere with -o."
+        )
     if not os.access(folder, os.W_OK | os.X_OK):
         raise _not_writable(folder)
     return path

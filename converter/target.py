@@ -18,6 +18,7 @@ from converter.findings import Finding
 from converter.model import SourceModel
 from converter.options import Options
 from converter.plan import Parameters, Plan, Step
+from converter.process import Processes
 
 ENTRY_POINTS: Final = "converter.targets"
 
@@ -56,6 +57,7 @@ class Run:
     model: Path
     plan: Plan
     on_event: OnEvent
+    processes: Processes = field(default_factory=Processes)
     timings_s: dict[str, float] = field(default_factory=dict)
     _done: int = 0
 
@@ -136,5 +138,7 @@ def load(name: str) -> Target:
         UsageError: There is none; the message lists those there are.
     """
     if name not in _entries():
-        raise UsageError(f"There is no target {name!r}.", remedy=f"There are: {', '.join(names())}.")
+        raise UsageError(
+            f"There is no target {name!r}.", remedy=f"There are: {', '.join(names())}."
+        )
     return cast("Target", _entries()[name].load())

@@ -9,13 +9,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from converter.errors import ModelError, VerificationError
+from converter.errors import VerificationError
 from converter.model import ModelInput, SourceModel
 
 Feeds = Mapping[str, NDArray[Any]]
@@ -64,40 +63,15 @@ def _values(item: ModelInput, rng: np.random.Generator) -> NDArray[Any]:
 
 def _image(channels: int, height: int, width: int, rng: np.random.Generator) -> NDArray[np.uint8]:
     """A (C, H, W) image whose channels differ in level, slope and pattern."""
-    y, x = np.mgrid[0:1:height * 1j, 0:1:width * 1j]
+    y, x = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j]
     planes = []
     for _ in range(channels):
-        level, slope_x, slope_y, frequency, phase = rng.uniform([20, -120, -120, 2, 0], [200, 120, 120, 9, 6])
+        level, slope_x, slope_y, frequency, phase = rng.uniform(
+            [20, -120, -120, 2, 0], [200, 120, 120, 9, 6]
+        )
         wave = 40 * np.sin(frequency * (x + 2 * y) + phase)
         planes.append(level + slope_x * x + slope_y * y + wave + rng.normal(0, 12, x.shape))
     return np.clip(np.stack(planes), 0, 255).astype(np.uint8)
-
-
-def run_reference(
-    path: Path, model: SourceModel, frames: Sequence[Feeds]
-) -> list[dict[str, NDArray[Any]]]:
-    """The source on ONNX Runtime's CPU provider, preprocessing in NumPy before it.
-
-    Raises:
-        ModelError: ONNX Runtime does not run the source.
-    """
-    import onnxruntime as ort
-
-    options = ort.SessionOptions()
-    options.log_severity_level = 4
-    try:
-        session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        names = [output.name for output in session.get_outputs()]
-        return [
-            dict(zip(names, session.run(None, model_feeds(model, frame)), strict=True))
-            for frame in frames
-        ]
-    except Exception as error:  # ONNX Runtime's exceptions have no common base
-        first = " ".join(str(error).split())[:300]
-        raise ModelError(
-            f"ONNX Runtime does not run the source model: {first}",
-            remedy="Check the model; --no-verify converts it without a comparison.",
-        ) from error
 
 
 def model_feeds(model: SourceModel, frame: Feeds) -> dict[str, NDArray[Any]]:

@@ -142,9 +142,7 @@ def _initial(
     return b.op("Reshape", one, b.ints(batch, size))
 
 
-def _stack(
-    b: Builder, sequences: Sequence[Sequence[ir.Value]], shape: tuple[int, ...]
-) -> ir.Value:
+def _stack(b: Builder, sequences: Sequence[Sequence[ir.Value]], shape: tuple[int, ...]) -> ir.Value:
     """Put (B, H) pieces together, step after step and within it direction after direction."""
     pieces = [piece for step in zip(*sequences, strict=True) for piece in step]
     joined = b.op("Concat", *pieces, axis=0) if len(pieces) > 1 else pieces[0]

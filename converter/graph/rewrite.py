@@ -104,9 +104,7 @@ def _face(graph: ir.Graph) -> tuple[list[str | None], list[str | None]]:
     return [value.name for value in graph.inputs], [value.name for value in graph.outputs]
 
 
-def replace(
-    graph: ir.Graph, node: ir.Node, builder: Builder, replaced: Sequence[ir.Value]
-) -> None:
+def replace(graph: ir.Graph, node: ir.Node, builder: Builder, replaced: Sequence[ir.Value]) -> None:
     """Put the builder's nodes in the place of a node, `replaced` in the place of its outputs."""
     made = {id(value) for new in builder.nodes for value in new.outputs}
     values = []

@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 
 _END_MAGIC: Final = 0x177245385090
 _BLOCK_MAGIC: Final = 0x314159265359
-_BLOCK_BYTES: Final = 700_000  # run-length coding can only swell it to 875,000; a block takes 900,000
+_BLOCK_BYTES: Final = (
+    700_000  # run-length coding can only swell it to 875,000; a block takes 900,000
+)
 _ZERO_POWERS: Final = (24, 22, 20, 18, 16)
 _MIN_RUN: Final = 1 << 16
 _MASK_32, _MASK_48 = (1 << 32) - 1, (1 << 48) - 1

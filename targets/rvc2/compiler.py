@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -11,14 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from converter import process
 from converter.errors import ConvertError, ModelError, ToolError
-from converter.process import Completed
+from converter.process import Processes, died, python_env
+from converter.reference import Tensors
 from targets.rvc2.parameters import Parameters
 from targets.rvc2.toolchain import Toolchain
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 # What the compiler says of a model that it cannot take, as against a failure of its own.
@@ -48,6 +46,7 @@ def compile_blobs(
     toolchain: Toolchain,
     work: Path,
     *,
+    processes: Processes,
     on_blob: Callable[[int, Path], None] = lambda _shaves, _path: None,
 ) -> CompileResult:
     """Compile a prepared model, the network read once for all SHAVE counts.
@@ -75,17 +74,25 @@ def compile_blobs(
             for shaves, path in blobs.items()
         ],
     }
+    written: list[int] = []
+
+    def on_done(index: int) -> None:
+        shaves = shave_counts[index]
+        if blobs[shaves].is_file():
+            written.append(shaves)
+            on_blob(shaves, blobs[shaves])
+
     result = _ask(
         request,
         toolchain,
         work,
         nodes,
         timeout_s=parameters.compile_timeout_s,
-        on_done=lambda index: on_blob(shave_counts[index], blobs[shave_counts[index]]),
+        on_done=on_done,
+        processes=processes,
     )
-    missing = [path.name for path in blobs.values() if not path.is_file()]
-    if missing:
-        raise ToolError(f"The compiler ended well but wrote no {', '.join(missing)}.")
+    if missing := [shaves for shaves in shave_counts if shaves not in written]:
+        raise ToolError(f"The compiler ended well but wrote no blob for {missing} SHAVE cores.")
     return CompileResult(blobs=blobs, peak_rss_bytes=int(result["peak_rss_bytes"]))
 
 
@@ -97,8 +104,9 @@ def run_on_cpu(
     toolchain: Toolchain,
     work: Path,
     *,
+    processes: Processes,
     timeout_s: float,
-) -> list[dict[str, NDArray[np.float32]]]:
+) -> list[dict[str, NDArray[Any]]]:
     """Run frames through a prepared model on the compiler's own CPU plugin, in float32.
 
     Args:
@@ -110,13 +118,12 @@ def run_on_cpu(
     """
     import numpy as np
 
-    names = [*feeds[0], *outputs]
-    keys = {name: f"t{index}" for index, name in enumerate(dict.fromkeys(names))}
+    tensors = Tensors([*feeds[0], *outputs])
     jobs = []
     for index, feed in enumerate(feeds):
-        file = work / f"feed-{index}.npz"
-        np.savez(file, **{keys[name]: np.asarray(x, np.float32) for name, x in feed.items()})
-        jobs.append({"feeds": str(file), "output": str(work / f"result-{index}.npz")})
+        values = {name: np.asarray(x, np.float32) for name, x in feed.items()}
+        file = tensors.write(work / f"cpu-feed-{index}.npz", values)
+        jobs.append({"feeds": str(file), "output": str(work / f"cpu-result-{index}.npz")})
     request = {
         "device": "CPU",
         "model": str(model),
@@ -124,15 +131,19 @@ def run_on_cpu(
         "outputs": {
             name: {"precision": "FP32", "shape": list(shape)} for name, shape in outputs.items()
         },
-        "tensor_keys": keys,
+        "tensor_keys": tensors.keys,
         "jobs": jobs,
     }
-    _ask(request, toolchain, work, nodes, timeout_s=timeout_s, on_done=lambda _index: None)
-    results = []
-    for job in jobs:
-        with np.load(job["output"]) as stored:
-            results.append({name: stored[keys[name]] for name in outputs})
-    return results
+    _ask(
+        request,
+        toolchain,
+        work,
+        nodes,
+        timeout_s=timeout_s,
+        on_done=lambda _index: None,
+        processes=processes,
+    )
+    return [tensors.read(Path(job["output"]), list(outputs)) for job in jobs]
 
 
 def _ask(
@@ -143,6 +154,7 @@ def _ask(
     *,
     timeout_s: float,
     on_done: Callable[[int], None],
+    processes: Processes,
 ) -> dict[str, Any]:
     request |= {
         "libraries": str(toolchain.libraries),
@@ -165,10 +177,10 @@ def _ask(
             except BaseException as error:  # noqa: BLE001 - it is raised below, in our thread
                 listener_errors.append(error)
 
-    done = process.run(
+    done = processes.run(
         [sys.executable, "-m", "targets.rvc2.compiler_child", str(file)],
         timeout_s=timeout_s,
-        env=_environment(),
+        env=python_env(),
         on_line=listen,
     )
     if listener_errors:
@@ -178,40 +190,8 @@ def _ask(
             raise _tool_said(answer["error"], nodes)
         if "result" in answer and done.returncode == 0:
             return dict(answer["result"])
-    raise _died(done, request["device"], timeout_s)
-
-
-def _environment() -> dict[str, str]:
-    """The child sees our packages and no setting that could change what it compiles."""
-    kept = ("PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "PYTHONPATH", "SSL_CERT_FILE")
-    return {name: os.environ[name] for name in kept if name in os.environ} | {
-        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)
-    }
-
-
-def _died(done: Completed, device: str, timeout_s: float) -> ToolError:
-    what = "compiler" if device == "MYRIAD" else "compiler's CPU check"
-    text = done.stdout + done.stderr
-    if done.timed_out:
-        return ToolError(
-            f"The {what} did not end within {timeout_s:g} s and was stopped.",
-            remedy="Give it more time (rvc2.compile_timeout_s, verify.timeout_s) or cut the model.",
-            tool_text=text,
-        )
-    if done.signal_name == "SIGKILL":
-        return ToolError(
-            f"The {what} was killed from outside, most likely for want of memory.",
-            remedy="Free memory, or convert where there is more.",
-            tool_text=text,
-        )
-    if done.signal_name:
-        return ToolError(
-            f"The {what} crashed on this model ({done.signal_name}).",
-            remedy="Loops and sequences of unknown length do that; export the model without them.",
-            tool_text=text,
-        )
-    last = (done.stderr.strip().splitlines() or ["no word"])[-1]
-    return ToolError(f"The {what} ended with {done.returncode}: {last}", tool_text=text)
+    what = "The compiler" if request["device"] == "MYRIAD" else "The compiler's CPU plugin"
+    raise died(done, what, timeout_s)
 
 
 def _tool_said(error: Mapping[str, Any], nodes: Mapping[str, str]) -> ConvertError:

@@ -108,7 +108,8 @@ def _texts(thrown: list[Thrown]) -> list[str]:
 
 
 def _say(**message: Any) -> None:
-    print(json.dumps(message), flush=True)
+    # The native code prints warnings to the same stream, some without ending their line.
+    print("\n" + json.dumps(message), flush=True)
 
 
 if __name__ == "__main__":

@@ -81,8 +81,7 @@ def _slots(elf: bytes, symbol: bytes) -> list[int]:
     header = struct.unpack_from("<16sHHIQQQIHHHHHH", elf, 0)
     table, entry_size, count = header[6], header[11], header[12]
     sections = [
-        struct.unpack_from("<IIQQQQIIQQ", elf, table + index * entry_size)
-        for index in range(count)
+        struct.unpack_from("<IIQQQQIIQQ", elf, table + index * entry_size) for index in range(count)
     ]
     found = []
     for section in sections:

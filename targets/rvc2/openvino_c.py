@@ -136,9 +136,7 @@ class Executable:
         import numpy as np
 
         request = _Handle()
-        self._core._call(
-            "ie_exec_network_create_infer_request", self._handle, c.byref(request)
-        )
+        self._core._call("ie_exec_network_create_infer_request", self._handle, c.byref(request))
         try:
             for name, values in feeds.items():
                 self._buffer(request, name, values.size)[:] = values.reshape(-1)

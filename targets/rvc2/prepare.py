@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from converter.errors import ModelError
-from targets.rvc2.parameters import Parameters
+from converter.preprocessing import Preprocessing
+from converter.process import Processes
+from targets.rvc2.parameters import InputParameters, Parameters
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -26,8 +28,10 @@ class Prepared:
     warnings: tuple[str, ...]
 
 
-def prepare(source: Path, parameters: Parameters, target: Path) -> Prepared:
-    """Write the model that is compiled.
+def prepare(
+    source: Path, parameters: Parameters, target: Path, *, processes: Processes
+) -> Prepared:
+    """Write the model that is compiled, in a child process.
 
     Args:
         source: The ONNX file, its external data beside it.
@@ -35,13 +39,46 @@ def prepare(source: Path, parameters: Parameters, target: Path) -> Prepared:
 
     Raises:
         ModelError: The graph cannot be brought into a form that the compiler reads.
+        ToolError: A graph tool crashed or ran out of time.
     """
+    arguments = {
+        "source": str(source),
+        "target": str(target),
+        "simplified": parameters.simplify,
+        "inputs": [_entry(item) for item in parameters.inputs],
+    }
+    answer = processes.call(
+        "targets.rvc2.prepare:prepare_file",
+        arguments,
+        what="The graph tools",
+        work=target.parent,
+        timeout_s=parameters.compile_timeout_s,
+    )
+    return Prepared(path=target, nodes=answer["nodes"], warnings=tuple(answer["warnings"]))
+
+
+def _entry(item: InputParameters) -> dict[str, Any]:
+    assert item.shape is not None
+    return {
+        "name": item.name,
+        "shape": [item.shape[item.layout.index(axis)] for axis in item.model_layout],
+        # "NHWC" is set at the compiler, on a network that is NCHW.
+        "layout": item.layout if not item.compiler_layout else "NCHW",
+        "model_layout": item.model_layout,
+        "preprocessing": item.embedded.to_json() if item.embedded else None,
+    }
+
+
+def prepare_file(
+    source: str, target: str, simplified: bool, inputs: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """The child's part of `prepare`."""
     import onnx
     import onnx_ir as ir
     from onnx_ir.passes import Sequential, common
 
     from converter.graph.decompose import RULES as DECOMPOSITIONS
-    from converter.graph.embed import EmbedPreprocessing
+    from converter.graph.embed import EmbedPreprocessing, Entry
     from converter.graph.freeze import FreezeShapes
     from converter.graph.opset import LowerOpset
     from converter.graph.recurrent import RULES as RECURRENT
@@ -52,52 +89,38 @@ def prepare(source: Path, parameters: Parameters, target: Path) -> Prepared:
     model = ir.from_proto(onnx.load(source))
     _refuse_unknown_domains(model)
     model = _raise_opset(model)
-    model_shapes = {item.name: _model_shape(item) for item in parameters.inputs}
-    model = FreezeShapes(model_shapes)(model).model
-    if parameters.simplify:
+    model = FreezeShapes({item["name"]: tuple(item["shape"]) for item in inputs})(model).model
+    if simplified:
         model, problem = simplify(model)
         if problem:
             warnings.append(f"{problem}.")
-    model = infer_shapes(model)
+    entries = {
+        item["name"]: Entry(
+            layout=item["layout"],
+            model_layout=item["model_layout"],
+            preprocessing=Preprocessing.from_json(item["preprocessing"])
+            if item["preprocessing"]
+            else None,
+        )
+        for item in inputs
+    }
     model = Sequential(
         common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
         Rewrite(RECURRENT),
         Rewrite(DECOMPOSITIONS),
         LowerOpset(),
-        EmbedPreprocessing(_entries(parameters)),
+        EmbedPreprocessing(entries),
         common.IdentityEliminationPass(),
         common.RemoveUnusedNodesPass(),
-    )(model).model
+    )(infer_shapes(model)).model
     model.ir_version = min(model.ir_version, _IR_VERSION)
     _name_everything(model)
     # Weights go into a file of their own, straight from where they are: no second copy in memory.
-    ir.save(model, target, external_data=f"{target.name}.data")
-    return Prepared(
-        path=target,
-        nodes={node.name or "": node.op_type for node in model.graph},
-        warnings=tuple(warnings),
-    )
-
-
-def _model_shape(item: object) -> tuple[int, ...]:
-    from targets.rvc2.parameters import InputParameters
-
-    assert isinstance(item, InputParameters)
-    assert item.shape is not None
-    return tuple(item.shape[item.layout.index(axis)] for axis in item.model_layout)
-
-
-def _entries(parameters: Parameters) -> Mapping[str, object]:
-    from converter.graph.embed import Entry
-
+    name = Path(target).name
+    ir.save(model, target, external_data=f"{name}.data", size_threshold_bytes=4096)
     return {
-        item.name: Entry(
-            # "NHWC" is set at the compiler, on a network that is NCHW.
-            layout=item.layout if not item.compiler_layout else "NCHW",
-            model_layout=item.model_layout,
-            preprocessing=item.embedded,
-        )
-        for item in parameters.inputs
+        "nodes": {node.name or "": node.op_type for node in model.graph},
+        "warnings": warnings,
     }
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
+from converter import reference
 from converter.artifact import Artifact, CompiledInput
 from converter.errors import ToolError, from_findings
 from converter.findings import Finding
@@ -36,8 +38,6 @@ _MAX_REL_RMSE: Final = 1e-2
 
 def steps(model: SourceModel, parameters: Parameters, options: Options) -> tuple[Step, ...]:
     """The steps in their order, each with what it is told, needs and gives."""
-    import onnxslim
-
     counts = parameters.shave_counts
     tensors = {
         "inputs": {item.name: _named(item) for item in parameters.inputs},
@@ -48,14 +48,15 @@ def steps(model: SourceModel, parameters: Parameters, options: Options) -> tuple
             name="prepare",
             title="Preparing the graph",
             tool="onnxslim" if parameters.simplify else "onnx-ir",
-            version=onnxslim.__version__ if parameters.simplify else "",
+            version=version("onnxslim" if parameters.simplify else "onnx-ir"),
             call={"simplify": parameters.simplify, "opset": 13},
             needs=(model.path,),
             gives=("prepared.onnx",),
         ),
         Step(
             name="compile",
-            title="Compiling for " + (f"{len(counts)} SHAVE counts" if len(counts) > 1 else "MYRIAD"),
+            title="Compiling for "
+            + (f"{len(counts)} SHAVE counts" if len(counts) > 1 else "MYRIAD"),
             tool="OpenVINO MYRIAD",
             version=_VERSION,
             call={
@@ -114,12 +115,16 @@ def run(run: Run) -> Artifact:
     parameters = run.plan.parameters
     assert isinstance(parameters, Parameters)
     toolchain = toolchains.ensure(run.on_event)
-    with run.stage("prepare", "Preparing the graph"):
-        prepared = prepare(run.model, parameters, run.work / "prepared.onnx")
-        for warning in prepared.warnings:
-            run.warn(warning)
-    path, blob = _compile(run, parameters, prepared, toolchain)
-    inputs, outputs = _read_back(run.plan.model, parameters, blob)
+    with _Reference(run) as source:
+        with run.stage("prepare", "Preparing the graph"):
+            prepared = prepare(
+                run.model, parameters, run.work / "prepared.onnx", processes=run.processes
+            )
+            for warning in prepared.warnings:
+                run.warn(warning)
+        path, blob = _compile(run, parameters, prepared, toolchain)
+        inputs, outputs = _read_back(run.plan.model, parameters, blob)
+        verification = _verify(run, parameters, prepared, blob, toolchain, source)
     from targets.rvc2 import read
 
     facts = read(path)
@@ -133,7 +138,7 @@ def run(run: Run) -> Artifact:
         facts=facts,
         tools={"openvino": _VERSION},
         warnings=prepared.warnings,
-        verification=_verify(run, parameters, prepared, blob, toolchain),
+        verification=verification,
     )
 
 
@@ -150,7 +155,13 @@ def _compile(
     if not parameters.superblob:
         with run.stage("compile", "Compiling for MYRIAD"):
             made = compile_blobs(
-                prepared.path, prepared.nodes, parameters, counts, toolchain, folder
+                prepared.path,
+                prepared.nodes,
+                parameters,
+                counts,
+                toolchain,
+                folder,
+                processes=run.processes,
             )
             path = made.blobs[parameters.shaves]
             return path, _checked(path.read_bytes(), parameters.shaves, parameters)
@@ -172,6 +183,7 @@ def _compile(
                     counts,
                     toolchain,
                     folder,
+                    processes=run.processes,
                     on_blob=on_blob,
                 )
             except BaseException:
@@ -243,9 +255,7 @@ def _checked(data: bytes, shaves: int, parameters: Parameters) -> Blob:
 def _compare_tensor(wanted: Any, found: BlobTensor) -> list[Finding]:
     findings = []
     if wanted.dtype != found.dtype:
-        findings.append(
-            _differs(found.name, f"{wanted.dtype} asked for, {found.dtype} compiled.")
-        )
+        findings.append(_differs(found.name, f"{wanted.dtype} asked for, {found.dtype} compiled."))
     if wanted.shape is not None and tuple(wanted.shape) != found.shape:
         findings.append(
             _differs(found.name, f"{list(wanted.shape)} asked for, {list(found.shape)} compiled.")
@@ -301,34 +311,75 @@ def _output_layout(item: Tensor, found: BlobTensor) -> str:
 # ----------------------------------------------------------------- verify
 
 
+class _Reference:
+    """The source model on ONNX Runtime, running beside the compiler; a context manager."""
+
+    def __init__(self, run: Run) -> None:
+        from converter import verify
+
+        options = run.plan.options
+        self.enabled = options.flag("verify.enabled")
+        self.folder = run.work / "verify"
+        if not self.enabled:
+            return
+        self.folder.mkdir()
+        self.frames = verify.camera_frames(run.plan.model, options.integer("verify.frames"))
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="reference")
+        self._future = self._pool.submit(
+            reference.run,
+            run.model,
+            [verify.model_feeds(run.plan.model, frame) for frame in self.frames],
+            [output.name for output in run.plan.model.outputs],
+            processes=run.processes,
+            work=self.folder,
+            timeout_s=options.number("verify.timeout_s"),
+        )
+        self._end = run.processes.end_all
+
+    def outputs(self) -> list[dict[str, NDArray[Any]]]:
+        """What the source computes for each frame; waits for it."""
+        return self._future.result()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self.enabled:
+            if kind is not None:
+                self._end()
+            self._pool.shutdown(wait=True, cancel_futures=True)
+
+
 def _verify(
-    run: Run, parameters: Parameters, prepared: Prepared, blob: Blob, toolchain: Toolchain
+    run: Run,
+    parameters: Parameters,
+    prepared: Prepared,
+    blob: Blob,
+    toolchain: Toolchain,
+    source: _Reference,
 ) -> Mapping[str, Any]:
     from converter import verify
 
     options = run.plan.options
-    if not options.flag("verify.enabled"):
+    if not source.enabled:
         return verify.skipped("switched off")
     with run.stage("verify", "Comparing with the source"):
-        frames = verify.camera_frames(run.plan.model, options.integer("verify.frames"))
-        folder = run.work / "verify"
-        folder.mkdir()
         actual = run_on_cpu(
             prepared.path,
             prepared.nodes,
-            [compiled_feeds(run.plan.model, parameters, frame) for frame in frames],
+            [compiled_feeds(run.plan.model, parameters, frame) for frame in source.frames],
             {item.name: item.shape for item in blob.outputs},
             toolchain,
-            folder,
+            source.folder,
+            processes=run.processes,
             timeout_s=options.number("verify.timeout_s"),
         )
-        reference = verify.run_reference(run.model, run.plan.model, frames)
         record = verify.judge(
-            verify.compare(reference, actual),
+            verify.compare(source.outputs(), actual),
             _limits(options),
             checked_on=f"OpenVINO {toolchains.OPENVINO}'s CPU plugin, the network that was compiled, "
             "in float32; not on a camera",
-            frames=f"{len(frames)} generated",
+            frames=f"{len(source.frames)} generated",
         )
         verify.require(record)
     return record

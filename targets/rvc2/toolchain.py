@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from converter import process
 from converter.errors import ToolchainError
 from converter.events import Notice, OnEvent
+from converter.process import Processes
 from converter.tar import disk_error
 
 NAME: Final = "rvc2"
@@ -151,7 +151,7 @@ def _fetch(work: Path) -> Path:
         *("--platform", "manylinux2014_x86_64", "--dest", str(work)),
         *("--disable-pip-version-check", "--progress-bar", "off", f"{WHEEL}=={WHEEL_VERSION}"),
     ]
-    done = process.run(argv, timeout_s=_FETCH_TIMEOUT_S)
+    done = Processes().run(argv, timeout_s=_FETCH_TIMEOUT_S)
     wheels = sorted(work.glob("*.whl"))
     if done.returncode != 0 or not wheels:
         said = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]

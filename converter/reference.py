@@ -1,0 +1,102 @@
+"""The source model on ONNX Runtime: what every compiled network is compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from converter.errors import ModelError
+from converter.process import Processes
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+class Tensors:
+    """Named arrays in `.npz` files; the names stay out of the file system and the zip."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.keys = {name: f"t{index}" for index, name in enumerate(dict.fromkeys(names))}
+
+    def write(self, path: Path, arrays: Mapping[str, NDArray[Any]]) -> Path:
+        """Write arrays to a new file."""
+        import numpy as np
+
+        np.savez(path, **{self.keys[name]: array for name, array in arrays.items()})
+        return path
+
+    def read(self, path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
+        """Read arrays back."""
+        import numpy as np
+
+        with np.load(path) as stored:
+            return {name: stored[self.keys[name]] for name in names}
+
+
+def run(
+    model: Path,
+    feeds: Sequence[Mapping[str, NDArray[Any]]],
+    outputs: Sequence[str],
+    *,
+    processes: Processes,
+    work: Path,
+    timeout_s: float,
+) -> list[dict[str, NDArray[Any]]]:
+    """Run feeds through an ONNX model on the CPU provider, in a child process.
+
+    Args:
+        feeds: For each frame, every input by name.
+        outputs: The outputs to return.
+        work: An existing folder for the tensors.
+
+    Raises:
+        ModelError: ONNX Runtime does not run the model.
+        ToolError: It crashed or ran out of time.
+    """
+    tensors = Tensors([*feeds[0], *outputs])
+    jobs = [
+        [str(tensors.write(work / f"feed-{index}.npz", feed)), str(work / f"result-{index}.npz")]
+        for index, feed in enumerate(feeds)
+    ]
+    arguments = {
+        "model": str(model),
+        "jobs": jobs,
+        "inputs": list(feeds[0]),
+        "outputs": list(outputs),
+        "keys": tensors.keys,
+    }
+    processes.call(
+        "converter.reference:run_files",
+        arguments,
+        what="ONNX Runtime",
+        work=work,
+        timeout_s=timeout_s,
+    )
+    return [tensors.read(Path(result), outputs) for _, result in jobs]
+
+
+def run_files(
+    model: str,
+    jobs: Sequence[tuple[str, str]],
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    keys: Mapping[str, str],
+) -> None:
+    """The child's part of `run`."""
+    import onnxruntime as ort
+
+    tensors = Tensors(list(keys))
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    try:
+        session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        for feed, result in jobs:
+            values = session.run(list(outputs), tensors.read(Path(feed), inputs))
+            tensors.write(Path(result), dict(zip(outputs, values, strict=True)))
+    except Exception as error:  # ONNX Runtime's exceptions have no common base
+        first = " ".join(str(error).split())[:300]
+        raise ModelError(
+            f"ONNX Runtime does not run the source model: {first}",
+            remedy="Check the model; --no-verify converts it without a comparison.",
+        ) from error
