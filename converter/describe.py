@@ -39,9 +39,7 @@ def target_config(source: SourceModel, artifact: Artifact) -> dict[str, Any]:
     metadata["path"] = model_member(source, artifact)
     metadata["precision"] = artifact.precision
     model["inputs"] = [_input(_entry(model["inputs"], item.name), item) for item in artifact.inputs]
-    model["outputs"] = [
-        _tensor(_entry(model["outputs"], item.name), item) for item in artifact.outputs
-    ]
+    model["outputs"] = [_tensor(_entry(model["outputs"], item.name), item) for item in artifact.outputs]
     names = [item.name for item in artifact.outputs]
     for head in model.get("heads") or ():
         # "All outputs" is what a missing list means, and what DepthAI reads as undefined.

@@ -78,15 +78,13 @@ class VerificationError(ConvertError):
     exit_code = 7
 
 
-class Cancelled(ConvertError):
+class Cancelled(ConvertError):  # noqa: N818 - what happened, not what went wrong
     """The user or the caller stopped the conversion."""
 
     exit_code = 130
 
 
-def from_findings(
-    error: type[ConvertError], subject: str, findings: Sequence[Finding]
-) -> ConvertError:
+def from_findings(error: type[ConvertError], subject: str, findings: Sequence[Finding]) -> ConvertError:
     """One error that carries every finding; a single finding is its own message."""
     if len(findings) == 1:
         only = findings[0]

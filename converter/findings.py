@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -49,3 +51,20 @@ class Finding:
             "message": self.message,
             "remedy": self.remedy,
         }
+
+
+def errors(findings: Sequence[Finding]) -> list[Finding]:
+    """Those that stop a conversion."""
+    return [finding for finding in findings if finding.severity is Severity.ERROR]
+
+
+def perhaps(name: str, names: Sequence[str]) -> str:
+    """A remedy that names the nearest of the possible names; empty if none is near."""
+    lowered = {candidate.lower(): candidate for candidate in names}
+    near = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.5)
+    return f"Perhaps you meant {lowered[near[0]]!r}." if near else ""
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names for a message."""
+    return ", ".join(repr(name) for name in names) or "none"

@@ -36,9 +36,7 @@ def lint(source: str | os.PathLike[str] | Archive) -> tuple[Finding, ...]:
             )
         except ArchiveError as error:
             return error.findings or (_as_finding(error, "archive.unreadable"),)
-        findings = list(
-            _source_findings(archive) if _is_source(archive) else _target_findings(archive)
-        )
+        findings = list(_source_findings(archive) if _is_source(archive) else _target_findings(archive))
         if not isinstance(source, Archive) and str(source).endswith(".tar.bz2"):
             findings.append(
                 Finding(
@@ -64,9 +62,7 @@ def _model_path(archive: Archive) -> str:
 
 
 def _is_source(archive: Archive) -> bool:
-    return not _model_path(archive).endswith(
-        tuple(s for name in names() for s in load(name).SUFFIXES)
-    )
+    return not _model_path(archive).endswith(tuple(s for name in names() for s in load(name).SUFFIXES))
 
 
 def _source_findings(archive: Archive) -> Iterator[Finding]:

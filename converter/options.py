@@ -149,13 +149,7 @@ def specs() -> tuple[Spec, ...]:
     text = (configs() / "options.yaml").read_text(encoding="utf-8")
     declared = yaml.safe_load(text)
     return tuple(
-        Spec(
-            key=key,
-            **{
-                name: tuple(value) if isinstance(value, list) else value
-                for name, value in fields.items()
-            },
-        )
+        Spec(key=key, **fields | {name: tuple(fields.get(name, ())) for name in ("choices", "targets")})
         for key, fields in declared.items()
     )
 

@@ -1,8 +1,9 @@
 """The only module that starts processes.
 
 Native code (graph tools, compilers, inference) runs in children: a crash there is an error here, a
-time limit holds, and the memory is given back. A child gets a process group of its own, so that Ctrl-C in a terminal reaches us alone and we end the
-child and whatever it started; it never outlives the call that started it.
+time limit holds, and the memory is given back. A child gets a process group of its own, so that
+Ctrl-C in a terminal reaches us alone and we end the child and whatever it started; it never outlives
+the call that started it.
 """
 
 from __future__ import annotations

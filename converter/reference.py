@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +24,8 @@ class Tensors:
         """Write arrays to a new file."""
         import numpy as np
 
-        np.savez(path, **{self.keys[name]: array for name, array in arrays.items()})
+        stored: dict[str, Any] = {self.keys[name]: array for name, array in arrays.items()}
+        np.savez(path, **stored)
         return path
 
     def read(self, path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
@@ -84,7 +86,7 @@ def run_files(
     keys: Mapping[str, str],
 ) -> None:
     """The child's part of `run`."""
-    import onnxruntime as ort
+    ort: Any = importlib.import_module("onnxruntime")  # its stubs leave these names out
 
     tensors = Tensors(list(keys))
     options = ort.SessionOptions()

@@ -219,9 +219,7 @@ def _destination(output: str | os.PathLike[str] | None, plan: Plan, *, force: bo
     from converter.describe import output_name
 
     path = (
-        Path(output)
-        if output is not None
-        else Path(output_name(plan.model.archive_name, plan.target))
+        Path(output) if output is not None else Path(output_name(plan.model.archive_name, plan.target))
     )
     if path.is_dir():
         path = path / output_name(plan.model.archive_name, plan.target)
@@ -229,9 +227,7 @@ def _destination(output: str | os.PathLike[str] | None, plan: Plan, *, force: bo
     _refuse_existing(path, force=force)
     folder = path.parent
     if not folder.is_dir():
-        raise UsageError(
-            f"{folder}: no such folder.", remedy="Make it, or write elsewhere with -o."
-        )
+        raise UsageError(f"{folder}: no such folder.", remedy="Make it, or write elsewhere with -o.")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise _not_writable(folder)
     return path
@@ -266,8 +262,10 @@ def _write(path: Path, plan: Plan, artifact: Any, *, force: bool) -> tuple[str, 
         tar.write(file, members, _compression(path))
         _check_written(file, members, path)
         file.seek(0)
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        return sha256, file.seek(0, os.SEEK_END)
+        digest = hashlib.sha256()
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+        return digest.hexdigest(), file.tell()
 
 
 def _check_written(file: IO[bytes], members: Sequence[tuple[str, Any]], path: Path) -> None:

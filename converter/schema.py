@@ -60,9 +60,7 @@ def _finding(problem: Any, config: Any) -> Finding:
             )
         case "missing":
             remedy = 'Write "heads": [] for none.' if key == "heads" else "Add it."
-            return Finding(
-                code="config.missing-key", where=where, message="is missing.", remedy=remedy
-            )
+            return Finding(code="config.missing-key", where=where, message="is missing.", remedy=remedy)
         case _:
             stands = repr(problem.get("input"))
             stands = stands if len(stands) < 60 else stands[:57] + "…"
@@ -124,8 +122,6 @@ def _check_heads_shape(config: Mapping[str, Any]) -> list[Finding]:
             isinstance(outputs, list) and all(isinstance(name, str) for name in outputs)
         ):
             findings.append(
-                Finding(
-                    code="config.value", where=f"{where}.outputs", message="is no list of names."
-                )
+                Finding(code="config.value", where=f"{where}.outputs", message="is no list of names.")
             )
     return findings

@@ -9,6 +9,7 @@ import gzip
 import hashlib
 import io
 import lzma
+import posixpath
 import tarfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -23,6 +24,7 @@ from converter.xz import XzWriter
 Compression = Literal["xz", "gz", "bz2", ""]
 
 _CHUNK: Final = 1 << 20
+_READ_AHEAD: Final = 64 << 10  # how exactly the member that broke is known
 _MAX_NAME: Final = 255  # bytes of one part of a path, what Linux file systems take
 _MAX_PATH: Final = 1024
 _MAX_REFUSALS: Final = 20
@@ -119,7 +121,7 @@ def _what_it_is(head: bytes) -> str:
         return "a zip"
     if head.lstrip().startswith(b"{"):
         return "text that looks like JSON"
-    if head.startswith(b"\x08") and b"onnx" in head or b"pytorch" in head:
+    if (head.startswith(b"\x08") and b"onnx" in head) or b"pytorch" in head:
         return "probably a bare ONNX model"
     return "neither a tar nor a compressed tar"
 
@@ -140,13 +142,11 @@ def extract(source: Path, into: Path, limits: Limits | None = None) -> tuple[Mem
     try:
         with source.open("rb") as packed, _decompressed(packed, source.name) as stream:
             metered = _Metered(stream, packed, limits, source.name)
-            with tarfile.open(fileobj=cast("IO[bytes]", metered), mode="r|", bufsize=_CHUNK) as tar:
+            with tarfile.open(fileobj=cast("IO[bytes]", metered), mode="r|", bufsize=_READ_AHEAD) as tar:
                 for count, info in enumerate(tar, 1):
                     current = repr(info.name)
                     if count > limits.members:
-                        raise ArchiveError(
-                            f"{source.name} has more than {limits.members:,} members."
-                        )
+                        raise ArchiveError(f"{source.name} has more than {limits.members:,} members.")
                     if len(refused) >= _MAX_REFUSALS:
                         break
                     if finding := _refusal(info, seen):
@@ -210,14 +210,15 @@ def _refusal(info: tarfile.TarInfo, seen: set[str]) -> Finding | None:
             message=f"is {kind}; an NN Archive holds regular files.",
             remedy="Pack the file itself (tar --dereference --hard-dereference).",
         )
-    if name in seen:
+    plain = posixpath.normpath(name)
+    if plain in seen:
         return Finding(
             code="archive.duplicate",
             where=repr(name),
             message="stands in the archive twice, and readers differ in which they take.",
             remedy="Pack it once.",
         )
-    seen.add(name)
+    seen.add(plain)
     return None
 
 

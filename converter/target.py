@@ -138,7 +138,5 @@ def load(name: str) -> Target:
         UsageError: There is none; the message lists those there are.
     """
     if name not in _entries():
-        raise UsageError(
-            f"There is no target {name!r}.", remedy=f"There are: {', '.join(names())}."
-        )
+        raise UsageError(f"There is no target {name!r}.", remedy=f"There are: {', '.join(names())}.")
     return cast("Target", _entries()[name].load())

@@ -71,7 +71,8 @@ def _image(channels: int, height: int, width: int, rng: np.random.Generator) -> 
         )
         wave = 40 * np.sin(frequency * (x + 2 * y) + phase)
         planes.append(level + slope_x * x + slope_y * y + wave + rng.normal(0, 12, x.shape))
-    return np.clip(np.stack(planes), 0, 255).astype(np.uint8)
+    image: NDArray[np.uint8] = np.clip(np.stack(planes), 0, 255).astype(np.uint8)
+    return image
 
 
 def model_feeds(model: SourceModel, frame: Feeds) -> dict[str, NDArray[Any]]:

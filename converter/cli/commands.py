@@ -191,9 +191,7 @@ def _print_archive(source: Path, facts: Any) -> None:
             print(_verification_line(verification))
         print(f'load it: dai.NNArchive("{source}")')
     elif compiled:
-        print(
-            f"source: ONNX opset {compiled['opset']}, {sum(compiled['operators'].values())} nodes"
-        )
+        print(f"source: ONNX opset {compiled['opset']}, {sum(compiled['operators'].values())} nodes")
         print(f"convert it: convert --target rvc2 {source}")
 
 

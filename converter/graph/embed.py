@@ -73,6 +73,7 @@ class EmbedPreprocessing(ir.passes.InPlacePass):
 def _embed(graph: ir.Graph, value: ir.Value, entry: Entry) -> bool:
     name = value.name or ""
     dtype, shape = value.dtype, value.shape
+    assert dtype is not None
     assert shape is not None
     pre = entry.preprocessing or Preprocessing()
     to_frame = [entry.model_layout.index(axis) for axis in entry.layout]
@@ -102,7 +103,7 @@ def _embed(graph: ir.Graph, value: ir.Value, entry: Entry) -> bool:
             x = b.op("Transpose", x, perm=to_model)
     value.shape = ir.Shape([shape[axis] for axis in to_frame])
     value.dtype = ir.DataType.FLOAT
-    if dtype is not None and dtype != ir.DataType.FLOAT:
+    if dtype != ir.DataType.FLOAT:
         x = b.op("Cast", x, to=int(dtype))
     if x is not value:
         x.shape = shape
@@ -115,9 +116,7 @@ def _embed(graph: ir.Graph, value: ir.Value, entry: Entry) -> bool:
     return True
 
 
-def _per_channel(
-    b: Builder, op: str, x: ir.Value, values: Any, channel: int, rank: int
-) -> ir.Value:
+def _per_channel(b: Builder, op: str, x: ir.Value, values: Any, channel: int, rank: int) -> ir.Value:
     shape = [1] * rank
     shape[channel] = -1
     return b.op(op, x, b.constant(np.asarray(values, np.float64).reshape(shape)))

@@ -106,15 +106,11 @@ def _unroll(
         input_bias = bias[index, : gates * size].reshape(1, -1)
         projected = b.op("Add", projected, b.constant(input_bias))
         h = _initial(b, input_of(node, 5), index, batch, size)
-        activations = [
-            _ACTIVATIONS[name] for name in chosen[index * len(defaults) :][: len(defaults)]
-        ]
+        activations = [_ACTIVATIONS[name] for name in chosen[index * len(defaults) :][: len(defaults)]]
         backwards = reverse_only or index == 1
         steps: dict[int, ir.Value] = {}
         for step in reversed(range(length)) if backwards else range(length):
-            at = b.op(
-                "Slice", projected, b.ints(step * batch), b.ints((step + 1) * batch), b.ints(0)
-            )
+            at = b.op("Slice", projected, b.ints(step * batch), b.ints((step + 1) * batch), b.ints(0))
             h = cell(
                 b,
                 at,
@@ -133,9 +129,7 @@ def _unroll(
     ][: len(node.outputs)]
 
 
-def _initial(
-    b: Builder, initial: ir.Value | None, direction: int, batch: int, size: int
-) -> ir.Value:
+def _initial(b: Builder, initial: ir.Value | None, direction: int, batch: int, size: int) -> ir.Value:
     if initial is None:
         return b.constant(np.zeros((batch, size)))
     one = b.op("Slice", initial, b.ints(direction), b.ints(direction + 1), b.ints(0))

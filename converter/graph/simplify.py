@@ -18,14 +18,14 @@ def simplify(model: ir.Model) -> tuple[ir.Model, str | None]:
         The simplified model, or the given one with the reason why it could not be simplified.
     """
     import onnx_ir as ir
-    import onnxslim
+    from onnxslim.cli._main import slim
 
     proto = ir.to_proto(model)
     before = _face(proto)
     # onnxslim prints, and raises whatever its passes raise: a model it stumbles over goes on as it is.
     with contextlib.redirect_stdout(io.StringIO()):
         try:
-            slimmed = onnxslim.slim(proto)
+            slimmed = slim(proto)
         except Exception as error:  # noqa: BLE001
             return model, f"onnxslim could not simplify the model ({error})"
     if slimmed is None or _face(slimmed) != before:
@@ -43,6 +43,4 @@ def infer_shapes(model: ir.Model) -> ir.Model:
 def _face(proto: onnx.ModelProto) -> list[tuple[str, int]]:
     weights = {tensor.name for tensor in proto.graph.initializer}
     values = [value for value in proto.graph.input if value.name not in weights]
-    return [
-        (value.name, value.type.tensor_type.elem_type) for value in [*values, *proto.graph.output]
-    ]
+    return [(value.name, value.type.tensor_type.elem_type) for value in [*values, *proto.graph.output]]

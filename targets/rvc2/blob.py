@@ -156,9 +156,7 @@ def _tensors(data: memoryview, at: int, count: int, constants: int) -> tuple[Blo
             raise ValueError("a broken table of tensors")
         name = bytes(data[at : at + name_size]).split(b"\0", 1)[0].decode()
         at += name_size
-        dtype, code, rank, dims_in, dims_at, strides_in, strides_at = _DESCRIPTION.unpack_from(
-            data, at
-        )
+        dtype, code, rank, dims_in, dims_at, strides_in, strides_at = _DESCRIPTION.unpack_from(data, at)
         at += _DESCRIPTION.size
         if rank > _MAX_RANK or dims_in != _IN_BLOB or strides_in != _IN_BLOB:
             raise ValueError(f"the tensor {name!r} has no fixed shape")

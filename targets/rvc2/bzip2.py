@@ -18,9 +18,7 @@ from numpy.typing import NDArray
 
 _END_MAGIC: Final = 0x177245385090
 _BLOCK_MAGIC: Final = 0x314159265359
-_BLOCK_BYTES: Final = (
-    700_000  # run-length coding can only swell it to 875,000; a block takes 900,000
-)
+_BLOCK_BYTES: Final = 700_000  # run-length coding can only swell it to 875,000; a block takes 900,000
 _ZERO_POWERS: Final = (24, 22, 20, 18, 16)
 _MIN_RUN: Final = 1 << 16
 _MASK_32, _MASK_48 = (1 << 32) - 1, (1 << 48) - 1
@@ -63,8 +61,8 @@ def compress(parts: Iterable[Part]) -> bytes:
     pending = bytearray()
 
     def flush() -> None:
-        for at in range(0, len(pending), _BLOCK_BYTES):
-            blocks.append(_block(bytes(pending[at : at + _BLOCK_BYTES])))
+        starts = range(0, len(pending), _BLOCK_BYTES)
+        blocks.extend(_block(bytes(pending[at : at + _BLOCK_BYTES])) for at in starts)
         pending.clear()
 
     for part in parts:

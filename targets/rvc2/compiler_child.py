@@ -89,7 +89,8 @@ def _infer(network: Network, request: dict[str, Any]) -> dict[str, Any]:
         with np.load(job["feeds"]) as stored:
             feeds = {name: stored[keys[name]] for name in request["inputs"]}
         result = executable.infer(feeds, outputs)
-        np.savez(job["output"], **{keys[name]: values for name, values in result.items()})
+        outgoing: dict[str, Any] = {keys[name]: values for name, values in result.items()}
+        np.savez(job["output"], **outgoing)
         _say(done=index)
     return {"peak_rss_bytes": _peak_rss_bytes()}
 

@@ -37,16 +37,14 @@ def record_throws(libraries: Iterable[Path]) -> list[Thrown]:
     """Load the libraries and return a list that grows with each exception thrown in them."""
     thrown: list[Thrown] = []
 
-    @c.CFUNCTYPE(None, c.c_void_p, c.c_void_p, c.c_void_p)
-    def record(exception: int, type_info: int, _destructor: int) -> None:
+    def note(exception: int, type_info: int, _destructor: int) -> None:
         thrown.append(_describe(exception, type_info))
 
+    record = c.CFUNCTYPE(None, c.c_void_p, c.c_void_p, c.c_void_p)(note)
     throw = c.cast(c.CDLL("libstdc++.so.6").__cxa_throw, c.c_void_p).value
     recorder = c.cast(record, c.c_void_p).value
     page = mmap.mmap(-1, _PAGE, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
-    page.write(
-        _STUB[0] + struct.pack("<Q", recorder) + _STUB[1] + struct.pack("<Q", throw) + _STUB[2]
-    )
+    page.write(_STUB[0] + struct.pack("<Q", recorder) + _STUB[1] + struct.pack("<Q", throw) + _STUB[2])
     stub = c.addressof(c.c_char.from_buffer(page))
     _keep_alive.extend((record, page))
     libc = c.CDLL(None, use_errno=True)

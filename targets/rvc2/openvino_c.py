@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes as c
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -95,9 +96,7 @@ class Network:
 
     def set_layout(self, kind: str, name: str, layout: str) -> None:
         """Set the order in which a tensor's elements enter or leave the compiled network."""
-        self._core._call(
-            f"ie_network_set_{kind}_layout", self._handle, name.encode(), LAYOUTS[layout]
-        )
+        self._core._call(f"ie_network_set_{kind}_layout", self._handle, name.encode(), LAYOUTS[layout])
 
     def load(self, device: str, settings: Mapping[str, str]) -> Executable:
         """Compile for a device."""
@@ -165,7 +164,7 @@ class Executable:
 
 def _settings(settings: Mapping[str, str]) -> tuple[_Config, list[_Config]]:
     nodes = [_Config(k.encode(), v.encode(), None) for k, v in settings.items()]
-    for node, following in zip(nodes, nodes[1:], strict=False):
+    for node, following in pairwise(nodes):
         node.next = c.pointer(following)
     return (nodes[0] if nodes else _Config(None, None, None)), nodes
 

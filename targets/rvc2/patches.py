@@ -50,6 +50,11 @@ class _Run(NamedTuple):
     end: int
     old: int | None
 
+    @property
+    def shift(self) -> int | None:
+        """How far the old bytes lie behind the new ones."""
+        return None if self.old is None else self.old - self.start
+
 
 class Base:
     """The blob that the patches start from."""
@@ -68,7 +73,7 @@ class Base:
 
         at = _constants_at(new)
         if at is None or self._constants is None or self.constants_at is None:
-            return bytes(bsdiff4.diff(self.blob, new))
+            return bytes(bsdiff4.diff(self.blob, new))  # type: ignore[no-untyped-call]
         return self._patch(new, at)
 
     def _patch(self, new: bytes, new_at: int) -> bytes:
@@ -193,10 +198,9 @@ def _join(shift: NDArray[np.int64], size: int) -> list[_Run]:
         if start >= end:
             return
         last = runs[-1] if runs else None
-        if last and old is not None and last.old is not None and last.end == start:
-            if last.old - last.start == old - start:
-                runs[-1] = _Run(last.start, end, last.old)
-                return
+        if last and last.end == start and old is not None and last.shift == old - start:
+            runs[-1] = _Run(last.start, end, last.old)
+            return
         runs.append(_Run(start, end, old))
 
     position = 0
@@ -207,7 +211,7 @@ def _join(shift: NDArray[np.int64], size: int) -> list[_Run]:
             continue
         begin, stop, offset = start * _CHUNK, end * _CHUNK, by * _CHUNK
         last = runs[-1] if runs else None
-        goes_on = last is not None and last.old is not None and last.old - last.start == offset
+        goes_on = last is not None and last.shift == offset
         add(position, begin, position + offset if goes_on else None)
         add(begin, stop, begin + offset)
         position = stop
@@ -234,7 +238,7 @@ def _constants_at(blob: bytes) -> int | None:
 
 
 def _encode(value: int) -> bytes:
-    """bsdiff's signed integers: 63 bits of size, one of sign."""
+    """Signed integers as bsdiff writes them: 63 bits of size, one of sign."""
     return struct.pack("<Q", abs(value) | (1 << 63 if value < 0 else 0))
 
 

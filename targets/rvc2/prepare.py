@@ -28,9 +28,7 @@ class Prepared:
     warnings: tuple[str, ...]
 
 
-def prepare(
-    source: Path, parameters: Parameters, target: Path, *, processes: Processes
-) -> Prepared:
+def prepare(source: Path, parameters: Parameters, target: Path, *, processes: Processes) -> Prepared:
     """Write the model that is compiled, in a child process.
 
     Args:

@@ -55,8 +55,7 @@ def steps(model: SourceModel, parameters: Parameters, options: Options) -> tuple
         ),
         Step(
             name="compile",
-            title="Compiling for "
-            + (f"{len(counts)} SHAVE counts" if len(counts) > 1 else "MYRIAD"),
+            title="Compiling for " + (f"{len(counts)} SHAVE counts" if len(counts) > 1 else "MYRIAD"),
             tool="OpenVINO MYRIAD",
             version=_VERSION,
             call={
@@ -303,7 +302,7 @@ def _read_back(
 
 
 def _output_layout(item: Tensor, found: BlobTensor) -> str:
-    from converter.understand import infer_layout
+    from converter.tensors import infer_layout
 
     return item.layout if len(item.layout) == len(found.shape) else infer_layout(found.shape)
 

@@ -41,7 +41,7 @@ class Superblob:
             return self.base
         import bsdiff4
 
-        return bytes(bsdiff4.patch(self.base, self.patches[shaves]))
+        return bytes(bsdiff4.patch(self.base, self.patches[shaves]))  # type: ignore[no-untyped-call]
 
     def to_bytes(self) -> bytes:
         """The file."""
@@ -80,7 +80,7 @@ def checked_patch(base: Base, new: bytes) -> bytes:
     import bsdiff4
 
     patch = base.patch_to(new)
-    if bsdiff4.patch(base.blob, patch) != new:
+    if bsdiff4.patch(base.blob, patch) != new:  # type: ignore[no-untyped-call]
         raise ToolError(
             "A superblob's patch does not give its blob back.",
             remedy="Please report this model; rvc2.superblob=false writes a plain blob.",

@@ -104,9 +104,7 @@ def ensure(on_event: OnEvent, *, offline: bool = False) -> Toolchain:
         if offline:
             raise ToolchainError(damage, remedy="Run: nnconvert toolchain install rvc2")
         why = f" ({damage})" if folder.exists() else ""
-        on_event(
-            Notice(text=f"Fetching the RVC2 compiler, OpenVINO {OPENVINO}, once: 42 MB{why} …")
-        )
+        on_event(Notice(text=f"Fetching the RVC2 compiler, OpenVINO {OPENVINO}, once: 42 MB{why} …"))
         install()
     return Toolchain(libraries=folder, libusb=_libusb())
 
@@ -173,8 +171,7 @@ def _check_wheel(wheel: Path) -> None:
         raise ToolchainError(f"{wheel} cannot be read: {error.strerror}.") from error
     if digest != WHEEL_SHA256:
         raise ToolchainError(
-            f"{wheel.name} is not the pinned wheel: its SHA-256 is {digest}, "
-            f"expected {WHEEL_SHA256}.",
+            f"{wheel.name} is not the pinned wheel: its SHA-256 is {digest}, expected {WHEEL_SHA256}.",
             remedy=f"Take {WHEEL} {WHEEL_VERSION} for cp39, manylinux2014, x86_64.",
         )
 

@@ -1,0 +1,111 @@
+"""Options are declared once, layered, checked all at once, and know where they came from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from converter import options
+from converter.errors import UsageError
+from converter.options import Layer
+
+
+def resolve(**layers: dict[str, object]) -> options.Options:
+    return options.resolve([Layer(origin=name, values=values) for name, values in layers.items()])
+
+
+def test_a_stronger_layer_wins_and_the_origin_is_known() -> None:
+    resolved = resolve(
+        preset={"rvc2": {"superblob": True, "number_of_shaves": 4}},
+        file={"rvc2.number_of_shaves": 6},
+        command={},
+    )
+    assert resolved.setting("rvc2.number_of_shaves") == options.Setting(value=6, origin="file")
+    assert resolved.setting("rvc2.superblob").origin == "preset"
+    assert resolved.setting("preprocess") == options.Setting(value="embedded", origin="default")
+
+
+def test_every_problem_is_named_at_once_with_the_nearest_key() -> None:
+    with pytest.raises(UsageError) as caught:
+        resolve(
+            cli={
+                "rvc2.number_of_shave": "4",
+                "number_of_shaves": "4",
+                "rvc2.superblob": "maybe",
+                "rvc2.number_of_cmx_slices": "17",
+                "inputs.images.layuot": "NCHW",
+            }
+        )
+    said = [str(finding) for finding in caught.value.findings]
+    assert len(said) == 5
+    assert "rvc2.number_of_shaves" in said[0]
+    assert "rvc2.number_of_shaves" in said[1]
+    assert "true or false" in said[2]
+    assert "from 1 to 16" in said[3]
+    assert "inputs.NAME.layout" in said[4]
+
+
+def test_reading_an_undeclared_key_is_a_fault_of_ours() -> None:
+    with pytest.raises(KeyError):
+        resolve().get("rvc2.nothing")
+
+
+def test_tensor_names_may_hold_dots_slashes_and_colons() -> None:
+    name = "model/input.1:0"
+    resolved = resolve(cli={f"inputs.{name}.layout": "NHWC"})
+    assert resolved.text(f"inputs.{name}.layout") == "NHWC"
+    assert resolved.names("inputs") == {name: [f"inputs.{name}.layout"]}
+
+
+def test_modelconverters_list_of_inputs_is_understood() -> None:
+    resolved = resolve(file={"inputs": [{"name": "a.b", "shape": [1, 3, 8, 8], "mean_values": 127.5}]})
+    assert resolved.ints("inputs.a.b.shape") == (1, 3, 8, 8)
+    assert resolved.floats("inputs.a.b.mean_values") == (127.5,)
+
+
+def test_pairs_and_equals_signs_mean_the_same() -> None:
+    pairs = options.from_arguments(["rvc2.superblob", "true", "rvc2.number_of_shaves=5"])
+    assert pairs.values == {"rvc2.superblob": "true", "rvc2.number_of_shaves": "5"}
+    with pytest.raises(UsageError, match="value is missing"):
+        options.from_arguments(["rvc2.superblob"])
+
+
+@given(st.integers(1, 16), st.booleans())
+def test_a_value_means_the_same_from_every_source(shaves: int, superblob: bool) -> None:
+    values = {"rvc2.number_of_shaves": shaves, "rvc2.superblob": superblob}
+    words = [f"{key}={str(value).lower()}" for key, value in values.items()]
+    nested = {"rvc2": {"number_of_shaves": shaves, "superblob": superblob}}
+    assert (
+        {key: resolve(api=values).get(key) for key in values}
+        == {key: resolve(api=nested).get(key) for key in values}
+        == {key: options.resolve([options.from_arguments(words)]).get(key) for key in values}
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "said"), [("a: [", "neither YAML"), ("- 1", "holds no options"), ("rvc2: {x: 1}", "no such")]
+)
+def test_a_broken_file_is_told_so(tmp_path: Path, content: str, said: str) -> None:
+    file = tmp_path / "options.yaml"
+    file.write_text(content)
+    with pytest.raises(UsageError, match=said):
+        options.resolve([options.from_file(file)])
+
+
+def test_presets_and_examples_resolve() -> None:
+    for path in (options.configs() / "presets").glob("*.yaml"):
+        options.resolve([options.preset(path.stem)])
+    for path in (options.configs() / "examples").glob("*.yaml"):
+        options.resolve([options.from_file(path)])
+    with pytest.raises(UsageError, match="superblob"):
+        options.preset("nothing")
+
+
+def test_every_declared_option_has_a_help_and_a_default_of_its_own_type() -> None:
+    for spec in options.specs():
+        assert spec.help.endswith("."), spec.key
+        if spec.default is not None:
+            assert options.parse(spec, spec.default) == spec.default, spec.key
