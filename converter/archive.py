@@ -124,7 +124,8 @@ def archive_name(file_name: str) -> str:
 def _folder_members(folder: Path) -> tuple[Member, ...]:
     """The regular files below a folder, by the same rules as those of a tar."""
     members, refused = [], []
-    for path in sorted(folder.rglob("*")):
+    # A folder has no order of its own; it is taken as it would be packed, the config first.
+    for path in sorted(folder.rglob("*"), key=lambda path: (path != folder / CONFIG, path)):
         name = path.relative_to(folder).as_posix()
         mode = path.lstat().st_mode
         if stat.S_ISDIR(mode):

@@ -167,7 +167,9 @@ class Processes:
         with os.fdopen(handle, "w") as file:
             json.dump({"function": function, "arguments": dict(arguments)}, file)
         done = self.run(
-            [sys.executable, "-m", "converter.child", name], timeout_s=timeout_s, env=python_env()
+            [sys.executable, "-m", "converter.child", name],
+            timeout_s=timeout_s,
+            env=python_env(work),
         )
         answer_file = request.with_suffix(".answer")
         if done.returncode == 0 and answer_file.is_file():
@@ -178,9 +180,13 @@ class Processes:
         raise died(done, what, timeout_s)
 
 
-def python_env() -> dict[str, str]:
-    """The environment of a Python child: ours, and our module search path."""
-    return os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+def python_env(work: Path) -> dict[str, str]:
+    """The environment of a Python child: ours, our module search path, and its own TMPDIR.
+
+    Libraries leave files in TMPDIR (ONNX Runtime its telemetry's session), so it is the work folder.
+    """
+    search_path = os.pathsep.join(path for path in sys.path if path)
+    return os.environ | {"PYTHONPATH": search_path, "TMPDIR": str(work)}
 
 
 def died(done: Completed, what: str, timeout_s: float) -> ToolError:

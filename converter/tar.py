@@ -142,7 +142,9 @@ def extract(source: Path, into: Path, limits: Limits | None = None) -> tuple[Mem
     try:
         with source.open("rb") as packed, _decompressed(packed, source.name) as stream:
             metered = _Metered(stream, packed, limits, source.name)
-            with tarfile.open(fileobj=cast("IO[bytes]", metered), mode="r|", bufsize=_READ_AHEAD) as tar:
+            with tarfile.open(
+                fileobj=cast("IO[bytes]", metered), mode="r|", bufsize=_READ_AHEAD
+            ) as tar:
                 for count, info in enumerate(tar, 1):
                     current = repr(info.name)
                     if count > limits.members:

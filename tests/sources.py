@@ -72,10 +72,10 @@ def conv_model(
 
 
 def make_model(graph: onnx.GraphProto, opset: int = 13) -> onnx.ModelProto:
-    """A checked model of one graph."""
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
-    onnx.checker.check_model(model)
-    return model
+    """A model of one graph, its shapes inferred."""
+    opsets = [helper.make_opsetid("", opset)]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=8 if opset < 19 else 11)
+    return onnx.shape_inference.infer_shapes(model)
 
 
 def one_op_model(
@@ -86,9 +86,13 @@ def one_op_model(
     order: list[str] | None = None,
     opset: int = 13,
     outputs: int = 1,
+    shape: tuple[int, ...] | None = None,
     **attributes: Any,
 ) -> onnx.ModelProto:
-    """A graph of one node; `order` names its inputs, an empty name leaves one out."""
+    """A graph of one node; `order` names its inputs, an empty name leaves one out.
+
+    `shape` is the outputs', for operators of which ONNX does not infer it.
+    """
     constants = constants or {}
     names = order if order is not None else [*inputs, *constants]
     outs = [f"y{index}" for index in range(outputs)]
@@ -96,8 +100,8 @@ def one_op_model(
     graph = helper.make_graph(
         [node],
         "one_op",
-        [helper.make_tensor_value_info(key, TensorProto.FLOAT, shape) for key, shape in inputs.items()],
-        [helper.make_tensor_value_info(out, TensorProto.FLOAT, None) for out in outs],
+        [helper.make_tensor_value_info(key, TensorProto.FLOAT, size) for key, size in inputs.items()],
+        [helper.make_tensor_value_info(out, TensorProto.FLOAT, shape) for out in outs],
         [numpy_helper.from_array(value, key) for key, value in constants.items()],
     )
     return make_model(graph, opset)

@@ -30,7 +30,12 @@ RVC2 = [case for case in CASES if case["target"] == "rvc2"]
 
 # ModelConverter takes any of these for RGB, with a warning. They name no frame of a model's input, so
 # we refuse them and list those that do.
-NO_FRAME_TYPE = {"NCHW model dai=RAW8", "NCHW model dai=YUV420p", "NCHW model dai=NV12", "NCHW model dai=rgb888p"}
+NO_FRAME_TYPE = {
+    "NCHW model dai=RAW8",
+    "NCHW model dai=YUV420p",
+    "NCHW model dai=NV12",
+    "NCHW model dai=rgb888p",
+}
 # dai_type or interleaved_to_planar say one order, the layout says the other. ModelConverter follows the
 # layout in silence; we name both and let the user settle it.
 ORDER_CONTRADICTS = {
@@ -70,13 +75,21 @@ def source_folder(case: dict[str, Any], folder: Path) -> Path:
             helper.make_node("Expand", [f"sum{index}", f"shape{index}"], [output["name"]]),
         ]
         inits.append(
-            helper.make_tensor(f"shape{index}", TensorProto.INT64, [len(output["shape"])], output["shape"])
+            helper.make_tensor(
+                f"shape{index}", TensorProto.INT64, [len(output["shape"])], output["shape"]
+            )
         )
     graph = helper.make_graph(
         nodes,
         "case",
-        [helper.make_tensor_value_info(i["name"], TensorProto.FLOAT, i["shape"]) for i in model["inputs"]],
-        [helper.make_tensor_value_info(o["name"], TensorProto.FLOAT, o["shape"]) for o in model["outputs"]],
+        [
+            helper.make_tensor_value_info(i["name"], TensorProto.FLOAT, i["shape"])
+            for i in model["inputs"]
+        ],
+        [
+            helper.make_tensor_value_info(o["name"], TensorProto.FLOAT, o["shape"])
+            for o in model["outputs"]
+        ],
         inits,
     )
     return write_folder(folder, make_model(graph), config)
@@ -114,7 +127,9 @@ def recorded(case: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("case", RVC2, ids=[case["case"] for case in RVC2])
-def test_we_agree_with_modelconverter_on_rvc2_or_say_why_not(case: dict[str, Any], tmp_path: Path) -> None:
+def test_we_agree_with_modelconverter_on_rvc2_or_say_why_not(
+    case: dict[str, Any], tmp_path: Path
+) -> None:
     folder = source_folder(case, tmp_path / "a")
     settled: dict[str, Any] = {}
     if case["case"] in NO_FRAME_TYPE | ORDER_CONTRADICTS:
@@ -145,7 +160,9 @@ def test_we_agree_with_modelconverter_on_rvc2_or_say_why_not(case: dict[str, Any
         assert item.dai_type == config["preprocessing"]["dai_type"]
         assert list(item.remaining.mean) == config["preprocessing"]["mean"]
         assert list(item.remaining.scale) == config["preprocessing"]["scale"]
-    for output, config in zip(parameters.outputs, case["output_config"]["model"]["outputs"], strict=True):
+    for output, config in zip(
+        parameters.outputs, case["output_config"]["model"]["outputs"], strict=True
+    ):
         assert (output.name, list(output.shape or ()), output.layout) == (
             config["name"],
             config["shape"],

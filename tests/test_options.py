@@ -86,7 +86,8 @@ def test_a_value_means_the_same_from_every_source(shaves: int, superblob: bool) 
 
 
 @pytest.mark.parametrize(
-    ("content", "said"), [("a: [", "neither YAML"), ("- 1", "holds no options"), ("rvc2: {x: 1}", "no such")]
+    ("content", "said"),
+    [("a: [", "neither YAML"), ("- 1", "holds no options"), ("rvc2: {x: 1}", "no such")],
 )
 def test_a_broken_file_is_told_so(tmp_path: Path, content: str, said: str) -> None:
     file = tmp_path / "options.yaml"

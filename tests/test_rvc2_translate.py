@@ -53,7 +53,15 @@ def translated(model: SourceModel, **values: Any) -> Parameters:
 def golden(parameters: Parameters) -> tuple[Any, ...]:
     item = parameters.inputs[0]
     left = item.remaining
-    return (item.precision, item.layout, item.shape, item.dai_type, item.embedded is not None, left.mean, left.scale)
+    return (
+        item.precision,
+        item.layout,
+        item.shape,
+        item.dai_type,
+        item.embedded is not None,
+        left.mean,
+        left.scale,
+    )
 
 
 ZERO, ONE = (0.0,) * 3, (1.0,) * 3
@@ -121,9 +129,13 @@ def test_raw_inputs_keep_their_type_shape_and_layout(item: ModelInput, precision
 
 def test_each_of_several_inputs_is_translated_by_itself() -> None:
     model = source(
-        image(Color.RGB, "NCHW", name="a"), image(Color.GRAY, "NHWC", name="b"), raw((1, 4), "NC", name="c")
+        image(Color.RGB, "NCHW", name="a"),
+        image(Color.GRAY, "NHWC", name="b"),
+        raw((1, 4), "NC", name="c"),
     )
-    parameters = translated(model, **{"inputs.c.data_type": "float16", "outputs.out.data_type": "float32"})
+    parameters = translated(
+        model, **{"inputs.c.data_type": "float16", "outputs.out.data_type": "float32"}
+    )
     assert [(item.name, item.precision, item.dai_type) for item in parameters.inputs] == [
         ("a", "U8", "BGR888p"),
         ("b", "U8", "GRAY8"),
@@ -148,7 +160,9 @@ def test_a_superblob_is_made_of_all_counts_the_base_first() -> None:
     parameters = translated(source(image(Color.RGB, "NCHW")), **values)
     assert parameters.shave_counts[0] == 8
     assert sorted(parameters.shave_counts) == list(range(1, 17))
-    assert {parameters.settings(count)["MYRIAD_NUMBER_OF_CMX_SLICES"] for count in range(1, 17)} == {"5"}
+    assert {parameters.settings(count)["MYRIAD_NUMBER_OF_CMX_SLICES"] for count in range(1, 17)} == {
+        "5"
+    }
 
 
 def test_a_batch_turns_the_compilers_batch_detection_off() -> None:

@@ -58,7 +58,12 @@ def refused(tmp_path: Path, config: Config, error: type[ConvertError] = ArchiveE
 def test_a_truthful_config_is_understood(tmp_path: Path) -> None:
     source, warnings = read(tmp_path)
     item = source.inputs[0]
-    assert (item.name, item.dtype, item.shape, item.layout) == ("images", "float32", (1, 3, 12, 16), "NCHW")
+    assert (item.name, item.dtype, item.shape, item.layout) == (
+        "images",
+        "float32",
+        (1, 3, 12, 16),
+        "NCHW",
+    )
     assert item.preprocessing.color is Color.RGB
     assert item.preprocessing.mean == (110.0, 70.0, 30.0)
     assert [output.name for output in source.outputs] == ["map", "scores"]
@@ -73,7 +78,8 @@ def test_a_null_config_version_is_read_as_1_0(tmp_path: Path) -> None:
 def test_heads_and_unknown_metadata_stay_as_they_stand(tmp_path: Path) -> None:
     head = {"parser": "YOLO", "metadata": {"skeleton_edges": [[0, 1]], "n_classes": 1}, "odd": None}
     config = changed(
-        lambda c: c["model"].update(heads=[head]), lambda c: c["model"]["metadata"].update(license="MIT")
+        lambda c: c["model"].update(heads=[head]),
+        lambda c: c["model"]["metadata"].update(license="MIT"),
     )
     source, _ = read(tmp_path, config)
     assert source.config["model"]["heads"] == [head]
@@ -92,19 +98,43 @@ CASES: list[tuple[str, Callable[[Config], Any], str]] = [
     ("twice", lambda c: c["model"]["inputs"].append(copy.deepcopy(image(c))), "stands there twice"),
     ("output missing", lambda c: c["model"]["outputs"].pop(), r"outputs: .*'scores' is not described"),
     ("output name", lambda c: c["model"]["outputs"][0].update(name="mop"), r"outputs\[0\].*'map'"),
-    ("rank", lambda c: image(c).update(shape=[1, 3, 12], layout="NCH"), r"shape: .*3 axes.*\[1, 3, 12, 16\]"),
-    ("size", lambda c: image(c).update(shape=[1, 3, 16, 12]), r"\[1, 3, 16, 12\] is not.*\[1, 3, 12, 16\]"),
+    (
+        "rank",
+        lambda c: image(c).update(shape=[1, 3, 12], layout="NCH"),
+        r"shape: .*3 axes.*\[1, 3, 12, 16\]",
+    ),
+    (
+        "size",
+        lambda c: image(c).update(shape=[1, 3, 16, 12]),
+        r"\[1, 3, 16, 12\] is not.*\[1, 3, 12, 16\]",
+    ),
     ("output size", lambda c: c["model"]["outputs"][1].update(shape=[1, 7]), r"outputs\[1\]\.shape"),
     ("dtype", lambda c: image(c).update(dtype="float16"), r"dtype: 'float16'.*float32.*Write"),
-    ("layout", lambda c: image(c).update(layout="NHWC"), r"layout: 'NHWC'.*16 channels.*inputs\.images\.layout"),
+    (
+        "layout",
+        lambda c: image(c).update(layout="NHWC"),
+        r"layout: 'NHWC'.*16 channels.*inputs\.images\.layout",
+    ),
     ("letters", lambda c: image(c).update(layout="NCH"), "3 letters.*4 axes"),
     ("layout twice", lambda c: image(c).update(layout="NCCW"), "one letter an axis"),
     ("batch last", lambda c: image(c).update(layout="CHWN"), "not in front"),
-    ("no positive", lambda c: image(c).update(shape=[0, 3, 12, 16]), r"not positive.*inputs\.images\.shape"),
+    (
+        "no positive",
+        lambda c: image(c).update(shape=[0, 3, 12, 16]),
+        r"not positive.*inputs\.images\.shape",
+    ),
     ("mean", lambda c: image(c)["preprocessing"].update(mean=[1.0, 2.0]), r"mean: has 2 values for 3"),
-    ("zero scale", lambda c: image(c)["preprocessing"].update(scale=[1.0, 0.0, 1.0]), "divides by zero"),
+    (
+        "zero scale",
+        lambda c: image(c)["preprocessing"].update(scale=[1.0, 0.0, 1.0]),
+        "divides by zero",
+    ),
     ("dai_type", lambda c: image(c)["preprocessing"].update(dai_type="rgb888p"), "'RGB888p'"),
-    ("dai order", lambda c: image(c)["preprocessing"].update(dai_type="RGB888i"), "interleaved.*'NCHW'.*RGB888p"),
+    (
+        "dai order",
+        lambda c: image(c)["preprocessing"].update(dai_type="RGB888i"),
+        "interleaved.*'NCHW'.*RGB888p",
+    ),
     ("dai gray", lambda c: image(c)["preprocessing"].update(dai_type="GRAY8"), "one channel.*has 3"),
     (
         "flag",
@@ -121,18 +151,24 @@ CASES: list[tuple[str, Callable[[Config], Any], str]] = [
     ),
     (
         "classes",
-        lambda c: c["model"].update(heads=[{"parser": "P", "metadata": {"classes": ["a"], "n_classes": 2}}]),
+        lambda c: c["model"].update(
+            heads=[{"parser": "P", "metadata": {"classes": ["a"], "n_classes": 2}}]
+        ),
         "n_classes: 2 is written",
     ),
     (
         "postprocessor",
-        lambda c: c["model"].update(heads=[{"parser": "P", "metadata": {"postprocessor_path": "p.onnx"}}]),
+        lambda c: c["model"].update(
+            heads=[{"parser": "P", "metadata": {"postprocessor_path": "p.onnx"}}]
+        ),
         r"postprocessor_path: 'p\.onnx' is not in the archive",
     ),
 ]
 
 
-@pytest.mark.parametrize(("change", "said"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
+@pytest.mark.parametrize(
+    ("change", "said"), [case[1:] for case in CASES], ids=[case[0] for case in CASES]
+)
 def test_a_problem_is_named_with_its_field_and_what_to_write(
     tmp_path: Path, change: Callable[[Config], Any], said: str
 ) -> None:
@@ -227,9 +263,10 @@ def test_a_missing_external_data_file_is_named(tmp_path: Path) -> None:
         source, _ = understand(archive, Options({}))
         assert set(source.files) == {"model.onnx", "w.bin"}
     (folder / "w.bin").unlink()
-    with pytest.raises(ArchiveError, match=r"'w\.bin', which is not in the archive"), open_archive(
-        folder
-    ) as archive:
+    with (
+        pytest.raises(ArchiveError, match=r"'w\.bin', which is not in the archive"),
+        open_archive(folder) as archive,
+    ):
         understand(archive, Options({}))
 
 
@@ -248,9 +285,10 @@ def test_external_data_outside_the_archive_is_never_opened(tmp_path: Path, locat
 def test_a_file_that_is_no_onnx_model_is_told_so(tmp_path: Path) -> None:
     folder = write_folder(tmp_path, conv_model(), changed())
     (folder / "model.onnx").write_bytes(b"not a model at all")
-    with pytest.raises(ArchiveError, match=r"model\.onnx is not an ONNX model"), open_archive(
-        folder
-    ) as archive:
+    with (
+        pytest.raises(ArchiveError, match=r"model\.onnx is not an ONNX model"),
+        open_archive(folder) as archive,
+    ):
         understand(archive, Options({}))
 
 

@@ -134,7 +134,7 @@ def _numpy_type(value: ir.Value | None) -> Any:
 
 
 def resize(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
-    """Sizes or scales for every axis; attributes of opset 18 and 19 dropped where they change nothing."""
+    """Sizes or scales for every axis; newer attributes dropped where they change nothing."""
     new = ("antialias", "axes", "keep_aspect_ratio_policy")
     if not any(name in node.attributes for name in new):
         return None

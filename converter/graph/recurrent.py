@@ -34,17 +34,16 @@ def rnn(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
 
 def _gru_cell(
     b: Builder,
-    x: ir.Value,
+    x: Sequence[ir.Value],
     h: ir.Value,
     recurrence: NDArray[Any],
     bias: NDArray[Any],
     activations: Sequence[str],
     linear_before_reset: bool,
 ) -> ir.Value:
-    """One step. `x` is Xt·Wᵀ + Wb, (B, 3H) in the order z, r, h; `bias` is Rb."""
+    """One step. `x` is Xt·Wᵀ + Wb for the gates z, r, h, (B, H) each; `bias` is Rb."""
     gate, candidate = activations
     size = recurrence.shape[1]
-    part = [b.op("Slice", x, b.ints(i * size), b.ints((i + 1) * size), b.ints(1)) for i in range(3)]
     weights = [recurrence[i * size : (i + 1) * size].T for i in range(3)]
     rest = [bias[i * size : (i + 1) * size] for i in range(3)]
 
@@ -52,20 +51,17 @@ def _gru_cell(
         product = b.op("MatMul", value, b.constant(weights[index]))
         return b.op("Add", product, b.constant(rest[index].reshape(1, -1)))
 
-    z = b.op(gate, b.op("Add", part[0], hidden(h, 0)))
-    r = b.op(gate, b.op("Add", part[1], hidden(h, 1)))
-    if linear_before_reset:
-        inner = b.op("Mul", r, hidden(h, 2))
-    else:
-        inner = hidden(b.op("Mul", r, h), 2)
-    new = b.op(candidate, b.op("Add", part[2], inner))
+    z = b.op(gate, b.op("Add", x[0], hidden(h, 0)))
+    r = b.op(gate, b.op("Add", x[1], hidden(h, 1)))
+    inner = b.op("Mul", r, hidden(h, 2)) if linear_before_reset else hidden(b.op("Mul", r, h), 2)
+    new = b.op(candidate, b.op("Add", x[2], inner))
     # (1 - z) * new + z * h
     return b.op("Add", new, b.op("Mul", z, b.op("Sub", h, new)))
 
 
 def _rnn_cell(
     b: Builder,
-    x: ir.Value,
+    x: Sequence[ir.Value],
     h: ir.Value,
     recurrence: NDArray[Any],
     bias: NDArray[Any],
@@ -74,7 +70,7 @@ def _rnn_cell(
 ) -> ir.Value:
     product = b.op("MatMul", h, b.constant(recurrence.T))
     with_bias = b.op("Add", product, b.constant(bias.reshape(1, -1)))
-    return b.op(activations[0], b.op("Add", x, with_bias))
+    return b.op(activations[0], b.op("Add", x[0], with_bias))
 
 
 def _unroll(
@@ -102,18 +98,24 @@ def _unroll(
     flat = b.op("Reshape", x, b.ints(length * batch, features))
     sequences: list[list[ir.Value]] = []
     for index in range(directions):
-        projected = b.op("MatMul", flat, b.constant(weights[index].T))
-        input_bias = bias[index, : gates * size].reshape(1, -1)
-        projected = b.op("Add", projected, b.constant(input_bias))
+        projected = [
+            _project(
+                b,
+                flat,
+                weights[index, gate * size : (gate + 1) * size],
+                bias[index, gate * size : (gate + 1) * size],
+                length,
+            )
+            for gate in range(gates)
+        ]
         h = _initial(b, input_of(node, 5), index, batch, size)
         activations = [_ACTIVATIONS[name] for name in chosen[index * len(defaults) :][: len(defaults)]]
         backwards = reverse_only or index == 1
         steps: dict[int, ir.Value] = {}
         for step in reversed(range(length)) if backwards else range(length):
-            at = b.op("Slice", projected, b.ints(step * batch), b.ints((step + 1) * batch), b.ints(0))
             h = cell(
                 b,
-                at,
+                [gate[step] for gate in projected],
                 h,
                 recurrence[index],
                 bias[index, gates * size :],
@@ -127,6 +129,18 @@ def _unroll(
         _stack(b, [seq[:-1] for seq in sequences], (length, directions, batch, size)),
         _stack(b, [[seq[-1]] for seq in sequences], (directions, batch, size)),
     ][: len(node.outputs)]
+
+
+def _project(
+    b: Builder, flat: ir.Value, weights: NDArray[Any], bias: NDArray[Any], length: int
+) -> Sequence[ir.Value]:
+    """Xt·Wᵀ + Wb of one gate for all steps at once, (B, H) a step.
+
+    A Split, for the Myriad compiler stumbles over a Slice a step ("_producerEdge == nullptr").
+    """
+    product = b.op("MatMul", flat, b.constant(weights.T))
+    y = b.op("Add", product, b.constant(bias.reshape(1, -1)))
+    return b.ops("Split", length, y, axis=0) if length > 1 else [y]
 
 
 def _initial(b: Builder, initial: ir.Value | None, direction: int, batch: int, size: int) -> ir.Value:

@@ -180,7 +180,7 @@ def _ask(
     done = processes.run(
         [sys.executable, "-m", "targets.rvc2.compiler_child", str(file)],
         timeout_s=timeout_s,
-        env=python_env(),
+        env=python_env(work),
         on_line=listen,
     )
     if listener_errors:

@@ -104,6 +104,7 @@ def prepare_file(
     }
     model = Sequential(
         common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
+        single_precision(),
         Rewrite(RECURRENT),
         Rewrite(DECOMPOSITIONS),
         LowerOpset(),
@@ -117,7 +118,7 @@ def prepare_file(
     name = Path(target).name
     ir.save(model, target, external_data=f"{name}.data", size_threshold_bytes=4096)
     return {
-        "nodes": {node.name or "": node.op_type for node in model.graph},
+        "nodes": _operators(model),
         "warnings": warnings,
     }
 
@@ -132,6 +133,49 @@ def _refuse_unknown_domains(model: ir.Model) -> None:
         )
 
 
+def single_precision() -> ir.passes.InPlacePass:
+    """A pass that makes float64 float32: the compiler refuses it, and the blob computes in float16."""
+    import onnx_ir as ir
+
+    double, single = ir.DataType.DOUBLE, ir.DataType.FLOAT
+
+    def as_single(value: ir.Value) -> bool:
+        if value.dtype != double:
+            return False
+        value.dtype = single
+        if value.const_value is not None:
+            array = value.const_value.numpy().astype("float32")
+            value.const_value = ir.Tensor(array, name=value.name)
+        return True
+
+    class SinglePrecision(ir.passes.InPlacePass):
+        def call(self, model: ir.Model) -> ir.passes.PassResult:
+            values = [*model.graph.inputs, *model.graph.initializers.values()]
+            modified = [as_single(value) for value in dict.fromkeys(values)]
+            for node in model.graph:
+                modified += [as_single(output) for output in node.outputs]
+                for name, attribute in node.attributes.items():
+                    if name in ("to", "dtype") and attribute.value == int(double):
+                        node.attributes[name] = ir.AttrInt64(name, int(single))
+                    elif attribute.type == ir.AttributeType.TENSOR:
+                        tensor = attribute.as_tensor()
+                        if tensor.dtype == double:
+                            array = tensor.numpy().astype("float32")
+                            node.attributes[name] = ir.AttrTensor(name, ir.Tensor(array))
+            return ir.passes.PassResult(model, any(modified))
+
+    return SinglePrecision()
+
+
+def _operators(model: ir.Model) -> dict[str, str]:
+    """Operator types by node name and by output name: the compiler's messages have either."""
+    names: dict[str, str] = {}
+    for node in model.graph:
+        names |= {output.name: node.op_type for output in node.outputs if output.name}
+        names |= {node.name: node.op_type} if node.name else {}
+    return names
+
+
 def _raise_opset(model: ir.Model) -> ir.Model:
     """Bring graphs older than opset 11 to 13: there Clip, Pad and others take inputs."""
     import onnx
@@ -142,7 +186,7 @@ def _raise_opset(model: ir.Model) -> ir.Model:
         return model
     try:
         return ir.from_proto(onnx.version_converter.convert_version(ir.to_proto(model), 13))
-    except (RuntimeError, ValueError):
+    except (RuntimeError, ValueError, onnx.version_converter.ConvertError):
         return model  # the compiler reads most of the old operators as they are
 
 

@@ -96,7 +96,18 @@ def config() -> dict:
                     "name": "digit",
                     "parser": "ClassificationParser",
                     "metadata": {
-                        "classes": "zero one two three four five six seven eight nine".split(),
+                        "classes": [
+                            "zero",
+                            "one",
+                            "two",
+                            "three",
+                            "four",
+                            "five",
+                            "six",
+                            "seven",
+                            "eight",
+                            "nine",
+                        ],
                         "n_classes": 10,
                         "is_softmax": False,
                     },
@@ -123,7 +134,9 @@ def main() -> None:
         entries = [("config.json", json.dumps(config(), indent=2).encode()), ("digits.onnx", onnx_file)]
         tar.write(file, entries)
     onnx_file.unlink()
-    np.savez_compressed(HERE / "held_out.npz", images=images[held], labels=labels[held].astype(np.uint8))
+    np.savez_compressed(
+        HERE / "held_out.npz", images=images[held], labels=labels[held].astype(np.uint8)
+    )
     folder = HERE / "calibration"
     folder.mkdir(exist_ok=True)
     for index in range(CALIBRATION_IMAGES):

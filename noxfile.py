@@ -1,0 +1,52 @@
+"""Every check there is. `nox --no-venv -s check` runs what CI runs, in the current environment."""
+
+import os
+
+import nox
+
+nox.options.default_venv_backend = "venv"
+nox.options.sessions = ["check"]
+
+
+def _install(session: nox.Session, extra: str) -> None:
+    if session.virtualenv.is_sandboxed:
+        session.install("-e", f".[{extra}]")
+
+
+@nox.session
+def check(session: nox.Session) -> None:
+    """Format, lint, types and tests."""
+    _install(session, "dev")
+    session.run("ruff", "format", "--check", ".")
+    session.run("ruff", "check", ".")
+    session.run("mypy")
+    session.run("pytest", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Format, lint and types only."""
+    _install(session, "dev")
+    session.run("ruff", "format", "--check", ".")
+    session.run("ruff", "check", ".")
+    session.run("mypy")
+
+
+@nox.session
+def benchmarks(session: nox.Session) -> None:
+    """Speed and memory, side by side with today's tools; writes tests/benchmarks/results."""
+    session.install("-e", ".[test]")
+    # ModelConverter wants older libraries than we do, so it gets an environment of its own.
+    other = session.create_tmp()
+    session.run("python", "-m", "venv", f"{other}/modelconv")
+    session.run(f"{other}/modelconv/bin/pip", "install", "-q", "modelconv", external=True)
+    command = f"{other}/modelconv/bin/modelconverter"
+    session.run("python", "-m", "tests.benchmarks.speed", "--modelconverter", command, *session.posargs)
+
+
+@nox.session
+def coverage_rvc2(session: nox.Session) -> None:
+    """What compiles for RVC2, and what a user is told of the rest; wants torch for its exports."""
+    session.install("-e", ".[test]")
+    session.install(os.environ.get("BENCH_TORCH", "torch==2.13.0"), "onnxscript")
+    session.run("python", "-m", "tests.benchmarks.coverage", *session.posargs)

@@ -1,0 +1,316 @@
+"""Every graph pass keeps what the model computes: compared with ONNX Runtime on the original."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import onnxruntime as ort
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+from onnx_ir.passes import Sequential, common
+
+from converter.graph import decompose, opset, recurrent
+from converter.graph.embed import EmbedPreprocessing, Entry
+from converter.graph.freeze import FreezeShapes
+from converter.graph.rewrite import Rewrite
+from converter.graph.simplify import infer_shapes, simplify
+from converter.preprocessing import Color, Preprocessing
+from tests.sources import conv_model, make_model, one_op_model
+
+LIMIT = 1e-4
+Arrays = dict[str, NDArray[Any]]
+
+
+def run(model: onnx.ModelProto, feeds: Arrays) -> list[NDArray[Any]]:
+    quiet = ort.SessionOptions()
+    quiet.log_severity_level = 4
+    session = ort.InferenceSession(model.SerializeToString(), quiet, providers=["CPUExecutionProvider"])
+    return list(session.run(None, feeds))
+
+
+def feeds_for(model: onnx.ModelProto, seed: int = 0, spread: float = 2.0) -> Arrays:
+    rng = np.random.default_rng(seed)
+    return {
+        value.name: rng.normal(
+            0, spread, [d.dim_value for d in value.type.tensor_type.shape.dim]
+        ).astype(np.float32)
+        for value in model.graph.input
+    }
+
+
+def assert_same(before: onnx.ModelProto, after: onnx.ModelProto, feeds: Arrays) -> None:
+    for expected, found in zip(run(before, feeds), run(after, feeds), strict=True):
+        assert expected.shape == found.shape
+        scale = float(np.abs(expected).max(initial=1e-6))
+        assert float(np.abs(expected - found).max(initial=0)) <= LIMIT * scale
+
+
+def rewritten(model: onnx.ModelProto) -> onnx.ModelProto:
+    """What the RVC2 target does to operators, without the compiler."""
+    edited = infer_shapes(ir.from_proto(model))
+    passes = Sequential(
+        common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
+        Rewrite(recurrent.RULES),
+        Rewrite(decompose.RULES),
+        opset.LowerOpset(),
+    )
+    return ir.to_proto(passes(edited).model)
+
+
+def operators(model: onnx.ModelProto) -> set[str]:
+    return {node.op_type for node in model.graph.node}
+
+
+X = {"x": (2, 6, 5)}
+F = np.float32
+NORM = {"scale": np.linspace(0.5, 2, 5, dtype=F), "bias": np.linspace(-1, 1, 5, dtype=F)}
+GROUP = {"scale": np.linspace(0.5, 2, 6, dtype=F), "bias": np.linspace(-1, 1, 6, dtype=F)}
+
+DECOMPOSED: dict[str, onnx.ModelProto] = {
+    "HardSigmoid": one_op_model("HardSigmoid", X),
+    "HardSigmoid alpha": one_op_model("HardSigmoid", X, alpha=0.31, beta=0.4),
+    "HardSwish": one_op_model("HardSwish", X, opset=14),
+    "Gelu": one_op_model("Gelu", X, opset=20),
+    "Gelu tanh": one_op_model("Gelu", X, opset=20, approximate="tanh"),
+    "Mish": one_op_model("Mish", X, opset=18),
+    "Selu": one_op_model("Selu", X),
+    "Selu alpha": one_op_model("Selu", X, alpha=1.2, gamma=0.7),
+    "Celu": one_op_model("Celu", X, alpha=1.7),
+    "ThresholdedRelu": one_op_model("ThresholdedRelu", X, alpha=0.4),
+    "Shrink": one_op_model("Shrink", X, lambd=0.6, bias=0.2),
+    "Softsign": one_op_model("Softsign", X),
+    "LayerNormalization": one_op_model("LayerNormalization", X, constants=NORM, opset=17),
+    "LayerNormalization axis": one_op_model(
+        "LayerNormalization",
+        X,
+        constants={"s": np.ones((6, 5), F) * 1.5},
+        opset=17,
+        axis=1,
+        epsilon=1e-3,
+    ),
+    "RMSNormalization": one_op_model(
+        "RMSNormalization", X, constants={"scale": NORM["scale"]}, opset=23
+    ),
+    "GroupNormalization": one_op_model(
+        "GroupNormalization", X, constants=GROUP, opset=21, num_groups=3, shape=X["x"]
+    ),
+    "GroupNormalization 18": one_op_model(
+        "GroupNormalization",
+        X,
+        constants={k: v[:3] for k, v in GROUP.items()},
+        opset=18,
+        num_groups=3,
+        shape=X["x"],
+    ),
+    "MeanVarianceNormalization": one_op_model("MeanVarianceNormalization", {"x": (2, 3, 4, 5)}),
+    "LpNormalization": one_op_model("LpNormalization", X, axis=1, p=1),
+    "LpNormalization 2": one_op_model("LpNormalization", X, axis=-1, p=2),
+}
+
+
+@pytest.mark.parametrize("name", DECOMPOSED)
+def test_a_decomposed_operator_computes_the_same(name: str) -> None:
+    model = DECOMPOSED[name]
+    after = rewritten(model)
+    assert name.split()[0] not in operators(after)
+    for seed, spread in ((0, 1.0), (1, 6.0)):
+        assert_same(model, after, feeds_for(model, seed, spread))
+
+
+I64 = np.int64
+LOWERED: dict[str, onnx.ModelProto] = {
+    **{
+        f"Reduce{kind}": one_op_model(
+            f"Reduce{kind}", X, constants={"axes": np.array([-1], I64)}, opset=18, keepdims=keep
+        )
+        for kind, keep in (("Mean", 1), ("Max", 0), ("L2", 1), ("SumSquare", 0), ("LogSumExp", 1))
+    },
+    "Reduce of all": one_op_model("ReduceMean", X, opset=18),
+    "Reduce of none": one_op_model(
+        "ReduceMax", X, constants={"axes": np.array([], I64)}, opset=18, noop_with_empty_axes=1
+    ),
+    "Split uneven": one_op_model("Split", {"x": (2, 7)}, opset=18, outputs=3, num_outputs=3, axis=1),
+    "Pad axes": one_op_model(
+        "Pad",
+        X,
+        constants={"p": np.array([1, 2], I64), "axes": np.array([1], I64)},
+        order=["x", "p", "", "axes"],
+        opset=18,
+    ),
+    "Pad reflect": one_op_model(
+        "Pad", X, constants={"p": np.array([0, 1, 1, 0, 2, 1], I64)}, opset=19, mode="reflect"
+    ),
+    "Resize axes": one_op_model(
+        "Resize",
+        {"x": (1, 2, 4, 5)},
+        constants={"sizes": np.array([8, 10], I64)},
+        order=["x", "", "", "sizes"],
+        opset=18,
+        axes=[2, 3],
+        mode="linear",
+        antialias=1,
+        coordinate_transformation_mode="pytorch_half_pixel",
+    ),
+    "Reshape": one_op_model(
+        "Reshape", X, constants={"s": np.array([3, 20], I64)}, opset=19, allowzero=0
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LOWERED)
+def test_an_operator_of_a_newer_opset_computes_the_same_in_opset_13(name: str) -> None:
+    model = LOWERED[name]
+    after = rewritten(model)
+    assert after.opset_import[0].version == 13
+    onnx.checker.check_model(after)
+    assert_same(model, after, feeds_for(model))
+
+
+def test_reduce_axes_given_as_an_input_become_an_attribute() -> None:
+    """Read by OpenVINO 2022.2 as they stand, they would mean "all axes", without a word."""
+    after = rewritten(LOWERED["ReduceMean"])
+    (node,) = after.graph.node
+    assert [list(a.ints) for a in node.attribute if a.name == "axes"] == [[-1]]
+
+
+def recurrent_model(op: str, gates: int, directions: int, **attributes: Any) -> onnx.ModelProto:
+    rng = np.random.default_rng(3)
+    length, batch, features, size = 5, 2, 4, 3
+    shapes = {
+        "w": (directions, gates * size, features),
+        "r": (directions, gates * size, size),
+        "b": (directions, 2 * gates * size),
+    }
+    weights = {key: rng.normal(0, 0.5, shape).astype(F) for key, shape in shapes.items()}
+    node = helper.make_node(
+        op, ["x", "w", "r", "b", "", "h0"], ["y", "yh"], hidden_size=size, name="cell", **attributes
+    )
+    graph = helper.make_graph(
+        [node],
+        "recurrent",
+        [
+            helper.make_tensor_value_info("x", TensorProto.FLOAT, [length, batch, features]),
+            helper.make_tensor_value_info("h0", TensorProto.FLOAT, [directions, batch, size]),
+        ],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("y", "yh")],
+        [numpy_helper.from_array(value, key) for key, value in weights.items()],
+    )
+    return make_model(graph, 14)
+
+
+@pytest.mark.parametrize(("op", "gates"), [("GRU", 3), ("RNN", 1)])
+@pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
+@pytest.mark.parametrize("linear", [0, 1])
+def test_a_recurrent_layer_unrolled_computes_the_same(
+    op: str, gates: int, direction: str, linear: int
+) -> None:
+    extra = {"linear_before_reset": linear} if op == "GRU" else {}
+    directions = 2 if direction == "bidirectional" else 1
+    model = recurrent_model(op, gates, directions, direction=direction, **extra)
+    after = rewritten(model)
+    assert op not in operators(after)
+    assert_same(model, after, feeds_for(model, spread=1.0))
+
+
+def test_frozen_shapes_reach_every_input_and_nothing_else_changes() -> None:
+    model = conv_model()
+    dynamic = onnx.ModelProto()
+    dynamic.CopyFrom(model)
+    for axis in (0, 2, 3):
+        dynamic.graph.input[0].type.tensor_type.shape.dim[axis].dim_param = f"d{axis}"
+    frozen = ir.to_proto(FreezeShapes({"images": (1, 3, 12, 16)})(ir.from_proto(dynamic)).model)
+    assert [d.dim_value for d in frozen.graph.input[0].type.tensor_type.shape.dim] == [1, 3, 12, 16]
+    assert_same(model, frozen, feeds_for(model))
+    with pytest.raises(ir.passes.PreconditionError, match="images"):
+        FreezeShapes({})(ir.from_proto(dynamic))
+
+
+def test_simplifying_keeps_the_face_of_the_model() -> None:
+    model = conv_model()
+    simplified, problem = simplify(ir.from_proto(model))
+    assert problem is None
+    after = ir.to_proto(simplified)
+    assert [value.name for value in after.graph.output] == ["map", "scores"]
+    assert_same(model, after, feeds_for(model))
+
+
+finite = st.floats(-200, 200, width=32)
+scales = st.floats(0.015625, 300, width=32).flatmap(lambda v: st.sampled_from([v, -v]))
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    color=st.sampled_from(list(Color)),
+    layout=st.sampled_from(["NCHW", "NHWC"]),
+    frame=st.sampled_from(["NCHW", "NHWC"]),
+    normalized=st.tuples(st.booleans(), st.booleans()),
+    mean=st.lists(finite, min_size=3, max_size=3),
+    scale=st.lists(scales, min_size=3, max_size=3),
+    padded=st.booleans(),
+    seed=st.integers(0, 1000),
+)
+def test_embedded_preprocessing_is_preprocessing_then_model(
+    color: Color,
+    layout: str,
+    frame: str,
+    normalized: tuple[bool, bool],
+    mean: list[float],
+    scale: list[float],
+    padded: bool,
+    seed: int,
+) -> None:
+    model = conv_model(layout=layout, channels=color.channels, padded=padded)
+    pre = Preprocessing(
+        color=color,
+        mean=tuple(mean[: color.channels]) if normalized[0] else (),
+        scale=tuple(scale[: color.channels]) if normalized[1] else (),
+    )
+    entry = Entry(layout=frame, model_layout=layout, preprocessing=pre)
+    after = ir.to_proto(EmbedPreprocessing({"images": entry})(ir.from_proto(model)).model)
+    sizes = {"N": 1, "C": color.channels, "H": 12, "W": 16}
+    frames = (
+        np.random.default_rng(seed).integers(0, 256, [sizes[axis] for axis in layout]).astype(np.uint8)
+    )
+    expected = run(model, {"images": pre.apply(frames, layout.index("C"))})
+    fed = frames.transpose([layout.index(axis) for axis in frame]).astype(F)
+    found = run(after, {"images": fed})
+    for one, other in zip(expected, found, strict=True):
+        assert float(np.abs(one - other).max()) <= LIMIT * float(np.abs(one).max() + 1e-3)
+
+
+def test_scale_is_not_folded_where_float16_would_lose_the_weights() -> None:
+    model = conv_model()
+    for tensor in model.graph.initializer:
+        if tensor.name == "w1":
+            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) * F(1e-3), "w1"))
+    for scale, folded in ((1.5, True), (255.0, False)):
+        pre = Preprocessing(color=Color.RGB, scale=(scale,) * 3)
+        entry = Entry(layout="NCHW", model_layout="NCHW", preprocessing=pre)
+        after = EmbedPreprocessing({"images": entry})(ir.from_proto(model)).model
+        assert ("Mul" not in {node.op_type for node in after.graph}) is folded
+
+
+@pytest.mark.parametrize("dtype", [TensorProto.FLOAT16, TensorProto.UINT8])
+def test_inputs_of_other_types_take_frames_too(dtype: int) -> None:
+    model = conv_model(dtype=dtype)
+    whole = dtype == TensorProto.UINT8
+    pre = (
+        Preprocessing(color=Color.RGB)
+        if whole
+        else Preprocessing(color=Color.RGB, mean=(9.0, 5.0, 1.0))
+    )
+    entry = Entry(layout="NCHW", model_layout="NCHW", preprocessing=pre)
+    after = ir.to_proto(EmbedPreprocessing({"images": entry})(ir.from_proto(model)).model)
+    assert after.graph.input[0].type.tensor_type.elem_type == TensorProto.FLOAT
+    frames = np.random.default_rng(0).integers(0, 256, (1, 3, 12, 16))
+    fed = pre.apply(frames, 1).astype(helper.tensor_dtype_to_np_dtype(dtype))
+    for one, other in zip(
+        run(model, {"images": fed}), run(after, {"images": frames.astype(F)}), strict=True
+    ):
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-3)

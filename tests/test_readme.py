@@ -1,0 +1,116 @@
+"""Every command and every example of the README runs."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from targets.rvc2.toolchain import Toolchain
+from tests.sources import DIGITS_ARCHIVE
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+SET_UP, CHECK, COMMANDS = blocks("bash")
+
+
+def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    scripts = str(Path(sys.executable).parent)
+    env = os.environ | {"PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}"}
+    return subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", command],
+        cwd=folder,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=1200,
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, toolchain: Toolchain) -> Path:
+    """A folder of a user, with the example in it."""
+    path = tmp_path_factory.mktemp("user")
+    shutil.copy(DIGITS_ARCHIVE, path)
+    return path
+
+
+def test_the_first_command_sets_everything_up_and_converts(
+    tmp_path: Path, toolchain: Toolchain
+) -> None:
+    """In a copy of what is in the repository, with a virtual environment of its own."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for name in listed.stdout.splitlines():
+        if (ROOT / name).is_file():
+            target = tmp_path / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, target)
+    command = SET_UP.replace("python3 ", f"{sys.executable} ", 1)
+    done = run(command, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "digits.rvc2.tar.xz"
+    assert (tmp_path / "digits.rvc2.tar.xz").is_file()
+    # What was installed is a wheel: it works from any folder, its options inside it.
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    shutil.copy(DIGITS_ARCHIVE, elsewhere)
+    again = run(
+        f"{tmp_path}/.venv/bin/nnconvert plan -t rvc2 digits.tar.xz --preset superblob", elsewhere
+    )
+    assert "superblob: True" in again.stdout, again.stderr
+
+
+def test_the_second_command_is_what_ci_runs() -> None:
+    script = (ROOT / ".ci" / "run").read_text()
+    (awk,) = re.findall(r"command=\$\((awk .*)\)", script)
+    done = run(awk, ROOT)
+    assert done.stdout.strip() == CHECK.strip()
+    assert 'bash -euo pipefail -c "$command"' in script
+
+
+@pytest.mark.parametrize("command", [line for line in COMMANDS.splitlines() if line.strip()])
+def test_a_command_of_the_readme_runs(folder: Path, command: str) -> None:
+    done = run(command, folder)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_python_example_runs(folder: Path) -> None:
+    (example,) = blocks("python")
+    done = subprocess.run(
+        [sys.executable, "-c", example],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[1].startswith("from-python.tar.xz 1.0")
+
+
+def test_the_options_and_exit_codes_it_lists_are_the_declared_ones() -> None:
+    from converter import options
+    from converter.errors import ConvertError
+
+    declared = {spec.key for spec in options.specs()}
+    listed = set(re.findall(r"`((?:rvc2|inputs|outputs|verify|preprocess)[\w.]*)`", README))
+    assert {name for name in listed if name not in declared} == set()
+    codes = {int(code) for code in re.findall(r"^\| (\d+) \|", README, re.MULTILINE)}
+    assert codes == {0} | {kind.exit_code for kind in ConvertError.__subclasses__()}
