@@ -41,6 +41,7 @@ class Conversion:
         model: Inputs and outputs as the compiled file has them.
         verification: How the compiled network compares with the source; see the README.
         timings_s: Wall seconds by stage.
+        peak_bytes: Peak memory of the tools by stage, where they report it.
     """
 
     output: Path
@@ -51,6 +52,7 @@ class Conversion:
     verification: Mapping[str, Any]
     warnings: tuple[str, ...]
     timings_s: Mapping[str, float] = field(default_factory=dict)
+    peak_bytes: Mapping[str, int] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """The document that `--json` prints."""
@@ -65,6 +67,7 @@ class Conversion:
             "verification": dict(self.verification),
             "warnings": list(self.warnings),
             "timings_s": dict(self.timings_s),
+            "peak_bytes": dict(self.peak_bytes),
             "cache": {"hit": False},
         }
 
@@ -170,6 +173,7 @@ def convert(
         },
         verification=dict(artifact.verification or {}),
         warnings=tuple(warnings),
+        peak_bytes=run.peak_bytes,
         timings_s={**run.timings_s, "total": round(time.monotonic() - started, 3)},
     )
 

@@ -50,7 +50,8 @@ class Run:
     Attributes:
         work: An empty folder of this run's own.
         model: The source's model file, its other files beside it.
-        timings_s: Wall seconds by stage.
+        processes: Every child is started here, so that all of them end with the run.
+        timings_s: Wall seconds by stage; peak_bytes: the tools' peak memory by stage.
     """
 
     work: Path
@@ -59,6 +60,7 @@ class Run:
     on_event: OnEvent
     processes: Processes = field(default_factory=Processes)
     timings_s: dict[str, float] = field(default_factory=dict)
+    peak_bytes: dict[str, int] = field(default_factory=dict)
     _done: int = 0
 
     @contextlib.contextmanager

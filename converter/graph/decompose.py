@@ -21,12 +21,15 @@ from converter.graph.rewrite import (
     float_attribute,
     input_of,
     int_attribute,
+    ints_attribute,
     static_shape,
     text_attribute,
 )
 
 # With fewer rows a MatMul has no more stages than the convolution that would take its place.
 _MIN_ROWS: Final = 4
+# The most negative number of float16.
+_LOWEST: Final = -65504.0
 
 
 def _x(node: ir.Node) -> ir.Value:
@@ -274,6 +277,35 @@ def conv(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
     return [b.op("Concat", *made, axis=1) if groups > 1 else made[0]]
 
 
+def max_pool(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
+    """Dilated pooling: axis after axis the largest of shifted slices, of a frame of -65504.
+
+    The compiler takes an undilated MaxPool only.
+    """
+    shape, dilations = static_shape(_x(node)), ints_attribute(node, "dilations")
+    kernel = ints_attribute(node, "kernel_shape")
+    if shape is None or kernel is None or dilations is None or set(dilations) == {1}:
+        return None
+    plain = text_attribute(node, "auto_pad", "NOTSET") == "NOTSET"
+    if not plain or int_attribute(node, "ceil_mode", 0) or any(o.uses() for o in node.outputs[1:]):
+        return None
+    axes = len(kernel)
+    strides = ints_attribute(node, "strides") or (1,) * axes
+    pads = ints_attribute(node, "pads") or (0,) * (2 * axes)
+    frame = b.ints(0, 0, *pads[:axes], 0, 0, *pads[axes:])
+    y = b.op("Pad", _x(node), frame, b.constant(_LOWEST)) if any(pads) else _x(node)
+    for axis in range(axes):
+        stride, dilation = strides[axis], dilations[axis]
+        length = shape[axis + 2] + pads[axis] + pads[axis + axes]
+        last = (length - dilation * (kernel[axis] - 1) - 1) // stride * stride
+        shifted = [
+            b.op("Slice", y, b.ints(start), b.ints(start + last + 1), b.ints(axis + 2), b.ints(stride))
+            for start in range(0, kernel[axis] * dilation, dilation)
+        ]
+        y = b.op("Max", *shifted) if len(shifted) > 1 else shifted[0]
+    return [y]
+
+
 RULES: Final[Mapping[str, Rule]] = {
     "CastLike": cast_like,
     "Celu": celu,
@@ -287,6 +319,7 @@ RULES: Final[Mapping[str, Rule]] = {
     "LayerNormalization": layer_normalization,
     "LpNormalization": lp_normalization,
     "MatMul": matmul,
+    "MaxPool": max_pool,
     "MeanVarianceNormalization": mean_variance_normalization,
     "Mish": mish,
     "RMSNormalization": rms_normalization,

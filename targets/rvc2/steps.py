@@ -162,6 +162,7 @@ def _compile(
                 folder,
                 processes=run.processes,
             )
+            run.peak_bytes["compile"] = made.peak_rss_bytes
             path = made.blobs[parameters.shaves]
             return path, _checked(path.read_bytes(), parameters.shaves, parameters)
     # Patches are made on one core while the compiler works on the other.
@@ -175,7 +176,7 @@ def _compile(
                 run.progress("compile", len(done), len(counts))
 
             try:
-                compile_blobs(
+                made = compile_blobs(
                     prepared.path,
                     prepared.nodes,
                     parameters,
@@ -188,6 +189,7 @@ def _compile(
             except BaseException:
                 pool.shutdown(wait=True, cancel_futures=True)
                 raise
+            run.peak_bytes["compile"] = made.peak_rss_bytes
         with run.stage("superblob", "Checking the superblob"):
             for index, future in enumerate(done, 1):
                 future.result()
