@@ -8,7 +8,7 @@ from typing import Any
 
 from converter.archive import open_archive
 from converter.errors import ArchiveError, UsageError
-from converter.target import load, names
+from converter.formats import read_compiled
 
 
 def inspect(source: str | os.PathLike[str]) -> dict[str, Any]:
@@ -50,14 +50,6 @@ def inspect(source: str | os.PathLike[str]) -> dict[str, Any]:
             "model_file": facts,
             "buildinfo": record,
         }
-
-
-def read_compiled(path: Path) -> dict[str, Any] | None:
-    """What a compiled file says of itself; None if no target knows it."""
-    for name in names():
-        if facts := load(name).read(path):
-            return {**facts, "target": name}
-    return None
 
 
 def _onnx_facts(path: Path) -> dict[str, Any] | None:

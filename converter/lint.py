@@ -11,10 +11,10 @@ from typing import Any, Final
 from converter.archive import Archive, open_archive
 from converter.errors import ArchiveError, ConvertError, ModelError
 from converter.findings import Finding, Severity
+from converter.formats import read_compiled, suffixes
 from converter.options import Options
 from converter.preprocessing import DAI_TYPES
 from converter.schema import check_schema
-from converter.target import load, names
 
 # DepthAI's other ImgFrame types that a config may name (depthai-core, ImgFrame::Type).
 _OTHER_FRAMES: Final = ("RAW8", "RAW16", "RAW32", "NV12", "NV21", "YUV420p", "YUV422i")
@@ -62,7 +62,7 @@ def _model_path(archive: Archive) -> str:
 
 
 def _is_source(archive: Archive) -> bool:
-    return not _model_path(archive).endswith(tuple(s for name in names() for s in load(name).SUFFIXES))
+    return not _model_path(archive).endswith(suffixes())
 
 
 def _source_findings(archive: Archive) -> Iterator[Finding]:
@@ -194,7 +194,7 @@ def _check_compiled(archive: Archive, model: Mapping[str, Any]) -> Iterator[Find
     """The config against what the compiled file says of itself."""
     path = archive.path(_model_path(archive))
     try:
-        facts = next(filter(None, (load(name).read(path) for name in names())), None)
+        facts = read_compiled(path)
     except ArchiveError as error:
         yield _as_finding(error, "model.unreadable")
         return

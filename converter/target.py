@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import entry_points
@@ -93,7 +93,6 @@ class Target(Protocol):
 
     NAME: str
     TOOLCHAINS: Sequence[str]
-    SUFFIXES: Sequence[str]
 
     def plan(self, model: SourceModel, options: Options, toolchain: str) -> TargetPlan:
         """Resolve the parameters and steps; pure, nothing is run."""
@@ -101,13 +100,6 @@ class Target(Protocol):
 
     def run(self, run: Run) -> Artifact:
         """Carry a plan out."""
-        ...
-
-    def read(self, path: Path) -> Mapping[str, Any] | None:
-        """What a compiled file says of itself; None if it is not of this target's kinds.
-
-        The keys `inputs` and `outputs` are lists of `{name, dtype, shape, …}`.
-        """
         ...
 
     def checks(self) -> Sequence[Check]:

@@ -8,7 +8,7 @@ import contextlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from converter import options
 from converter.cli import print_json
@@ -16,6 +16,9 @@ from converter.cli.progress import Reporter
 from converter.findings import Finding, Severity
 from converter.options import Layer, Options
 from converter.plan import Plan
+
+if TYPE_CHECKING:
+    from converter.formats import Format
 
 
 def layers(
@@ -185,7 +188,7 @@ def _print_archive(source: Path, facts: Any) -> None:
     print(f"heads: {', '.join(heads) or 'none'}")
     compiled = facts["model_file"]
     if compiled and compiled["kind"] != "onnx":
-        print(f"compiled: {_compiled_line(compiled)}")
+        print(f"compiled: {_summary(compiled)}")
         verification = (facts["buildinfo"] or {}).get("verification")
         if verification:
             print(_verification_line(verification))
@@ -195,22 +198,25 @@ def _print_archive(source: Path, facts: Any) -> None:
         print(f"convert it: convert --target rvc2 {source}")
 
 
-def _compiled_line(facts: Any) -> str:
-    return (
-        f"{facts['kind']} for {facts['target']}, version {facts['version']}, "
-        f"{facts['number_of_shaves']} SHAVE cores, {facts['number_of_cmx_slices']} CMX slices, "
-        f"{facts['stages']} stages"
-    )
-
-
 def _print_compiled(source: Path, facts: Any) -> None:
-    print(f"{source}: {_compiled_line(facts)}")
+    print(f"{source}: {_summary(facts)}")
     for kind in ("inputs", "outputs"):
         print(f"{kind}:")
         for item in facts[kind]:
-            print(f"  {item['name']}: {item['dtype']} {item['order']} {item['shape']}")
-    loader = "SuperBlob" if facts["kind"] == "superblob" else "Blob"
-    print(f'load it: dai.OpenVINO.{loader}("{source}")')
+            order = f"{item['order']} " if item.get("order") else ""
+            print(f"  {item['name']}: {item['dtype']} {order}{item['shape']}")
+    load_with = _format(facts).load_with
+    print(f'load it: {load_with}("{source}")' if load_with else "DepthAI loads it from an NN Archive.")
+
+
+def _summary(facts: Any) -> str:
+    return _format(facts).summary(facts)
+
+
+def _format(facts: Any) -> Format:
+    from converter.formats import formats
+
+    return next(item for item in formats() if item.suffix == f".{facts['kind']}")
 
 
 def lint(source: Path, *, as_json: bool) -> int:

@@ -23,6 +23,7 @@ from converter.graph.rewrite import (
     static_shape,
     text_attribute,
 )
+from converter.graph.simplify import infer_shapes
 
 TARGET_OPSET: Final = 13
 # Attributes that newer opsets added, with the value that means what opset 13 does.
@@ -36,6 +37,40 @@ _NEW_ATTRIBUTES: Final[Mapping[str, Mapping[str, Any]]] = {
     "ScatterElements": {"reduction": "none"},
     "ScatterND": {"reduction": "none"},
 }
+
+
+# From here on Clip, Pad and others take inputs, as every rule expects.
+_OLDEST_OPSET: Final = 11
+
+
+def raise_opset(model: ir.Model) -> ir.Model:
+    """Bring a graph older than opset 11 to 13 with ONNX's own converter, or leave it if that fails."""
+    import onnx
+
+    version = model.graph.opset_imports.get("", 0)
+    if version >= _OLDEST_OPSET:
+        return model
+    if version < 7:
+        model = infer_shapes(model)
+        for node in model.graph:
+            _align_slope(node)
+    try:
+        raised = onnx.version_converter.convert_version(ir.to_proto(model), TARGET_OPSET)
+    except (RuntimeError, ValueError, onnx.version_converter.ConvertError):
+        return model  # the compiler reads most of the old operators as they are
+    return ir.from_proto(raised)
+
+
+def _align_slope(node: ir.Node) -> None:
+    """PRelu's slopes, one a channel before opset 7, in a shape that broadcasts: onnx does not."""
+    if node.op_type != "PRelu":
+        return
+    slope, shape = node.inputs[1], node.inputs[0].shape if node.inputs[0] else None
+    values = array_of(slope)
+    if slope is None or values is None or shape is None or values.ndim != 1 or values.size == 1:
+        return
+    values = values.reshape(-1, *[1] * (len(shape) - 2))
+    slope.shape, slope.const_value = ir.Shape(values.shape), ir.Tensor(values, name=slope.name)
 
 
 class LowerOpset(Rewrite):

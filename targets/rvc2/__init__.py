@@ -5,9 +5,9 @@ The face of the target, as `converter.target.Target` has it; heavy modules load 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from converter.errors import UsageError
 from converter.events import Notice, OnEvent
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 NAME: Final = "rvc2"
 TOOLCHAINS: Final[Sequence[str]] = ("native",)
-SUFFIXES: Final[Sequence[str]] = (".blob", ".superblob")
 
 
 def plan(model: SourceModel, options: Options, toolchain: str) -> TargetPlan:
@@ -43,27 +42,6 @@ def run(run: Run) -> Artifact:
     from targets.rvc2.steps import run as run_steps
 
     return run_steps(run)
-
-
-def read(path: Path) -> Mapping[str, Any] | None:
-    """What a blob or superblob says of itself."""
-    from targets.rvc2.blob import is_blob, read_blob
-    from targets.rvc2.superblob import is_superblob, read_superblob
-
-    with path.open("rb") as file:
-        head = file.read(512)
-    if is_superblob(head) or path.suffix == ".superblob":
-        superblob = read_superblob(path.read_bytes(), path.name)
-        sizes = {str(shaves): len(patch) for shaves, patch in superblob.patches.items()}
-        return superblob.header.to_json() | {
-            "kind": "superblob",
-            "size_bytes": path.stat().st_size,
-            "base_size_bytes": len(superblob.base),
-            "patch_size_bytes": sizes,
-        }
-    if is_blob(head) or path.suffix == ".blob":
-        return read_blob(path.read_bytes(), path.name).to_json()
-    return None
 
 
 def checks() -> Sequence[Check]:

@@ -12,6 +12,7 @@ from converter import reference
 from converter.artifact import Artifact, CompiledInput
 from converter.errors import ToolError, from_findings
 from converter.findings import Finding
+from converter.formats import read_compiled
 from converter.model import SourceModel, Tensor
 from converter.options import Options
 from converter.plan import Step
@@ -124,9 +125,7 @@ def run(run: Run) -> Artifact:
         path, blob = _compile(run, parameters, prepared, toolchain)
         inputs, outputs = _read_back(run.plan.model, parameters, blob)
         verification = _verify(run, parameters, prepared, blob, toolchain, source)
-    from targets.rvc2 import read
-
-    facts = read(path)
+    facts = read_compiled(path)
     assert facts is not None
     return Artifact(
         path=path,

@@ -1,0 +1,50 @@
+"""Blobs and superblobs, for everything that only reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from converter.formats import Format
+from targets.rvc2.blob import is_blob, read_blob
+from targets.rvc2.superblob import is_superblob, read_superblob
+
+
+def _read_blob(path: Path) -> dict[str, Any]:
+    return read_blob(path.read_bytes(), path.name).to_json()
+
+
+def _read_superblob(path: Path) -> dict[str, Any]:
+    superblob = read_superblob(path.read_bytes(), path.name)
+    return superblob.header.to_json() | {
+        "kind": "superblob",
+        "size_bytes": path.stat().st_size,
+        "base_size_bytes": len(superblob.base),
+        "patch_size_bytes": {str(shaves): len(patch) for shaves, patch in superblob.patches.items()},
+    }
+
+
+def _summary(facts: Mapping[str, Any]) -> str:
+    return (
+        f"{facts['kind']} for rvc2, version {facts['version']}, "
+        f"{facts['number_of_shaves']} SHAVE cores, {facts['number_of_cmx_slices']} CMX slices, {facts['stages']} stages"
+    )
+
+
+BLOB: Final = Format(
+    suffix=".blob",
+    target="rvc2",
+    recognizes=is_blob,
+    read=_read_blob,
+    summary=_summary,
+    load_with="dai.OpenVINO.Blob",
+)
+SUPERBLOB: Final = Format(
+    suffix=".superblob",
+    target="rvc2",
+    recognizes=is_superblob,
+    read=_read_superblob,
+    summary=_summary,
+    load_with="dai.OpenVINO.SuperBlob",
+)

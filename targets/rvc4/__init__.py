@@ -1,0 +1,1 @@
+"""RVC4: DLC files are read here; making them is not there yet."""
