@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from converter.archive import open_archive
     from converter.errors import ConvertError
-    from converter.lint import lint
-    from converter.plan import Plan
+    from converter.linter import lint
+    from converter.plans import Plan
     from converter.run import Conversion, convert, plan
 
 __all__ = ["Conversion", "ConvertError", "Plan", "convert", "lint", "open_archive", "plan"]
@@ -24,9 +24,9 @@ __all__ = ["Conversion", "ConvertError", "Plan", "convert", "lint", "open_archiv
 _HOMES = {
     "Conversion": "run",
     "ConvertError": "errors",
-    "Plan": "plan",
+    "Plan": "plans",
     "convert": "run",
-    "lint": "lint",
+    "lint": "linter",
     "open_archive": "archive",
     "plan": "run",
 }

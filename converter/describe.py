@@ -12,7 +12,7 @@ from converter.archive import CONFIG, SUFFIXES
 from converter.artifact import Artifact, CompiledInput
 from converter.errors import ToolError
 from converter.model import SourceModel, Tensor
-from converter.plan import Plan
+from converter.plans import Plan
 
 BUILDINFO: Final = "buildinfo.json"
 

@@ -44,13 +44,15 @@ def run(
     processes: Processes,
     work: Path,
     timeout_s: float,
+    half: bool = False,
 ) -> list[dict[str, NDArray[Any]]]:
     """Run feeds through an ONNX model on the CPU provider, in a child process.
 
     Args:
         feeds: For each frame, every input by name.
         outputs: The outputs to return.
-        work: An existing folder for the tensors.
+        work: An existing folder for the tensors, one for each call.
+        half: Compute as if every tensor were float16 (`converter.graph.half`).
 
     Raises:
         ModelError: ONNX Runtime does not run the model.
@@ -67,6 +69,7 @@ def run(
         "inputs": list(feeds[0]),
         "outputs": list(outputs),
         "keys": tensors.keys,
+        "rounded": str(work / "rounded.onnx") if half else None,
     }
     processes.call(
         "converter.reference:run_files",
@@ -84,11 +87,15 @@ def run_files(
     inputs: Sequence[str],
     outputs: Sequence[str],
     keys: Mapping[str, str],
+    rounded: str | None,
 ) -> None:
     """The child's part of `run`."""
     ort: Any = importlib.import_module("onnxruntime")  # its stubs leave these names out
 
     tensors = Tensors(list(keys))
+    if rounded is not None:
+        _write_rounded(model, rounded)
+        model = rounded
     options = ort.SessionOptions()
     options.log_severity_level = 4
     try:
@@ -102,3 +109,14 @@ def run_files(
             f"ONNX Runtime does not run the source model: {first}",
             remedy="Check the model; --no-verify converts it without a comparison.",
         ) from error
+
+
+def _write_rounded(model: str, target: str) -> None:
+    import onnx
+    import onnx_ir as ir
+
+    from converter.graph.half import RoundToHalf
+    from converter.graph.simplify import infer_shapes
+
+    typed = infer_shapes(ir.from_proto(onnx.load(model)))
+    ir.save(RoundToHalf()(typed).model, target, external_data=f"{Path(target).name}.data")

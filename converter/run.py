@@ -19,7 +19,7 @@ from converter.archive import Archive, open_archive
 from converter.errors import Cancelled, ToolError, UsageError, VerificationError
 from converter.events import OnEvent, Warned, ignore
 from converter.options import Layer, Options
-from converter.plan import Plan
+from converter.plans import Plan
 from converter.target import Run
 from converter.target import load as load_target
 

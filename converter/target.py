@@ -17,7 +17,7 @@ from converter.events import Notice, OnEvent, Progress, StageFinished, StageStar
 from converter.findings import Finding
 from converter.model import SourceModel
 from converter.options import Options
-from converter.plan import Parameters, Plan, Step
+from converter.plans import Parameters, Plan, Step
 from converter.process import Processes
 
 ENTRY_POINTS: Final = "converter.targets"

@@ -98,14 +98,15 @@ def compare(reference: Sequence[Outputs], actual: Sequence[Outputs]) -> dict[str
     for name in reference[0]:
         a = np.stack([np.asarray(frame[name], np.float64) for frame in reference])
         b = np.stack([np.asarray(frame[name], np.float64).reshape(a.shape[1:]) for frame in actual])
+        finite = bool(np.isfinite(b).all())
         row: dict[str, Any] = {
-            "cosine": _cosine(a, b),
-            "rel_rmse": _rms(a - b) / max(_rms(a), _EPSILON),
-            "max_abs": float(np.abs(a - b).max()) if a.size else 0.0,
-            "reference_max_abs": float(np.abs(a).max()) if a.size else 0.0,
+            "cosine": _cosine(a, b) if finite else 0.0,
+            "rel_rmse": _rms(a - b) / max(_rms(a), _EPSILON) if finite else None,
+            "max_abs": float(np.abs(a - b).max(initial=0)) if finite else None,
+            "reference_max_abs": float(np.abs(a).max(initial=0)),
         }
-        if not np.isfinite(b).all():
-            row |= {"cosine": 0.0, "rel_rmse": None, "max_abs": None, "not_finite": True}
+        if not finite:
+            row["not_finite"] = True
         rows = a.reshape(len(a), -1)
         if a.ndim == 3 and a.shape[1] == 1 and a.shape[2] > 1:
             same = rows.argmax(1) == b.reshape(len(b), -1).argmax(1)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from converter.errors import ArchiveError
 from converter.formats import format_of
 from converter.inspect import inspect
-from converter.lint import lint
+from converter.linter import lint
 from targets.rvc4.dlc import read_dlc, read_records
 
 FILE = Path(__file__).parent / "data" / "digits-float.dlc"

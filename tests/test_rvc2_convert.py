@@ -18,16 +18,16 @@ from onnx import TensorProto, helper, numpy_helper
 import converter
 from converter.archive import open_archive
 from converter.errors import ModelError, ToolError, VerificationError
-from converter.lint import lint
+from converter.linter import lint
 from converter.preprocessing import Color, Preprocessing
 from converter.process import Processes
 from converter.reference import run as run_reference
 from converter.run import plan
 from targets.rvc2.blob import read_blob
+from targets.rvc2.check import compiled_feeds
 from targets.rvc2.compiler import run_on_cpu
 from targets.rvc2.parameters import Parameters
 from targets.rvc2.prepare import prepare
-from targets.rvc2.steps import compiled_feeds
 from targets.rvc2.superblob import read_superblob
 from targets.rvc2.toolchain import Toolchain
 from tests.sources import (

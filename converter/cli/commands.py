@@ -15,7 +15,7 @@ from converter.cli import print_json
 from converter.cli.progress import Reporter
 from converter.findings import Finding, Severity
 from converter.options import Layer, Options
-from converter.plan import Plan
+from converter.plans import Plan
 
 if TYPE_CHECKING:
     from converter.formats import Format
@@ -221,7 +221,7 @@ def _format(facts: Any) -> Format:
 
 def lint(source: Path, *, as_json: bool) -> int:
     """`lint`: exit code 3 if there is an error among the findings."""
-    from converter.lint import lint as check
+    from converter.linter import lint as check
 
     findings: Sequence[Finding] = check(source)
     if as_json:

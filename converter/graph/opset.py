@@ -73,6 +73,37 @@ def _align_slope(node: ir.Node) -> None:
     slope.shape, slope.const_value = ir.Shape(values.shape), ir.Tensor(values, name=slope.name)
 
 
+class SinglePrecision(ir.passes.InPlacePass):
+    """Make float64 float32: compilers for float16 hardware refuse it."""
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        """Change the types of values, constants and attributes in place."""
+        graph = model.graph
+        values = dict.fromkeys([*graph.inputs, *graph.initializers.values()])
+        modified = [_as_single(value) for value in values]
+        for node in graph:
+            modified += [_as_single(output) for output in node.outputs]
+            for name, attribute in list(node.attributes.items()):
+                if name in ("to", "dtype") and attribute.value == int(ir.DataType.DOUBLE):
+                    node.attributes[name] = ir.AttrInt64(name, int(ir.DataType.FLOAT))
+                elif attribute.type == ir.AttributeType.TENSOR:
+                    tensor = attribute.as_tensor()
+                    if tensor.dtype == ir.DataType.DOUBLE:
+                        single = ir.Tensor(tensor.numpy().astype(np.float32), name=tensor.name)
+                        node.attributes[name] = ir.AttrTensor(name, single)
+        return ir.passes.PassResult(model, any(modified))
+
+
+def _as_single(value: ir.Value) -> bool:
+    if value.dtype != ir.DataType.DOUBLE:
+        return False
+    value.dtype = ir.DataType.FLOAT
+    if value.const_value is not None:
+        array = value.const_value.numpy().astype(np.float32)
+        value.const_value = ir.Tensor(array, name=value.name)
+    return True
+
+
 class LowerOpset(Rewrite):
     """Write the graph in opset 13. A graph of an older opset keeps its own."""
 

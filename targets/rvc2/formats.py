@@ -26,9 +26,10 @@ def _read_superblob(path: Path) -> dict[str, Any]:
 
 
 def _summary(facts: Mapping[str, Any]) -> str:
+    cores, slices = facts["number_of_shaves"], facts["number_of_cmx_slices"]
     return (
-        f"{facts['kind']} for rvc2, version {facts['version']}, "
-        f"{facts['number_of_shaves']} SHAVE cores, {facts['number_of_cmx_slices']} CMX slices, {facts['stages']} stages"
+        f"{facts['kind']} for rvc2, version {facts['version']}, {cores} SHAVE cores, "
+        f"{slices} CMX slices, {facts['stages']} stages"
     )
 
 

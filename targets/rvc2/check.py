@@ -1,0 +1,172 @@
+"""Whether the compiled network computes what the source does, on the compiler's own CPU plugin.
+
+And what float16 adds to the difference, by a model of it. Nothing here runs on a camera.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from converter import reference, verify
+from converter.model import SourceModel
+from converter.options import Options
+from converter.target import Run
+from converter.verify import Limits
+from targets.rvc2.blob import Blob
+from targets.rvc2.compiler import run_on_cpu
+from targets.rvc2.parameters import Parameters
+from targets.rvc2.prepare import Prepared
+from targets.rvc2.toolchain import OPENVINO, Toolchain
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# The CPU plugin computes the compiled network in float32: what differs is a wrong rewrite.
+_MIN_COSINE: Final = 0.9999
+_MAX_REL_RMSE: Final = 1e-2
+# What float16 may add before a user is warned.
+_HALF_COSINE: Final = 0.999
+
+_Results = list[dict[str, "NDArray[Any]"]]
+
+
+def limits(options: Options) -> Limits:
+    """The limits in force."""
+    cosine, error = options.get("verify.min_cosine"), options.get("verify.max_rel_rmse")
+    return Limits(
+        min_cosine=float(cosine) if isinstance(cosine, int | float) else _MIN_COSINE,
+        max_rel_rmse=float(error) if isinstance(error, int | float) else _MAX_REL_RMSE,
+    )
+
+
+class Comparison:
+    """The source and the float16 model on ONNX Runtime, running beside the compiler.
+
+    A context manager: leaving it ends what still runs.
+    """
+
+    def __init__(self, run: Run, parameters: Parameters) -> None:
+        self._run = run
+        self._parameters = parameters
+        self._options = run.plan.options
+        self.enabled = self._options.flag("verify.enabled")
+        if not self.enabled:
+            return
+        model = run.plan.model
+        self._frames = verify.camera_frames(model, self._options.integer("verify.frames"))
+        self._feeds = [compiled_feeds(model, parameters, frame) for frame in self._frames]
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="reference")
+        source_feeds = [verify.model_feeds(model, frame) for frame in self._frames]
+        self._source = self._start("source", run.model, source_feeds)
+        self._half: Future[_Results] | None = None
+
+    def _start(
+        self, name: str, model: Path, feeds: Sequence[Mapping[str, Any]], *, half: bool = False
+    ) -> Future[_Results]:
+        folder = self._run.work / f"verify-{name}"
+        folder.mkdir()
+        return self._pool.submit(
+            reference.run,
+            model,
+            feeds,
+            [output.name for output in self._run.plan.model.outputs],
+            processes=self._run.processes,
+            work=folder,
+            timeout_s=self._options.number("verify.timeout_s"),
+            half=half,
+        )
+
+    def model_half(self, prepared: Prepared) -> None:
+        """Start the float16 model of the prepared graph."""
+        if self.enabled:
+            feeds = [{name: x.astype("float32") for name, x in feed.items()} for feed in self._feeds]
+            self._half = self._start("half", prepared.path, feeds, half=True)
+
+    def record(self, prepared: Prepared, blob: Blob, toolchain: Toolchain) -> Mapping[str, Any]:
+        """Wait for the reference, run the CPU plugin, and judge.
+
+        Raises:
+            VerificationError: An output is off, or not finite in float16.
+        """
+        if not self.enabled:
+            return verify.skipped("switched off")
+        with self._run.stage("verify", "Comparing with the source"):
+            folder = self._run.work / "verify-cpu"
+            folder.mkdir()
+            actual = run_on_cpu(
+                prepared.path,
+                prepared.nodes,
+                self._feeds,
+                {item.name: item.shape for item in blob.outputs},
+                toolchain,
+                folder,
+                processes=self._run.processes,
+                timeout_s=self._options.number("verify.timeout_s"),
+            )
+            source = self._source.result()
+            record = verify.judge(
+                verify.compare(source, actual),
+                limits(self._options),
+                checked_on=f"OpenVINO {OPENVINO}'s CPU plugin, the network that was compiled, "
+                "in float32; not on a camera",
+                frames=f"{len(self._frames)} generated",
+            )
+            verify.require(record)
+            if self._half is not None:
+                record["float16"] = self._judge_half(verify.compare(source, self._half.result()))
+        return record
+
+    def _judge_half(self, figures: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
+        for name, row in figures.items():
+            if row.get("not_finite"):
+                self._run.warn(
+                    f"The output {name!r} leaves the range of float16 (65504) in our model of it; "
+                    "on the camera it may be garbage."
+                )
+            elif row["cosine"] < _HALF_COSINE:
+                self._run.warn(
+                    f"float16 takes the output {name!r} to a cosine of {row['cosine']:.4f} with the "
+                    "source in our model of it; the camera may lose as much."
+                )
+        return {
+            "how": "every tensor rounded to float16, sums in float32, on ONNX Runtime; a model of the "
+            "camera's arithmetic, not a measurement",
+            "outputs": {name: dict(row) for name, row in figures.items()},
+        }
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self.enabled:
+            if kind is not None:
+                self._run.processes.end_all()
+            self._pool.shutdown(wait=True, cancel_futures=True)
+
+
+def compiled_feeds(
+    model: SourceModel, parameters: Parameters, frame: Mapping[str, NDArray[Any]]
+) -> dict[str, NDArray[Any]]:
+    """What the compiled network is fed for a camera frame: only what was left out is applied.
+
+    The prepared ONNX takes planar frames even where the blob takes interleaved ones: the compiler
+    itself turns those.
+    """
+    feeds = {}
+    for item in parameters.inputs:
+        source = model.input(item.name)
+        values = frame[item.name]
+        if item.embedded is None:
+            pre = source.preprocessing
+            if source.is_image or pre.normalizes:
+                values = pre.apply(values, source.channel_axis)
+        layout = item.layout if not item.compiler_layout else "NCHW"
+        feeds[item.name] = values.transpose(_permutation(source.layout, layout))
+    return feeds
+
+
+def _permutation(old: str, new: str) -> Sequence[int]:
+    return [old.index(axis) for axis in new]
