@@ -8,9 +8,10 @@ from __future__ import annotations
 import importlib
 import json
 import sys
+import traceback
 from pathlib import Path
 
-from converter.errors import ConvertError, to_json
+from converter.errors import ConvertError, ToolError, to_json
 from converter.process import die_with_parent
 
 
@@ -25,7 +26,23 @@ def main(request_file: str) -> None:
         answer = {"result": function(**request["arguments"])}
     except ConvertError as error:
         answer = {"error": to_json(error)}
+    except Exception as error:  # noqa: BLE001 - a library's own, told as such with its trace
+        answer = {"error": to_json(_of_library(error))}
     path.with_suffix(".answer").write_text(json.dumps(answer))
+
+
+def _of_library(error: BaseException) -> ConvertError:
+    """The innermost exception says what happened; those around it only where it was passing."""
+    innermost = error
+    while innermost.__cause__ is not None:
+        innermost = innermost.__cause__
+    said = " ".join(str(innermost).split())
+    said = said if len(said) < 300 else said[:299] + "…"
+    return ToolError(
+        f"A graph tool failed on this model: {type(innermost).__name__}: {said}",
+        remedy="Try onnx_simplification=false, or export the model with other operators.",
+        tool_text="".join(traceback.format_exception(error)),
+    )
 
 
 if __name__ == "__main__":

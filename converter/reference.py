@@ -5,13 +5,15 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from converter.errors import ModelError
 from converter.process import Processes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+_OLDEST_OPSET: Final = 7
 
 
 class Tensors:
@@ -81,6 +83,21 @@ def run(
     return [tensors.read(Path(result), outputs) for _, result in jobs]
 
 
+def _readable(path: str) -> str | bytes:
+    """A model as ONNX Runtime takes it: it implements ONNX from opset 7 on; older ones are raised."""
+    import onnx
+    import onnx_ir as ir
+
+    from converter.graph.opset import raise_opset
+
+    proto = onnx.load(path, load_external_data=False)
+    opsets = [entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")]
+    if max(opsets, default=1) >= _OLDEST_OPSET:
+        return path
+    raised = raise_opset(ir.from_proto(onnx.load(path)))
+    return ir.to_proto(raised).SerializeToString()  # type: ignore[no-any-return, no-untyped-call]
+
+
 def run_files(
     model: str,
     jobs: Sequence[tuple[str, str]],
@@ -99,14 +116,16 @@ def run_files(
     options = ort.SessionOptions()
     options.log_severity_level = 4
     try:
-        session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        source = _readable(model)
+        session = ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
         for feed, result in jobs:
             values = session.run(list(outputs), tensors.read(Path(feed), inputs))
             tensors.write(Path(result), dict(zip(outputs, values, strict=True)))
     except Exception as error:  # ONNX Runtime's exceptions have no common base
-        first = " ".join(str(error).split())[:300]
+        said = " ".join(str(error).split())
+        said = said if len(said) < 300 else said[:299] + "…"
         raise ModelError(
-            f"ONNX Runtime does not run the source model: {first}",
+            f"ONNX Runtime does not run the source model: {said.rstrip('.')}.",
             remedy="Check the model; --no-verify converts it without a comparison.",
         ) from error
 

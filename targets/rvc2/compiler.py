@@ -27,6 +27,12 @@ _MODEL_FAULTS: Final = (
     re.compile(r"Not supported ONNX op|Check '.*' failed at|While validating"),
     re.compile(r"Cannot (?:convert|find|infer)|dynamic", re.IGNORECASE),
 )
+# The loader looks for optional parts of the library; that it finds none is no fault.
+_LOADER_NOISE: Final = re.compile(r"^(?:Cannot load library|dlSym cannot locate)")
+# Names stand in quotes: 'Failed to compile layer "conv1"', 'Stage node conv1 (Prod) types check error'.
+_NAMED: Final = re.compile(r"(?:layer \"|[Nn]ode )([^ \"]+)(?=\"| \()")
+# "Check 'unknown_operators.empty()' failed at … does not support the following ONNX operations: Det"
+_UNKNOWN: Final = re.compile(r"unknown_operators.*operations?: ([\w, .]+?)\s*$")
 _SOURCE_PLACE: Final = re.compile(r"^(?:\[[^\]]*\]\s*)?(?:/|\w:)?[\w./\\-]+\.(?:cpp|hpp):\d+\s*")
 
 
@@ -197,13 +203,20 @@ def _ask(
 def _tool_said(error: Mapping[str, Any], nodes: Mapping[str, str]) -> ConvertError:
     """Turn the library's exceptions into one line; its whole text goes along."""
     texts = [" ".join(text.split()) for text in error["texts"]]
+    texts = [text for text in texts if not _LOADER_NOISE.search(text)]
     telling = [text for text in texts if any(fault.search(text) for fault in _MODEL_FAULTS)]
-    # The innermost exception is thrown first and says most; rethrown ones repeat it.
+    # The innermost exception is thrown first and says most; those thrown on add the layer's name.
     said = _clean((telling or texts or [f"{error['call']} failed without a word"])[0])
-    named = sorted((name for name in nodes if name and name in said), key=len)
+    named = [name for text in texts for name in _NAMED.findall(text) if name in nodes]
+    if unknown := _UNKNOWN.search(" ".join(texts)):
+        operators = unknown[1].replace(",", " ").split()
+        named = [name for name, kind in nodes.items() if kind in operators]
+        said = f"it has no operator {', '.join(operators)}."
+    elif "FakeQuantize" in said:
+        said = "it takes no quantized ONNX (QuantizeLinear, DequantizeLinear); give the float model."
     where = f"node {named[-1]!r} ({nodes[named[-1]]}): " if named else ""
     text = "\n".join(error["texts"])
-    if telling or error["phase"] == "read":
+    if telling or named or error["phase"] == "read":
         return ModelError(
             f"The RVC2 compiler does not take the model: {where}{said}",
             remedy="Cut the model before that node, or export it with other operators.",
@@ -214,4 +227,5 @@ def _tool_said(error: Mapping[str, Any], nodes: Mapping[str, str]) -> ConvertErr
 
 def _clean(text: str) -> str:
     text = _SOURCE_PLACE.sub("", text)
-    return text if len(text) <= 400 else text[:397] + "…"
+    text = text.rstrip(".") + "."
+    return text if len(text) <= 400 else text[:399] + "…"

@@ -78,7 +78,7 @@ def prepare_file(
     from converter.graph.decompose import RULES as DECOMPOSITIONS
     from converter.graph.embed import EmbedPreprocessing, Entry
     from converter.graph.freeze import FreezeShapes
-    from converter.graph.opset import LowerOpset
+    from converter.graph.opset import LowerOpset, SinglePrecision, raise_opset
     from converter.graph.recurrent import RULES as RECURRENT
     from converter.graph.rewrite import Rewrite
     from converter.graph.simplify import infer_shapes, simplify
@@ -86,7 +86,7 @@ def prepare_file(
     warnings: list[str] = []
     model = ir.from_proto(onnx.load(source))
     _refuse_unknown_domains(model)
-    model = _raise_opset(model)
+    model = raise_opset(model)
     model = FreezeShapes({item["name"]: tuple(item["shape"]) for item in inputs})(model).model
     if simplified:
         model, problem = simplify(model)
@@ -104,7 +104,7 @@ def prepare_file(
     }
     model = Sequential(
         common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
-        single_precision(),
+        SinglePrecision(),
         Rewrite(RECURRENT),
         Rewrite(DECOMPOSITIONS),
         LowerOpset(),
@@ -133,40 +133,6 @@ def _refuse_unknown_domains(model: ir.Model) -> None:
         )
 
 
-def single_precision() -> ir.passes.InPlacePass:
-    """A pass that makes float64 float32: the compiler refuses it, and the blob computes in float16."""
-    import onnx_ir as ir
-
-    double, single = ir.DataType.DOUBLE, ir.DataType.FLOAT
-
-    def as_single(value: ir.Value) -> bool:
-        if value.dtype != double:
-            return False
-        value.dtype = single
-        if value.const_value is not None:
-            array = value.const_value.numpy().astype("float32")
-            value.const_value = ir.Tensor(array, name=value.name)
-        return True
-
-    class SinglePrecision(ir.passes.InPlacePass):
-        def call(self, model: ir.Model) -> ir.passes.PassResult:
-            values = [*model.graph.inputs, *model.graph.initializers.values()]
-            modified = [as_single(value) for value in dict.fromkeys(values)]
-            for node in model.graph:
-                modified += [as_single(output) for output in node.outputs]
-                for name, attribute in node.attributes.items():
-                    if name in ("to", "dtype") and attribute.value == int(double):
-                        node.attributes[name] = ir.AttrInt64(name, int(single))
-                    elif attribute.type == ir.AttributeType.TENSOR:
-                        tensor = attribute.as_tensor()
-                        if tensor.dtype == double:
-                            array = tensor.numpy().astype("float32")
-                            node.attributes[name] = ir.AttrTensor(name, ir.Tensor(array))
-            return ir.passes.PassResult(model, any(modified))
-
-    return SinglePrecision()
-
-
 def _operators(model: ir.Model) -> dict[str, str]:
     """Operator types by node name and by output name: the compiler's messages have either."""
     names: dict[str, str] = {}
@@ -174,20 +140,6 @@ def _operators(model: ir.Model) -> dict[str, str]:
         names |= {output.name: node.op_type for output in node.outputs if output.name}
         names |= {node.name: node.op_type} if node.name else {}
     return names
-
-
-def _raise_opset(model: ir.Model) -> ir.Model:
-    """Bring graphs older than opset 11 to 13: there Clip, Pad and others take inputs."""
-    import onnx
-    import onnx_ir as ir
-
-    version = model.graph.opset_imports.get("", 0)
-    if version >= 11:
-        return model
-    try:
-        return ir.from_proto(onnx.version_converter.convert_version(ir.to_proto(model), 13))
-    except (RuntimeError, ValueError, onnx.version_converter.ConvertError):
-        return model  # the compiler reads most of the old operators as they are
 
 
 def _name_everything(model: ir.Model) -> None:

@@ -44,7 +44,8 @@ def translate(model: SourceModel, options: Options) -> Parameters:
         cmx_slices=int(cmx) if isinstance(cmx, int) else None,
         superblob=options.flag("rvc2.superblob"),
         simplify=options.flag("onnx_simplification"),
-        batch=max((item.shape[0] for item in model.inputs if item.layout.startswith("N")), default=1),
+        # Whatever the first axis means to the model, the compiler takes it for the batch.
+        batch=max((item.shape[0] for item in model.inputs if item.shape), default=1),
         compile_timeout_s=options.number("rvc2.compile_timeout_s"),
     )
 

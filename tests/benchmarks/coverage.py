@@ -276,7 +276,8 @@ def report(outcomes: Sequence[Outcome], date: str, used: Mapping[str, str]) -> s
         + ".",
         "Verified: the network that was compiled computes what ONNX Runtime computes on the source "
         "(the compiler's own CPU plugin, float32; not on a camera). Wrong: it compiled, the "
-        "comparison failed, and nothing was written.",
+        "comparison failed, and nothing was written. "
+        f"With random kernels instead of constant ones: {', '.join(_DEGENERATE)}.",
         _summary(outcomes),
     ]
     if any(item.group == "torch" for item in outcomes):
@@ -347,7 +348,7 @@ def main() -> int:
     if not chosen.without_torch:
         missing = [name for name in ("torch", "onnxscript") if find_spec(name) is None]
         if missing:
-            print(f"{' and '.join(missing)} missing: install it, or give --without-torch.")
+            print(f"{' and '.join(missing)} missing: install, or give --without-torch.")
             return 2
         cases += torch_cases()
     cases = [case for case in cases if fnmatch.fnmatch(case.title, chosen.only)]

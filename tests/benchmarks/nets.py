@@ -182,7 +182,7 @@ class ShuffleUnit(nn.Module):
 
 def shufflenet() -> Net:
     stem = conv(3, 16, stride=4, activation=nn.ReLU())
-    units = [ShuffleUnit(16), ShuffleUnit(16), nn.ChannelShuffle(4), classifier(16)]
+    units = [ShuffleUnit(16), ShuffleUnit(16), classifier(16)]
     return nn.Sequential(stem, *units), torch.rand(_IMAGE)
 
 
