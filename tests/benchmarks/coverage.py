@@ -1,4 +1,4 @@
-"""Which models convert for RVC2 and compute what they should: `python tests/benchmarks/coverage.py`.
+"""Which models convert for RVC2 and compute what they should: `python -m tests.benchmarks.coverage`.
 
 Every model goes through `converter.convert` with verification on, so "verified" means that the
 network which was compiled computed what ONNX Runtime computes on the source. The models are the
@@ -131,7 +131,7 @@ def _reweighter(source: Path) -> Callable[[Path], None]:
 
 def torch_cases() -> Iterator[Case]:
     """Every net of `nets.py`, by each exporter."""
-    from nets import NETS
+    from tests.benchmarks.nets import NETS
 
     for name in NETS:
         for opset in _LEGACY_OPSETS:
@@ -151,7 +151,7 @@ def torch_cases() -> Iterator[Case]:
 
 def _exporter(name: str, opset: int, *, dynamo: bool) -> Callable[[Path], None]:
     def write(target: Path) -> None:
-        from nets import export
+        from tests.benchmarks.nets import export
 
         with (
             warnings.catch_warnings(),
