@@ -11,10 +11,12 @@ from pathlib import Path
 
 import pytest
 
+import converter
 from converter.errors import ToolchainError
 from converter.events import Event, Notice, ignore
 from targets.rvc2 import toolchain as rvc2
 from targets.rvc2.toolchain import Toolchain
+from tests.sources import DIGITS_ARCHIVE
 
 
 @pytest.fixture
@@ -98,6 +100,18 @@ def test_a_damaged_toolchain_is_seen_and_mended(own_cache: Path, wheel: Path, da
     rvc2.install(wheel)
     assert rvc2.check() is None
     assert leftovers(own_cache) == [rvc2.location().name]
+
+
+def test_a_library_changed_in_the_cache_is_told_when_it_fails(
+    own_cache: Path, wheel: Path, tmp_path: Path
+) -> None:
+    """Its size is right, so only the failing compile makes us read every byte."""
+    rvc2.install(wheel)
+    victim = rvc2.location() / "libopenvino_c.so"
+    victim.write_bytes(b"\x7fELF".ljust(victim.stat().st_size, b"\0"))
+    with pytest.raises(ToolchainError, match=r"libopenvino_c\.so has changed.*toolchain install"):
+        converter.convert(DIGITS_ARCHIVE, "rvc2", output=tmp_path / "out.tar")
+    assert not (tmp_path / "out.tar").exists()
 
 
 def test_two_installs_at_once_both_end_well(own_cache: Path, wheel: Path) -> None:

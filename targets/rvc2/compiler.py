@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from converter.errors import ConvertError, ModelError, ToolError
+from converter.errors import ConvertError, ModelError, ToolchainError, ToolError
 from converter.process import Processes, died, python_env
 from converter.reference import Tensors
+from targets.rvc2 import toolchain as toolchains
 from targets.rvc2.parameters import Parameters
 from targets.rvc2.toolchain import Toolchain
 
@@ -197,6 +198,12 @@ def _ask(
         if "result" in answer and done.returncode == 0:
             return dict(answer["result"])
     what = "The compiler" if request["device"] == "MYRIAD" else "The compiler's CPU plugin"
+    if (damage := toolchains.check()) is not None and not done.timed_out:
+        raise ToolchainError(
+            f"{what} could not be started: {damage}.",
+            remedy="Run: nnconvert toolchain install rvc2",
+            tool_text=done.stdout + done.stderr,
+        )
     raise died(done, what, timeout_s)
 
 

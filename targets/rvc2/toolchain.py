@@ -128,6 +128,11 @@ def install(wheel: Path | None = None) -> Path:
             fresh = work / "toolchain"
             _unpack(wheel, fresh)
             _put(fresh, folder, work)
+    except PermissionError as error:
+        raise ToolchainError(
+            f"The RVC2 toolchain cannot be put into {folder.parent}: {error.strerror}.",
+            remedy="Make that folder writable, or point XDG_CACHE_HOME elsewhere.",
+        ) from error
     except OSError as error:
         raise disk_error(error, "installing the RVC2 toolchain") from error
     return folder
