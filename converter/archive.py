@@ -20,6 +20,7 @@ from converter.tar import Limits, Member
 CONFIG: Final = "config.json"
 SUFFIXES: Final = (".tar.xz", ".tar.gz", ".tar.bz2", ".tar")
 _MAX_CONFIG_BYTES: Final = 16 << 20
+_MAX_DEPTH: Final = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,7 +180,9 @@ def _read_config(root: Path, archive: str) -> dict[str, Any]:
             path.read_bytes().decode("utf-8-sig"),
             object_pairs_hook=_no_duplicate_keys,
             parse_constant=_no_constant,
+            parse_float=_finite,
         )
+        _check_json(config)
     except UnicodeDecodeError as error:
         raise ArchiveError(f"{archive}: config.json is not UTF-8 ({error.reason}).") from error
     except json.JSONDecodeError as error:
@@ -203,6 +206,31 @@ def _no_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = sorted({key for key in keys if keys.count(key) > 1})
         raise ValueError(f"the key {twice[0]!r} stands in one object twice")
     return result
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if value in (float("inf"), float("-inf")):
+        raise ValueError(f"{text} is too large a number")
+    return value
+
+
+def _check_json(value: Any, depth: int = 0) -> None:
+    """Refuse what is JSON but cannot be handed on: half characters, endless nesting."""
+    if depth > _MAX_DEPTH:
+        raise RecursionError
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise ValueError(f"{value[:40]!r} holds half a character (a lone surrogate)") from None
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            _check_json(key, depth)
+            _check_json(inner, depth + 1)
+    elif isinstance(value, list):
+        for inner in value:
+            _check_json(inner, depth + 1)
 
 
 def _no_constant(text: str) -> float:

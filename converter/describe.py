@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
@@ -15,6 +16,7 @@ from converter.model import SourceModel, Tensor
 from converter.plans import Plan
 
 BUILDINFO: Final = "buildinfo.json"
+_NOISE: Final = 1e-5
 
 
 def model_member(source: SourceModel, artifact: Artifact) -> str:
@@ -90,11 +92,32 @@ def buildinfo(plan: Plan, artifact: Artifact, sha256: str) -> dict[str, Any]:
         "target": plan.target,
         "toolchain": plan.toolchain,
         "tools": dict(artifact.tools),
-        "plan": plan.to_json(),
+        # Who set an option is no part of what was made, so it is no part of the bytes.
+        "plan": {key: value for key, value in plan.to_json().items() if key != "origins"},
         "compiled": {**artifact.facts, "sha256": sha256},
         "warnings": [*(str(warning) for warning in plan.warnings), *artifact.warnings],
-        "verification": dict(artifact.verification) if artifact.verification else None,
+        "verification": _robust(artifact.verification) if artifact.verification else None,
     }
+
+
+def _robust(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A verification without what rounding makes of it on this or that processor.
+
+    The whole of it is in `--json` and `Conversion.verification`.
+    """
+    kept = {key: value for key, value in record.items() if key not in ("outputs", "float16")}
+    kept["outputs"] = {
+        name: {"cosine": round(row["cosine"], 4), "rel_rmse": _coarse(row["rel_rmse"])}
+        for name, row in record["outputs"].items()
+    }
+    return kept
+
+
+def _coarse(error: float | None) -> float | None:
+    """One significant digit, and nothing below a hundred-thousandth."""
+    if error is None:
+        return None
+    return float(f"{error:.0e}") if error >= _NOISE else 0.0
 
 
 def entries(plan: Plan, artifact: Artifact, sha256: str) -> list[tuple[str, bytes | Path]]:

@@ -19,7 +19,7 @@ class ConvertError(Exception):
         exit_code: What the process exits with (see the README's table).
         remedy: What to do about it; empty where the message says it all.
         findings: The single problems behind the message, if there are several.
-        tool_text: The vendor tool's own words, whole, for `--debug` and `--json`.
+        tool_text: The vendor tool's own words, whole, for `--debug`.
     """
 
     exit_code: ClassVar[int] = 1

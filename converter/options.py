@@ -246,7 +246,7 @@ def _parse_type(spec: Spec, raw: Any) -> Value:
             raise wrong
         try:
             return int(str(raw)) if spec.type == "int" else _finite(raw)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise wrong from None
     if spec.type in ("ints", "floats"):
         items = raw if isinstance(raw, list | tuple) else _split(str(raw))
@@ -256,7 +256,7 @@ def _parse_type(spec: Spec, raw: Any) -> Value:
             if spec.type == "ints":
                 return tuple(int(str(item)) for item in items)
             return tuple(_finite(item) for item in items)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise wrong from None
     if isinstance(raw, dict | list | tuple):
         raise wrong
@@ -305,6 +305,8 @@ def from_arguments(words: Iterable[str]) -> Layer:
     while rest:
         word = rest.pop(0)
         key, equals, value = word.partition("=")
+        if not key:
+            raise UsageError(f"{word!r} has no key.", remedy="Write KEY VALUE or KEY=VALUE.")
         if not equals:
             if not rest:
                 raise UsageError(f"{word}: the value is missing.", remedy="Write KEY VALUE pairs.")
@@ -327,7 +329,7 @@ def from_file(path: str | os.PathLike[str], origin: str | None = None) -> Layer:
         values = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} cannot be read: {error}.") from error
-    except (yaml.YAMLError, json.JSONDecodeError) as error:
+    except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
         first = " ".join(str(error).split())
         raise UsageError(f"{path} is neither YAML nor JSON: {first}.") from error
     if values is None:

@@ -170,6 +170,7 @@ class Processes:
             [sys.executable, "-m", "converter.child", name],
             timeout_s=timeout_s,
             env=python_env(work),
+            cwd=work,
         )
         answer_file = request.with_suffix(".answer")
         if done.returncode == 0 and answer_file.is_file():
@@ -185,7 +186,7 @@ def python_env(work: Path) -> dict[str, str]:
 
     Libraries leave files in TMPDIR (ONNX Runtime its telemetry's session), so it is the work folder.
     """
-    search_path = os.pathsep.join(path for path in sys.path if path)
+    search_path = os.pathsep.join(str(Path(path).absolute()) for path in sys.path if path)
     return os.environ | {"PYTHONPATH": search_path, "TMPDIR": str(work)}
 
 

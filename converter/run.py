@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import secrets
 import shutil
 import tempfile
 import time
@@ -208,8 +209,13 @@ def _work_folder(keep: str | os.PathLike[str] | None) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(prefix="nnconvert-") as folder:
             yield Path(folder)
         return
-    folder_to_keep = Path(keep)
-    folder_to_keep.mkdir(parents=True, exist_ok=True)
+    folder_to_keep = Path(keep).absolute()
+    try:
+        folder_to_keep.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"--keep-work {keep}: {error.strerror}.", remedy="Name a new folder."
+        ) from error
     if any(folder_to_keep.iterdir()):
         raise UsageError(f"--keep-work {folder_to_keep} is not empty.", remedy="Name a new folder.")
     yield folder_to_keep
@@ -283,23 +289,20 @@ def _check_written(file: IO[bytes], members: Sequence[tuple[str, Any]], path: Pa
 @contextlib.contextmanager
 def _beside(path: Path, *, force: bool) -> Iterator[IO[bytes]]:
     """A file that appears under its name when all is well, and vanishes otherwise."""
+    part = path.parent / f".{path.name[:100]}.{secrets.token_hex(6)}.part"
     try:
-        file = tempfile.NamedTemporaryFile(  # noqa: SIM115 - closed and renamed below
-            "w+b", dir=path.parent, prefix=f".{path.name[:100]}.", suffix=".part", delete=False
-        )
+        file = part.open("x+b")  # as any new file: its mode follows the umask
     except PermissionError:
         raise _not_writable(path.parent) from None
     except OSError as error:
         if error.errno == 30:  # EROFS
             raise _not_writable(path.parent) from None
         raise
-    part = Path(file.name)
     try:
         with file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        part.chmod(0o666 & ~_umask())
         if force:
             part.replace(path)
         else:
@@ -317,12 +320,6 @@ def _rename_new(part: Path, path: Path) -> None:
     except OSError:  # a file system without hard links
         _refuse_existing(path, force=False)
         shutil.move(part, path)
-
-
-def _umask() -> int:
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask
 
 
 __all__ = ["Conversion", "VerificationError", "convert", "plan"]

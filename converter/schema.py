@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import difflib
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -34,23 +35,30 @@ def check_schema(config: Mapping[str, Any]) -> list[Finding]:
     checked = copy.deepcopy(dict(config))
     if isinstance(checked.get("model"), dict) and "heads" in checked["model"]:
         checked["model"]["heads"] = []
+    # Strictly, and as JSON: a "1" or a true that pydantic would take for a number stays what it is when
+    # the raw JSON is read further.
     try:
-        Config.model_validate(checked)
+        Config.model_validate_json(json.dumps(checked), strict=True)
+    except (TypeError, AttributeError) as error:  # from luxonis-ml's own validators
+        finding = Finding(
+            code="config.value", where="model", message=f"is not of the format ({error})."
+        )
+        findings.append(finding)
     except ValidationError as error:
         for problem in error.errors(include_url=False):
             # Layout and shape are compared by understand(), which can name the option that helps.
             if problem["type"] != "value_error" or "ayout" not in problem["msg"]:
-                findings.append(_finding(problem, checked))
+                findings.append(_finding(problem))
     return findings
 
 
-def _finding(problem: Any, config: Any) -> Finding:
+def _finding(problem: Any) -> Finding:
     loc = problem["loc"]
     where = _path(loc)
     key = str(loc[-1]) if loc else ""
     match problem["type"]:
         case "extra_forbidden":
-            known = _known_keys(loc, config)
+            known = _known_keys(loc)
             near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
             return Finding(
                 code="config.unknown-key",
@@ -72,7 +80,7 @@ def _finding(problem: Any, config: Any) -> Finding:
             )
 
 
-def _known_keys(loc: tuple[Any, ...], _config: Any) -> list[str]:
+def _known_keys(loc: tuple[Any, ...]) -> list[str]:
     """The keys that the schema has beside an unknown one."""
     from luxonis_ml.nn_archive.config import Config
 

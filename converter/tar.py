@@ -164,6 +164,16 @@ def extract(source: Path, into: Path, limits: Limits | None = None) -> tuple[Mem
             f"{source.name} is cut short or damaged at {current} ({str(error) or 'no data'}).",
             remedy="Fetch or write it again.",
         ) from error
+    except (
+        ValueError,
+        OverflowError,
+        IndexError,
+        KeyError,
+    ) as error:  # of tarfile's own, on odd headers
+        raise ArchiveError(
+            f"{source.name} is damaged at {current}: a header that makes no sense ({error}).",
+            remedy="Write it again.",
+        ) from error
     except OSError as error:
         if error.errno is None:  # bz2 says so of broken data
             raise ArchiveError(
@@ -213,6 +223,14 @@ def _refusal(info: tarfile.TarInfo, seen: set[str]) -> Finding | None:
             remedy="Pack the file itself (tar --dereference --hard-dereference).",
         )
     plain = posixpath.normpath(name)
+    if plain in (".", ""):
+        return Finding(code="archive.name", where=repr(name), message="is no name of a file.")
+    if any(plain.startswith(f"{other}/") or other.startswith(f"{plain}/") for other in seen):
+        return Finding(
+            code="archive.name",
+            where=repr(name),
+            message="is a file and a folder at once: another member lies below it, or it below one.",
+        )
     if plain in seen:
         return Finding(
             code="archive.duplicate",
@@ -297,7 +315,7 @@ def disk_error(error: OSError, doing: str) -> ToolError:
             f"The disk is full while {doing}.",
             remedy="Make room, or point TMPDIR to a larger disk.",
         )
-    return ToolError(f"{doing.capitalize()} failed: {error}.")
+    return ToolError(f"{doing[:1].upper()}{doing[1:]} failed: {error}.")
 
 
 def list_names(file: IO[bytes], *, limit: int) -> list[str]:

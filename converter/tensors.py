@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from converter.findings import Finding, Severity, errors, listed, perhaps
 from converter.frames import read_preprocessing
 from converter.graph.facts import GraphFacts, TensorFacts
 from converter.model import ModelInput, Tensor
 from converter.options import Options
+
+_MAX_ELEMENTS: Final = 1 << 31
 
 
 def read_tensors(
@@ -58,6 +61,16 @@ def _check_names(
     ]
     findings += [
         Finding(
+            code=f"{kind}.twice-in-model",
+            where=where,
+            message=f"the model has the {kind} {name!r} twice.",
+            remedy="Export it with each of them once.",
+        )
+        for name in dict.fromkeys(actual)
+        if actual.count(name) > 1
+    ]
+    findings += [
+        Finding(
             code=f"{kind}.unknown",
             where=f"{where}[{index}].name",
             message=f"the model has no {kind} {name!r}; it has {listed(actual)}.",
@@ -95,6 +108,15 @@ def _read_input(
         where, key, entry["preprocessing"], shape, layout, options, is_image=is_image
     )
     findings += problems
+    if is_image and tensor.dtype == "uint8" and preprocessing.normalizes:
+        findings.append(
+            Finding(
+                code="input.uint8-normalized",
+                where=f"{where}.preprocessing",
+                message="mean and scale make fractions, the model takes uint8.",
+                remedy="Leave them out if the model does it itself, or export it with a float input.",
+            )
+        )
     if is_image and tensor.dtype not in ("float32", "float16", "uint8", "float64"):
         findings.append(
             Finding(
@@ -128,7 +150,16 @@ def _read_output(
     if tensor.shape is not None and _static(tensor.shape):
         known = tensor.shape
     layout = (entry.get("layout") or "").upper()
-    if layout and declared is not None and len(layout) != len(declared):
+    if layout and not _one_letter_an_axis(layout):
+        findings.append(
+            Finding(
+                code="output.layout",
+                where=f"{where}.layout",
+                message=f"{layout!r} is not one letter an axis.",
+                remedy="Write a letter for each axis, or leave it out.",
+            )
+        )
+    elif layout and declared is not None and len(layout) != len(declared):
         findings.append(_layout_length(where, layout, declared))
     # An output without a static shape gets its shape from the compiled file.
     return (
@@ -156,6 +187,14 @@ def _check_shape(where: str, key: str, shape: tuple[int, ...], tensor: TensorFac
                 message=f"{list(shape)} has a size that is not positive; "
                 "a camera's model has a fixed shape.",
                 remedy=f"Write the sizes to convert for{fix}.",
+            )
+        ]
+    if math.prod(shape) > _MAX_ELEMENTS:
+        return [
+            Finding(
+                code="tensor.size",
+                where=f"{where}.shape",
+                message=f"{list(shape)} has more than {_MAX_ELEMENTS:,} elements.",
             )
         ]
     actual = tensor.shape
@@ -232,7 +271,7 @@ def _read_layout(
             )
     else:
         layout = chosen.upper()
-    if not re.fullmatch("[A-Z]+", layout) or len(set(layout)) != len(layout):
+    if not _one_letter_an_axis(layout):
         problem = f"{layout!r} is not one letter an axis."
     elif len(layout) != len(shape):
         return layout, [_layout_length(where, layout, shape)]
@@ -256,6 +295,10 @@ def _read_layout(
             remedy=f"Write the layout the shape has, or set {key}.layout, for example {other}.",
         )
     ]
+
+
+def _one_letter_an_axis(layout: str) -> bool:
+    return bool(re.fullmatch("[A-Z]+", layout)) and len(set(layout)) == len(layout)
 
 
 def _layout_length(where: str, layout: str, shape: Sequence[int]) -> Finding:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from pathlib import PurePosixPath
 from typing import Any, Final
 
 from converter.archive import Archive
@@ -37,6 +38,7 @@ def understand(archive: Archive, options: Options) -> tuple[SourceModel, tuple[F
     model = config["model"]
     path = model["metadata"]["path"]
     facts = read_facts(archive.path(path), path)
+    _refuse_odd_faces(facts)
     files, missing = _model_files(archive, path, facts)
     findings += missing
     _check_option_names(options, facts)
@@ -79,7 +81,7 @@ def _check_files(archive: Archive, config: Mapping[str, Any]) -> list[Finding]:
     if not isinstance(path, str):
         return []
     where = "model.metadata.path"
-    suffix = "." + path.rpartition(".")[2].lower()
+    suffix = PurePosixPath(path).suffix.lower()
     if suffix in _COMPILED:
         raise ModelError(
             f"{where}: {path!r} is compiled already.",
@@ -88,7 +90,7 @@ def _check_files(archive: Archive, config: Mapping[str, Any]) -> list[Finding]:
     if problem := name_problem(path):
         return [Finding(code="config.path", where=where, message=f"{path!r} {problem}")]
     if suffix != ".onnx":
-        kind = _NOT_YET.get(suffix, f"a {suffix} file")
+        kind = _NOT_YET.get(suffix, f"a {suffix} file" if suffix else "a file without a suffix")
         raise ModelError(
             f"{where}: {path!r} is {kind}; only ONNX models are converted.",
             remedy="Export the model to ONNX.",
@@ -128,6 +130,32 @@ def _model_files(
 
 
 # ---------------------------------------------------------------- tensors
+
+
+def _refuse_odd_faces(facts: GraphFacts) -> None:
+    """Legal ONNX that no compiler takes."""
+    outputs = {tensor.name for tensor in facts.outputs}
+    findings = [
+        Finding(
+            code="model.unused-input",
+            where=name,
+            message="no node of the model reads this input.",
+            remedy="Cut it from the model.",
+        )
+        for name in facts.unused
+    ]
+    findings += [
+        Finding(
+            code="model.input-is-output",
+            where=tensor.name,
+            message="is an input and an output of the model at once.",
+            remedy="Cut it from the outputs.",
+        )
+        for tensor in facts.inputs
+        if tensor.name in outputs
+    ]
+    if findings:
+        raise from_findings(ModelError, "The model", findings)
 
 
 def _check_option_names(options: Options, facts: GraphFacts) -> None:

@@ -253,9 +253,28 @@ def test_an_existing_output_is_refused_before_the_work(here: Path) -> None:
     assert Path("digits.rvc2.tar.xz").read_bytes() == b"precious"
 
 
-def test_debug_shows_the_traceback_and_nothing_else_does(here: Path) -> None:
-    done = nnconvert("convert", "-t", "rvc2", "nothing.tar.xz", "--debug")
+def test_debug_shows_the_traceback_and_the_tools_words_and_keeps_the_exit_code(
+    tmp_path: Path, here: Path, toolchain: Toolchain
+) -> None:
+    source, _, _ = bad_sources(tmp_path)["op"]
+    quiet = nnconvert("convert", "-t", "rvc2", source)
+    assert "run again with --debug" in quiet.stderr
+    done = nnconvert("convert", "-t", "rvc2", source, "--debug")
+    assert done.returncode == quiet.returncode == 4
     assert "Traceback" in done.stderr
+    assert "OpenVINO does not support the following ONNX operations: Det" in done.stderr
+
+
+def test_closed_streams_and_a_poor_locale_do_not_end_it(here: Path, toolchain: Toolchain) -> None:
+    python = f"{sys.executable} -c 'from converter.cli import main; main()'"
+    for index, redirection in enumerate((">&-", "2>&-", ">&- 2>&-")):
+        words = f"convert -t rvc2 {DIGITS_ARCHIVE} -o {index}.tar {redirection}"
+        assert subprocess.run(["bash", "-c", f"{python} {words}"], check=False).returncode == 0
+        assert Path(f"{index}.tar").is_file()
+    done = nnconvert(
+        "plan", "-t", "rvc2", DIGITS_ARCHIVE, env=os.environ | {"PYTHONIOENCODING": "ascii"}
+    )
+    assert done.returncode == 0
 
 
 def test_a_missing_toolchain_without_a_network_is_exit_code_5(

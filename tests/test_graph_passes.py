@@ -179,6 +179,22 @@ def test_reduce_axes_given_as_an_input_become_an_attribute() -> None:
     assert [list(a.ints) for a in node.attribute if a.name == "axes"] == [[-1]]
 
 
+@pytest.mark.parametrize("bias", [(4,), (1, 4), (8, 1), (1, 1), (8, 4)])
+def test_a_wide_gemm_keeps_its_bias_whatever_its_shape(bias: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(0)
+    constants = {"w": rng.normal(size=(6, 4)).astype(F), "c": rng.normal(size=bias).astype(F)}
+    model = one_op_model("Gemm", {"x": (8, 6)}, constants=constants, alpha=0.5, beta=2.0)
+    assert_same(model, rewritten(model), feeds_for(model))
+
+
+def test_attributes_that_change_nothing_do_not_survive_in_opset_13() -> None:
+    constants = {"s": np.array([3, 20], I64)}
+    model = one_op_model("Reshape", X, constants=constants, opset=19, allowzero=1)
+    after = rewritten(model)
+    assert not after.graph.node[0].attribute
+    assert_same(model, after, feeds_for(model))
+
+
 def recurrent_model(op: str, gates: int, directions: int, **attributes: Any) -> onnx.ModelProto:
     rng = np.random.default_rng(3)
     length, batch, features, size = 5, 2, 4, 3
@@ -294,6 +310,21 @@ def test_scale_is_not_folded_where_float16_would_lose_the_weights() -> None:
         entry = Entry(layout="NCHW", model_layout="NCHW", preprocessing=pre)
         after = EmbedPreprocessing({"images": entry})(ir.from_proto(model)).model
         assert ("Mul" not in {node.op_type for node in after.graph}) is folded
+
+
+@pytest.mark.parametrize("layout", ["CHW", "NHWC"])
+def test_nothing_is_folded_where_the_channels_are_not_the_convolutions(layout: str) -> None:
+    """A Conv1d over (C, H, W) mixes C with the rows; a Conv2d over declared NHWC mixes the rows."""
+    shape = (3, 8, 8) if layout == "CHW" else (1, 3, 8, 3)
+    kernel = np.random.default_rng(0).normal(size=(4, shape[1], *[3] * (len(shape) - 2))).astype(F)
+    model = one_op_model("Conv", {"x": shape}, constants={"w": kernel})
+    pre = Preprocessing(color=Color.RGB, mean=(9.0, 5.0, 1.0), scale=(1.0, 20.0, 300.0))
+    entry = Entry(layout=layout, model_layout=layout, preprocessing=pre)
+    after = ir.to_proto(EmbedPreprocessing({"x": entry})(ir.from_proto(model)).model)
+    frame = np.random.default_rng(1).integers(0, 256, shape)
+    expected = run(model, {"x": pre.apply(frame, layout.index("C"))})
+    for one, other in zip(expected, run(after, {"x": frame.astype(F)}), strict=True):
+        assert float(np.abs(one - other).max()) <= LIMIT * float(np.abs(one).max())
 
 
 @pytest.mark.parametrize("dtype", [TensorProto.FLOAT16, TensorProto.UINT8])

@@ -17,7 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 import converter
 from converter.archive import open_archive
-from converter.errors import ModelError, ToolError, VerificationError
+from converter.errors import ArchiveError, ModelError, ToolError, VerificationError
 from converter.linter import lint
 from converter.preprocessing import Color, Preprocessing
 from converter.process import Processes
@@ -97,6 +97,128 @@ def test_buildinfo_records_plan_tools_and_figures_and_no_time(digits: Path) -> N
     assert record["compiled"]["sha256"] == hashlib.sha256(member_of(digits, "digits.blob")).hexdigest()
     assert "2022.2" in record["tools"]["openvino"]
     assert "seconds" not in json.dumps(record)
+    assert "origins" not in record["plan"]
+
+
+def test_who_set_an_option_does_not_change_the_bytes(digits: Path, tmp_path: Path) -> None:
+    options = {"rvc2.number_of_shaves": 8}
+    said = converter.convert(DIGITS_ARCHIVE, "rvc2", output=tmp_path / "a.tar.xz", options=options)
+    assert said.output.read_bytes() == digits.read_bytes()
+
+
+def gather_model(dtype: int) -> onnx.ModelProto:
+    table = np.random.default_rng(0).normal(size=(5000, 8)).astype(np.float32)
+    graph = helper.make_graph(
+        [helper.make_node("Gather", ["table", "index"], ["y"], name="gather")],
+        "gather",
+        [helper.make_tensor_value_info("index", dtype, [1, 6])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 6, 8])],
+        [numpy_helper.from_array(table, "table")],
+    )
+    return make_model(graph)
+
+
+@pytest.mark.parametrize("dtype", [TensorProto.INT64, TensorProto.INT32])
+def test_integer_inputs_stay_integers(tmp_path: Path, dtype: int) -> None:
+    """As float16 an index above 2048 would become another one."""
+    folder = write_folder(tmp_path / "a", gather_model(dtype), image=False)
+    done = converter.convert(folder, "rvc2", output=tmp_path / "o.tar")
+    assert config_of(done.output)["model"]["inputs"][0]["dtype"] == "int32"
+    assert read_blob(member_of(done.output, "model.blob")).inputs[0].dtype == "int32"
+
+
+@pytest.mark.parametrize("dai_type", ["RGB888p", "BGR888p"])
+def test_models_of_bytes_and_of_float16_are_converted(tmp_path: Path, dai_type: str) -> None:
+    for name, dtype in (("uint8", TensorProto.UINT8), ("float16", TensorProto.FLOAT16)):
+        pre: dict[str, Any] = {"dai_type": dai_type}
+        if name == "float16":
+            pre |= {"mean": MEAN, "scale": SCALE}
+        folder = write_folder(tmp_path / name, conv_model(dtype=dtype), preprocessing=pre)
+        done = converter.convert(
+            folder, "rvc2", output=tmp_path / f"{name}.tar", options={"verify.max_rel_rmse": 0.01}
+        )
+        assert done.model["inputs"][0]["dtype"] == "uint8"
+
+
+def test_a_decomposed_operator_in_float16_is_converted(tmp_path: Path) -> None:
+    shape = [1, 3, 8, 8]
+    graph = helper.make_graph(
+        [helper.make_node("HardSwish", ["x"], ["y"], name="hard")],
+        "half",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT16, shape)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT16, shape)],
+    )
+    folder = write_folder(tmp_path / "a", make_model(graph, 14), image=False)
+    done = converter.convert(folder, "rvc2", output=tmp_path / "o.tar")
+    assert done.model["inputs"][0]["dtype"] == "float16"
+
+
+def test_outputs_that_are_copies_keep_their_names(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Relu", ["x"], ["y"], name="relu"),
+        helper.make_node("Identity", ["y"], ["z"], name="copy"),
+        helper.make_node("Identity", ["x"], ["w"], name="through"),
+    ]
+    shape = [1, 3, 8, 8]
+    graph = helper.make_graph(
+        nodes,
+        "copies",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in "yzw"],
+    )
+    folder = write_folder(tmp_path / "a", make_model(graph), image=False)
+    done = converter.convert(folder, "rvc2", output=tmp_path / "o.tar")
+    assert [item["name"] for item in done.model["outputs"]] == ["y", "z", "w"]
+
+
+def test_control_flow_is_refused_by_node(tmp_path: Path) -> None:
+    inner = helper.make_graph(
+        [helper.make_node("Relu", ["x"], ["r"], name="inner")],
+        "branch",
+        [],
+        [helper.make_tensor_value_info("r", TensorProto.FLOAT, [1, 4])],
+    )
+    graph = helper.make_graph(
+        [
+            helper.make_node("ReduceSum", ["x"], ["s"], keepdims=0, name="sum"),
+            helper.make_node("Cast", ["s"], ["c"], to=TensorProto.BOOL, name="cast"),
+            helper.make_node("If", ["c"], ["y"], then_branch=inner, else_branch=inner, name="choice"),
+        ],
+        "branches",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 4])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 4])],
+    )
+    folder = write_folder(tmp_path / "a", make_model(graph), image=False)
+    with pytest.raises(ModelError, match=r"'choice' \(If\)"):
+        converter.convert(folder, "rvc2", output=tmp_path / "o.tar")
+
+
+def test_a_models_own_functions_are_inlined(tmp_path: Path) -> None:
+    model = conv_model()
+    relu = helper.make_node("Relu", ["a"], ["b"])
+    function = helper.make_function(
+        "local", "MyRelu", ["a"], ["b"], [relu], [helper.make_opsetid("", 13)]
+    )
+    model.functions.append(function)
+    model.opset_import.append(helper.make_opsetid("local", 1))
+    for node in model.graph.node:
+        if node.op_type == "Relu":
+            node.op_type, node.domain = "MyRelu", "local"
+    folder = write_folder(tmp_path / "a", model, preprocessing=RGB)
+    assert (
+        converter.convert(folder, "rvc2", output=tmp_path / "o.tar").verification["status"] == "passed"
+    )
+
+
+def test_truncated_external_data_is_a_damaged_archive(tmp_path: Path) -> None:
+    model = conv_model()
+    folder = write_folder(tmp_path / "a", model, preprocessing=RGB)
+    onnx.save(
+        model, folder / "model.onnx", save_as_external_data=True, location="w.bin", size_threshold=0
+    )
+    (folder / "w.bin").write_bytes((folder / "w.bin").read_bytes()[:40])
+    with pytest.raises(ArchiveError, match="damaged"):
+        converter.convert(folder, "rvc2", output=tmp_path / "o.tar")
 
 
 def test_the_same_source_gives_the_same_bytes(digits: Path, tmp_path: Path) -> None:
@@ -183,8 +305,7 @@ def compiled_outputs(
         )
     outputs = {item.name: item.shape for item in made.model.outputs}
     (result,) = run_on_cpu(
-        prepared.path,
-        prepared.nodes,
+        prepared,
         [compiled_feeds(made.model, made.parameters, frames)],
         outputs,
         toolchain,
@@ -248,7 +369,7 @@ def test_the_digits_are_told_apart_as_well_as_by_the_source(
         )
     frames = [{"image": image[None, :, :, ::-1].transpose(0, 3, 1, 2)} for image in images]
     results = run_on_cpu(
-        prepared.path, prepared.nodes, frames, {"scores": (1, 10)}, toolchain, tmp_path,
+        prepared, frames, {"scores": (1, 10)}, toolchain, tmp_path,
         processes=Processes(), timeout_s=120,
     )  # fmt: skip
     right = sum(

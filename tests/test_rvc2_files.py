@@ -15,7 +15,7 @@ from converter.errors import ArchiveError, ToolError
 from targets.rvc2 import bzip2
 from targets.rvc2.blob import read_blob
 from targets.rvc2.patches import Base
-from targets.rvc2.superblob import make_superblob, read_superblob
+from targets.rvc2.superblob import checked_patch, make_superblob, read_superblob
 
 
 def fake_blob(shaves: int, constants: bytes, stages: bytes = b"", *, at: int = 320) -> bytes:
@@ -70,11 +70,13 @@ def test_a_superblob_is_read_as_it_was_written() -> None:
     constants = rng.bytes(50_000)
     blobs = {shaves: fake_blob(shaves, constants, rng.bytes(40 * shaves)) for shaves in range(1, 17)}
     others = {shaves: blob for shaves, blob in blobs.items() if shaves != 8}
-    data = make_superblob(blobs[8], others).to_bytes()
+    base = Base(blobs[8])
+    patches = {shaves: checked_patch(base, blob) for shaves, blob in others.items()}
+    data = make_superblob(blobs[8], patches).to_bytes()
     read = read_superblob(data)
     assert {shaves: read.blob(shaves) for shaves in blobs} == blobs
     with pytest.raises(ToolError, match=r"\[3\]"):
-        make_superblob(blobs[8], {k: v for k, v in others.items() if k != 3})
+        make_superblob(blobs[8], {k: v for k, v in patches.items() if k != 3})
     for cut in (len(data) - 1, len(data) // 2, 140, 60, 0):
         with pytest.raises(ArchiveError):
             read_superblob(data[:cut])
@@ -87,7 +89,7 @@ def test_a_patch_that_does_not_give_the_blob_back_is_refused(monkeypatch: pytest
     blobs = {shaves: fake_blob(shaves, rng.bytes(2000)) for shaves in range(1, 17)}
     monkeypatch.setattr(Base, "patch_to", lambda self, new: bsdiff4.diff(self.blob, new[:-1] + b"?"))
     with pytest.raises(ToolError, match="does not give its blob back"):
-        make_superblob(blobs[8], {k: v for k, v in blobs.items() if k != 8})
+        checked_patch(Base(blobs[8]), blobs[3])
 
 
 @settings(max_examples=300, deadline=None)

@@ -174,5 +174,7 @@ def test_what_myriad_cannot_take_is_refused_at_once() -> None:
     with pytest.raises(ModelError) as caught:
         translated(source(raw((1, 2, 3, 4, 5, 6), "NCDEFG"), raw((1, 4), "NC", "string", "s")))
     assert len(caught.value.findings) == 2
+    with pytest.raises(UsageError, match="a frame comes in as uint8"):
+        translated(source(image(Color.RGB, "NCHW")), **{"inputs.images.data_type": "float16"})
     with pytest.raises(UsageError, match="float16"):
         translated(source(image(Color.RGB, "NCHW")), **{"rvc2.compress_to_fp16": False})

@@ -101,6 +101,33 @@ def test_a_hostile_member_is_refused_by_name_and_nothing_is_written_outside(
     assert not (tmp_path / "evil").exists()
 
 
+@pytest.mark.parametrize("names", [["a", "a/b"], ["a/b", "a"], ["."], ["./"], ["x/../."]])
+def test_names_that_cannot_stand_side_by_side_are_refused(tmp_path: Path, names: list[str]) -> None:
+    path = pack(tmp_path / "a.tar", [("config.json", CONFIG), *((name, b"x") for name in names)], "w:")
+    with pytest.raises(ArchiveError):
+        open_archive(path)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"GNU.sparse.map": "a,b", "GNU.sparse.size": "1"},
+        {"GNU.sparse.size": "x"},
+        {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": "5"},
+        {"size": "x"},
+        {"path": "../evil"},
+    ],
+)
+def test_odd_pax_headers_are_refused(tmp_path: Path, headers: dict[str, str]) -> None:
+    info = tarfile.TarInfo("m.onnx")
+    info.pax_headers = headers
+    path = tmp_path / "a.tar"
+    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as archive:
+        archive.addfile(info)
+    with pytest.raises(ArchiveError):
+        open_archive(path)
+
+
 def test_all_hostile_members_are_named_at_once(tmp_path: Path) -> None:
     path = pack(tmp_path / "a.tar.xz", [("../a", b""), ("/b", b""), link("c", "x", tarfile.SYMTYPE)])
     with pytest.raises(ArchiveError) as caught:
@@ -206,6 +233,9 @@ def test_a_missing_file_is_a_usage_error(tmp_path: Path) -> None:
         (b'{"a": 1, "a": 2}', "'a'.*twice"),
         (b'{"a": NaN}', "NaN"),
         (b"[" * 100_000, "nested too deeply"),
+        (b'{"a": ' + b"[" * 200 + b"]" * 200 + b"}", "nested too deeply"),
+        (b'{"a": 1e999}', "1e999"),
+        (b'{"a": "\\ud800"}', "surrogate"),
     ],
 )
 def test_a_broken_config_is_told_so(tmp_path: Path, config: bytes, said: str) -> None:

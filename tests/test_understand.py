@@ -10,11 +10,11 @@ from typing import Any
 
 import onnx
 import pytest
-from onnx import TensorProto
+from onnx import TensorProto, helper
 
 from converter import options
 from converter.archive import open_archive
-from converter.errors import ArchiveError, ConvertError, ModelError, UsageError
+from converter.errors import ArchiveError, ModelError, UsageError
 from converter.findings import Finding
 from converter.model import SourceModel
 from converter.options import Layer, Options
@@ -49,8 +49,8 @@ def image(config: Config) -> Config:
     return result
 
 
-def refused(tmp_path: Path, config: Config, error: type[ConvertError] = ArchiveError) -> list[str]:
-    with pytest.raises(error) as caught:
+def refused(tmp_path: Path, config: Config) -> list[str]:
+    with pytest.raises((ArchiveError, ModelError)) as caught:
         read(tmp_path, config)
     return [str(finding) for finding in caught.value.findings] or [str(caught.value)]
 
@@ -142,6 +142,27 @@ CASES: list[tuple[str, Callable[[Config], Any], str]] = [
         "interleaved_to_planar: true.*'NCHW'",
     ),
     ("resize", lambda c: image(c)["preprocessing"].update(resize_mode="ZOOM"), "resize_mode: 'ZOOM'"),
+    (
+        "number",
+        lambda c: image(c)["preprocessing"].update(reverse_channels=0),
+        "reverse_channels: 0 stands",
+    ),
+    (
+        "word",
+        lambda c: image(c)["preprocessing"].update(reverse_channels="no"),
+        "reverse_channels: 'no'",
+    ),
+    (
+        "text",
+        lambda c: image(c)["preprocessing"].update(mean=["1", "2", "3"]),
+        r"mean\[0\]: '1' stands",
+    ),
+    ("true", lambda c: image(c).update(shape=[True, 3, 12, 16]), r"shape\[0\]: True stands"),
+    ("float", lambda c: image(c).update(shape=[1.5, 3, 12, 16]), r"shape\[0\]: 1\.5 stands"),
+    ("null", lambda c: c["model"].update(inputs=[None]), "inputs|model"),
+    ("huge", lambda c: image(c).update(shape=[1, 3, 10**6, 10**6]), "elements|is not"),
+    ("output layout", lambda c: c["model"]["outputs"][0].update(layout="NCCC"), "one letter an axis"),
+    ("empty path", lambda c: c["model"]["metadata"].update(path=""), "path"),
     ("heads", lambda c: c["model"].update(heads={}), "model.heads: is not a list"),
     ("no parser", lambda c: c["model"].update(heads=[{"metadata": {}}]), r"heads\[0\]\.parser"),
     (
@@ -297,6 +318,37 @@ def test_other_kinds_of_models_are_told_so(tmp_path: Path, path: str, said: str)
     config = changed(lambda c: c["model"]["metadata"].update(path=path))
     with pytest.raises(ModelError, match=said):
         read(tmp_path, config)
+
+
+def test_faces_that_no_compiler_takes_are_refused_at_once(tmp_path: Path) -> None:
+    model = conv_model()
+    model.graph.input.append(helper.make_tensor_value_info("unused", TensorProto.FLOAT, [1]))
+    with pytest.raises(ModelError, match="unused: no node"):
+        read(tmp_path / "a", None, model)
+    model = conv_model()
+    model.graph.output.append(model.graph.input[0])
+    with pytest.raises(ModelError, match="images: is an input and an output"):
+        read(tmp_path / "b", None, model)
+    model = conv_model()
+    model.opset_import[0].version = 99
+    with pytest.raises(ModelError, match="opset 99"):
+        read(tmp_path / "c", None, model)
+
+
+def test_mean_and_scale_on_a_model_of_bytes_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ArchiveError, match="takes uint8"):
+        read(tmp_path, None, conv_model(dtype=TensorProto.UINT8))
+
+
+def test_external_data_in_an_attribute_counts_as_a_file_of_the_model(tmp_path: Path) -> None:
+    model = conv_model()
+    tensor = helper.make_tensor("c", TensorProto.FLOAT, [1], [1.0])
+    tensor.data_location = TensorProto.EXTERNAL
+    entry = tensor.external_data.add()
+    entry.key, entry.value = "location", "elsewhere.bin"
+    model.graph.node.append(helper.make_node("Constant", [], ["c"], value=tensor))
+    with pytest.raises(ArchiveError, match=r"elsewhere\.bin"):
+        read(tmp_path, None, model)
 
 
 def test_a_config_of_any_json_gives_findings_and_no_traceback(tmp_path: Path) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
+import traceback
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -27,6 +29,7 @@ def _run(arguments: list[str]) -> NoReturn:
     from converter.cli.app import app
 
     debug = "--debug" in arguments
+    _mend_streams()
     signal.signal(signal.SIGTERM, _terminate)
     try:
         code = app(
@@ -40,8 +43,9 @@ def _run(arguments: list[str]) -> NoReturn:
         code = 2
     except ConvertError as error:
         if debug:
-            raise
-        _report(error)
+            traceback.print_exc()
+            print(error.tool_text, file=sys.stderr)  # noqa: T201
+        _report(error, debug=debug)
         code = error.exit_code
     except KeyboardInterrupt:
         _complain("Cancelled; nothing was written.", "")
@@ -58,7 +62,10 @@ def _run(arguments: list[str]) -> NoReturn:
             "Run again with --debug and report what it prints.",
         )
         code = 1
-    sys.stdout.flush()
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -66,14 +73,24 @@ def _terminate(_signal: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _report(error: ConvertError) -> None:
+def _mend_streams() -> None:
+    """A closed stream must not end a conversion, nor a terminal that knows ASCII only."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _report(error: ConvertError, *, debug: bool) -> None:
     if len(error.findings) > 1:
         _complain(error.message, "")
         for finding in error.findings:
             print("  " + " ".join(str(finding).split()), file=sys.stderr)  # noqa: T201
     else:
         _complain(error.message, error.remedy)
-    if error.tool_text:
+    if error.tool_text and not debug:
         print("The tool's own words: run again with --debug.", file=sys.stderr)  # noqa: T201
 
 

@@ -170,28 +170,32 @@ def inspect(source: Path, *, as_json: bool) -> int:
 
 
 def _print_archive(source: Path, facts: Any) -> None:
-    model = facts["config"].get("model") or {}
-    metadata = model.get("metadata") or {}
-    print(f"{source}: NN Archive of {metadata.get('name')!r}")
+    from converter.schema import check_schema
+
+    print(f"{source}: NN Archive")
     for member in facts["members"]:
         print(f"  {member['size_bytes']:>12,}  {member['name']}")
+    if problems := check_schema(facts["config"]):
+        print(f"config.json is not of the format ({len(problems)} problems): nnconvert lint {source}")
+        return
+    model = facts["config"]["model"]
+    print(f"name: {model['metadata']['name']}")
     for kind in ("inputs", "outputs"):
         print(f"{kind}:")
-        for item in model.get(kind) or ():
-            with contextlib.suppress(AttributeError, TypeError):
-                frames = (item.get("preprocessing") or {}).get("dai_type")
-                print(
-                    f"  {item.get('name')}: {item.get('dtype')} {item.get('layout') or ''} "
-                    f"{item.get('shape')}{f', frames {frames}' if frames else ''}"
-                )
+        for item in model[kind]:
+            frames = (item.get("preprocessing") or {}).get("dai_type")
+            print(
+                f"  {item['name']}: {item['dtype']} {item.get('layout') or ''} "
+                f"{item.get('shape')}{f', frames {frames}' if frames else ''}"
+            )
     heads = [str(head.get("parser")) for head in model.get("heads") or ()]
     print(f"heads: {', '.join(heads) or 'none'}")
     compiled = facts["model_file"]
     if compiled and compiled["kind"] != "onnx":
         print(f"compiled: {_summary(compiled)}")
-        verification = (facts["buildinfo"] or {}).get("verification")
-        if verification:
-            print(_verification_line(verification))
+        # Somebody else's build record may hold anything.
+        with contextlib.suppress(AttributeError, KeyError, TypeError, ValueError):
+            print(_verification_line(facts["buildinfo"]["verification"]))
         print(f'load it: dai.NNArchive("{source}")')
     elif compiled:
         print(f"source: ONNX opset {compiled['opset']}, {sum(compiled['operators'].values())} nodes")

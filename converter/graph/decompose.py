@@ -38,6 +38,11 @@ def _x(node: ir.Node) -> ir.Value:
     return value
 
 
+def _more_than_one_output(node: ir.Node) -> bool:
+    """Whether somebody wants the mean, mask or indices that come with the first output."""
+    return any(output.uses() or output.is_graph_output() for output in node.outputs[1:])
+
+
 def _clip(b: Builder, x: ir.Value, low: float, high: float) -> ir.Value:
     return b.op("Clip", x, b.constant(low), b.constant(high))
 
@@ -119,7 +124,7 @@ def layer_normalization(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
     """(x - mean) / sqrt(var + epsilon) * scale + bias over the axes from `axis` on."""
     x, scale, bias = _x(node), input_of(node, 1), input_of(node, 2)
     shape = static_shape(x)
-    if shape is None or any(output.uses() for output in node.outputs[1:]):
+    if shape is None or _more_than_one_output(node):
         return None
     first = int_attribute(node, "axis", -1) % len(shape)
     axes = [axis - len(shape) for axis in range(first, len(shape))]
@@ -184,15 +189,6 @@ def lp_normalization(node: ir.Node, b: Builder) -> Sequence[ir.Value]:
     return [b.op("Div", _x(node), b.op(norm, _x(node), axes=[axis], keepdims=1))]
 
 
-def log_softmax(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
-    """(x - max) - log(sum(exp(x - max))): no intermediate leaves the range of float16."""
-    axis = int_attribute(node, "axis", -1)
-    x = _x(node)
-    shifted = b.op("Sub", x, b.op("ReduceMax", x, axes=[axis], keepdims=1))
-    total = b.op("ReduceSum", b.op("Exp", shifted), b.ints(axis), keepdims=1)
-    return [b.op("Sub", shifted, b.op("Log", total))]
-
-
 def cast_like(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
     """A cast to the type that the second input has."""
     like = input_of(node, 1)
@@ -203,7 +199,7 @@ def cast_like(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
 
 def dropout(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
     """Dropout does nothing at inference."""
-    if any(output.uses() for output in node.outputs[1:]):
+    if _more_than_one_output(node):
         return None
     return [b.op("Identity", _x(node))]
 
@@ -222,7 +218,8 @@ def gemm(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
     if int_attribute(node, "transB", 0):
         weights = weights.T
     if bias is not None:
-        if bias.size not in (1, weights.shape[-1]):
+        one_row = all(size == 1 for size in bias.shape[:-1])
+        if not one_row or bias.size not in (1, weights.shape[-1]):
             return None
         bias = np.broadcast_to(bias.ravel(), weights.shape[-1:])
         bias = bias * np.asarray(float_attribute(node, "beta", 1.0), bias.dtype)
@@ -287,7 +284,7 @@ def max_pool(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
     if shape is None or kernel is None or dilations is None or set(dilations) == {1}:
         return None
     plain = text_attribute(node, "auto_pad", "NOTSET") == "NOTSET"
-    if not plain or int_attribute(node, "ceil_mode", 0) or any(o.uses() for o in node.outputs[1:]):
+    if not plain or int_attribute(node, "ceil_mode", 0) or _more_than_one_output(node):
         return None
     axes = len(kernel)
     strides = ints_attribute(node, "strides") or (1,) * axes

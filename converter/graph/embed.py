@@ -7,7 +7,7 @@ Folding the mean into a convolution that pads would be wrong at the borders.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -21,6 +21,7 @@ from converter.preprocessing import Preprocessing
 # Rounding a weight to float16 moves it by 2.8e-4 of its size on average (RMS). When scaling makes
 # weights so small that rounding costs much more, they have left float16's normal range.
 _MAX_ROUNDING_LOSS: Final = 5e-4
+_TAKEN_AS_THEY_ARE: Final = (ir.DataType.FLOAT, ir.DataType.UINT8, ir.DataType.INT32)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,13 +32,11 @@ class Entry:
         layout: The axes of the frame, as it will come in.
         model_layout: The axes of the input as the model has it; a permutation of `layout`.
         preprocessing: What to embed; None leaves colour, mean and scale to whoever feeds the model.
-        half_weights: Whether the compiler keeps weights in float16.
     """
 
     layout: str
     model_layout: str
     preprocessing: Preprocessing | None
-    half_weights: bool = True
 
 
 class EmbedPreprocessing(ir.passes.InPlacePass):
@@ -72,21 +71,23 @@ class EmbedPreprocessing(ir.passes.InPlacePass):
 
 def _embed(graph: ir.Graph, value: ir.Value, entry: Entry) -> bool:
     name = value.name or ""
-    dtype, shape = value.dtype, value.shape
-    assert dtype is not None
-    assert shape is not None
+    assert value.dtype is not None
+    assert value.shape is not None
+    dtype: ir.DataType = value.dtype
+    shape = value.shape
     pre = entry.preprocessing or Preprocessing()
     to_frame = [entry.model_layout.index(axis) for axis in entry.layout]
     to_model = [entry.layout.index(axis) for axis in entry.model_layout]
     transposes = to_model != sorted(to_model)
-    if not (transposes or pre.reverses or pre.normalizes) and dtype == ir.DataType.FLOAT:
+    plain = not (transposes or pre.reverses or pre.normalizes)
+    if plain and dtype in _TAKEN_AS_THEY_ARE:
         return False
     consumers = list(value.uses())
-    used_as_output = value in graph.outputs
     b = Builder(graph, f"{name}/preprocessing")
     channel = entry.layout.index("C") if "C" in entry.layout else len(entry.layout) - 1
     x = value
-    folded = not transposes and _fold(graph, value, pre, entry.half_weights, b)
+    # A convolution's channels are its second axis, whatever the layout calls that.
+    folded = channel == 1 and not transposes and _fold(graph, value, pre, b)
     if folded:
         # The weights now see BGR, so the mean is put in that order too.
         mean = pre.mean[::-1] if pre.reverses else pre.mean
@@ -102,16 +103,16 @@ def _embed(graph: ir.Graph, value: ir.Value, entry: Entry) -> bool:
         if transposes:
             x = b.op("Transpose", x, perm=to_model)
     value.shape = ir.Shape([shape[axis] for axis in to_frame])
-    value.dtype = ir.DataType.FLOAT
-    if dtype != ir.DataType.FLOAT:
+    # Numbers that are no frames stay whole: float16 knows no integers above 2048.
+    taken = ir.DataType.INT32 if plain and dtype == ir.DataType.INT64 else ir.DataType.FLOAT
+    value.dtype = taken
+    if dtype != taken and not _all_cast(consumers):
         x = b.op("Cast", x, to=int(dtype))
     if x is not value:
         x.shape = shape
-        x.dtype = dtype
+        x.dtype = x.dtype or taken
         for node, index in consumers:
             node.replace_input_with(index, x)
-        if used_as_output:
-            graph.outputs[graph.outputs.index(value)] = x
     _insert_first(graph, b.nodes)
     return True
 
@@ -122,7 +123,12 @@ def _per_channel(b: Builder, op: str, x: ir.Value, values: Any, channel: int, ra
     return b.op(op, x, b.constant(np.asarray(values, np.float64).reshape(shape)))
 
 
-def _fold(graph: ir.Graph, value: ir.Value, pre: Preprocessing, half: bool, b: Builder) -> bool:
+def _all_cast(consumers: Sequence[tuple[ir.Node, int]]) -> bool:
+    """Whether a model casts its input first of all, so that it may as well come as a float."""
+    return all(node.op_type == "Cast" for node, _ in consumers)
+
+
+def _fold(graph: ir.Graph, value: ir.Value, pre: Preprocessing, b: Builder) -> bool:
     """Fold scale and channel order into the only convolution that reads the input, if that is safe."""
     uses = list(value.uses())
     if len(uses) != 1 or value in graph.outputs:
@@ -134,7 +140,7 @@ def _fold(graph: ir.Graph, value: ir.Value, pre: Preprocessing, half: bool, b: B
     if weights is None or weights.dtype != np.float32:
         return False
     new = _folded_weights(weights, pre)
-    if half and _rounding_loss(new) > max(_MAX_ROUNDING_LOSS, 1.1 * _rounding_loss(weights)):
+    if _rounding_loss(new) > max(_MAX_ROUNDING_LOSS, 1.1 * _rounding_loss(weights)):
         return False
     conv.replace_input_with(1, b.constant(new))
     return True

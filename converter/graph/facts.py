@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
-from converter.errors import ArchiveError
+from converter.errors import ArchiveError, ModelError
 
 # ONNX TensorProto.DataType -> the archive's word (luxonis_ml.nn_archive DataType).
 DTYPES: Final = {
@@ -27,7 +28,6 @@ DTYPES: Final = {
     21: "uint4",
     22: "int4",
 }
-ONNX_TYPES: Final = {word: number for number, word in DTYPES.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,13 +41,17 @@ class TensorFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class GraphFacts:
-    """The face of an ONNX graph. `external` are the files that hold its weights, as written there."""
+    """The face of an ONNX graph. `external` are the files that hold its weights, as written there.
+
+    `unused` are inputs that no node reads.
+    """
 
     inputs: tuple[TensorFacts, ...]
     outputs: tuple[TensorFacts, ...]
     opset: int
     operators: Counter[str]
     external: tuple[str, ...]
+    unused: tuple[str, ...]
 
 
 def read_facts(path: Path, name: str) -> GraphFacts:
@@ -72,9 +76,15 @@ def read_facts(path: Path, name: str) -> GraphFacts:
         raise ArchiveError(f"{name} is not an ONNX model: it has no graph with outputs.")
     weights = {tensor.name for tensor in graph.initializer}
     opsets = {entry.domain or "ai.onnx": entry.version for entry in model.opset_import}
+    opset = opsets.get("ai.onnx", 0)
+    if opset > onnx.defs.onnx_opset_version():
+        raise ModelError(
+            f"{name} is of opset {opset}, newer than the onnx package knows.",
+            remedy="Run: pip install --upgrade onnx, or export it with an older opset.",
+        )
     external = dict.fromkeys(
         entry.value
-        for tensor in graph.initializer
+        for tensor in _tensors(graph)
         if tensor.data_location == onnx.TensorProto.EXTERNAL
         for entry in tensor.external_data
         if entry.key == "location"
@@ -82,10 +92,37 @@ def read_facts(path: Path, name: str) -> GraphFacts:
     return GraphFacts(
         inputs=tuple(_tensor(value) for value in graph.input if value.name not in weights),
         outputs=tuple(_tensor(value) for value in graph.output),
-        opset=opsets.get("ai.onnx", 0),
+        opset=opset,
         operators=Counter(node.op_type for node in graph.node),
         external=tuple(external),
+        unused=tuple(
+            value.name
+            for value in graph.input
+            if value.name not in weights and value.name not in _read_names(graph)
+        ),
     )
+
+
+def _tensors(graph: Any) -> Iterator[Any]:
+    """Every stored tensor of a graph, in attributes and subgraphs too."""
+    yield from graph.initializer
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("t"):
+                yield attribute.t
+            yield from attribute.tensors
+            for inner in (attribute.g, *attribute.graphs):
+                yield from _tensors(inner)
+
+
+def _read_names(graph: Any) -> set[str]:
+    names = {name for node in graph.node for name in node.input}
+    names |= {value.name for value in graph.output}
+    for node in graph.node:
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                names |= _read_names(inner)
+    return names
 
 
 def _tensor(value: Any) -> TensorFacts:

@@ -8,7 +8,7 @@ import onnx_ir as ir
 
 
 class FreezeShapes(ir.passes.InPlacePass):
-    """Give inputs their shapes; a symbol that two inputs share is filled in everywhere.
+    """Give every input its shape.
 
     Args:
         shapes: The shape of each input, by name.

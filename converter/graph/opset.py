@@ -33,6 +33,7 @@ _NEW_ATTRIBUTES: Final[Mapping[str, Mapping[str, Any]]] = {
     "AveragePool": {"dilations": None},
     "BatchNormalization": {"training_mode": 0},
     "Cast": {"saturate": 1, "round_mode": "up"},
+    "LSTM": {"layout": 0},
     "Reshape": {"allowzero": 0},
     "ScatterElements": {"reduction": "none"},
     "ScatterND": {"reduction": "none"},
@@ -73,8 +74,14 @@ def _align_slope(node: ir.Node) -> None:
     slope.shape, slope.const_value = ir.Shape(values.shape), ir.Tensor(values, name=slope.name)
 
 
+_OTHER_FLOATS: Final = (ir.DataType.DOUBLE, ir.DataType.FLOAT16)
+
+
 class SinglePrecision(ir.passes.InPlacePass):
-    """Make float64 float32: compilers for float16 hardware refuse it."""
+    """Make float64 and float16 float32, the one type in which every rule and compiler agrees.
+
+    Hardware that computes in float16 rounds by itself; float64 it refuses.
+    """
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Change the types of values, constants and attributes in place."""
@@ -84,18 +91,18 @@ class SinglePrecision(ir.passes.InPlacePass):
         for node in graph:
             modified += [_as_single(output) for output in node.outputs]
             for name, attribute in list(node.attributes.items()):
-                if name in ("to", "dtype") and attribute.value == int(ir.DataType.DOUBLE):
+                if name in ("to", "dtype") and attribute.value in [int(kind) for kind in _OTHER_FLOATS]:
                     node.attributes[name] = ir.AttrInt64(name, int(ir.DataType.FLOAT))
                 elif attribute.type == ir.AttributeType.TENSOR:
                     tensor = attribute.as_tensor()
-                    if tensor.dtype == ir.DataType.DOUBLE:
+                    if tensor.dtype in _OTHER_FLOATS:
                         single = ir.Tensor(tensor.numpy().astype(np.float32), name=tensor.name)
                         node.attributes[name] = ir.AttrTensor(name, single)
         return ir.passes.PassResult(model, any(modified))
 
 
 def _as_single(value: ir.Value) -> bool:
-    if value.dtype != ir.DataType.DOUBLE:
+    if value.dtype not in _OTHER_FLOATS:
         return False
     value.dtype = ir.DataType.FLOAT
     if value.const_value is not None:
@@ -130,8 +137,14 @@ def _drop_new_defaults(node: ir.Node) -> None:
         if attribute is None:
             continue
         trivial = all(d == 1 for d in attribute.value) if default is None else False
-        if trivial or attribute.value == default:
+        if trivial or attribute.value == default or _copies_no_zero(node, name):
             node.attributes.pop(name)
+
+
+def _copies_no_zero(node: ir.Node, name: str) -> bool:
+    """Whether `allowzero` makes no difference: it is about zeros in the shape, and there are none."""
+    shape = array_of(input_of(node, 1))
+    return name == "allowzero" and shape is not None and bool((shape != 0).all())
 
 
 def _copy(

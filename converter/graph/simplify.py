@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def simplify(model: ir.Model) -> tuple[ir.Model, str | None]:
-    """Simplify a graph; its inputs and outputs keep their names, order, types and shapes.
+    """Simplify a graph; its inputs and outputs keep their names, order and types.
 
     Returns:
         The simplified model, or the given one with the reason why it could not be simplified.

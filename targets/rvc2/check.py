@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from converter import reference, verify
+from converter.errors import ConvertError
 from converter.model import SourceModel
 from converter.options import Options
 from converter.target import Run
@@ -82,7 +83,8 @@ class Comparison:
     def model_half(self, prepared: Prepared) -> None:
         """Start the float16 model of the prepared graph."""
         if self.enabled:
-            feeds = [{name: x.astype("float32") for name, x in feed.items()} for feed in self._feeds]
+            types = prepared.input_types
+            feeds = [{name: x.astype(types[name]) for name, x in feed.items()} for feed in self._feeds]
             self._half = self._start("half", prepared.path, feeds, half=True)
 
     def record(self, prepared: Prepared, blob: Blob, toolchain: Toolchain) -> Mapping[str, Any]:
@@ -97,8 +99,7 @@ class Comparison:
             folder = self._run.work / "verify-cpu"
             folder.mkdir()
             actual = run_on_cpu(
-                prepared.path,
-                prepared.nodes,
+                prepared,
                 self._feeds,
                 {item.name: item.shape for item in blob.outputs},
                 toolchain,
@@ -116,10 +117,16 @@ class Comparison:
             )
             verify.require(record)
             if self._half is not None:
-                record["float16"] = self._judge_half(verify.compare(source, self._half.result()))
+                record["float16"] = self._judge_half(source, self._half)
         return record
 
-    def _judge_half(self, figures: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
+    def _judge_half(self, source: _Results, half: Future[_Results]) -> Mapping[str, Any]:
+        try:
+            figures = verify.compare(source, half.result())
+        except ConvertError as error:
+            # The model of float16 is advice; that it cannot be had is no reason to refuse.
+            self._run.warn(f"What float16 adds could not be modelled: {error.message}")
+            return {"how": "not modelled", "outputs": {}}
         for name, row in figures.items():
             if row.get("not_finite"):
                 self._run.warn(

@@ -15,11 +15,13 @@ from converter.process import Processes, died, python_env
 from converter.reference import Tensors
 from targets.rvc2 import toolchain as toolchains
 from targets.rvc2.parameters import Parameters
+from targets.rvc2.prepare import Prepared
 from targets.rvc2.toolchain import Toolchain
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+_PRECISIONS: Final = {"float32": "FP32", "int32": "I32", "uint8": "U8"}
 # What the compiler says of a model that it cannot take, as against a failure of its own.
 _MODEL_FAULTS: Final = (
     re.compile(r"nsupported (?:layer|operation|op)", re.IGNORECASE),
@@ -104,8 +106,7 @@ def compile_blobs(
 
 
 def run_on_cpu(
-    model: Path,
-    nodes: Mapping[str, str],
+    prepared: Prepared,
     feeds: Sequence[Mapping[str, NDArray[Any]]],
     outputs: Mapping[str, tuple[int, ...]],
     toolchain: Toolchain,
@@ -128,13 +129,15 @@ def run_on_cpu(
     tensors = Tensors([*feeds[0], *outputs])
     jobs = []
     for index, feed in enumerate(feeds):
-        values = {name: np.asarray(x, np.float32) for name, x in feed.items()}
+        values = {name: np.asarray(x, prepared.input_types[name]) for name, x in feed.items()}
         file = tensors.write(work / f"cpu-feed-{index}.npz", values)
         jobs.append({"feeds": str(file), "output": str(work / f"cpu-result-{index}.npz")})
     request = {
         "device": "CPU",
-        "model": str(model),
-        "inputs": {name: {"precision": "FP32"} for name in feeds[0]},
+        "model": str(prepared.path),
+        "inputs": {
+            name: {"precision": _PRECISIONS[kind]} for name, kind in prepared.input_types.items()
+        },
         "outputs": {
             name: {"precision": "FP32", "shape": list(shape)} for name, shape in outputs.items()
         },
@@ -145,7 +148,7 @@ def run_on_cpu(
         request,
         toolchain,
         work,
-        nodes,
+        prepared.nodes,
         timeout_s=timeout_s,
         on_done=lambda _index: None,
         processes=processes,
@@ -188,6 +191,7 @@ def _ask(
         [sys.executable, "-m", "targets.rvc2.compiler_child", str(file)],
         timeout_s=timeout_s,
         env=python_env(work),
+        cwd=work,
         on_line=listen,
     )
     if listener_errors:

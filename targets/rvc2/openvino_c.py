@@ -131,23 +131,25 @@ class Executable:
     def infer(
         self, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[tuple[str, tuple[int, ...]]]
     ) -> dict[str, NDArray[np.float32]]:
-        """Run one inference; every tensor float32 in row-major order of its own shape."""
+        """Run one inference; inputs of the types that were set, outputs float32, all row-major."""
         import numpy as np
 
         request = _Handle()
         self._core._call("ie_exec_network_create_infer_request", self._handle, c.byref(request))
         try:
             for name, values in feeds.items():
-                self._buffer(request, name, values.size)[:] = values.reshape(-1)
+                self._buffer(request, name, values.size, values.dtype)[:] = values.reshape(-1)
             self._core._call("ie_infer_request_infer", request)
             return {
-                name: self._buffer(request, name, int(np.prod(shape))).reshape(shape).copy()
+                name: self._buffer(request, name, int(np.prod(shape)), np.dtype(np.float32))
+                .reshape(shape)
+                .copy()
                 for name, shape in outputs
             }
         finally:
             self._core._api.ie_infer_request_free(c.byref(request))
 
-    def _buffer(self, request: _Handle, name: str, size: int) -> NDArray[np.float32]:
+    def _buffer(self, request: _Handle, name: str, size: int, dtype: np.dtype[Any]) -> NDArray[Any]:
         import numpy as np
 
         blob, data, size_bytes = _Handle(), c.c_void_p(), c.c_int()
@@ -155,11 +157,13 @@ class Executable:
         call("ie_infer_request_get_blob", request, name.encode(), c.byref(blob))
         call("ie_blob_get_buffer", blob, c.byref(data))
         call("ie_blob_byte_size", blob, c.byref(size_bytes))
-        if size_bytes.value != 4 * size:
-            raise RuntimeError(f"{name}: {size_bytes.value} bytes where {4 * size} were expected")
+        expected = dtype.itemsize * size
+        if size_bytes.value != expected:
+            raise RuntimeError(f"{name}: {size_bytes.value} bytes where {expected} were expected")
         assert data.value is not None
-        pointer = c.cast(data.value, c.POINTER(c.c_float))
-        return np.ctypeslib.as_array(pointer, (size,))
+        memory = memoryview((c.c_char * expected).from_address(data.value)).cast("B")
+        values: NDArray[Any] = np.frombuffer(memory, dtype)
+        return values
 
 
 def _settings(settings: Mapping[str, str]) -> tuple[_Config, list[_Config]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from converter.errors import ModelError
+from converter.errors import ArchiveError, ModelError
 from converter.preprocessing import Preprocessing
 from converter.process import Processes
 from targets.rvc2.parameters import InputParameters, Parameters
@@ -21,10 +21,14 @@ _IR_VERSION: Final = 7
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """The prepared model file, its operators for messages, and what could not be done."""
+    """The prepared model file, its operators for messages, and what could not be done.
+
+    `input_types` are NumPy's names of what the graph takes: float32 for frames, int32 for indices.
+    """
 
     path: Path
     nodes: Mapping[str, str]
+    input_types: Mapping[str, str]
     warnings: tuple[str, ...]
 
 
@@ -52,7 +56,12 @@ def prepare(source: Path, parameters: Parameters, target: Path, *, processes: Pr
         work=target.parent,
         timeout_s=parameters.compile_timeout_s,
     )
-    return Prepared(path=target, nodes=answer["nodes"], warnings=tuple(answer["warnings"]))
+    return Prepared(
+        path=target,
+        nodes=answer["nodes"],
+        input_types=answer["input_types"],
+        warnings=tuple(answer["warnings"]),
+    )
 
 
 def _entry(item: InputParameters) -> dict[str, Any]:
@@ -84,14 +93,21 @@ def prepare_file(
     from converter.graph.simplify import infer_shapes, simplify
 
     warnings: list[str] = []
-    model = ir.from_proto(onnx.load(source))
+    try:
+        model = ir.from_proto(onnx.load(source))
+    except Exception as error:  # whatever protobuf, onnx or the file system say of a broken file
+        said = " ".join(str(error).split())[:300]
+        raise ArchiveError(f"The model file or its external data is damaged: {said}.") from error
+    model = common.InlinePass()(model).model
     _refuse_unknown_domains(model)
     model = raise_opset(model)
     model = FreezeShapes({item["name"]: tuple(item["shape"]) for item in inputs})(model).model
+    _part_equal_outputs(model)
     if simplified:
         model, problem = simplify(model)
         if problem:
             warnings.append(f"{problem}.")
+    _refuse_control_flow(model)
     entries = {
         item["name"]: Entry(
             layout=item["layout"],
@@ -119,6 +135,11 @@ def prepare_file(
     ir.save(model, target, external_data=f"{name}.data", size_threshold_bytes=4096)
     return {
         "nodes": _operators(model),
+        "input_types": {
+            value.name: value.dtype.numpy().name
+            for value in model.graph.inputs
+            if value.dtype is not None
+        },
         "warnings": warnings,
     }
 
@@ -131,6 +152,36 @@ def _refuse_unknown_domains(model: ir.Model) -> None:
             f"The model uses operators that are not ONNX's own: {', '.join(foreign)}.",
             remedy="Export it without them.",
         )
+
+
+def _refuse_control_flow(model: ir.Model) -> None:
+    import onnx_ir as ir
+
+    kinds = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
+    for node in model.graph:
+        if any(attribute.type in kinds for attribute in node.attributes.values()):
+            raise ModelError(
+                f"node {node.name or node.op_type!r} ({node.op_type}): Myriad X runs no control flow.",
+                remedy="Export the model with fixed shapes and without branches and loops.",
+            )
+
+
+def _part_equal_outputs(model: ir.Model) -> None:
+    """Outputs that are copies of an input or of each other: the compiler would keep one name only.
+
+    A multiplication by one keeps them apart; it removes a reshape that changes nothing.
+    """
+    from converter.graph.rewrite import Builder, replace
+
+    graph = model.graph
+    for node in list(graph):
+        value = node.inputs[0] if node.op_type == "Identity" else None
+        if value is None or not node.outputs[0].is_graph_output():
+            continue
+        if value.is_graph_input() or value.is_graph_output():
+            builder = Builder(graph, node.name or "output")
+            one = builder.constant(1, value.dtype.numpy() if value.dtype else "float32")
+            replace(graph, node, builder, [builder.op("Mul", value, one)])
 
 
 def _operators(model: ir.Model) -> dict[str, str]:

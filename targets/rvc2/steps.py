@@ -20,7 +20,7 @@ from targets.rvc2.compiler import compile_blobs
 from targets.rvc2.parameters import InputParameters, Parameters
 from targets.rvc2.prepare import Prepared, prepare
 from targets.rvc2.readback import checked, read_back
-from targets.rvc2.superblob import Superblob, checked_patch
+from targets.rvc2.superblob import Superblob, checked_patch, make_superblob
 from targets.rvc2.toolchain import Toolchain
 
 if TYPE_CHECKING:
@@ -205,4 +205,4 @@ class _Patching:
         path.unlink()
 
     def finish(self) -> Superblob:
-        return Superblob(base=self._base.blob, patches=dict(sorted(self._patches.items())))
+        return make_superblob(self._base.blob, self._patches)

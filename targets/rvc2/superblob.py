@@ -50,25 +50,17 @@ class Superblob:
         return b"".join([_HEADER.pack(*sizes), self.base, *patches])
 
 
-def make_superblob(base: bytes, others: Mapping[int, bytes]) -> Superblob:
-    """Pack a base blob and the blobs for the other SHAVE counts.
+def make_superblob(base: bytes, patches: Mapping[int, bytes]) -> Superblob:
+    """Pack a base blob and checked patches to the blobs for the other SHAVE counts.
 
     Raises:
-        ToolError: A count is missing, or a patch does not give its blob back to the bit.
+        ToolError: A count is missing.
     """
     own = read_blob(base).shaves
-    missing = [count for count in SHAVE_COUNTS if count != own and count not in others]
+    missing = [count for count in SHAVE_COUNTS if count != own and count not in patches]
     if missing:
         raise ToolError(f"No blob for {missing} SHAVE cores, so no superblob.")
-    start = Base(base)
-    return Superblob(
-        base=base,
-        patches={
-            shaves: checked_patch(start, blob)
-            for shaves, blob in sorted(others.items())
-            if shaves != own
-        },
-    )
+    return Superblob(base=base, patches=dict(sorted(patches.items())))
 
 
 def checked_patch(base: Base, new: bytes) -> bytes:

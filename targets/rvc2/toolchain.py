@@ -6,6 +6,7 @@ mirrors, proxies and certificates that work for pip work here.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import importlib.util
 import json
@@ -90,7 +91,7 @@ def check(*, thorough: bool = True) -> str | None:
     return _damage(location(), thorough=thorough)
 
 
-def ensure(on_event: OnEvent, *, offline: bool = False) -> Toolchain:
+def ensure(on_event: OnEvent) -> Toolchain:
     """The toolchain, fetched with one line of notice if it is not there.
 
     Raises:
@@ -101,8 +102,6 @@ def ensure(on_event: OnEvent, *, offline: bool = False) -> Toolchain:
     folder = location()
     damage = _damage(folder, thorough=False)
     if damage is not None:
-        if offline:
-            raise ToolchainError(damage, remedy="Run: nnconvert toolchain install rvc2")
         why = f" ({damage})" if folder.exists() else ""
         on_event(Notice(text=f"Fetching the RVC2 compiler, OpenVINO {OPENVINO}, once: 42 MB{why} …"))
         install()
@@ -128,13 +127,13 @@ def install(wheel: Path | None = None) -> Path:
             fresh = work / "toolchain"
             _unpack(wheel, fresh)
             _put(fresh, folder, work)
-    except PermissionError as error:
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise disk_error(error, "installing the RVC2 toolchain") from error
         raise ToolchainError(
             f"The RVC2 toolchain cannot be put into {folder.parent}: {error.strerror}.",
             remedy="Make that folder writable, or point XDG_CACHE_HOME elsewhere.",
         ) from error
-    except OSError as error:
-        raise disk_error(error, "installing the RVC2 toolchain") from error
     return folder
 
 

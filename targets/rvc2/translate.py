@@ -86,6 +86,12 @@ def _input(item: ModelInput, options: Options) -> InputParameters:
             compiler_layout="",
             dai_type=None,
         )
+    if chosen:
+        raise UsageError(
+            f"inputs.{item.name}.data_type: a frame comes in as uint8, or as float16 with "
+            "--preprocess archive.",
+            remedy="Leave it out, or set the input_type to raw.",
+        )
     assert pre.color is not None
     interleaved = options.flag("rvc2.interleaved_input")
     layout = _frame_layout(item.layout, interleaved=interleaved)
@@ -120,8 +126,10 @@ def _frame_layout(layout: str, *, interleaved: bool) -> str:
 
 
 def _output(item: Tensor, options: Options) -> TensorParameters:
-    dtype = options.text(f"outputs.{item.name}.data_type")
-    assert dtype is not None
+    setting = options.setting(f"outputs.{item.name}.data_type")
+    dtype = str(setting.value)
+    if setting.origin == "default" and not item.dtype.startswith("float"):
+        dtype = "float32"  # float16 knows no integers above 2048
     return TensorParameters(
         name=item.name,
         precision=_PRECISION_OF[dtype],
