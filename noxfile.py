@@ -1,6 +1,7 @@
 """Every check there is. `nox --no-venv -s check` runs what CI runs, in the current environment."""
 
 import os
+import sys
 
 import nox
 
@@ -8,28 +9,28 @@ nox.options.default_venv_backend = "venv"
 nox.options.sessions = ["check"]
 
 
-def _install(session: nox.Session, extra: str) -> None:
+def _run(session: nox.Session, *checks: str) -> None:
+    """Run modules with the session's Python; without an environment of its own, with ours."""
     if session.virtualenv.is_sandboxed:
-        session.install("-e", f".[{extra}]")
+        session.install("-e", ".[dev]")
+    python = "python" if session.virtualenv.is_sandboxed else sys.executable
+    for check in checks:
+        session.run(python, "-m", *check.split(), external=True)
+
+
+LINT = ("ruff format --check .", "ruff check .", "mypy")
 
 
 @nox.session
 def check(session: nox.Session) -> None:
     """Format, lint, types and tests."""
-    _install(session, "dev")
-    session.run("ruff", "format", "--check", ".")
-    session.run("ruff", "check", ".")
-    session.run("mypy")
-    session.run("pytest", *session.posargs)
+    _run(session, *LINT, " ".join(["pytest", *session.posargs]))
 
 
 @nox.session
 def lint(session: nox.Session) -> None:
     """Format, lint and types only."""
-    _install(session, "dev")
-    session.run("ruff", "format", "--check", ".")
-    session.run("ruff", "check", ".")
-    session.run("mypy")
+    _run(session, *LINT)
 
 
 @nox.session

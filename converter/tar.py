@@ -156,9 +156,8 @@ def extract(source: Path, into: Path, limits: Limits | None = None) -> tuple[Mem
                     elif info.isreg() and not refused:
                         members.append(_extract_member(tar, info, into))
                     current = f"what follows {info.name!r}"
-            # Read to the end of the stream, so that its last checksum has been looked at.
-            while not refused and metered.read(_CHUNK):
-                pass
+                if not refused:
+                    _check_end(cast("IO[bytes]", tar.fileobj))
     except (EOFError, lzma.LZMAError, zlib.error, gzip.BadGzipFile, tarfile.TarError) as error:
         raise ArchiveError(
             f"{source.name} is cut short or damaged at {current} ({str(error) or 'no data'}).",
@@ -183,6 +182,16 @@ def extract(source: Path, into: Path, limits: Limits | None = None) -> tuple[Mem
     if refused:
         raise from_findings(ArchiveError, source.name, refused)
     return tuple(members)
+
+
+def _check_end(stream: IO[bytes]) -> None:
+    """Read to the end, so that the last checksum has been looked at too.
+
+    `tarfile` takes a broken header for the archive's end; behind a true end there are only zeros.
+    """
+    while rest := stream.read(_CHUNK):
+        if rest.strip(b"\0"):
+            raise tarfile.ReadError("a broken header")
 
 
 def _extract_member(tar: tarfile.TarFile, info: tarfile.TarInfo, into: Path) -> Member:

@@ -166,6 +166,15 @@ def test_a_file_cut_short_names_the_member_that_broke(tmp_path: Path, packed: st
             open_archive(broken)
 
 
+def test_a_broken_header_is_not_taken_for_the_end(tmp_path: Path) -> None:
+    path = pack(tmp_path / "a.tar", [("config.json", CONFIG), ("model.onnx", b"x" * 2000)], "w:")
+    data = bytearray(path.read_bytes())
+    data[data.find(b"model.onnx") + 3] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(ArchiveError, match=r"damaged at what follows 'config\.json'"):
+        open_archive(path)
+
+
 @pytest.mark.parametrize("packed", ["xz", "gz", "bz2"])
 def test_a_flipped_byte_is_found(tmp_path: Path, packed: str) -> None:
     noise = np.random.default_rng(0).bytes(100_000)
