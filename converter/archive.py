@@ -84,7 +84,7 @@ def open_archive(
         UsageError: There is no such file.
         ArchiveError: It is no archive, is damaged or hostile, or its config.json is not JSON.
     """
-    path = Path(source)
+    path = Path(source).absolute()  # children work in folders of their own
     if path.is_dir():
         members = _folder_members(path)
         _check_config_names(path.name, [member.name for member in members])
@@ -95,7 +95,7 @@ def open_archive(
             config=_read_config(path, path.name),
         )
     if not path.is_file():
-        raise UsageError(f"{path}: no such file or folder.", remedy="Give an NN Archive.")
+        raise UsageError(f"{source}: no such file or folder.", remedy="Give an NN Archive.")
     temporary = tempfile.TemporaryDirectory(prefix="nnconvert-", dir=work)
     try:
         root = Path(temporary.name)

@@ -54,7 +54,8 @@ def run(
         feeds: For each frame, every input by name.
         outputs: The outputs to return.
         work: An existing folder for the tensors, one for each call.
-        half: Compute as if every tensor were float16 (`converter.graph.half`).
+        half: Compute as if every tensor were float16 (`converter.graph.half`), by a file that is
+            written beside the model.
 
     Raises:
         ModelError: ONNX Runtime does not run the model.
@@ -71,7 +72,7 @@ def run(
         "inputs": list(feeds[0]),
         "outputs": list(outputs),
         "keys": tensors.keys,
-        "rounded": str(work / "rounded.onnx") if half else None,
+        "rounded": str(model.with_name("rounded.onnx")) if half else None,
     }
     processes.call(
         "converter.reference:run_files",
@@ -122,7 +123,7 @@ def run_files(
             values = session.run(list(outputs), tensors.read(Path(feed), inputs))
             tensors.write(Path(result), dict(zip(outputs, values, strict=True)))
     except Exception as error:  # ONNX Runtime's exceptions have no common base
-        said = " ".join(str(error).split())
+        said = " ".join(str(error).replace(model, Path(model).name).split())
         said = said if len(said) < 300 else said[:299] + "…"
         raise ModelError(
             f"ONNX Runtime does not run the source model: {said.rstrip('.')}.",
@@ -131,11 +132,10 @@ def run_files(
 
 
 def _write_rounded(model: str, target: str) -> None:
-    import onnx
+    """A model of float16 beside the model itself: both read their weights from the same file."""
     import onnx_ir as ir
 
     from converter.graph.half import RoundToHalf
     from converter.graph.simplify import infer_shapes
 
-    typed = infer_shapes(ir.from_proto(onnx.load(model)))
-    ir.save(RoundToHalf()(typed).model, target, external_data=f"{Path(target).name}.data")
+    ir.save(RoundToHalf()(infer_shapes(ir.load(model))).model, target)

@@ -56,6 +56,13 @@ def test_convert_ends_with_the_output_path(here: Path, temporary: Path, toolchai
     assert left_in(temporary) == []
 
 
+def test_a_folder_named_from_here_is_converted(here: Path, toolchain: Toolchain) -> None:
+    write_folder(here / "net", conv_model(), preprocessing=RGB)
+    done = nnconvert("convert", "-t", "rvc2", "net", "--keep-work", "work")
+    assert done.returncode == 0, done.stderr
+    assert left_in(here) == ["net", "net.rvc2.tar.xz", "work"]
+
+
 def test_json_is_one_document_of_the_contract(here: Path, toolchain: Toolchain) -> None:
     done = nnconvert("convert", "--target", "rvc2", DIGITS_ARCHIVE, "-o", "a.tar", "--json")
     document = json.loads(done.stdout)

@@ -124,6 +124,7 @@ def test_integer_inputs_stay_integers(tmp_path: Path, dtype: int) -> None:
     folder = write_folder(tmp_path / "a", gather_model(dtype), image=False)
     done = converter.convert(folder, "rvc2", output=tmp_path / "o.tar")
     assert config_of(done.output)["model"]["inputs"][0]["dtype"] == "int32"
+    assert done.warnings == ()
     assert read_blob(member_of(done.output, "model.blob")).inputs[0].dtype == "int32"
 
 

@@ -106,11 +106,12 @@ def _embed(graph: ir.Graph, value: ir.Value, entry: Entry) -> bool:
     # Numbers that are no frames stay whole: float16 knows no integers above 2048.
     taken = ir.DataType.INT32 if plain and dtype == ir.DataType.INT64 else ir.DataType.FLOAT
     value.dtype = taken
-    if dtype != taken and not _all_cast(consumers):
-        x = b.op("Cast", x, to=int(dtype))
+    given = taken if _all_cast(consumers) else dtype
+    if given != taken:
+        x = b.op("Cast", x, to=int(given))
     if x is not value:
         x.shape = shape
-        x.dtype = x.dtype or taken
+        x.dtype = given
         for node, index in consumers:
             node.replace_input_with(index, x)
     _insert_first(graph, b.nodes)

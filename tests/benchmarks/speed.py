@@ -89,17 +89,19 @@ def measured(argv: Sequence[str | Path], runs: int = RUNS) -> dict[str, float]:
     seconds, peak = [], 0.0
     for _ in range(runs):
         script = (
-            "import resource, subprocess, sys; code = subprocess.call(sys.argv[1:], stdout=2); "
-            "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss); sys.exit(code)"
+            "import resource, subprocess, sys, time; started = time.monotonic(); "
+            "code = subprocess.call(sys.argv[1:], stdout=2); "
+            "print(time.monotonic() - started, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss); "
+            "sys.exit(code)"
         )
-        started = time.monotonic()
         done = subprocess.run(
             [sys.executable, "-c", script, *map(str, argv)], capture_output=True, text=True, check=False
         )
-        seconds.append(time.monotonic() - started)
         if done.returncode != 0:
             raise SystemExit(done.stderr)
-        peak = max(peak, int(done.stdout.split()[-1]) / 1024)
+        wall, kilobytes = done.stdout.split()[-2:]
+        seconds.append(float(wall))
+        peak = max(peak, int(kilobytes) / 1024)
     return {"wall_s": round(statistics.median(seconds), 2), "peak_mb": round(peak)}
 
 
