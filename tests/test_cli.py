@@ -322,18 +322,13 @@ def test_help_shows_an_example() -> None:
 @contextlib.contextmanager
 def superblob_running(out: Path) -> Iterator[subprocess.Popen[str]]:
     """A conversion that takes a few seconds, and has begun to compile."""
-    argv = [
-        *(
-            sys.executable,
-            "-u",
-            "-c",
-            "from converter.cli import main; main()",
-            "convert",
-            "-t",
-            "rvc2",
-        ),
-        *(str(DIGITS_ARCHIVE), "-o", str(out), "rvc2.superblob", "true"),
-    ]
+    # A test run in the background has Ctrl-C switched off, and its children inherit that.
+    code = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "from converter.cli import main; main()"
+    )
+    words = ["convert", "-t", "rvc2", str(DIGITS_ARCHIVE), "-o", str(out), "rvc2.superblob", "true"]
+    argv = [sys.executable, "-u", "-c", code, *words]
     child = subprocess.Popen(argv, stderr=subprocess.PIPE, text=True, start_new_session=True)
     assert child.stderr is not None
     with child:

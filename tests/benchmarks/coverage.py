@@ -337,11 +337,19 @@ def _failure(item: Outcome) -> str:
     return f"- **{item.title}** ({what}): {item.message}".replace("\n", "\n  ")
 
 
+def _merged(last: Mapping[str, Any], fresh: Sequence[Outcome]) -> list[Outcome]:
+    """The last results with the fresh ones in their places."""
+    by_title = {(item.group, item.title): item for item in fresh}
+    kept = [Outcome(**{**row, "warnings": tuple(row["warnings"])}) for row in last["outcomes"]]
+    return [by_title.get((item.group, item.title), item) for item in kept]
+
+
 def main() -> int:
     """Run the sweep; 1 if anything was refused or wrong."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--only", default="*", help="a pattern for the names, such as 'gru*'")
     parser.add_argument("--without-torch", action="store_true", help="leave nets.py out")
+    parser.add_argument("--update", action="store_true", help="keep the other rows of the last results")
     parser.add_argument("--results", type=Path, default=_RESULTS, help="where to write")
     chosen = parser.parse_args()
     cases = list(backend_cases())
@@ -362,6 +370,8 @@ def main() -> int:
             f"{case.group}  {case.title}  {done.message}",
             flush=True,
         )
+    if chosen.update:
+        outcomes = _merged(json.loads((chosen.results / "coverage-rvc2.json").read_text()), outcomes)
     date, used = datetime.now(UTC).date().isoformat(), versions()
     chosen.results.mkdir(parents=True, exist_ok=True)
     text = report(outcomes, date, used)
