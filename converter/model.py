@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 from converter.preprocessing import Preprocessing
 
@@ -52,6 +52,18 @@ class ModelInput(Tensor):
             "input_type": "image" if self.is_image else "raw",
             "preprocessing": self.preprocessing.to_json(),
         }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """The input that `to_json` wrote down."""
+        return cls(
+            name=data["name"],
+            dtype=data["dtype"],
+            shape=tuple(data["shape"]),
+            layout=data["layout"] or "",
+            is_image=data["input_type"] == "image",
+            preprocessing=Preprocessing.from_json(data["preprocessing"]),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

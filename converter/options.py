@@ -17,8 +17,8 @@ from typing import Any, Final, Literal
 from converter.errors import UsageError, from_findings
 from converter.findings import Finding
 
-Value = bool | int | float | str | tuple[int, ...] | tuple[float, ...] | None
-_TYPES = Literal["bool", "int", "float", "str", "path", "floats", "ints"]
+Value = bool | int | float | str | tuple[int, ...] | tuple[float, ...] | tuple[str, ...] | None
+_TYPES = Literal["bool", "int", "float", "str", "path", "floats", "ints", "strs"]
 _WORDS: Final = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
 
@@ -49,6 +49,7 @@ class Spec:
             "path": "a path",
             "floats": "numbers, separated by commas",
             "ints": "whole numbers, separated by commas",
+            "strs": "words, separated by commas",
         }[self.type]
         if self.min is not None and self.max is not None:
             words += f" from {self.min:g} to {self.max:g}"
@@ -93,8 +94,9 @@ class Options:
         """The tensor names that somebody set options for (`group` is inputs or outputs)."""
         found: dict[str, list[str]] = {}
         for key in self.settings:
-            if key.startswith(f"{group}."):
-                found.setdefault(key[len(group) + 1 : key.rindex(".")], []).append(key)
+            split = _split_name(key)
+            if split is not None and split[0] == group:
+                found.setdefault(split[1], []).append(key)
         return found
 
     def flag(self, key: str) -> bool:
@@ -121,11 +123,17 @@ class Options:
         assert value is None or isinstance(value, str), key
         return value
 
+    def words(self, key: str) -> tuple[str, ...]:
+        """A `strs` option that has a value."""
+        value = self.get(key)
+        assert isinstance(value, tuple), key
+        return tuple(str(item) for item in value)
+
     def floats(self, key: str) -> tuple[float, ...] | None:
         """A `floats` option."""
         value = self.get(key)
         assert value is None or isinstance(value, tuple), key
-        return value
+        return tuple(float(item) for item in value) if value is not None else None
 
     def ints(self, key: str) -> tuple[int, ...] | None:
         """An `ints` option."""
@@ -149,7 +157,12 @@ def specs() -> tuple[Spec, ...]:
     text = (configs() / "options.yaml").read_text(encoding="utf-8")
     declared = yaml.safe_load(text)
     return tuple(
-        Spec(key=key, **fields | {name: tuple(fields.get(name, ())) for name in ("choices", "targets")})
+        Spec(
+            key=key,
+            **fields
+            | {name: tuple(map(str, fields.get(name, ()))) for name in ("choices", "targets")}
+            | ({"default": tuple(fields["default"])} if isinstance(fields["default"], list) else {}),
+        )
         for key, fields in declared.items()
     )
 
@@ -193,10 +206,21 @@ def resolve(layers: Sequence[Layer]) -> Options:
 
 def _pattern(key: str) -> str:
     """`inputs.images.0.layout` is declared as `inputs.NAME.layout`: a name may hold dots."""
+    split = _split_name(key)
+    return key if split is None else f"{split[0]}.NAME.{split[2]}"
+
+
+def _split_name(key: str) -> tuple[str, str, str] | None:
+    """Group, tensor name and field of a key such as `inputs.images.0.calibration.path`."""
     group, _, rest = key.partition(".")
-    if group in ("inputs", "outputs") and "." in rest:
-        return f"{group}.NAME.{rest.rpartition('.')[2]}"
-    return key
+    if group not in ("inputs", "outputs") or "." not in rest:
+        return None
+    fields = [spec.key.split(".NAME.")[1] for spec in specs() if spec.key.startswith(f"{group}.NAME.")]
+    for field in sorted(fields, key=len, reverse=True):
+        if rest.endswith(f".{field}"):
+            return group, rest[: -len(field) - 1], field
+    name, _, field = rest.rpartition(".")
+    return group, name, field
 
 
 def _unknown(key: str, origin: str) -> Finding:
@@ -225,7 +249,7 @@ def parse(spec: Spec, raw: Any) -> Value:
         by_lower = {choice.lower(): choice for choice in spec.choices}
         if str(value).lower() not in by_lower:
             raise ValueError(f"{raw!r} is none of the choices")
-        return by_lower[str(value).lower()]
+        return by_lower[str(value).lower()] if isinstance(value, str) else value
     if isinstance(value, int | float) and not isinstance(value, bool):
         low = spec.min is not None and value < spec.min
         high = spec.max is not None and value > spec.max
@@ -248,6 +272,11 @@ def _parse_type(spec: Spec, raw: Any) -> Value:
             return int(str(raw)) if spec.type == "int" else _finite(raw)
         except (TypeError, ValueError, OverflowError):
             raise wrong from None
+    if spec.type == "strs":
+        items = raw if isinstance(raw, list | tuple) else _split(str(raw))
+        if not all(isinstance(item, str) for item in items):
+            raise wrong
+        return tuple(items)
     if spec.type in ("ints", "floats"):
         items = raw if isinstance(raw, list | tuple) else _split(str(raw))
         if isinstance(raw, int | float) and not isinstance(raw, bool):

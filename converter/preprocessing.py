@@ -7,6 +7,7 @@ swapped by themselves.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
@@ -122,7 +123,7 @@ class Preprocessing:
         }
 
     @classmethod
-    def from_json(cls, data: dict[str, Any]) -> Preprocessing:
+    def from_json(cls, data: Mapping[str, Any]) -> Preprocessing:
         """The value that `to_json` wrote down."""
         return cls(
             color=Color(data["color"]) if data["color"] else None,

@@ -245,3 +245,13 @@ def die_with_parent() -> None:
 
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+
+
+def peak_rss_bytes() -> int:
+    """The most memory that this process has held; zero where the system does not tell."""
+    # Not getrusage(): its figure begins with the memory of the process that started us.
+    status = Path("/proc/self/status")
+    for line in status.read_text().splitlines() if status.exists() else ():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    return 0

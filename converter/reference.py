@@ -47,6 +47,7 @@ def run(
     work: Path,
     timeout_s: float,
     half: bool = False,
+    exact: bool = False,
 ) -> list[dict[str, NDArray[Any]]]:
     """Run feeds through an ONNX model on the CPU provider, in a child process.
 
@@ -56,6 +57,7 @@ def run(
         work: An existing folder for the tensors, one for each call.
         half: Compute as if every tensor were float16 (`converter.graph.half`), by a file that is
             written beside the model.
+        exact: For quantized networks, see `session_of`.
 
     Raises:
         ModelError: ONNX Runtime does not run the model.
@@ -73,6 +75,7 @@ def run(
         "outputs": list(outputs),
         "keys": tensors.keys,
         "rounded": str(model.with_name("rounded.onnx")) if half else None,
+        "exact": exact,
     }
     processes.call(
         "converter.reference:run_files",
@@ -99,6 +102,22 @@ def _readable(path: str) -> str | bytes:
     return ir.to_proto(raised).SerializeToString()  # type: ignore[no-any-return, no-untyped-call]
 
 
+def session_of(model: str | bytes, *, exact: bool = False) -> Any:
+    """A session of ONNX Runtime on the CPU, silent but for exceptions.
+
+    Args:
+        model: A file, or a model's bytes.
+        exact: Compute quantized networks as they stand. Without it ONNX Runtime fuses their nodes
+            into integer kernels, which saturate on processors without VNNI.
+    """
+    ort: Any = importlib.import_module("onnxruntime")  # its stubs leave these names out
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    if exact:
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
+    return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
 def run_files(
     model: str,
     jobs: Sequence[tuple[str, str]],
@@ -106,19 +125,15 @@ def run_files(
     outputs: Sequence[str],
     keys: Mapping[str, str],
     rounded: str | None,
+    exact: bool,
 ) -> None:
     """The child's part of `run`."""
-    ort: Any = importlib.import_module("onnxruntime")  # its stubs leave these names out
-
     tensors = Tensors(list(keys))
     if rounded is not None:
         _write_rounded(model, rounded)
         model = rounded
-    options = ort.SessionOptions()
-    options.log_severity_level = 4
     try:
-        source = _readable(model)
-        session = ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+        session = session_of(_readable(model), exact=exact)
         for feed, result in jobs:
             values = session.run(list(outputs), tensors.read(Path(feed), inputs))
             tensors.write(Path(result), dict(zip(outputs, values, strict=True)))

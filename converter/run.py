@@ -190,7 +190,7 @@ def _plan(archive: Archive, target: str, options: Options, toolchain: str) -> Pl
     from converter.understand import understand
 
     model, findings = understand(archive, options)
-    share = module.plan(model, options, toolchain)
+    share = module.plan(model, archive, options, toolchain)
     return Plan(
         target=target,
         toolchain=share.toolchain,

@@ -11,6 +11,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Final, Protocol, cast
 
+from converter.archive import Archive
 from converter.artifact import Artifact
 from converter.errors import UsageError
 from converter.events import Notice, OnEvent, Progress, StageFinished, StageStarted, Warned
@@ -94,8 +95,10 @@ class Target(Protocol):
     NAME: str
     TOOLCHAINS: Sequence[str]
 
-    def plan(self, model: SourceModel, options: Options, toolchain: str) -> TargetPlan:
-        """Resolve the parameters and steps; pure, nothing is run."""
+    def plan(
+        self, model: SourceModel, archive: Archive, options: Options, toolchain: str
+    ) -> TargetPlan:
+        """Resolve the parameters and steps; files are read, nothing is run or written."""
         ...
 
     def run(self, run: Run) -> Artifact:

@@ -9,13 +9,17 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from converter.errors import VerificationError
-from converter.model import ModelInput, SourceModel
+from converter.model import SourceModel
+from converter.options import Options
+
+if TYPE_CHECKING:
+    from converter.calibration import Calibration
 
 Feeds = Mapping[str, NDArray[Any]]
 Outputs = Mapping[str, NDArray[Any]]
@@ -29,50 +33,41 @@ class Limits:
     min_cosine: float
     max_rel_rmse: float
 
+    def chosen(self, options: Options) -> Limits:
+        """These limits, where the options do not set others."""
+        cosine, error = options.get("verify.min_cosine"), options.get("verify.max_rel_rmse")
+        return Limits(
+            min_cosine=float(cosine) if isinstance(cosine, int | float) else self.min_cosine,
+            max_rel_rmse=float(error) if isinstance(error, int | float) else self.max_rel_rmse,
+        )
+
     def to_json(self) -> dict[str, float]:
         """The limits as plain JSON data."""
         return {"min_cosine": self.min_cosine, "max_rel_rmse": self.max_rel_rmse}
 
 
-def camera_frames(model: SourceModel, count: int) -> list[dict[str, NDArray[Any]]]:
-    """Generated frames, always the same ones, in each input's own layout.
+def frames(
+    model: SourceModel, options: Options, calibration: Calibration | None = None
+) -> tuple[list[dict[str, NDArray[Any]]], str]:
+    """The frames to compare on, in each input's own layout, and what they are in words.
 
-    Images are BGR or gray uint8: gradients that differ between the channels, with patches and noise,
-    so that swapped channels and axes show. Other inputs get values of their type.
+    The user's (`verify.data`), else some of the calibration data, else generated ones.
+
+    Raises:
+        UsageError: The user's cannot be read.
     """
-    rng = np.random.default_rng(20220711)
-    return [{item.name: _values(item, rng) for item in model.inputs} for _ in range(count)]
+    from converter.calibration import frames_at
+    from converter.samples import camera_frames
 
-
-def _values(item: ModelInput, rng: np.random.Generator) -> NDArray[Any]:
-    if not item.is_image:
-        if item.dtype.startswith("float"):
-            return rng.standard_normal(item.shape).astype(item.dtype)
-        return rng.integers(0, 2, item.shape).astype(item.dtype)
-    axis = item.channel_axis
-    shape = [item.shape[item.layout.index(letter)] for letter in "CHW"]
-    batch = item.shape[item.layout.index("N")] if "N" in item.layout else 1
-    frames = np.stack([_image(shape[0], shape[1], shape[2], rng) for _ in range(batch)])
-    if "N" not in item.layout:
-        frames, order = frames[0], "CHW"
-    else:
-        order = "NCHW"
-    assert axis >= 0
-    return np.ascontiguousarray(frames.transpose([order.index(letter) for letter in item.layout]))
-
-
-def _image(channels: int, height: int, width: int, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """A (C, H, W) image whose channels differ in level, slope and pattern."""
-    y, x = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j]
-    planes = []
-    for _ in range(channels):
-        level, slope_x, slope_y, frequency, phase = rng.uniform(
-            [20, -120, -120, 2, 0], [200, 120, 120, 9, 6]
-        )
-        wave = 40 * np.sin(frequency * (x + 2 * y) + phase)
-        planes.append(level + slope_x * x + slope_y * y + wave + rng.normal(0, 12, x.shape))
-    image: NDArray[np.uint8] = np.clip(np.stack(planes), 0, 255).astype(np.uint8)
-    return image
+    count = options.integer("verify.frames")
+    path = options.text("verify.data")
+    if path is not None:
+        data = frames_at(path, model, options, count)
+        return list(data.read(model.inputs)), f"{data.frames} of verify.data"
+    if calibration is not None and not calibration.random:
+        found = list(calibration.read(model.inputs, count))
+        return found, f"{len(found)} of the calibration data"
+    return camera_frames(model.inputs, count), f"{count} generated"
 
 
 def model_feeds(model: SourceModel, frame: Feeds) -> dict[str, NDArray[Any]]:

@@ -16,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx_ir.passes import Sequential, common
 
 from converter.graph import decompose, opset, recurrent
-from converter.graph.embed import EmbedPreprocessing, Entry
+from converter.graph.embed import FLOAT16, EmbedPreprocessing, Entry, Folding
 from converter.graph.freeze import FreezeShapes
 from converter.graph.rewrite import Rewrite
 from converter.graph.simplify import infer_shapes, simplify
@@ -269,6 +269,7 @@ scales = st.floats(0.015625, 300, width=32).flatmap(lambda v: st.sampled_from([v
     mean=st.lists(finite, min_size=3, max_size=3),
     scale=st.lists(scales, min_size=3, max_size=3),
     padded=st.booleans(),
+    folding=st.sampled_from([FLOAT16, Folding(loss=lambda weights: 0.0, limit=0.0, mean=True)]),
     seed=st.integers(0, 1000),
 )
 def test_embedded_preprocessing_is_preprocessing_then_model(
@@ -279,6 +280,7 @@ def test_embedded_preprocessing_is_preprocessing_then_model(
     mean: list[float],
     scale: list[float],
     padded: bool,
+    folding: Folding,
     seed: int,
 ) -> None:
     model = conv_model(layout=layout, channels=color.channels, padded=padded)
@@ -288,7 +290,7 @@ def test_embedded_preprocessing_is_preprocessing_then_model(
         scale=tuple(scale[: color.channels]) if normalized[1] else (),
     )
     entry = Entry(layout=frame, model_layout=layout, preprocessing=pre)
-    after = ir.to_proto(EmbedPreprocessing({"images": entry})(ir.from_proto(model)).model)
+    after = ir.to_proto(EmbedPreprocessing({"images": entry}, folding)(ir.from_proto(model)).model)
     sizes = {"N": 1, "C": color.channels, "H": 12, "W": 16}
     frames = (
         np.random.default_rng(seed).integers(0, 256, [sizes[axis] for axis in layout]).astype(np.uint8)

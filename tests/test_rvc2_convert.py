@@ -18,13 +18,13 @@ from onnx import TensorProto, helper, numpy_helper
 import converter
 from converter.archive import open_archive
 from converter.errors import ArchiveError, ModelError, ToolError, VerificationError
+from converter.feeding import network_feeds
 from converter.linter import lint
 from converter.preprocessing import Color, Preprocessing
 from converter.process import Processes
 from converter.reference import run as run_reference
 from converter.run import plan
 from targets.rvc2.blob import read_blob
-from targets.rvc2.check import compiled_feeds
 from targets.rvc2.compiler import run_on_cpu
 from targets.rvc2.parameters import Parameters
 from targets.rvc2.prepare import prepare
@@ -307,7 +307,7 @@ def compiled_outputs(
     outputs = {item.name: item.shape for item in made.model.outputs}
     (result,) = run_on_cpu(
         prepared,
-        [compiled_feeds(made.model, made.parameters, frames)],
+        [network_feeds(made.model.inputs, made.parameters.inputs, frames)],
         outputs,
         toolchain,
         work,

@@ -15,6 +15,7 @@ from converter.errors import VerificationError
 from converter.events import Event, Warned
 from converter.process import Processes
 from converter.reference import run
+from converter.samples import camera_frames
 from converter.verify import Limits
 from targets.rvc2.toolchain import Toolchain
 from tests.sources import conv_model, make_model, write_folder
@@ -66,7 +67,7 @@ def test_the_best_class_is_compared_where_there_are_scores() -> None:
 
 def test_generated_frames_are_colourful_and_always_the_same(tmp_path: Path) -> None:
     model = converter.plan(write_folder(tmp_path / "a", conv_model()), "rvc2").model
-    first, again = (verify.camera_frames(model, 2) for _ in range(2))
+    first, again = (camera_frames(model.inputs, 2) for _ in range(2))
     frame = first[0]["images"]
     assert frame.dtype == np.uint8
     np.testing.assert_array_equal(frame, again[0]["images"])

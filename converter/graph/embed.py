@@ -7,20 +7,24 @@ Folding the mean into a convolution that pads would be wrong at the borders.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from converter.graph.rewrite import Builder, array_of, int_attribute
+from converter.graph.rewrite import (
+    Builder,
+    array_of,
+    input_of,
+    int_attribute,
+    ints_attribute,
+    text_attribute,
+)
 from converter.preprocessing import Preprocessing
 
-# Rounding a weight to float16 moves it by 2.8e-4 of its size on average (RMS). When scaling makes
-# weights so small that rounding costs much more, they have left float16's normal range.
-_MAX_ROUNDING_LOSS: Final = 5e-4
 _TAKEN_AS_THEY_ARE: Final = (ir.DataType.FLOAT, ir.DataType.UINT8, ir.DataType.INT32)
 
 
@@ -39,15 +43,59 @@ class Entry:
     preprocessing: Preprocessing | None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Folding:
+    """When scale and channel order may go into the weights of the first convolution.
+
+    Attributes:
+        loss: What the compiler's number format costs weights (out, in, …): relative RMS change.
+        limit: Up to this loss folding is fine; beyond, as long as it costs hardly more than before.
+        mean: Whether the mean may go into the bias of a convolution that does not pad.
+    """
+
+    loss: Callable[[NDArray[np.float32]], float]
+    limit: float
+    mean: bool = False
+
+    def allows(self, old: NDArray[np.float32], new: NDArray[np.float32]) -> bool:
+        """Whether the new weights are as good as the old ones."""
+        return self.loss(new) <= max(self.limit, 1.1 * self.loss(old))
+
+
+def float16_loss(weights: NDArray[np.float32]) -> float:
+    """Relative RMS change of weights that are kept in float16."""
+    with np.errstate(over="ignore"):
+        return _relative(weights.astype(np.float16).astype(np.float32), weights)
+
+
+def fixed_point_loss(weights: NDArray[np.float32], bits: int, *, per_channel: bool) -> float:
+    """Relative RMS change of weights (out, …) that are kept as symmetric integers."""
+    rows = weights.reshape(len(weights), -1)
+    largest = np.abs(rows).max(axis=1 if per_channel else None, keepdims=True)
+    scale = np.maximum(largest, np.finfo(np.float32).tiny) / (2 ** (bits - 1) - 1)
+    return _relative(np.round(rows / scale) * scale, rows)
+
+
+def _relative(changed: NDArray[Any], weights: NDArray[Any]) -> float:
+    norm = float(np.linalg.norm(weights))
+    return float(np.linalg.norm(changed - weights)) / norm if norm else 0.0
+
+
+# Rounding a weight to float16 moves it by 2.8e-4 of its size on average (RMS). When scaling makes
+# weights so small that rounding costs much more, they have left float16's normal range.
+FLOAT16: Final = Folding(loss=float16_loss, limit=5e-4)
+
+
 class EmbedPreprocessing(ir.passes.InPlacePass):
     """Let each of the given inputs take frames; its name stays, its type becomes float32.
 
     Promises the shape that the frame has in `Entry.layout`.
     """
 
-    def __init__(self, entries: Mapping[str, Entry]) -> None:
+    def __init__(self, entries: Mapping[str, Entry], folding: Folding = FLOAT16) -> None:
         super().__init__()
         self._entries = entries
+        self._folding = folding
 
     def requires(self, model: ir.Model) -> None:
         """The inputs are there, with static shapes."""
@@ -65,11 +113,11 @@ class EmbedPreprocessing(ir.passes.InPlacePass):
         for value in list(model.graph.inputs):
             entry = self._entries.get(value.name or "")
             if entry is not None:
-                modified |= _embed(model.graph, value, entry)
+                modified |= _embed(model.graph, value, entry, self._folding)
         return ir.passes.PassResult(model, modified)
 
 
-def _embed(graph: ir.Graph, value: ir.Value, entry: Entry) -> bool:
+def _embed(graph: ir.Graph, value: ir.Value, entry: Entry, folding: Folding) -> bool:
     name = value.name or ""
     assert value.dtype is not None
     assert value.shape is not None
@@ -84,24 +132,20 @@ def _embed(graph: ir.Graph, value: ir.Value, entry: Entry) -> bool:
         return False
     consumers = list(value.uses())
     b = Builder(graph, f"{name}/preprocessing")
-    channel = entry.layout.index("C") if "C" in entry.layout else len(entry.layout) - 1
+    # Channels are treated where they stand further in front: there compilers are quicker.
+    planar_model = transposes and _channel(entry.model_layout) < _channel(entry.layout)
+    channel = _channel(entry.model_layout if planar_model else entry.layout)
+    folded = _fold(graph, value, _channel(entry.model_layout), pre, b, folding)
     x = value
-    # A convolution's channels are its second axis, whatever the layout calls that.
-    folded = channel == 1 and not transposes and _fold(graph, value, pre, b)
-    if folded:
-        # The weights now see BGR, so the mean is put in that order too.
-        mean = pre.mean[::-1] if pre.reverses else pre.mean
-        x = _per_channel(b, "Sub", x, mean, channel, len(shape)) if any(mean) else x
-    else:
-        if pre.reverses:
-            x = b.op("Gather", x, b.constant([2, 1, 0], np.int64), axis=channel)
-        if any(pre.mean):
-            x = _per_channel(b, "Sub", x, pre.mean, channel, len(shape))
-        if any(scale != 1 for scale in pre.scale):
-            factors = [1 / scale for scale in pre.scale]
-            x = _per_channel(b, "Mul", x, factors, channel, len(shape))
-        if transposes:
-            x = b.op("Transpose", x, perm=to_model)
+    if planar_model:
+        x = b.op("Transpose", x, perm=to_model)
+    for op, values in _operations(pre, folded):
+        if op == "Gather":
+            x = b.op("Gather", x, b.constant(values, np.int64), axis=channel)
+        else:
+            x = _per_channel(b, op, x, values, channel, len(shape))
+    if transposes and not planar_model:
+        x = b.op("Transpose", x, perm=to_model)
     value.shape = ir.Shape([shape[axis] for axis in to_frame])
     # Numbers that are no frames stay whole: float16 knows no integers above 2048.
     taken = ir.DataType.INT32 if plain and dtype == ir.DataType.INT64 else ir.DataType.FLOAT
@@ -118,6 +162,26 @@ def _embed(graph: ir.Graph, value: ir.Value, entry: Entry) -> bool:
     return True
 
 
+def _channel(layout: str) -> int:
+    return layout.index("C") if "C" in layout else len(layout) - 1
+
+
+def _operations(pre: Preprocessing, folded: str) -> list[tuple[str, Any]]:
+    """The nodes in front of the model, each with its values, that are left to do."""
+    if folded == "all":
+        return []
+    if folded:
+        # The weights now see BGR, so the mean is put in that order too.
+        mean = pre.mean[::-1] if pre.reverses else pre.mean
+        return [("Sub", mean)] if any(mean) else []
+    operations: list[tuple[str, Any]] = [("Gather", [2, 1, 0])] if pre.reverses else []
+    if any(pre.mean):
+        operations.append(("Sub", pre.mean))
+    if any(scale != 1 for scale in pre.scale):
+        operations.append(("Mul", [1 / scale for scale in pre.scale]))
+    return operations
+
+
 def _per_channel(b: Builder, op: str, x: ir.Value, values: Any, channel: int, rank: int) -> ir.Value:
     shape = [1] * rank
     shape[channel] = -1
@@ -129,22 +193,62 @@ def _all_cast(consumers: Sequence[tuple[ir.Node, int]]) -> bool:
     return all(node.op_type == "Cast" for node, _ in consumers)
 
 
-def _fold(graph: ir.Graph, value: ir.Value, pre: Preprocessing, b: Builder) -> bool:
-    """Fold scale and channel order into the only convolution that reads the input, if that is safe."""
-    uses = list(value.uses())
-    if len(uses) != 1 or value in graph.outputs:
-        return False
-    conv, index = uses[0]
-    if conv.op_type != "Conv" or index != 0 or int_attribute(conv, "group", 1) != 1:
-        return False
+def _fold(
+    graph: ir.Graph,
+    value: ir.Value,
+    axis: int,
+    pre: Preprocessing,
+    b: Builder,
+    folding: Folding,
+) -> Literal["", "scale", "all"]:
+    """Fold what may be folded into the only convolution that reads the input, channels in `axis`.
+
+    Returns:
+        Nothing, scale and channel order, or the mean as well.
+    """
+    conv = _only_convolution(graph, value, axis)
+    if conv is None:
+        return ""
     weights = array_of(conv.inputs[1])
     if weights is None or weights.dtype != np.float32:
-        return False
+        return ""
     new = _folded_weights(weights, pre)
-    if _rounding_loss(new) > max(_MAX_ROUNDING_LOSS, 1.1 * _rounding_loss(weights)):
-        return False
+    if not folding.allows(weights, new):
+        return ""
+    bias = array_of(input_of(conv, 2))
+    bias_is_known = bias is not None or input_of(conv, 2) is None
     conv.replace_input_with(1, b.constant(new))
-    return True
+    if not (folding.mean and any(pre.mean) and bias_is_known and _pads_nothing(conv)):
+        return "scale"
+    mean = np.asarray(pre.mean[::-1] if pre.reverses else pre.mean, np.float64)
+    shift = new.sum(axis=tuple(range(2, new.ndim)), dtype=np.float64) @ mean
+    moved = b.constant((0 if bias is None else bias.astype(np.float64)) - shift)
+    conv.resize_inputs(3)
+    conv.replace_input_with(2, moved)
+    return "all"
+
+
+def _only_convolution(graph: ir.Graph, value: ir.Value, axis: int) -> ir.Node | None:
+    """The convolution that alone reads the input, transposed or not, over the channels in `axis`."""
+    while True:
+        uses = list(value.uses())
+        if len(uses) != 1 or value in graph.outputs:
+            return None
+        node, index = uses[0]
+        if node.op_type != "Transpose":
+            break
+        perm = ints_attribute(node, "perm")
+        if perm is None:
+            return None
+        axis, value = perm.index(axis), node.outputs[0]
+    # A convolution's channels are its second axis, whatever the layout calls that.
+    is_it = node.op_type == "Conv" and index == 0 and axis == 1
+    return node if is_it and int_attribute(node, "group", 1) == 1 else None
+
+
+def _pads_nothing(conv: ir.Node) -> bool:
+    mode = text_attribute(conv, "auto_pad", "NOTSET")
+    return mode == "VALID" or (mode == "NOTSET" and not any(ints_attribute(conv, "pads") or ()))
 
 
 def _folded_weights(weights: NDArray[Any], pre: Preprocessing) -> NDArray[np.float32]:
@@ -155,14 +259,6 @@ def _folded_weights(weights: NDArray[Any], pre: Preprocessing) -> NDArray[np.flo
     if pre.reverses:
         new = new[:, ::-1]
     return np.ascontiguousarray(new, np.float32)
-
-
-def _rounding_loss(weights: NDArray[Any]) -> float:
-    """Relative RMS change of the weights when they are kept in float16."""
-    norm = float(np.linalg.norm(weights))
-    with np.errstate(over="ignore"):
-        rounded = weights.astype(np.float16).astype(np.float32)
-    return float(np.linalg.norm(rounded - weights)) / norm if norm else 0.0
 
 
 def _insert_first(graph: ir.Graph, nodes: list[ir.Node]) -> None:

@@ -44,19 +44,19 @@ _NEW_ATTRIBUTES: Final[Mapping[str, Mapping[str, Any]]] = {
 _OLDEST_OPSET: Final = 11
 
 
-def raise_opset(model: ir.Model) -> ir.Model:
-    """Bring a graph older than opset 11 to 13 with ONNX's own converter, or leave it if that fails."""
+def raise_opset(model: ir.Model, oldest: int = _OLDEST_OPSET, target: int = TARGET_OPSET) -> ir.Model:
+    """Bring a graph older than `oldest` to `target` by ONNX's converter, or leave it if that fails."""
     import onnx
 
     version = model.graph.opset_imports.get("", 0)
-    if version >= _OLDEST_OPSET:
+    if version >= oldest:
         return model
     if version < 7:
         model = infer_shapes(model)
         for node in model.graph:
             _align_slope(node)
     try:
-        raised = onnx.version_converter.convert_version(ir.to_proto(model), TARGET_OPSET)
+        raised = onnx.version_converter.convert_version(ir.to_proto(model), target)
     except (RuntimeError, ValueError, onnx.version_converter.ConvertError):
         return model  # the compiler reads most of the old operators as they are
     return ir.from_proto(raised)

@@ -17,6 +17,7 @@ class Builder:
 
     def __init__(self, graph: ir.Graph, name: str) -> None:
         self.graph = graph
+        self.domain = ""
         self.nodes: list[ir.Node] = []
         self._prefix = name
 
@@ -28,7 +29,7 @@ class Builder:
         self, op_type: str, outputs: int, *inputs: ir.Value | None, **attributes: Attribute
     ) -> Sequence[ir.Value]:
         """Append a node with several outputs."""
-        node = ir.node(op_type, inputs, attributes, num_outputs=outputs)
+        node = ir.node(op_type, inputs, attributes, domain=self.domain, num_outputs=outputs)
         node.name = self._unique(op_type)
         for index, value in enumerate(node.outputs):
             value.name = f"{node.name}:{index}"

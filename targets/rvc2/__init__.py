@@ -14,6 +14,7 @@ from converter.events import Notice, OnEvent
 from converter.target import Check, Run, TargetPlan
 
 if TYPE_CHECKING:
+    from converter.archive import Archive
     from converter.artifact import Artifact
     from converter.model import SourceModel
     from converter.options import Options
@@ -22,7 +23,12 @@ NAME: Final = "rvc2"
 TOOLCHAINS: Final[Sequence[str]] = ("native",)
 
 
-def plan(model: SourceModel, options: Options, toolchain: str) -> TargetPlan:
+def plan(
+    model: SourceModel,
+    archive: Archive,  # noqa: ARG001 - the Protocol's; the model says it all
+    options: Options,
+    toolchain: str,
+) -> TargetPlan:
     """Resolve the compiler's parameters and the steps."""
     from targets.rvc2.steps import steps
     from targets.rvc2.translate import translate

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from converter import reference, verify
 from converter.errors import ConvertError
-from converter.model import SourceModel
+from converter.feeding import network_feeds
 from converter.options import Options
 from converter.target import Run
 from converter.verify import Limits
@@ -36,11 +36,7 @@ _Results = list[dict[str, "NDArray[Any]"]]
 
 def limits(options: Options) -> Limits:
     """The limits in force."""
-    cosine, error = options.get("verify.min_cosine"), options.get("verify.max_rel_rmse")
-    return Limits(
-        min_cosine=float(cosine) if isinstance(cosine, int | float) else _MIN_COSINE,
-        max_rel_rmse=float(error) if isinstance(error, int | float) else _MAX_REL_RMSE,
-    )
+    return Limits(min_cosine=_MIN_COSINE, max_rel_rmse=_MAX_REL_RMSE).chosen(options)
 
 
 class Comparison:
@@ -57,8 +53,8 @@ class Comparison:
         if not self.enabled:
             return
         model = run.plan.model
-        self._frames = verify.camera_frames(model, self._options.integer("verify.frames"))
-        self._feeds = [compiled_feeds(model, parameters, frame) for frame in self._frames]
+        self._frames, self._described = verify.frames(model, self._options)
+        self._feeds = [network_feeds(model.inputs, parameters.inputs, frame) for frame in self._frames]
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="reference")
         source_feeds = [verify.model_feeds(model, frame) for frame in self._frames]
         self._source = self._start("source", run.model, source_feeds)
@@ -113,7 +109,7 @@ class Comparison:
                 limits(self._options),
                 checked_on=f"OpenVINO {OPENVINO}'s CPU plugin, the network that was compiled, "
                 "in float32; not on a camera",
-                frames=f"{len(self._frames)} generated",
+                frames=self._described,
             )
             verify.require(record)
             if self._half is not None:
@@ -152,28 +148,3 @@ class Comparison:
             if kind is not None:
                 self._run.processes.end_all()
             self._pool.shutdown(wait=True, cancel_futures=True)
-
-
-def compiled_feeds(
-    model: SourceModel, parameters: Parameters, frame: Mapping[str, NDArray[Any]]
-) -> dict[str, NDArray[Any]]:
-    """What the compiled network is fed for a camera frame: only what was left out is applied.
-
-    The prepared ONNX takes planar frames even where the blob takes interleaved ones: the compiler
-    itself turns those.
-    """
-    feeds = {}
-    for item in parameters.inputs:
-        source = model.input(item.name)
-        values = frame[item.name]
-        if item.embedded is None:
-            pre = source.preprocessing
-            if source.is_image or pre.normalizes:
-                values = pre.apply(values, source.channel_axis)
-        layout = item.layout if not item.compiler_layout else "NCHW"
-        feeds[item.name] = values.transpose(_permutation(source.layout, layout))
-    return feeds
-
-
-def _permutation(old: str, new: str) -> Sequence[int]:
-    return [old.index(axis) for axis in new]

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from converter.process import die_with_parent
+from converter.process import die_with_parent, peak_rss_bytes
 from targets.rvc2.exception_text import Thrown, record_throws
 from targets.rvc2.openvino_c import Core, Network, StatusError
 
@@ -74,7 +74,7 @@ def _compile(network: Network, request: dict[str, Any]) -> dict[str, Any]:
         executable.export(Path(job["output"]))
         executable.free()
         _say(done=index)
-    return {"peak_rss_bytes": _peak_rss_bytes()}
+    return {"peak_rss_bytes": peak_rss_bytes()}
 
 
 def _infer(network: Network, request: dict[str, Any]) -> dict[str, Any]:
@@ -92,15 +92,7 @@ def _infer(network: Network, request: dict[str, Any]) -> dict[str, Any]:
         outgoing: dict[str, Any] = {keys[name]: values for name, values in result.items()}
         np.savez(job["output"], **outgoing)
         _say(done=index)
-    return {"peak_rss_bytes": _peak_rss_bytes()}
-
-
-def _peak_rss_bytes() -> int:
-    # Not getrusage(): its figure begins with the memory of the process that started us.
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024
-    return 0
+    return {"peak_rss_bytes": peak_rss_bytes()}
 
 
 def _texts(thrown: list[Thrown]) -> list[str]:

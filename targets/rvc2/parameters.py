@@ -6,18 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from converter.preprocessing import Preprocessing
+from converter.feeding import TargetInput
 
 
 @dataclass(frozen=True, kw_only=True)
 class TensorParameters:
-    """How one input or output enters or leaves the blob.
+    """How an output leaves the blob.
 
     Attributes:
-        precision: The compiler's word: U8, FP16 or FP32.
+        precision: The compiler's word: FP16 or FP32.
         dtype: The archive's word for the same.
-        layout: The axes as they come in; for an output as they go out; may be empty.
-        shape: Sizes in that order; None for an output whose shape the compiled file tells.
+        layout: The axes as they go out; may be empty.
+        shape: Sizes in that order; None if only the compiled file tells.
     """
 
     name: str
@@ -38,31 +38,27 @@ class TensorParameters:
 
 
 @dataclass(frozen=True, kw_only=True)
-class InputParameters(TensorParameters):
+class InputParameters(TargetInput):
     """An input: how the frame becomes the model's tensor, and how the archive describes it.
 
     Attributes:
-        model_layout: The axes of the source model's input, a permutation of `layout`.
-        embedded: The preprocessing that goes into the blob.
-        remaining: What is left to whoever feeds the blob; described in the archive.
+        precision: The compiler's word: U8, FP16, FP32 or I32.
         compiler_layout: The layout to set for the compiler, or empty for row-major as declared.
-        dai_type: The frames that the camera shall send; None for plain numbers.
     """
 
-    model_layout: str
-    embedded: Preprocessing | None
-    remaining: Preprocessing
-    compiler_layout: str
-    dai_type: str | None
+    precision: str = ""
+    compiler_layout: str = ""
+
+    @property
+    def network_layout(self) -> str:
+        """Planar even where the blob takes interleaved frames: the compiler itself turns those."""
+        return "NCHW" if self.compiler_layout else self.layout
 
     def to_json(self) -> dict[str, Any]:
         """The input as plain JSON data."""
         return super().to_json() | {
-            "model_layout": self.model_layout or None,
-            "embedded": self.embedded.to_json() if self.embedded else None,
-            "remaining": self.remaining.to_json(),
+            "precision": self.precision,
             "compiler_layout": self.compiler_layout or None,
-            "dai_type": self.dai_type,
         }
 
 

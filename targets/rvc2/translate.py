@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Final
 
 from converter.errors import ModelError, UsageError, from_findings
 from converter.findings import Finding
 from converter.model import ModelInput, SourceModel, Tensor
 from converter.options import Options
-from converter.preprocessing import Preprocessing, write_dai_type
 from targets.rvc2.parameters import InputParameters, Parameters, TensorParameters
 
 DTYPE_OF: Final = {"U8": "uint8", "FP16": "float16", "FP32": "float32", "I32": "int32"}
@@ -69,60 +69,18 @@ def _problem(tensor: Tensor) -> Finding | None:
 
 
 def _input(item: ModelInput, options: Options) -> InputParameters:
-    pre = item.preprocessing
-    embed = options.get("preprocess") == "embedded"
-    chosen = options.text(f"inputs.{item.name}.data_type")
-    if not item.is_image:
-        precision = _PRECISION_OF[chosen] if chosen else _RAW_PRECISION[item.dtype]
-        return InputParameters(
-            name=item.name,
-            precision=precision,
-            dtype=DTYPE_OF[precision],
-            layout=item.layout,
-            shape=item.shape,
-            model_layout=item.layout,
-            embedded=pre if embed and pre.normalizes else None,
-            remaining=Preprocessing() if embed else pre,
-            compiler_layout="",
-            dai_type=None,
-        )
-    if chosen:
-        raise UsageError(
-            f"inputs.{item.name}.data_type: a frame comes in as uint8, or as float16 with "
-            "--preprocess archive.",
-            remedy="Leave it out, or set the input_type to raw.",
-        )
-    assert pre.color is not None
-    interleaved = options.flag("rvc2.interleaved_input")
-    layout = _frame_layout(item.layout, interleaved=interleaved)
-    # Values that a host has normalized are no bytes any more: they come in as float16.
-    half = not embed and pre.normalizes
-    precision = "FP16" if half else "U8"
-    camera = pre.color if not embed or pre.color.channels == 1 else type(pre.color).BGR
-    return InputParameters(
-        name=item.name,
-        precision=precision,
-        dtype=DTYPE_OF[precision],
-        layout=layout,
-        shape=tuple(item.shape[item.layout.index(axis)] for axis in layout),
-        model_layout=item.layout,
-        embedded=pre if embed else None,
-        remaining=Preprocessing(
-            color=camera,
-            mean=(0.0,) * camera.channels if embed or not pre.mean else pre.mean,
-            scale=(1.0,) * camera.channels if embed or not pre.scale else pre.scale,
-            resize_mode=pre.resize_mode,
-        ),
-        # The compiler reads "NHWC" as: the same NCHW network, fed interleaved.
-        compiler_layout="NHWC" if layout == "NHWC" else "",
-        dai_type=write_dai_type(camera, interleaved=interleaved, half=half),
+    planned = InputParameters.of(
+        item,
+        options,
+        interleaved=options.flag("rvc2.interleaved_input"),
+        raw_dtype="" if item.is_image else DTYPE_OF[_RAW_PRECISION[item.dtype]],
     )
-
-
-def _frame_layout(layout: str, *, interleaved: bool) -> str:
-    """The camera's frame: planar, as Myriad X's firmware expects it, or interleaved on request."""
-    batch = "N" if "N" in layout else ""
-    return batch + ("HWC" if interleaved else "CHW")
+    return dataclasses.replace(
+        planned,
+        precision={dtype: precision for precision, dtype in DTYPE_OF.items()}[planned.dtype],
+        # The compiler reads "NHWC" as: the same NCHW network, fed interleaved.
+        compiler_layout="NHWC" if item.is_image and planned.layout == "NHWC" else "",
+    )
 
 
 def _output(item: Tensor, options: Options) -> TensorParameters:

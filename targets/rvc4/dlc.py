@@ -8,6 +8,7 @@ bytes and a flatbuffer; the fields are those of the public schema in Netron (`dl
 from __future__ import annotations
 
 import json
+import re
 import struct
 from collections import Counter
 from collections.abc import Mapping
@@ -44,7 +45,7 @@ DTYPES: Final[Mapping[int, tuple[str, bool]]] = {
     0x432: ("uint32", True),
     0x508: ("boolean", False),
 }
-_INPUT, _OUTPUT, _STATIC = 0, 1, 4
+_INPUT, _OUTPUT, STATIC = 0, 1, 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +126,7 @@ class Dlc:
         weights: Counter[str] = Counter()
         activations: Counter[str] = Counter()
         for tensor in self.tensors:
-            if tensor.kind == _STATIC:
+            if tensor.kind == STATIC:
                 weights[tensor.dtype] += len(tensor.shape) > 1
             else:
                 activations[tensor.dtype] += 1
@@ -213,6 +214,24 @@ def read_records(data: memoryview) -> dict[str, memoryview]:
             raise ValueError(f"the record {name!r} leads out of the file")
         records[name] = data[begin : begin + size]
     return records
+
+
+_STAMP: Final = re.compile(rb"\d{4}-\d{2}-\d{2} \d{2}:\d{2}:\d{2} UTC")
+_NO_TIME: Final = b"1980-01-01 00:00:00 UTC"
+
+
+def without_times(data: bytes) -> bytes:
+    """The same DLC with the times of its making set to one moment, so that its bytes repeat.
+
+    They stand in the metadata records, as texts of one length. Sizes and places stay as they are, and
+    the zip has no checksums, so nothing else is touched.
+    """
+    changed = bytearray(data)
+    for name, record in read_records(memoryview(changed)).items():
+        if name.startswith("dlc.metadata"):
+            for match in _STAMP.finditer(bytes(record)):
+                record[match.start() : match.end()] = _NO_TIME
+    return bytes(changed)
 
 
 def _zip64_sizes(extra: memoryview, size: int, packed: int, start: int) -> tuple[int, int, int]:

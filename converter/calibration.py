@@ -1,0 +1,449 @@
+"""Calibration data: the user's frames, found, read one at a time, and made what a camera delivers.
+
+Image files become BGR (or gray) uint8 frames of the input's size. `.npy` and `.raw` files hold a
+tensor in the source input's own shape and layout: pixel values from 0 to 255 for images, plain numbers
+for other inputs. Nothing is guessed from sizes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from converter.archive import Archive
+from converter.errors import ConvertError, UsageError, from_findings
+from converter.findings import Finding, Severity, listed
+from converter.model import ModelInput, SourceModel
+from converter.options import Options
+from converter.preprocessing import Color
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+FOLDER: Final = "calibration"
+IMAGES: Final = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+_ARRAYS: Final = (".npy", ".raw")
+_RANDOM_FRAMES: Final = 20
+_MAX_FILE_BYTES: Final = 1 << 30
+_MAX_PIXELS: Final = 200_000_000
+_LISTED_FILES: Final = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputData:
+    """The files of one input, in their order.
+
+    Attributes:
+        root: A folder or a `.zip`.
+        files: Names below it.
+        sha256: Over the files' contents, in their order.
+        resize_method: RESIZE (stretched), CROP (centre) or PAD (with black); for image files.
+    """
+
+    input: str
+    root: str
+    files: tuple[str, ...]
+    sha256: str
+    resize_method: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON data; where the files lie is no part of what they hold."""
+        return {
+            "files": len(self.files),
+            "names": list(self.files[:_LISTED_FILES]),
+            "sha256": self.sha256,
+            "resize_method": self.resize_method,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """The data to calibrate with.
+
+    Attributes:
+        inputs: One for each input of the model; empty for generated frames.
+        frames: How many frames there are.
+        npy_color: The channel order of colour frames in arrays: BGR or RGB.
+        random: Whether the frames are generated, which says nothing about the user's data.
+    """
+
+    inputs: tuple[InputData, ...]
+    frames: int
+    npy_color: str = "BGR"
+    random: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """The data as a plan and the build record tell of it."""
+        return {
+            "frames": self.frames,
+            "random": self.random,
+            "npy_color": self.npy_color,
+            "inputs": {item.input: item.to_json() for item in self.inputs},
+        }
+
+    def to_call(self) -> dict[str, Any]:
+        """Plain JSON data for a child of ours, with the places of the files."""
+        return {
+            "frames": self.frames,
+            "random": self.random,
+            "npy_color": self.npy_color,
+            "inputs": [vars(item) for item in self.inputs],
+        }
+
+    @classmethod
+    def from_call(cls, data: Mapping[str, Any]) -> Self:
+        """The value that `to_call` wrote down."""
+        inputs = tuple(InputData(**{**item, "files": tuple(item["files"])}) for item in data["inputs"])
+        return cls(**{**data, "inputs": inputs})
+
+    def read(
+        self, inputs: Sequence[ModelInput], limit: int | None = None
+    ) -> Iterator[dict[str, NDArray[Any]]]:
+        """The frames one by one, each an array for every input, in the input's own layout.
+
+        Args:
+            inputs: The source model's.
+            limit: How many frames at most.
+
+        Raises:
+            UsageError: A file cannot be read or does not fit its input; the message names it.
+        """
+        count = self.frames if limit is None else min(limit, self.frames)
+        if self.random:
+            from converter.samples import camera_frames
+
+            yield from camera_frames(inputs, count)
+            return
+        readers = {
+            data.input: _Reader(data, self.npy_color, next(i for i in inputs if i.name == data.input))
+            for data in self.inputs
+        }
+        for index in range(count):
+            yield {name: reader.frame(index) for name, reader in readers.items()}
+
+
+# ---------------------------------------------------------------- finding
+
+
+def find(
+    model: SourceModel, archive: Archive, options: Options
+) -> tuple[Calibration | None, list[Finding]]:
+    """The calibration data that options and archive name, and what deserves a warning.
+
+    Returns:
+        None where there is none.
+
+    Raises:
+        UsageError: A path does not exist or holds nothing usable; inputs with unequal numbers of files.
+    """
+    maximum = options.integer("calibration.max_images")
+    if maximum == 0:
+        raise UsageError("calibration.max_images: 0 leaves no frames.", remedy="Use -1 for all.")
+    given = options.text("calibration.path")
+    single = {item.name: options.text(f"inputs.{item.name}.calibration.path") for item in model.inputs}
+    if options.flag("calibration.random"):
+        if given or any(single.values()):
+            raise UsageError(
+                "calibration.random and calibration.path exclude each other.",
+                remedy="Leave one of them out.",
+            )
+        frames = maximum if maximum > 0 else _RANDOM_FRAMES
+        return Calibration(inputs=(), frames=frames, random=True), []
+    if any(single.values()):
+        missing = [name for name, path in single.items() if path is None]
+        if missing and not given:
+            raise UsageError(
+                f"Calibration data is missing for the inputs {listed(missing)}.",
+                remedy=f"Set inputs.{missing[0]}.calibration.path.",
+            )
+    elif given is None and not any(m.name.startswith(f"{FOLDER}/") for m in archive.members):
+        return None, []
+    shared = Path(given) if given else archive.root / FOLDER
+    return _of(model, single, shared, options, maximum, "calibration.path")
+
+
+def frames_at(path: str, model: SourceModel, options: Options, maximum: int) -> Calibration:
+    """The frames in a folder or `.zip`, for comparing on.
+
+    Raises:
+        UsageError: It does not exist or holds nothing usable.
+    """
+    return _of(model, {}, Path(path), options, maximum, "verify.data")[0]
+
+
+def _of(
+    model: SourceModel,
+    single: Mapping[str, str | None],
+    shared: Path,
+    options: Options,
+    maximum: int,
+    key: str,
+) -> tuple[Calibration, list[Finding]]:
+    findings: list[Finding] = []
+    found = []
+    for item in model.inputs:
+        own = single.get(item.name)
+        where = f"inputs.{item.name}.calibration.path" if own else key
+        names, tree = _files(
+            item, Path(own) if own else shared, where, alone=bool(own) or len(model.inputs) == 1
+        )
+        usable = [n for n in names if PurePosixPath(n).suffix.lower() in (*IMAGES, *_ARRAYS)]
+        if not usable:
+            raise UsageError(
+                f"{where}: {tree.root} holds no data for {item.name!r}.",
+                remedy=f"Give files that end in {', '.join((*IMAGES, *_ARRAYS))}.",
+            )
+        if len(usable) < len(names):
+            other = next(name for name in names if name not in usable)
+            findings.append(
+                Finding(
+                    code="calibration.ignored",
+                    severity=Severity.WARNING,
+                    where=where,
+                    message=f"{len(names) - len(usable)} files are no calibration data and were left "
+                    f"out, {other!r} for one.",
+                )
+            )
+        if maximum > 0:
+            usable = usable[: maximum * _batch(item)]
+        method = options.text(f"inputs.{item.name}.calibration.resize_method")
+        found.append(
+            InputData(
+                input=item.name,
+                root=str(tree.root.absolute()),
+                files=tuple(usable),
+                sha256=tree.digest(usable),
+                resize_method=method or str(options.get("calibration.resize_method")),
+            )
+        )
+    counts = {data.input: len(data.files) for data in found}
+    if len(set(counts.values())) > 1:
+        told = ", ".join(f"{name!r} has {count}" for name, count in counts.items())
+        raise UsageError(
+            f"The inputs have unequal numbers of calibration files: {told}.",
+            remedy="Files of the same rank, sorted by name, belong together: give equally many.",
+        )
+    batch = max((_batch(item) for item in model.inputs), default=1)
+    frames = -(-next(iter(counts.values())) // batch)
+    return Calibration(
+        inputs=tuple(found), frames=frames, npy_color=str(options.get("calibration.npy_color"))
+    ), findings
+
+
+def _files(item: ModelInput, root: Path, key: str, *, alone: bool) -> tuple[list[str], _Tree]:
+    """The names of an input's files, usable or not, and what they are in."""
+    try:
+        tree = _Tree.open(root)
+        names = tree.names
+    except (OSError, zipfile.BadZipFile, NotImplementedError) as error:
+        said = error.strerror if isinstance(error, OSError) else str(error)
+        raise UsageError(
+            f"{key}: {root} cannot be read ({said}).", remedy="Give a folder or a .zip."
+        ) from error
+    if alone:
+        return names, tree
+    # A tensor's name is compared with the folders' names; it is never made into a path.
+    own = [name for name in names if PurePosixPath(name).parts[0] == item.name]
+    if not own:
+        raise UsageError(
+            f"{key}: there is no sub-folder {item.name!r} with data for that input.",
+            remedy=f"Make one for each input, or set inputs.{item.name}.calibration.path.",
+        )
+    return own, tree
+
+
+def _batch(item: ModelInput) -> int:
+    return item.shape[item.layout.index("N")] if "N" in item.layout else 1
+
+
+@dataclass(frozen=True)
+class _Tree:
+    """The files below a folder, in a zip, or one file; names sorted, read one at a time."""
+
+    root: Path
+    zipped: bool
+
+    @classmethod
+    def open(cls, root: Path) -> Self:
+        """A tree of that root.
+
+        Raises:
+            OSError, BadZipFile: There is none.
+        """
+        tree = cls(root, root.suffix.lower() == ".zip" and root.is_file())
+        root.stat()
+        return tree
+
+    @cached_property
+    def _zip(self) -> zipfile.ZipFile:
+        return zipfile.ZipFile(self.root)
+
+    @cached_property
+    def names(self) -> list[str]:
+        """Files below the root; hidden ones and what macOS adds are no data."""
+        if self.zipped:
+            names = [info.filename for info in self._zip.infolist() if not info.is_dir()]
+        elif self.root.is_dir():
+            files = (path for path in self.root.rglob("*") if path.is_file())
+            names = [path.relative_to(self.root).as_posix() for path in files]
+        else:
+            names = [self.root.name]
+        hidden = (".", "__MACOSX")
+        return sorted(n for n in names if not any(p.startswith(hidden) for p in PurePosixPath(n).parts))
+
+    def read(self, name: str) -> bytes:
+        """The content of one file.
+
+        Raises:
+            OSError, BadZipFile, ValueError: It cannot be read, or is absurdly large.
+        """
+        if self.zipped:
+            info = self._zip.getinfo(name)
+            if info.file_size > _MAX_FILE_BYTES:
+                raise ValueError(f"{info.file_size:,} bytes are too many")
+            with self._zip.open(info) as file:
+                return file.read(_MAX_FILE_BYTES)
+        path = self.root / name if self.root.is_dir() else self.root
+        if path.stat().st_size > _MAX_FILE_BYTES:
+            raise ValueError(f"{path.stat().st_size:,} bytes are too many")
+        return path.read_bytes()
+
+    def digest(self, names: Sequence[str]) -> str:
+        """SHA-256 over the contents of files, each by its own digest."""
+        whole = hashlib.sha256()
+        for name in names:
+            try:
+                whole.update(hashlib.sha256(self.read(name)).digest())
+            except (OSError, ValueError, RuntimeError, zipfile.BadZipFile) as error:
+                raise _unreadable(name, error) from error
+        return whole.hexdigest()
+
+
+def _unreadable(name: str, reason: object) -> ConvertError:
+    said = " ".join(str(reason).split())
+    finding = Finding(
+        code="calibration.file",
+        where=f"calibration file {name}",
+        message=f"{said.rstrip('.')}.",
+        remedy="Mend it or take it out.",
+    )
+    return from_findings(UsageError, "Calibration", [finding])
+
+
+# ---------------------------------------------------------------- reading
+
+
+class _Reader:
+    """Turns the files of one input into frames."""
+
+    def __init__(self, data: InputData, npy_color: str, item: ModelInput) -> None:
+        self._data, self._item = data, item
+        self._flips = npy_color == "RGB" and item.preprocessing.color in (Color.RGB, Color.BGR)
+        self._tree = _Tree.open(Path(data.root))
+
+    def frame(self, index: int) -> NDArray[Any]:
+        """A frame of the input's shape: as many files as its batch has room for."""
+        import numpy as np
+
+        batch = _batch(self._item)
+        files = self._data.files
+        items = [self._one(files[(index * batch + k) % len(files)]) for k in range(batch)]
+        if "N" not in self._item.layout:
+            return items[0]
+        return np.concatenate(items, axis=self._item.layout.index("N"))
+
+    def _one(self, name: str) -> NDArray[Any]:
+        import PIL
+
+        suffix = PurePosixPath(name).suffix.lower()
+        try:
+            content = self._tree.read(name)
+            if suffix in IMAGES:
+                return self._image(content)
+            return self._array(content, suffix)
+        except (OSError, ValueError, RuntimeError, SyntaxError, EOFError, zipfile.BadZipFile) as error:
+            raise _unreadable(name, error) from error
+        except PIL.Image.DecompressionBombError as error:
+            raise _unreadable(name, error) from error
+
+    def _image(self, content: bytes) -> NDArray[np.uint8]:
+        """A picture of any size as a BGR or gray frame in the input's layout."""
+        import numpy as np
+        from PIL import Image, ImageOps
+
+        item = self._item
+        if not item.is_image:
+            raise ValueError(f"the input {item.name!r} takes no images; give .npy or .raw")
+        color = item.preprocessing.color
+        picture = Image.open(io.BytesIO(content))
+        if picture.width * picture.height > _MAX_PIXELS:
+            raise ValueError(f"{picture.width} × {picture.height} pixels are too many")
+        if picture.mode.startswith(("I", "F")):
+            raise ValueError("has more than 8 bits a channel; save it with 8")
+        turned = ImageOps.exif_transpose(picture)
+        plain = turned.convert("L" if color is Color.GRAY else "RGB")
+        width, height = (item.shape[item.layout.index(axis)] for axis in "WH")
+        sized = _resize(plain, (width, height), self._data.resize_method)
+        pixels = np.asarray(sized, np.uint8).reshape(height, width, -1)
+        pixels = pixels[:, :, ::-1]  # Pillow's RGB as the camera's BGR
+        frame = pixels[None] if "N" in item.layout else pixels
+        order = "NHWC" if "N" in item.layout else "HWC"
+        return np.ascontiguousarray(frame.transpose([order.index(axis) for axis in item.layout]))
+
+    def _array(self, content: bytes, suffix: str) -> NDArray[Any]:
+        """An array in the input's own shape and layout."""
+        import numpy as np
+
+        item = self._item
+        batch_axis = item.layout.index("N") if "N" in item.layout else None
+        shape = [1 if axis == batch_axis else size for axis, size in enumerate(item.shape)]
+        dtype = np.dtype(np.uint8 if item.is_image else item.dtype)
+        if suffix == ".raw":
+            if len(content) != int(np.prod(shape)) * dtype.itemsize:
+                raise ValueError(
+                    f"has {len(content)} bytes; {shape} of {dtype.name} has "
+                    f"{int(np.prod(shape)) * dtype.itemsize}"
+                )
+            array = np.frombuffer(content, dtype).reshape(shape)
+        else:
+            array = np.load(io.BytesIO(content), allow_pickle=False)
+            without = [size for axis, size in enumerate(shape) if axis != batch_axis]
+            if list(array.shape) not in (shape, without):
+                raise ValueError(
+                    f"has the shape {list(array.shape)}; the input {item.name!r} is {shape}, "
+                    f"{item.layout or 'axes as in the model'}"
+                )
+            array = array.reshape(shape)
+        if array.dtype.kind not in "fiub":
+            raise ValueError(f"holds {array.dtype}, no numbers")
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise ValueError("holds values that are not finite")
+        if not item.is_image:
+            return array.astype(dtype)
+        low, high = float(array.min(initial=0)), float(array.max(initial=0))
+        if low < 0 or high > 255 or (array.dtype.kind == "f" and 0 < high <= 1):
+            raise ValueError(
+                f"has values from {low:g} to {high:g}; an image's go from 0 to 255, not normalized"
+            )
+        frame = np.rint(array).astype(np.uint8)
+        return np.ascontiguousarray(np.flip(frame, item.channel_axis) if self._flips else frame)
+
+
+def _resize(picture: Any, size: tuple[int, int], method: str) -> Any:
+    from PIL import Image, ImageOps
+
+    if picture.size == size:
+        return picture
+    bilinear = Image.Resampling.BILINEAR
+    if method == "CROP":
+        return ImageOps.fit(picture, size, bilinear)
+    if method == "PAD":
+        return ImageOps.pad(picture, size, bilinear)
+    return picture.resize(size, bilinear)

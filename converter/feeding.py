@@ -1,0 +1,142 @@
+"""How an input of the compiled model is fed: what goes into the model, and what is left to the host."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+from converter.errors import UsageError
+from converter.model import ModelInput, Tensor
+from converter.options import Options
+from converter.preprocessing import Color, Preprocessing, write_dai_type
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, kw_only=True)
+class TargetInput(Tensor):
+    """An input of the compiled model, `layout` and `shape` as the camera delivers it.
+
+    Attributes:
+        model_layout: The axes of the source model's input, a permutation of `layout`.
+        embedded: The preprocessing that goes into the compiled model.
+        remaining: What is left to whoever feeds it; described in the archive.
+        dai_type: The frames that the camera shall send; None for plain numbers.
+    """
+
+    model_layout: str
+    embedded: Preprocessing | None
+    remaining: Preprocessing
+    dai_type: str | None
+
+    @property
+    def network_layout(self) -> str:
+        """The axes as the network takes them that is handed to the compiler."""
+        return self.layout
+
+    @property
+    def source_shape(self) -> tuple[int, ...]:
+        """The shape in the order of `model_layout`."""
+        return tuple(self.shape[self.layout.index(axis)] for axis in self.model_layout)
+
+    def to_json(self) -> dict[str, Any]:
+        """The input as plain JSON data."""
+        return super().to_json() | {
+            "model_layout": self.model_layout or None,
+            "embedded": self.embedded.to_json() if self.embedded else None,
+            "remaining": self.remaining.to_json(),
+            "dai_type": self.dai_type,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """The input that `to_json` wrote down."""
+        return cls(
+            name=data["name"],
+            dtype=data["dtype"],
+            shape=tuple(data["shape"]),
+            layout=data["layout"] or "",
+            model_layout=data["model_layout"] or "",
+            embedded=Preprocessing.from_json(data["embedded"]) if data["embedded"] else None,
+            remaining=Preprocessing.from_json(data["remaining"]),
+            dai_type=data["dai_type"],
+        )
+
+    @classmethod
+    def of(cls, item: ModelInput, options: Options, *, interleaved: bool, raw_dtype: str) -> Self:
+        """The input of a target whose camera frames are interleaved or planar.
+
+        Args:
+            raw_dtype: The element type of an input that takes no frames, unless an option says else.
+
+        Raises:
+            UsageError: The option `inputs.NAME.data_type` cannot be had for frames.
+        """
+        pre = item.preprocessing
+        embed = options.get("preprocess") == "embedded"
+        chosen = options.text(f"inputs.{item.name}.data_type")
+        if not item.is_image:
+            return cls(
+                name=item.name,
+                dtype=chosen or raw_dtype,
+                layout=item.layout,
+                shape=item.shape,
+                model_layout=item.layout,
+                embedded=pre if embed and pre.normalizes else None,
+                remaining=Preprocessing() if embed else pre,
+                dai_type=None,
+            )
+        if chosen:
+            raise UsageError(
+                f"inputs.{item.name}.data_type: a frame comes in as uint8, or as float16 with "
+                "--preprocess archive.",
+                remedy="Leave it out, or set the input_type to raw.",
+            )
+        assert pre.color is not None
+        layout = ("N" if "N" in item.layout else "") + ("HWC" if interleaved else "CHW")
+        # Values that a host has normalized are no bytes any more: they come in as float16.
+        half = not embed and pre.normalizes
+        camera = pre.color if not embed or pre.color.channels == 1 else Color.BGR
+        return cls(
+            name=item.name,
+            dtype="float16" if half else "uint8",
+            layout=layout,
+            shape=tuple(item.shape[item.layout.index(axis)] for axis in layout),
+            model_layout=item.layout,
+            embedded=pre if embed else None,
+            remaining=Preprocessing(
+                color=camera,
+                mean=(0.0,) * camera.channels if embed or not pre.mean else pre.mean,
+                scale=(1.0,) * camera.channels if embed or not pre.scale else pre.scale,
+                resize_mode=pre.resize_mode,
+            ),
+            dai_type=write_dai_type(camera, interleaved=interleaved, half=half),
+        )
+
+
+def network_feeds(
+    sources: Iterable[ModelInput], inputs: Iterable[TargetInput], frame: Mapping[str, NDArray[Any]]
+) -> dict[str, NDArray[Any]]:
+    """What the target's network is fed for a camera frame: only what was left out is applied.
+
+    Args:
+        frame: An array for each input, in the source model's own layout; images in BGR or gray.
+    """
+    feeds = {}
+    by_name = {source.name: source for source in sources}
+    for item in inputs:
+        source = by_name[item.name]
+        values = frame[item.name]
+        if item.embedded is None:
+            pre = source.preprocessing
+            if source.is_image or pre.normalizes:
+                values = pre.apply(values, source.channel_axis)
+        feeds[item.name] = values.transpose(permutation(source.layout, item.network_layout))
+    return feeds
+
+
+def permutation(old: str, new: str) -> Sequence[int]:
+    """The axes of `new` by their place in `old`, as transposing wants them."""
+    return [old.index(axis) for axis in new]

@@ -1,0 +1,105 @@
+"""The source graph as every compiler gets it: read, of a known opset, shapes fixed, simplified."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from converter.errors import ArchiveError, ModelError
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+
+def read_source(
+    path: str, shapes: Mapping[str, tuple[int, ...]], *, simplified: bool
+) -> tuple[ir.Model, list[str]]:
+    """Read an ONNX file and bring it into the form that the targets start from.
+
+    Args:
+        path: The file, its external data beside it.
+        shapes: The shape of each input, by name; nothing is dynamic afterwards.
+        simplified: Whether onnxslim folds constants and drops dead code.
+
+    Returns:
+        The model, of opset 11 or newer, and what could not be done.
+
+    Raises:
+        ArchiveError: The file is damaged.
+        ModelError: It uses foreign operators or control flow.
+    """
+    import onnx
+    import onnx_ir as ir
+    from onnx_ir.passes import common
+
+    from converter.graph.freeze import FreezeShapes
+    from converter.graph.opset import raise_opset
+    from converter.graph.simplify import simplify
+
+    warnings: list[str] = []
+    try:
+        model = ir.from_proto(onnx.load(path))
+    except Exception as error:  # whatever protobuf, onnx or the file system say of a broken file
+        said = " ".join(str(error).split())[:300]
+        raise ArchiveError(f"The model file or its external data is damaged: {said}.") from error
+    model = common.InlinePass()(model).model
+    _refuse_unknown_domains(model)
+    model = raise_opset(model)
+    model = FreezeShapes(shapes)(model).model
+    _part_equal_outputs(model)
+    if simplified:
+        model, problem = simplify(model)
+        if problem:
+            warnings.append(f"{problem}.")
+    _refuse_control_flow(model)
+    return model, warnings
+
+
+def _refuse_unknown_domains(model: ir.Model) -> None:
+    foreign = sorted({f"{node.domain}.{node.op_type}" for node in model.graph if node.domain})
+    foreign = [name for name in foreign if not name.startswith("ai.onnx.")]
+    if foreign:
+        raise ModelError(
+            f"The model uses operators that are not ONNX's own: {', '.join(foreign)}.",
+            remedy="Export it without them.",
+        )
+
+
+def _refuse_control_flow(model: ir.Model) -> None:
+    import onnx_ir as ir
+
+    kinds = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
+    for node in model.graph:
+        if any(attribute.type in kinds for attribute in node.attributes.values()):
+            raise ModelError(
+                f"node {node.name or node.op_type!r} ({node.op_type}): a camera's accelerator runs no "
+                "control flow.",
+                remedy="Export the model with fixed shapes and without branches and loops.",
+            )
+
+
+def _part_equal_outputs(model: ir.Model) -> None:
+    """Outputs that are copies of an input or of each other: a compiler would keep one name only.
+
+    A multiplication by one keeps them apart; it removes a reshape that changes nothing.
+    """
+    from converter.graph.rewrite import Builder, replace
+
+    graph = model.graph
+    for node in list(graph):
+        value = node.inputs[0] if node.op_type == "Identity" else None
+        if value is None or not node.outputs[0].is_graph_output():
+            continue
+        if value.is_graph_input() or value.is_graph_output():
+            builder = Builder(graph, node.name or "output")
+            one = builder.constant(1, value.dtype.numpy() if value.dtype else "float32")
+            replace(graph, node, builder, [builder.op("Mul", value, one)])
+
+
+def name_every_node(model: ir.Model) -> None:
+    """Every node gets a name: the compilers' messages are about names."""
+    taken = {node.name for node in model.graph}
+    for index, node in enumerate(model.graph):
+        if not node.name:
+            name = f"{node.op_type}_{index}"
+            node.name = name if name not in taken else f"{name}_"

@@ -1,0 +1,157 @@
+"""AIMET's quantization encodings: ranges that somebody found for a model, to be used as they are.
+
+Format: AIMET's documentation, "Encoding format specification", versions 0.6.1 and 1.0.0 of the JSON.
+`real = scale * (code + offset)`, codes from 0 to 2^bitwidth - 1.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from converter.errors import ConvertError, UsageError, from_findings
+from converter.findings import Finding
+
+MEMBER: Final = "encodings.json"
+_WIDTHS: Final = (8, 16)
+_MAX_BYTES: Final = 256 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class TensorEncoding:
+    """The encoding of a tensor: one scale and offset, or one for each channel."""
+
+    bitwidth: int
+    scales: tuple[float, ...]
+    offsets: tuple[int, ...]
+
+    @property
+    def is_symmetric(self) -> bool:
+        """Whether zero is in the middle of the codes, as signed integers have it."""
+        middle = 2 ** (self.bitwidth - 1)
+        return all(abs(offset + middle) <= 1 for offset in self.offsets)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encodings:
+    """The encodings of a file, by tensor name, and the file's SHA-256."""
+
+    activations: Mapping[str, TensorEncoding]
+    weights: Mapping[str, TensorEncoding]
+    sha256: str
+
+    def to_json(self) -> dict[str, Any]:
+        """What a plan tells of them."""
+        return {
+            "sha256": self.sha256,
+            "activations": len(self.activations),
+            "weights": len(self.weights),
+        }
+
+    def to_call(self) -> dict[str, Any]:
+        """Plain JSON data for a child of ours."""
+        return {
+            kind: {name: vars(item) for name, item in group.items()}
+            for kind, group in (("activations", self.activations), ("weights", self.weights))
+        }
+
+
+def read_encodings(path: Path) -> Encodings:
+    """Read an encodings file.
+
+    Raises:
+        UsageError: It is none, or has encodings that cannot be used, each with its place.
+    """
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise UsageError(f"{path.name}: too large for an encodings file.")
+        content = path.read_bytes()
+        data = json.loads(content)
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror}).") from error
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{path.name} is not JSON ({error}).") from error
+    findings: list[Finding] = []
+    groups = {}
+    for kind in ("activation_encodings", "param_encodings"):
+        entries = data.get(kind) if isinstance(data, dict) else None
+        if not isinstance(entries, dict | list):
+            raise UsageError(
+                f"{path.name} is no AIMET encodings file: it has no {kind}.",
+                remedy="Give the JSON file that AIMET exports.",
+            )
+        groups[kind] = _group(entries, kind, path.name, findings)
+    if findings:
+        raise from_findings(UsageError, path.name, findings)
+    return Encodings(
+        activations=groups["activation_encodings"],
+        weights=groups["param_encodings"],
+        sha256=hashlib.sha256(content).hexdigest(),
+    )
+
+
+def _group(
+    entries: dict[str, Any] | list[Any], kind: str, file: str, findings: list[Finding]
+) -> dict[str, TensorEncoding]:
+    """Version 0.6.1 is a mapping of lists, version 1.0.0 a list of entries with names."""
+    found = {}
+    named = entries.items() if isinstance(entries, dict) else enumerate(entries)
+    for key, entry in named:
+        try:
+            name = key if isinstance(entries, dict) else entry["name"]
+            found[str(name)] = _old(entry) if isinstance(entries, dict) else _new(entry)
+        except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
+            said = f"no {error}" if isinstance(error, KeyError) else str(error)
+            findings.append(
+                Finding(
+                    code="encodings.entry",
+                    where=f"{file}: {kind}[{key!r}]",
+                    message=f"cannot be used ({said}).",
+                    remedy="Take it out, or export it with 8 or 16 bits.",
+                )
+            )
+    return found
+
+
+def _old(entries: Any) -> TensorEncoding:
+    rows = entries if isinstance(entries, list) else [entries]
+    if not rows:
+        raise ValueError("empty")
+    if any(str(row.get("dtype", "int")).lower() != "int" for row in rows):
+        raise ValueError("floating point")
+    widths = {int(row["bitwidth"]) for row in rows}
+    if len(widths) != 1:
+        raise ValueError("several bit widths in one tensor")
+    return _encoding(widths.pop(), [row["scale"] for row in rows], [row["offset"] for row in rows])
+
+
+def _new(entry: Any) -> TensorEncoding:
+    if str(entry.get("dtype", "INT")).upper() != "INT":
+        raise ValueError("floating point")
+    return _encoding(int(entry["bw"]), entry["scale"], entry["offset"])
+
+
+def _encoding(bitwidth: int, scales: list[Any], offsets: list[Any]) -> TensorEncoding:
+    if bitwidth not in _WIDTHS:
+        raise ValueError(f"{bitwidth} bits")
+    if len(scales) != len(offsets):
+        raise ValueError(f"{len(scales)} scales and {len(offsets)} offsets")
+    numbers = tuple(float(scale) for scale in scales)
+    if not numbers or not all(0 < scale < float("inf") for scale in numbers):
+        raise ValueError(f"scale {scales}")
+    whole = tuple(round(float(offset)) for offset in offsets)
+    if not all(-(2**bitwidth) < offset <= 0 for offset in whole):
+        raise ValueError(f"offset {offsets}")
+    return TensorEncoding(bitwidth=bitwidth, scales=numbers, offsets=whole)
+
+
+def none_matches(names: list[str]) -> ConvertError:
+    """The error for encodings of another model."""
+    return UsageError(
+        f"None of the encodings' tensors is in the model; {names[0]!r} is the first.",
+        remedy="Give the encodings of this ONNX file, or convert with onnx_simplification=false.",
+    )

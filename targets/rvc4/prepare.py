@@ -1,0 +1,127 @@
+"""The graph that is quantized for RVC4: fixed shapes, frames in, and only operators that QNN takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from converter.feeding import TargetInput
+from converter.preprocessing import Preprocessing
+from converter.process import Processes
+from targets.rvc4.parameters import Parameters
+
+if TYPE_CHECKING:
+    pass
+
+# QNN's execution provider takes nothing of a graph older than opset 11, and splits many below 17.
+_OPSET: Final = 17
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """The prepared float model, which takes camera frames as float32, and what could not be done."""
+
+    path: Path
+    warnings: tuple[str, ...]
+
+
+def prepare(source: Path, parameters: Parameters, target: Path, *, processes: Processes) -> Prepared:
+    """Write the float model that is quantized, in a child process.
+
+    Args:
+        source: The ONNX file, its external data beside it.
+        target: Where to write; a file that does not exist.
+
+    Raises:
+        ModelError: The graph cannot be brought into the form that the tools take.
+        ToolError: A graph tool crashed or ran out of time.
+    """
+    warnings = processes.call(
+        "targets.rvc4.prepare:prepare_file",
+        {
+            "source": str(source),
+            "target": str(target),
+            "simplified": parameters.simplify,
+            "inputs": [_entry(item) for item in parameters.inputs],
+            "weight_bits": 0 if parameters.precision.is_float else parameters.precision.weights,
+            "per_channel": parameters.per_channel,
+        },
+        what="The graph tools",
+        work=target.parent,
+        timeout_s=parameters.timeout_s,
+    )
+    return Prepared(path=target, warnings=tuple(warnings))
+
+
+def _entry(item: TargetInput) -> dict[str, Any]:
+    return {
+        "name": item.name,
+        "shape": item.source_shape,
+        "layout": item.layout,
+        "model_layout": item.model_layout,
+        "preprocessing": item.embedded.to_json() if item.embedded else None,
+    }
+
+
+def prepare_file(
+    source: str,
+    target: str,
+    simplified: bool,
+    inputs: Sequence[Mapping[str, Any]],
+    weight_bits: int,
+    per_channel: bool,
+) -> list[str]:
+    """The child's part of `prepare`."""
+    import onnx_ir as ir
+    from onnx_ir.passes import Sequential, common
+
+    from converter.graph.embed import EmbedPreprocessing, Entry
+    from converter.graph.opset import SinglePrecision, raise_opset
+    from converter.graph.recurrent import RULES as RECURRENT
+    from converter.graph.rewrite import Rewrite
+    from converter.graph.simplify import infer_shapes
+    from converter.graph.source import name_every_node, read_source
+    from targets.rvc4.faults import LATER_RULES, RULES, UnshareWeights
+
+    shapes = {item["name"]: tuple(item["shape"]) for item in inputs}
+    model, warnings = read_source(source, shapes, simplified=simplified)
+    model = raise_opset(model, _OPSET, _OPSET)
+    entries = {
+        item["name"]: Entry(
+            layout=item["layout"],
+            model_layout=item["model_layout"],
+            preprocessing=Preprocessing.from_json(item["preprocessing"])
+            if item["preprocessing"]
+            else None,
+        )
+        for item in inputs
+    }
+    model = Sequential(
+        common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
+        SinglePrecision(),
+        Rewrite(RECURRENT),
+        Rewrite(RULES),
+        Rewrite(LATER_RULES),
+        EmbedPreprocessing(entries, _folding(weight_bits, per_channel)),
+        common.IdentityEliminationPass(),
+        UnshareWeights(),
+        common.RemoveUnusedNodesPass(),
+    )(infer_shapes(model)).model
+    model = infer_shapes(model)
+    name_every_node(model)
+    name = Path(target).name
+    ir.save(model, target, external_data=f"{name}.data", size_threshold_bytes=4096)
+    return warnings
+
+
+def _folding(weight_bits: int, per_channel: bool) -> Any:
+    """When scale and channel order go into the weights: where their format does not mind."""
+    from converter.graph.embed import FLOAT16, Folding, fixed_point_loss
+
+    if not weight_bits:
+        return FLOAT16
+    loss = partial(fixed_point_loss, bits=weight_bits, per_channel=per_channel)
+    return Folding(loss=loss, limit=0.005, mean=True)

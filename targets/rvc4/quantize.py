@@ -1,0 +1,441 @@
+"""From a float model and ranges to the integer network that QNN compiles.
+
+ONNX Runtime's own quantizer, with its settings for QNN, puts pairs of QuantizeLinear and
+DequantizeLinear around every node; the ranges are ours (`ranges.py`). Then the outermost pairs go, so
+that the graph's inputs and outputs are the integer tensors themselves, under their own names.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from converter.calibration import Calibration
+from converter.feeding import TargetInput, network_feeds
+from converter.model import ModelInput
+from targets.rvc4.encodings import TensorEncoding, none_matches
+from targets.rvc4.ranges import Observer, measure
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+# On how many calibration frames the ways to choose ranges are compared.
+_CHOOSING_FRAMES: Final = 16
+_PER_TENSOR: Final = ("Gemm", "MatMul")
+
+
+# ------------------------------------------------------------ calibration
+
+
+def frames_of(
+    calibration: Mapping[str, Any],
+    sources: Sequence[Mapping[str, Any]],
+    inputs: Sequence[Mapping[str, Any]],
+    limit: int | None = None,
+) -> Iterator[dict[str, NDArray[Any]]]:
+    """The calibration frames as the network takes them, from plain JSON data."""
+    items = [ModelInput.from_json(source) for source in sources]
+    fed = [TargetInput.from_json(item) for item in inputs]
+    for frame in Calibration.from_call(calibration).read(items, limit):
+        yield network_feeds(items, fed, frame)
+
+
+def calibrate_file(
+    model: str,
+    calibration: Mapping[str, Any],
+    sources: Sequence[Mapping[str, Any]],
+    inputs: Sequence[Mapping[str, Any]],
+    method: str,
+    percentile: float,
+    bits: int,
+    outputs: Sequence[str],
+) -> dict[str, Any]:
+    """Measure the ranges of every float tensor, in a child process.
+
+    Returns:
+        Ranges by method and tensor, and the values that were seen at each input.
+    """
+    kinds = {item.name: item.dtype for item in _inputs_of(model)}
+    feeds = (
+        {name: values.astype(kinds[name]) for name, values in feed.items()}
+        for feed in frames_of(calibration, sources, inputs)
+    )
+    observers = measure(
+        model,
+        feeds,
+        int(calibration["frames"]),
+        percentile=percentile if method == "percentile" else None,
+        histogram=method in ("mse", "best"),
+    )
+    ranges = {"min-max": {name: seen.min_max() for name, seen in observers.items()}}
+    if method != "min-max":
+        # What leaves the network is never clipped: a box or a score at the edge is a result.
+        ranges[{"best": "mse"}.get(method, method)] = {
+            name: seen.min_max() if name in outputs else _chosen(seen, method, percentile, bits)
+            for name, seen in observers.items()
+        }
+    if method not in ("min-max", "best"):
+        del ranges["min-max"]
+    return {
+        "ranges": ranges,
+        "seen": {name: observers[name].min_max() for name in kinds if name in observers},
+    }
+
+
+def _chosen(seen: Observer, method: str, percentile: float, bits: int) -> tuple[float, float]:
+    return seen.percentile(percentile) if method == "percentile" else seen.least_error(bits)
+
+
+def _frame_values(model: str, images: Sequence[str]) -> list[str]:
+    """Inputs that take frames, and what only moves their pixels: a code stays the pixel's value."""
+    import onnx
+
+    names = list(images)
+    for node in onnx.load(model, load_external_data=False).graph.node:
+        if node.op_type in ("Transpose", "Gather") and node.input[0] in names:
+            names.append(node.output[0])
+    return names
+
+
+def _inputs_of(model: str) -> list[Any]:
+    """Name and NumPy type of each of a model's inputs."""
+    import onnx
+
+    from converter.graph.facts import DTYPES
+    from converter.model import Tensor
+
+    graph = onnx.load(model, load_external_data=False).graph
+    weights = {tensor.name for tensor in graph.initializer}
+    return [
+        Tensor(name=value.name, dtype=DTYPES[value.type.tensor_type.elem_type], shape=())
+        for value in graph.input
+        if value.name not in weights
+    ]
+
+
+# ----------------------------------------------------------- quantization
+
+
+def quantize_file(
+    model: str,
+    target: str,
+    ranges: Mapping[str, Mapping[str, tuple[float, float]]],
+    weights: int,
+    activations: int,
+    per_channel: bool,
+    encodings: Mapping[str, Any] | None,
+    calibration: Mapping[str, Any] | None,
+    sources: Sequence[Mapping[str, Any]],
+    inputs: Sequence[Mapping[str, Any]],
+) -> dict[str, Any]:
+    """Write the integer network, in a child process.
+
+    Args:
+        ranges: By method and tensor; with several methods each is tried on calibration frames, and
+            the one whose outputs differ least from the float model's is kept.
+        weights, activations: Bits.
+        encodings: Given encodings (`Encodings.to_call`), which win over the ranges.
+
+    Returns:
+        The method that was kept, the error of each that was tried (relative RMSE over all outputs),
+        and how codes of the outputs stand for numbers.
+    """
+    frames = [TargetInput.from_json(item) for item in inputs]
+    images = [item.name for item in frames if item.dtype == "uint8" and item.dai_type]
+    errors: dict[str, float] = {}
+    warnings: list[str] = []
+    made: dict[str, tuple[Any, dict[str, Any]]] = {}
+    for method, by_name in ranges.items():
+        overrides, warnings = _overrides(model, images, weights, activations, encodings)
+        network = _quantized(model, by_name, weights, activations, per_channel, overrides)
+        made[method] = (network, _expose(network, images, activations))
+    if len(made) > 1:
+        assert calibration is not None
+        feeds = list(frames_of(calibration, sources, inputs, _CHOOSING_FRAMES))
+        expected = _run_float(model, feeds)
+        for method, (network, codes) in made.items():
+            errors[method] = _error(expected, _run_integer(network, codes, feeds, target))
+    best = min(errors, key=lambda method: errors[method]) if errors else next(iter(made))
+    network, codes = made[best]
+    _save(network, target)
+    return {"method": best, "errors": errors, "outputs": codes, "warnings": warnings}
+
+
+def _ort(module: str) -> Any:
+    """A module of ONNX Runtime's quantizer, which has no types."""
+    return importlib.import_module(f"onnxruntime.quantization.{module}")
+
+
+def _quantized(
+    model: str,
+    ranges: Mapping[str, tuple[float, float]],
+    weights: int,
+    activations: int,
+    per_channel: bool,
+    overrides: dict[str, list[dict[str, Any]]],
+) -> ir.Model:
+    """The model with a pair of QuantizeLinear and DequantizeLinear around every node."""
+    import onnx
+    import onnx_ir as ir
+
+    qnn = _ort("execution_providers.qnn")
+    calibrate = _ort("calibrate")
+    logging.getLogger().setLevel(logging.ERROR)
+    kinds = _ort("quant_utils").QuantType
+    weight_type = {8: kinds.QInt8, 16: kinds.QInt16}[weights]
+    activation_type = {8: kinds.QUInt8, 16: kinds.QUInt16}[activations]
+    proto = onnx.load(model)
+    config = qnn.get_qnn_qdq_config(
+        proto,
+        None,
+        activation_type=activation_type,
+        weight_type=weight_type,
+        per_channel=per_channel,
+        init_overrides=overrides,
+        add_qtype_converts=any("quant_type" in row for rows in overrides.values() for row in rows),
+    )
+    known = {
+        name: calibrate.TensorData(lowest=np.float32(low), highest=np.float32(high))
+        for name, (low, high) in ranges.items()
+    }
+    made = _ort("qdq_quantizer").QDQQuantizer(
+        proto,
+        per_channel=per_channel,
+        reduce_range=False,
+        weight_qType=weight_type,
+        activation_qType=activation_type,
+        tensors_range=calibrate.TensorsData(calibrate.CalibrationMethod.MinMax, known),
+        nodes_to_quantize=[],
+        nodes_to_exclude=[],
+        op_types_to_quantize=config.op_types_to_quantize,
+        extra_options=config.extra_options,
+    )
+    made.quantize_model()
+    quantized: ir.Model = ir.from_proto(made.model.model)
+    return quantized
+
+
+def _overrides(
+    model: str,
+    images: Sequence[str],
+    weights: int,
+    activations: int,
+    encodings: Mapping[str, Any] | None,
+) -> tuple[dict[str, list[dict[str, Any]]], list[str]]:
+    """What is not left to the quantizer: frames, whose code is the pixel's value, and given encodings.
+
+    Returns:
+        Overrides by tensor, in the quantizer's words, and what could not be used.
+
+    Raises:
+        UsageError: No tensor of the encodings is in the model.
+    """
+    import onnx
+
+    graph = onnx.load(model, load_external_data=False).graph
+    kinds = _ort("quant_utils").QuantType
+    overrides: dict[str, list[dict[str, Any]]] = {}
+    for name in images:
+        overrides[name] = [_frame_codes(activations)]
+    initializers = {tensor.name: tensor for tensor in graph.initializer}
+    if weights == 8:
+        for node in graph.node:
+            if node.op_type == "Gemm" and len(node.input) > 1 and node.input[1] in initializers:
+                overrides[node.input[1]] = [{"quant_type": kinds.QInt8, "symmetric": True}]
+    if encodings is None:
+        return overrides, []
+    tensors = {name for node in graph.node for name in (*node.input, *node.output)}
+    given = {**encodings["activations"], **encodings["weights"]}
+    used = [name for name in given if name in tensors and name not in images]
+    if not used:
+        raise none_matches(list(given))
+    for name in used:
+        encoding = TensorEncoding(**given[name])
+        overrides[name] = _given_codes(encoding, is_weight=name in initializers)
+    unused = [name for name in given if name not in tensors]
+    if not unused:
+        return overrides, []
+    return overrides, [
+        f"{len(unused)} of {len(given)} encodings name tensors that the prepared graph does not have, "
+        f"{unused[0]!r} for one; measured ranges take their place."
+    ]
+
+
+def _frame_codes(activations: int) -> dict[str, Any]:
+    kinds = _ort("quant_utils").QuantType
+    codes: dict[str, Any] = {
+        "quant_type": kinds.QUInt8,
+        "scale": np.array(1.0, np.float32),
+        "zero_point": np.array(0, np.uint8),
+    }
+    if activations == 16:
+        codes["convert"] = {"quant_type": kinds.QUInt16}
+    return codes
+
+
+def _given_codes(encoding: TensorEncoding, *, is_weight: bool) -> list[dict[str, Any]]:
+    """AIMET's encoding in the quantizer's words: `real = scale * (code - zero_point)`."""
+    kinds = _ort("quant_utils").QuantType
+    signed = is_weight and encoding.is_symmetric
+    kind = {
+        (8, True): (kinds.QInt8, np.int8),
+        (16, True): (kinds.QInt16, np.int16),
+        (8, False): (kinds.QUInt8, np.uint8),
+        (16, False): (kinds.QUInt16, np.uint16),
+    }[encoding.bitwidth, signed]
+    rows = []
+    for index, (scale, offset) in enumerate(zip(encoding.scales, encoding.offsets, strict=True)):
+        row: dict[str, Any] = {
+            "quant_type": kind[0],
+            "scale": np.array(scale, np.float32),
+            "zero_point": np.array(0 if signed else -offset, kind[1]),
+        }
+        if len(encoding.scales) > 1 and index == 0:
+            row["axis"] = 0
+        rows.append(row)
+    return rows
+
+
+# ---------------------------------------------------------- inputs, outputs
+
+
+def _expose(model: ir.Model, images: Sequence[str], activations: int) -> dict[str, Any]:
+    """Make integer tensors the graph's inputs and outputs, names and order kept.
+
+    Returns:
+        Scale and zero point of each integer output.
+    """
+    import onnx_ir as ir
+
+    graph = model.graph
+    for value in list(graph.inputs):
+        if value.name in images:
+            _take_codes(graph, value, activations)
+    codes = {}
+    for index, value in enumerate(list(graph.outputs)):
+        node = value.producer()
+        if node is None or node.op_type != "DequantizeLinear":
+            continue
+        integer, scale, zero = node.inputs
+        assert integer is not None
+        name = value.name
+        value.name = f"{name}/dequantized"
+        integer.name = name
+        graph.outputs[index] = integer
+        if not value.uses():
+            graph.remove(node, safe=True)
+        codes[str(name)] = {
+            "scale": float(_constant(scale)),
+            "zero_point": int(_constant(zero)),
+        }
+    for value in graph.outputs:
+        if value.producer() is not None and value.name in codes:
+            zero_type = np.uint8 if activations == 8 else np.uint16
+            value.dtype = value.dtype or ir.DataType.from_numpy(np.dtype(zero_type))
+    graph.sort()
+    return codes
+
+
+def _constant(value: ir.Value | None) -> Any:
+    from converter.graph.rewrite import array_of
+
+    array = array_of(value)
+    assert array is not None
+    return array.item()
+
+
+def _take_codes(graph: ir.Graph, value: ir.Value, activations: int) -> None:
+    """Let an input of frames take bytes; they mean themselves."""
+    import onnx_ir as ir
+
+    from converter.graph.rewrite import Builder
+
+    users = list(value.uses())
+    value.dtype = ir.DataType.UINT8
+    others = []
+    for node, index in users:
+        if node.op_type == "QuantizeLinear":
+            graph_users = list(node.outputs[0].uses())
+            for user, place in graph_users:
+                user.replace_input_with(place, value)
+            graph.remove(node, safe=True)
+        else:
+            others.append((node, index))
+    if not others:
+        return
+    # A node that the quantizer leaves alone, such as Gather, still computes on the codes.
+    b = Builder(graph, f"{value.name}/codes")
+    b.domain = "com.microsoft" if activations == 16 else ""
+    one, zero = b.constant(1.0), b.constant(0, np.uint8)
+    x = b.op("DequantizeLinear", value, one, zero)
+    if activations == 16:
+        wide = b.constant(0, np.uint16)
+        x = b.op("DequantizeLinear", b.op("QuantizeLinear", x, one, wide), one, wide)
+    for node, index in others:
+        node.replace_input_with(index, x)
+    graph.insert_before(graph[0], b.nodes)
+
+
+def _save(model: ir.Model, target: str) -> None:
+    import onnx_ir as ir
+
+    ir.save(model, target, external_data=f"{Path(target).name}.data", size_threshold_bytes=4096)
+
+
+# ----------------------------------------------------------------- choice
+
+
+def _run_float(model: str, feeds: Sequence[Mapping[str, Any]]) -> list[dict[str, NDArray[Any]]]:
+    from converter.reference import session_of
+
+    kinds = {item.name: item.dtype for item in _inputs_of(model)}
+    session = session_of(model)
+    names = [output.name for output in session.get_outputs()]
+    return [
+        dict(
+            zip(names, session.run(None, {k: v.astype(kinds[k]) for k, v in feed.items()}), strict=True)
+        )
+        for feed in feeds
+    ]
+
+
+def _run_integer(
+    network: ir.Model, codes: Mapping[str, Any], feeds: Sequence[Mapping[str, Any]], target: str
+) -> list[dict[str, NDArray[Any]]]:
+    from converter.reference import session_of
+
+    path = f"{target}.try.onnx"
+    _save(network, path)
+    session = session_of(path, exact=True)
+    names = [output.name for output in session.get_outputs()]
+    return [
+        {
+            name: decoded(values, codes.get(name))
+            for name, values in zip(names, session.run(None, dict(feed)), strict=True)
+        }
+        for feed in feeds
+    ]
+
+
+def decoded(values: NDArray[Any], codes: Mapping[str, Any] | None) -> NDArray[Any]:
+    """Codes as the numbers they stand for: `scale * (code - zero_point)`; other values as they are."""
+    if codes is None:
+        return values
+    numbers: NDArray[Any] = (values.astype(np.float64) - codes["zero_point"]) * codes["scale"]
+    return numbers
+
+
+def _error(
+    expected: Sequence[Mapping[str, NDArray[Any]]], found: Sequence[Mapping[str, NDArray[Any]]]
+) -> float:
+    """The mean over the outputs of the relative RMSE over all frames."""
+    from converter.verify import compare
+
+    rows = compare(expected, found).values()
+    return float(np.mean([np.inf if row["rel_rmse"] is None else row["rel_rmse"] for row in rows]))

@@ -1,0 +1,141 @@
+"""What a DLC says of itself, held against what was asked for."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Final
+
+from converter.artifact import CompiledInput
+from converter.errors import ToolError, from_findings
+from converter.findings import Finding
+from converter.model import Tensor
+from converter.tensors import infer_layout
+from targets.rvc4.dlc import STATIC, Dlc, DlcTensor
+from targets.rvc4.parameters import Parameters
+
+# The operators whose second input are weights, in QNN's words.
+_WEIGHTED: Final = (
+    "Conv2d",
+    "Conv3d",
+    "DepthWiseConv2d",
+    "TransposeConv2d",
+    "FullyConnected",
+    "MatMul",
+)
+_LISTED: Final = 5
+
+
+def checked(dlc: Dlc, parameters: Parameters, overridden: Sequence[str]) -> None:
+    """See that a DLC is what was asked for: tensors, element types, bit widths.
+
+    Args:
+        overridden: Tensors whose encodings were given, which may have other bit widths.
+
+    Raises:
+        ToolError: With a finding for each difference.
+    """
+    findings = []
+    wanted_faces: Sequence[tuple[str, Sequence[Tensor], Sequence[DlcTensor]]] = (
+        ("input", parameters.inputs, dlc.inputs),
+        ("output", parameters.outputs, dlc.outputs),
+    )
+    for kind, wanted, found in wanted_faces:
+        if [item.name for item in wanted] != [item.name for item in found]:
+            findings.append(
+                _differs(kind, f"{kind}s {[i.name for i in wanted]} became {[i.name for i in found]}.")
+            )
+            continue
+        for one, other in zip(wanted, found, strict=True):
+            findings += _compare(one, other, checks_type=one.name not in overridden)
+    for item in dlc.inputs:
+        if item.is_fixed_point and [(e.scale, e.offset) for e in item.encodings] != [(1.0, 0)]:
+            findings.append(_differs(item.name, "its codes are not the pixels' values."))
+    findings += _bit_widths(dlc, parameters, overridden)
+    if findings:
+        raise from_findings(ToolError, "The compiled DLC is not what was asked for", findings)
+
+
+def _compare(wanted: Tensor, found: DlcTensor, *, checks_type: bool) -> list[Finding]:
+    findings = []
+    if wanted.shape and tuple(wanted.shape) != found.shape:
+        findings.append(
+            _differs(found.name, f"{list(wanted.shape)} asked for, {list(found.shape)} compiled.")
+        )
+    # Integers that are no codes come out in the one width that the chip has for them.
+    whole = {"int64": "int32", "uint64": "uint32"}.get(wanted.dtype, wanted.dtype)
+    if checks_type and whole != found.dtype:
+        findings.append(_differs(found.name, f"{wanted.dtype} asked for, {found.dtype} compiled."))
+    return findings
+
+
+def _bit_widths(dlc: Dlc, parameters: Parameters, overridden: Sequence[str]) -> list[Finding]:
+    """Weights and activations that have not the mode's number format."""
+    precision = parameters.precision
+    tensors = {tensor.name: tensor for tensor in dlc.tensors}
+    kind = "float16" if precision.is_float else None
+    weights = {kind} if kind else {f"int{precision.weights}", f"uint{precision.weights}"}
+    activations = {kind} if kind else {f"uint{precision.activations}", f"int{precision.activations}"}
+    odd: Counter[tuple[str, str]] = Counter()
+    example: dict[tuple[str, str], str] = {}
+    for node in dlc.nodes:
+        if node.op in _WEIGHTED and len(node.inputs) > 1:
+            item = tensors.get(node.inputs[1])
+            if item and item.kind == STATIC and item.dtype not in weights | activations:
+                odd["weights", item.dtype] += 1
+                example.setdefault(("weights", item.dtype), node.name)
+    faces = {item.name for item in (*dlc.inputs, *dlc.outputs)}
+    for item in dlc.tensors:
+        real = item.is_fixed_point or item.dtype.startswith("float")
+        if item.kind == STATIC or item.name in faces or not real or item.name in overridden:
+            continue
+        if item.dtype not in activations and not _is_converted_input(item, dlc):
+            odd["activations", item.dtype] += 1
+            example.setdefault(("activations", item.dtype), item.name)
+    return [
+        _differs(
+            what,
+            f"{count} are {dtype} where {parameters.mode} has "
+            f"{'/'.join(sorted(weights if what == 'weights' else activations))}, "
+            f"{example[what, dtype]!r} for one.",
+        )
+        for (what, dtype), count in odd.most_common(_LISTED)
+    ]
+
+
+def _is_converted_input(item: DlcTensor, dlc: Dlc) -> bool:
+    """Whether a tensor is a frame still in its own bytes, or only moved, before it is converted."""
+    inputs = {tensor.name for tensor in dlc.inputs}
+    for node in dlc.nodes:
+        if node.op in ("Transpose", "Reshape", "Gather", "Cast") and node.inputs[0] in inputs:
+            inputs |= set(node.outputs)
+    return item.name in inputs
+
+
+def _differs(where: str, message: str) -> Finding:
+    return Finding(code="rvc4.read-back", where=where, message=message)
+
+
+def read_back(parameters: Parameters, dlc: Dlc) -> tuple[tuple[CompiledInput, ...], tuple[Tensor, ...]]:
+    """Inputs and outputs as the DLC has them, with the axes' meaning as it was declared."""
+    inputs = tuple(
+        CompiledInput(
+            name=item.name,
+            dtype=found.dtype,
+            shape=found.shape,
+            layout=item.layout,
+            preprocessing=item.remaining,
+            dai_type=item.dai_type,
+        )
+        for item, found in zip(parameters.inputs, dlc.inputs, strict=True)
+    )
+    outputs = tuple(
+        Tensor(
+            name=item.name,
+            dtype=found.dtype,
+            shape=found.shape,
+            layout=item.layout if len(item.layout) == len(found.shape) else infer_layout(found.shape),
+        )
+        for item, found in zip(parameters.outputs, dlc.outputs, strict=True)
+    )
+    return inputs, outputs

@@ -1,0 +1,150 @@
+"""The steps of an RVC4 conversion: what they are called in a plan, and how they are carried out."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from pathlib import Path
+
+from converter.artifact import Artifact
+from converter.formats import read_compiled
+from converter.model import SourceModel
+from converter.options import Options
+from converter.plans import Step
+from converter.target import Run
+from targets.rvc4 import toolchain as toolchains
+from targets.rvc4.check import compare, limits
+from targets.rvc4.dlc import read_dlc_file, without_times
+from targets.rvc4.network import Network, make_network
+from targets.rvc4.parameters import Parameters
+from targets.rvc4.prepare import prepare
+from targets.rvc4.qnn import compile_dlc
+from targets.rvc4.readback import checked, read_back
+from targets.rvc4.toolchain import Toolchain
+
+
+def steps(
+    model: SourceModel, parameters: Parameters, options: Options, toolchain: Toolchain
+) -> tuple[Step, ...]:
+    """The steps in their order, each with what it is told, needs and gives."""
+    precision = parameters.precision
+    simplifier = "onnxslim" if parameters.simplify else "onnx-ir"
+    planned = [
+        Step(
+            name="prepare",
+            title="Preparing the graph",
+            tool=simplifier,
+            version=version(simplifier),
+            call={"simplify": parameters.simplify, "opset": 17},
+            needs=(model.path,),
+            gives=("float.onnx",),
+        )
+    ]
+    if parameters.calibration is not None:
+        planned.append(
+            Step(
+                name="calibrate",
+                title=f"Measuring ranges on {parameters.calibration.frames} frames",
+                tool="onnxruntime",
+                version=version("onnxruntime"),
+                call={"frames": parameters.calibration.frames, "ranges": precision.ranges},
+                needs=("float.onnx",),
+                gives=("ranges",),
+            )
+        )
+    planned += [
+        Step(
+            name="quantize",
+            title="Converting to float16" if precision.is_float else "Quantizing",
+            tool="onnx-ir" if precision.is_float else "onnxruntime",
+            version=version("onnx-ir" if precision.is_float else "onnxruntime"),
+            call={**precision.to_json(), "per_channel": parameters.per_channel},
+            needs=("float.onnx",) if precision.is_float else ("float.onnx", "ranges"),
+            gives=("network.onnx",),
+        ),
+        Step(
+            name="compile",
+            title="Writing the DLC",
+            tool=toolchain.tool,
+            version=toolchain.version,
+            call={"soc_model": parameters.soc, "backend": "HTP"},
+            needs=("network.onnx",),
+            gives=("model.dlc",),
+        ),
+    ]
+    if options.flag("verify.enabled"):
+        call = {"frames": options.integer("verify.frames"), **limits(precision, options).to_json()}
+        needs = ("network.onnx", model.path)
+        planned.append(
+            Step(
+                name="verify",
+                title="Comparing with the source",
+                tool="onnxruntime",
+                version=version("onnxruntime"),
+                call=call,
+                needs=needs,
+            )
+        )
+        if options.flag("verify.emulator"):
+            mode = options.integer("verify.emulator_optimization")
+            planned.append(
+                Step(
+                    name="emulate",
+                    title="Comparing on the HTP emulator",
+                    tool=toolchain.tool,
+                    version=toolchain.version,
+                    call={**call, "optimization": mode},
+                    needs=needs,
+                )
+            )
+    return (*planned, Step(name="pack", title="Packing", tool="nnarchive-converter", version="1"))
+
+
+def run(run: Run) -> Artifact:
+    """Prepare, calibrate, quantize, compile, read back, compare."""
+    parameters = run.plan.parameters
+    assert isinstance(parameters, Parameters)
+    toolchain = toolchains.find()
+    with run.stage("prepare", "Preparing the graph"):
+        prepared = prepare(run.model, parameters, run.work / "float.onnx", processes=run.processes)
+        for warning in prepared.warnings:
+            run.warn(warning)
+    network = make_network(run, parameters, prepared)
+    path = _compile(run, parameters, network, toolchain)
+    dlc = read_dlc_file(path)
+    checked(dlc, parameters, _overridden(parameters))
+    inputs, outputs = read_back(parameters, dlc)
+    verification = compare(run, parameters, network, toolchain)
+    facts = read_compiled(path)
+    assert facts is not None
+    return Artifact(
+        path=path,
+        suffix=path.suffix,
+        precision=parameters.precision.word,
+        inputs=inputs,
+        outputs=outputs,
+        facts=facts | ({"calibration": network.report} if network.report else {}),
+        tools={"qairt": toolchain.qairt, toolchains.PACKAGE: toolchain.version},
+        warnings=prepared.warnings,
+        verification=verification,
+    )
+
+
+def _compile(run: Run, parameters: Parameters, network: Network, toolchain: Toolchain) -> Path:
+    with run.stage("compile", "Writing the DLC"):
+        made = compile_dlc(
+            network.path,
+            toolchain,
+            parameters.soc,
+            processes=run.processes,
+            timeout_s=parameters.timeout_s,
+        )
+        run.peak_bytes["compile"] = made.peak_rss_bytes
+        path = run.work / "model.dlc"
+        path.write_bytes(without_times(made.path.read_bytes()))
+        made.path.unlink()
+        return path
+
+
+def _overridden(parameters: Parameters) -> list[str]:
+    given = parameters.encodings
+    return [] if given is None else [*given.activations, *given.weights]

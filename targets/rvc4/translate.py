@@ -1,0 +1,182 @@
+"""From a source model and options to the RVC4 toolchain's parameters."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Final
+
+from converter import calibration
+from converter.archive import Archive
+from converter.calibration import Calibration
+from converter.errors import ModelError, UsageError, from_findings
+from converter.feeding import TargetInput
+from converter.findings import Finding, Severity
+from converter.model import ModelInput, SourceModel, Tensor
+from converter.options import Options
+from targets.rvc4.encodings import MEMBER, Encodings, read_encodings
+from targets.rvc4.modes import CUSTOM, MODES, Precision, RangeMethod
+from targets.rvc4.parameters import Parameters
+
+SOC_MODELS: Final = {"sm8550": 43}
+_RAW_DTYPE: Final = {
+    "float32": "float32",
+    "float64": "float32",
+    "float16": "float32",
+    "int32": "int32",
+    "int64": "int32",
+    "uint8": "uint8",
+    "int8": "int8",
+    "boolean": "boolean",
+}
+_MAX_RANK: Final = 5
+_CUSTOM_KEYS: Final = ("rvc4.weights_bitwidth", "rvc4.act_bitwidth", "rvc4.act_quantizer")
+
+
+def translate(
+    model: SourceModel, archive: Archive, options: Options
+) -> tuple[Parameters, tuple[Finding, ...]]:
+    """Resolve what the toolchain is told, and what deserves a warning.
+
+    Raises:
+        UsageError: Options that cannot be had, calibration data that is missing or unusable.
+        ModelError: Tensors that the chip cannot take.
+    """
+    problems = [_problem(tensor) for tensor in (*model.inputs, *model.outputs)]
+    if found := [problem for problem in problems if problem]:
+        raise from_findings(ModelError, "The model", found)
+    mode = str(options.get("rvc4.quantization_mode"))
+    precision = _precision(mode, options)
+    encodings = _encodings(archive, options, precision)
+    data, findings = _calibration(model, archive, options, mode, precision, encodings)
+    if encodings and precision.is_float:
+        findings.append(
+            Finding(
+                code="rvc4.encodings",
+                severity=Severity.WARNING,
+                where="rvc4.quantization_mode",
+                message=f"{mode} computes in floating point: the encodings are not used.",
+                remedy="Choose an INT8 mode, or take them out.",
+            )
+        )
+        encodings = None
+    parameters = Parameters(
+        inputs=tuple(_input(item, options) for item in model.inputs),
+        outputs=tuple(_output(item, precision) for item in model.outputs),
+        mode=mode,
+        precision=precision,
+        per_channel=precision.per_channel and options.flag("rvc4.use_per_channel_quantization"),
+        percentile=options.number("rvc4.percentile"),
+        soc=_soc(options),
+        simplify=options.flag("onnx_simplification"),
+        calibration=data,
+        encodings=encodings,
+        timeout_s=options.number("rvc4.compile_timeout_s"),
+    )
+    return parameters, tuple(findings)
+
+
+def _problem(tensor: Tensor) -> Finding | None:
+    if len(tensor.shape) > _MAX_RANK:
+        message = f"{list(tensor.shape)} has {len(tensor.shape)} axes; the chip takes five at most."
+    elif isinstance(tensor, ModelInput) and tensor.dtype not in _RAW_DTYPE:
+        message = f"the chip takes no {tensor.dtype}, only {', '.join(_RAW_DTYPE)}."
+    else:
+        return None
+    return Finding(code="rvc4.tensor", where=tensor.name, message=message)
+
+
+def _precision(mode: str, options: Options) -> Precision:
+    if mode != CUSTOM:
+        if given := [key for key in _CUSTOM_KEYS if options.get(key) is not None]:
+            raise UsageError(
+                f"{', '.join(given)}: {mode} decides that itself.",
+                remedy=f"Leave it out, or set rvc4.quantization_mode={CUSTOM}.",
+            )
+        return MODES[mode]
+    weights, activations = (options.get(key) or 8 for key in _CUSTOM_KEYS[:2])
+    if (weights, activations) == (16, 8):
+        raise UsageError(
+            "rvc4.weights_bitwidth 16 with rvc4.act_bitwidth 8 is nothing that the chip computes.",
+            remedy="Use 8 and 8, 8 and 16, or 16 and 16.",
+        )
+    methods: dict[str, RangeMethod] = {"percentile": "percentile", "mse": "mse"}
+    return Precision(
+        weights=int(str(weights)),
+        activations=int(str(activations)),
+        ranges=methods.get(str(options.get(_CUSTOM_KEYS[2])), "min-max"),
+        per_channel=weights == 8,
+    )
+
+
+def _soc(options: Options) -> str:
+    socs = options.words("rvc4.htp_socs")
+    if len(socs) != 1 or socs[0] not in SOC_MODELS:
+        raise UsageError(
+            f"rvc4.htp_socs: {', '.join(socs)} cannot be had with the native toolchain.",
+            remedy=f"Use {', '.join(SOC_MODELS)}, the chip of RVC4.",
+        )
+    return socs[0]
+
+
+def _encodings(archive: Archive, options: Options, precision: Precision) -> Encodings | None:
+    given = options.text("rvc4.encodings")
+    if given:
+        if precision.is_float:
+            raise UsageError(
+                "rvc4.encodings: FP16_STANDARD computes in floating point, which has no encodings.",
+                remedy="Choose an INT8 mode, or leave them out.",
+            )
+        return read_encodings(Path(given))
+    return read_encodings(archive.path(MEMBER)) if archive.member(MEMBER) else None
+
+
+def _calibration(
+    model: SourceModel,
+    archive: Archive,
+    options: Options,
+    mode: str,
+    precision: Precision,
+    encodings: Encodings | None,
+) -> tuple[Calibration | None, list[Finding]]:
+    data, findings = calibration.find(model, archive, options)
+    if precision.is_float:
+        return None, []
+    if data is None:
+        also = " beside the encodings, for the tensors that they leave out" if encodings else ""
+        raise UsageError(
+            f"{mode} needs calibration data{also}, and there is none.",
+            remedy="Give calibration.path=FOLDER with about 50 typical images; or put them into the "
+            "archive as calibration/; or choose rvc4.quantization_mode=FP16_STANDARD, which needs "
+            "none. (To try things out, calibration.random=true.)",
+        )
+    if data.random:
+        findings.append(
+            Finding(
+                code="calibration.random",
+                severity=Severity.WARNING,
+                where="calibration.random",
+                message="ranges are measured on generated frames, not on real ones.",
+                remedy="Give calibration.path for anything but a trial.",
+            )
+        )
+    return data, findings
+
+
+def _input(item: ModelInput, options: Options) -> TargetInput:
+    planned = TargetInput.of(
+        item, options, interleaved=True, raw_dtype=_RAW_DTYPE.get(item.dtype, item.dtype)
+    )
+    if not item.is_image and planned.dtype == "float16":
+        raise UsageError(
+            f"inputs.{item.name}.data_type: numbers go into a DLC as float32; the chip rounds them.",
+            remedy="Leave it out.",
+        )
+    return planned
+
+
+def _output(item: Tensor, precision: Precision) -> Tensor:
+    if not item.dtype.startswith("float"):
+        return item
+    dtype = "float16" if precision.is_float else f"uint{precision.activations}"
+    return dataclasses.replace(item, dtype=dtype)
