@@ -2,10 +2,11 @@
 
 >>> import converter
 >>> sorted(converter.__all__)
-['Conversion', 'ConvertError', 'Plan', 'convert', 'lint', 'open_archive', 'plan']
+['Conversion', 'ConvertError', 'Plan', 'convert', 'lint', 'open_archive', 'plan', 'verify_archive']
 
 `convert(source, target)` writes an archive, `plan(source, target)` only says what it would do,
-`open_archive(source)` reads one, `lint(source)` says what cameras and parsers would trip over.
+`open_archive(source)` reads one, `lint(source)` says what cameras and parsers would trip over,
+`verify_archive(archive, source)` compares a converted one with its source again.
 """
 
 from __future__ import annotations
@@ -17,9 +18,19 @@ if TYPE_CHECKING:
     from converter.errors import ConvertError
     from converter.linter import lint
     from converter.plans import Plan
+    from converter.recheck import verify_archive
     from converter.run import Conversion, convert, plan
 
-__all__ = ["Conversion", "ConvertError", "Plan", "convert", "lint", "open_archive", "plan"]
+__all__ = [
+    "Conversion",
+    "ConvertError",
+    "Plan",
+    "convert",
+    "lint",
+    "open_archive",
+    "plan",
+    "verify_archive",
+]
 
 _HOMES = {
     "Conversion": "run",
@@ -29,6 +40,7 @@ _HOMES = {
     "lint": "linter",
     "open_archive": "archive",
     "plan": "run",
+    "verify_archive": "recheck",
 }
 
 

@@ -33,7 +33,6 @@ _ARRAYS: Final = (".npy", ".raw")
 _RANDOM_FRAMES: Final = 20
 _MAX_FILE_BYTES: Final = 1 << 30
 _MAX_PIXELS: Final = 200_000_000
-_LISTED_FILES: Final = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +56,6 @@ class InputData:
         """Plain JSON data; where the files lie is no part of what they hold."""
         return {
             "files": len(self.files),
-            "names": list(self.files[:_LISTED_FILES]),
             "sha256": self.sha256,
             "resize_method": self.resize_method,
         }

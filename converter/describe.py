@@ -94,6 +94,7 @@ def buildinfo(plan: Plan, artifact: Artifact, sha256: str) -> dict[str, Any]:
         "tools": dict(artifact.tools),
         # Who set an option is no part of what was made, so it is no part of the bytes.
         "plan": {key: value for key, value in plan.to_json().items() if key != "origins"},
+        "options": plan.options.decisive(),
         "compiled": {**artifact.facts, "sha256": sha256},
         "warnings": [*(str(warning) for warning in plan.warnings), *artifact.warnings],
         "verification": _robust(artifact.verification) if artifact.verification else None,
@@ -105,7 +106,9 @@ def _robust(record: Mapping[str, Any]) -> dict[str, Any]:
 
     The whole of it is in `--json` and `Conversion.verification`.
     """
-    kept = {key: value for key, value in record.items() if key not in ("outputs", "float16")}
+    kept = {
+        key: value for key, value in record.items() if key not in ("outputs", "float16", "quantized")
+    }
     kept["outputs"] = {
         name: {"cosine": round(row["cosine"], 4), "rel_rmse": _coarse(row["rel_rmse"])}
         for name, row in record["outputs"].items()

@@ -76,9 +76,14 @@ class Setting:
 
 @dataclass(frozen=True)
 class Options:
-    """The resolved options. Reading a key that is not declared is a fault of ours, a KeyError."""
+    """The resolved options. Reading a key that is not declared is a fault of ours, a KeyError.
+
+    Attributes:
+        record: The build record of an archive that is to be made again, where that is what is done.
+    """
 
     settings: Mapping[str, Setting]
+    record: Mapping[str, Any] | None = None
 
     def get(self, key: str) -> Value:
         """The value of a key such as `rvc2.superblob` or `inputs.images.layout`."""
@@ -89,6 +94,18 @@ class Options:
         if key in self.settings:
             return self.settings[key]
         return Setting(value=_specs_by_key()[_pattern(key)].default, origin="default")
+
+    def decisive(self) -> dict[str, Any]:
+        """What was set and may change the bytes of a result, paths apart: those are a machine's."""
+        chosen = {}
+        for key, setting in sorted(self.settings.items()):
+            spec = _specs_by_key()[_pattern(key)]
+            if spec.type == "path" or key.startswith("verify.") or key.endswith("timeout_s"):
+                continue
+            if setting.value != spec.default:
+                value = setting.value
+                chosen[key] = list(value) if isinstance(value, tuple) else value
+        return chosen
 
     def names(self, group: str) -> dict[str, list[str]]:
         """The tensor names that somebody set options for (`group` is inputs or outputs)."""

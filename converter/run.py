@@ -95,9 +95,9 @@ def plan(
         UsageError, ArchiveError, ModelError: See `converter.errors`.
     """
     if isinstance(source, Archive):
-        return _plan(source, target, _options(options), toolchain)
+        return make_plan(source, target, _options(options), toolchain)
     with open_archive(source) as archive:
-        return _plan(archive, target, _options(options), toolchain)
+        return make_plan(archive, target, _options(options), toolchain)
 
 
 def convert(
@@ -145,7 +145,7 @@ def convert(
                 archive = source
             else:
                 archive = stack.enter_context(open_archive(source, work=work))
-            made = _plan(archive, target, resolved, toolchain)
+            made = make_plan(archive, target, resolved, toolchain)
             destination = _destination(output, made, force=force)
             for finding in made.warnings:
                 on_warning(Warned(text=str(finding)))
@@ -156,7 +156,11 @@ def convert(
                 on_event=on_warning,
             )
             stack.callback(run.processes.end_all)
-            artifact = load_target(target).run(run)
+            try:
+                artifact = load_target(target).run(run)
+            except VerificationError as error:
+                (work / "verification.json").write_text(error.tool_text)  # for --keep-work
+                raise
             with run.stage("pack", "Packing"):
                 sha256, size = _write(destination, made, artifact, force=force)
         except OSError as error:
@@ -185,7 +189,8 @@ def _options(options: Overrides) -> Options:
     return option_module.resolve([Layer(origin="options", values=options or {})])
 
 
-def _plan(archive: Archive, target: str, options: Options, toolchain: str) -> Plan:
+def make_plan(archive: Archive, target: str, options: Options, toolchain: str) -> Plan:
+    """The plan for an open archive; errors as for `plan`."""
     module = load_target(target)
     from converter.understand import understand
 
@@ -320,6 +325,3 @@ def _rename_new(part: Path, path: Path) -> None:
     except OSError:  # a file system without hard links
         _refuse_existing(path, force=False)
         shutil.move(part, path)
-
-
-__all__ = ["Conversion", "VerificationError", "convert", "plan"]

@@ -269,7 +269,13 @@ scales = st.floats(0.015625, 300, width=32).flatmap(lambda v: st.sampled_from([v
     mean=st.lists(finite, min_size=3, max_size=3),
     scale=st.lists(scales, min_size=3, max_size=3),
     padded=st.booleans(),
-    folding=st.sampled_from([FLOAT16, Folding(loss=lambda weights: 0.0, limit=0.0, mean=True)]),
+    folding=st.sampled_from(
+        [
+            FLOAT16,
+            Folding(loss=lambda weights: 0.0, limit=0.0, mean=True),
+            Folding(loss=lambda weights: 1.0 if weights.any() else 0.0, limit=-1.0, pointwise=True),
+        ]
+    ),
     seed=st.integers(0, 1000),
 )
 def test_embedded_preprocessing_is_preprocessing_then_model(

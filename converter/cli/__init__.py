@@ -46,6 +46,8 @@ def _run(arguments: list[str]) -> NoReturn:
             traceback.print_exc()
             print(error.tool_text, file=sys.stderr)  # noqa: T201
         _report(error, debug=debug)
+        if "--json" in arguments:
+            _print_error(error)
         code = error.exit_code
     except KeyboardInterrupt:
         _complain("Cancelled; nothing was written.", "")
@@ -92,6 +94,18 @@ def _report(error: ConvertError, *, debug: bool) -> None:
         _complain(error.message, error.remedy)
     if error.tool_text and not debug:
         print("The tool's own words: run again with --debug.", file=sys.stderr)  # noqa: T201
+
+
+def _print_error(error: ConvertError) -> None:
+    """The one document of `--json`, of a run that failed; a failed verification has its figures."""
+    import json
+
+    from converter.errors import VerificationError, to_json
+
+    document: dict[str, Any] = {"error": to_json(error)}
+    if isinstance(error, VerificationError) and error.tool_text:
+        document["verification"] = json.loads(error.tool_text)
+    print_json(document)
 
 
 def _complain(message: str, remedy: str) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
+_CONVERT_EXAMPLE = "Example: convert --target rvc4 model.tar.xz calibration.path=images/"
 _OPTIONS_HELP = (
     "Options are KEY VALUE pairs behind the source, or KEY=VALUE. List them with "
     "`nnconvert plan --target rvc2 model.tar.xz --explain`."
@@ -41,7 +42,7 @@ Overrides = Annotated[
         allow_leading_hyphen=False,
     ),
 ]
-Target = Annotated[str, Parameter(name=["--target", "-t"], help="The camera's platform: rvc2.")]
+Target = Annotated[str, Parameter(name=["--target", "-t"], help="The camera's platform: rvc2 or rvc4.")]
 Toolchain = Annotated[str, Parameter(help="auto, or a toolchain of the target: native.")]
 ConfigFile = Annotated[Path | None, Parameter(help="A YAML or JSON file with options.")]
 Preset = Annotated[str | None, Parameter(help="A named set of options: superblob, thorough.")]
@@ -53,7 +54,7 @@ AsJson = Annotated[bool, Parameter(name="--json", negative="", help="Print one J
 Explain = Annotated[bool, Parameter(negative="", help="Also print each option and who set it.")]
 
 
-@app.command(help_epilogue=f"Example: convert --target rvc2 model.tar.xz\n\n{_OPTIONS_HELP}")
+@app.command(help_epilogue=f"{_CONVERT_EXAMPLE}\n\n{_OPTIONS_HELP}")
 def convert(
     source: Source,
     *overrides: Overrides,
@@ -113,9 +114,27 @@ def plan(
     return commands.plan(source, target, toolchain, layers, explain=explain, as_json=json)
 
 
+@app.command(
+    help_epilogue="Example: nnconvert verify model.rvc4.tar.xz --against model.tar.xz --data images/"
+)
+def verify(
+    archive: Annotated[Path, Parameter(help="A converted archive of ours.")],
+    *overrides: Overrides,
+    against: Annotated[Path, Parameter(help="The source archive it was made from.")],
+    data: Annotated[
+        Path | None, Parameter(help="Frames to compare on: a folder or a .zip. Default: generated.")
+    ] = None,
+    json: AsJson = False,
+) -> int:
+    """Compare a converted archive with its source again. Exit code 7 if it computes something else."""
+    from converter.cli import commands
+
+    return commands.verify(archive, against, data, overrides, as_json=json)
+
+
 @app.command(help_epilogue="Example: nnconvert inspect model.rvc2.tar.xz")
 def inspect(
-    source: Annotated[Path, Parameter(help="An archive, a .blob or a .superblob.")],
+    source: Annotated[Path, Parameter(help="An archive, a .blob, a .superblob or a .dlc.")],
     *,
     json: AsJson = False,
 ) -> int:
@@ -147,7 +166,7 @@ def doctor(*, json: AsJson = False) -> int:
 
 @toolchain_app.command(help_epilogue="Example: nnconvert toolchain install rvc2")
 def install(
-    target: Annotated[str, Parameter(help="Whose toolchain: rvc2.")],
+    target: Annotated[str, Parameter(help="Whose toolchain: rvc2 or rvc4.")],
     *,
     wheel: Annotated[
         Path | None, Parameter(help="Take this file instead of fetching; for offline machines.")
@@ -160,7 +179,7 @@ def install(
 
 
 @toolchain_app.command(help_epilogue="Example: nnconvert toolchain remove rvc2")
-def remove(target: Annotated[str, Parameter(help="Whose toolchain: rvc2.")]) -> int:
+def remove(target: Annotated[str, Parameter(help="Whose toolchain: rvc2 or rvc4.")]) -> int:
     """Delete a native toolchain from the cache."""
     from converter.cli import commands
 

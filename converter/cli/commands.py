@@ -97,6 +97,30 @@ def _verification_line(record: Any) -> str:
     )
 
 
+def verify(
+    archive: Path, against: Path, data: Path | None, overrides: Sequence[str], *, as_json: bool
+) -> int:
+    """`verify`: exit code 0 when the archive computes what its source does."""
+    from converter.recheck import verify_archive
+
+    chosen = options.resolve([options.from_arguments(overrides)])
+    with Reporter(quiet=as_json) as reporter:
+        record = verify_archive(archive, against, data=data, options=chosen, on_event=reporter)
+    if as_json:
+        print_json(record)
+    else:
+        print_figures(record)
+        print(_verification_line(record))
+    return 0
+
+
+def print_figures(record: Any) -> None:
+    """The figures of each output."""
+    for name, row in record["outputs"].items():
+        figures = ", ".join(f"{key} {value}" for key, value in row.items())
+        print(f"{name}: {figures}")
+
+
 def plan(
     source: Path,
     target: str,

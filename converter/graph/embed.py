@@ -51,11 +51,14 @@ class Folding:
         loss: What the compiler's number format costs weights (out, in, …): relative RMS change.
         limit: Up to this loss folding is fine; beyond, as long as it costs hardly more than before.
         mean: Whether the mean may go into the bias of a convolution that does not pad.
+        pointwise: Whether what cannot be folded becomes a 1×1 convolution where channels are
+            reversed: a quantizer rounds its result once, and not after each of three nodes.
     """
 
     loss: Callable[[NDArray[np.float32]], float]
     limit: float
     mean: bool = False
+    pointwise: bool = False
 
     def allows(self, old: NDArray[np.float32], new: NDArray[np.float32]) -> bool:
         """Whether the new weights are as good as the old ones."""
@@ -139,7 +142,11 @@ def _embed(graph: ir.Graph, value: ir.Value, entry: Entry, folding: Folding) -> 
     x = value
     if planar_model:
         x = b.op("Transpose", x, perm=to_model)
-    for op, values in _operations(pre, folded):
+    operations = _operations(pre, folded)
+    if folding.pointwise and len(shape) == 4 and any(op == "Gather" for op, _ in operations):
+        x = _pointwise(b, x, pre, channel)
+        operations = []
+    for op, values in operations:
         if op == "Gather":
             x = b.op("Gather", x, b.constant(values, np.int64), axis=channel)
         else:
@@ -180,6 +187,23 @@ def _operations(pre: Preprocessing, folded: str) -> list[tuple[str, Any]]:
     if any(scale != 1 for scale in pre.scale):
         operations.append(("Mul", [1 / scale for scale in pre.scale]))
     return operations
+
+
+def _pointwise(b: Builder, x: ir.Value, pre: Preprocessing, channel: int) -> ir.Value:
+    """All of a preprocessing as one 1×1 convolution over `channel`."""
+    count = len(pre.mean) or len(pre.scale) or 3
+    factors = 1 / np.asarray(pre.scale or [1.0] * count)
+    weights = (np.diag(factors)[:, ::-1] if pre.reverses else np.diag(factors)).reshape(
+        count, count, 1, 1
+    )
+    bias = -np.asarray(pre.mean or [0.0] * count) * factors
+    planar = [0, channel, *[axis for axis in (1, 2, 3) if axis != channel]]
+    if channel != 1:
+        x = b.op("Transpose", x, perm=planar)
+    x = b.op("Conv", x, b.constant(weights), b.constant(bias))
+    if channel != 1:
+        x = b.op("Transpose", x, perm=[planar.index(axis) for axis in range(4)])
+    return x
 
 
 def _per_channel(b: Builder, op: str, x: ir.Value, values: Any, channel: int, rank: int) -> ir.Value:

@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from converter.errors import ConvertError, UsageError, from_findings
 from converter.findings import Finding
@@ -55,9 +55,28 @@ class Encodings:
     def to_call(self) -> dict[str, Any]:
         """Plain JSON data for a child of ours."""
         return {
-            kind: {name: vars(item) for name, item in group.items()}
-            for kind, group in (("activations", self.activations), ("weights", self.weights))
+            "sha256": self.sha256,
+            "activations": {name: vars(item) for name, item in self.activations.items()},
+            "weights": {name: vars(item) for name, item in self.weights.items()},
         }
+
+    @classmethod
+    def from_call(cls, data: Mapping[str, Any]) -> Self:
+        """The value that `to_call` wrote down."""
+        return cls(
+            **{
+                kind: {
+                    name: TensorEncoding(
+                        bitwidth=item["bitwidth"],
+                        scales=tuple(item["scales"]),
+                        offsets=tuple(item["offsets"]),
+                    )
+                    for name, item in data[kind].items()
+                }
+                for kind in ("activations", "weights")
+            },
+            sha256=data["sha256"],
+        )
 
 
 def read_encodings(path: Path) -> Encodings:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from converter.target import Run
 from targets.rvc4.parameters import Parameters
@@ -14,6 +15,7 @@ from targets.rvc4.prepare import Prepared
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+_LISTED_FILES: Final = 1000
 Ranges = Mapping[str, Mapping[str, tuple[float, float]]]
 
 
@@ -55,6 +57,8 @@ def make_network(run: Run, parameters: Parameters, prepared: Prepared) -> Networ
             arguments = {"model": str(prepared.path), "target": str(path), "inputs": inputs}
             _call(run, parameters, "float16:write_file", arguments)
         return Network(path=path)
+    if parameters.recorded is not None:
+        return _again(run, parameters, prepared, path)
     assert parameters.calibration is not None
     sources = [item.to_json() for item in run.plan.model.inputs]
     data = parameters.calibration
@@ -78,23 +82,58 @@ def make_network(run: Run, parameters: Parameters, prepared: Prepared) -> Networ
             },
         )
     with run.stage("quantize", "Quantizing"):
-        made = _call(
-            run,
-            parameters,
-            "quantize:quantize_file",
-            {
-                **shared,
-                "target": str(path),
-                "ranges": measured["ranges"],
-                "weights": precision.weights,
-                "activations": precision.activations,
-                "per_channel": parameters.per_channel,
-                "encodings": parameters.encodings.to_call() if parameters.encodings else None,
-            },
-        )
+        made = _quantize(run, parameters, path, {**shared, "ranges": measured["ranges"]})
     for warning in made["warnings"]:
         run.warn(warning)
     return Network(path=path, codes=made["outputs"], report=_report(parameters, measured, made))
+
+
+def in_order(run: Run, parameters: Parameters, network: Network) -> Network:
+    """The same network with its outputs made in their order."""
+    path = network.path.with_name("ordered.onnx")
+    arguments = {"network": str(network.path), "target": str(path)}
+    _call(run, parameters, "outputs:order_file", arguments)
+    return dataclasses.replace(network, path=path)
+
+
+def _quantize(
+    run: Run, parameters: Parameters, path: Path, arguments: Mapping[str, Any]
+) -> Mapping[str, Any]:
+    precision = parameters.precision
+    made: Mapping[str, Any] = _call(
+        run,
+        parameters,
+        "quantize:quantize_file",
+        {
+            **arguments,
+            "target": str(path),
+            "weights": precision.weights,
+            "activations": precision.activations,
+            "per_channel": parameters.per_channel,
+            "encodings": parameters.encodings.to_call() if parameters.encodings else None,
+        },
+    )
+    return made
+
+
+def _again(run: Run, parameters: Parameters, prepared: Prepared, path: Path) -> Network:
+    """The network as a build record has it, without the data that it was measured on."""
+    assert parameters.recorded is not None
+    recorded = parameters.recorded
+    with run.stage("quantize", "Quantizing as recorded"):
+        made = _quantize(
+            run,
+            parameters,
+            path,
+            {
+                "model": str(prepared.path),
+                "calibration": None,
+                "sources": [],
+                "inputs": [item.to_json() for item in parameters.inputs],
+                "ranges": {recorded["method"]: recorded["ranges"]},
+            },
+        )
+    return Network(path=path, codes=made["outputs"])
 
 
 def _call(run: Run, parameters: Parameters, function: str, arguments: Mapping[str, Any]) -> Any:
@@ -113,6 +152,8 @@ def _report(
     """What the build record keeps of the calibration: data, what was seen, which ranges were taken."""
     assert parameters.calibration is not None
     data = parameters.calibration.to_json()
+    for source in parameters.calibration.inputs:
+        data["inputs"][source.input]["names"] = list(source.files[:_LISTED_FILES])
     for item in parameters.inputs:
         entry = data["inputs"].setdefault(item.name, {})
         color = item.remaining.color
@@ -129,4 +170,6 @@ def _report(
         "method": made["method"],
         "errors": made["errors"],
         "ranges": measured["ranges"][made["method"]],
+        # Given encodings as well: with both, the network can be made again without the data.
+        "encodings": parameters.encodings.to_call() if parameters.encodings else None,
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +24,7 @@ class Parameters:
         soc: The chip.
         calibration: Where ranges are measured; None for floating point.
         encodings: Given ranges, which win over measured ones.
+        recorded: The ranges of a build record, to make its network again; None to measure.
     """
 
     inputs: tuple[TargetInput, ...]
@@ -36,6 +38,7 @@ class Parameters:
     calibration: Calibration | None
     encodings: Encodings | None
     timeout_s: float
+    recorded: Mapping[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The parameters as plain JSON data; a time limit changes no result and is left out."""

@@ -124,4 +124,4 @@ def _folding(weight_bits: int, per_channel: bool) -> Any:
     if not weight_bits:
         return FLOAT16
     loss = partial(fixed_point_loss, bits=weight_bits, per_channel=per_channel)
-    return Folding(loss=loss, limit=0.005, mean=True)
+    return Folding(loss=loss, limit=0.005, mean=True, pointwise=True)

@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
 _VERBOSE, _SILENT = 0, 4
 _KEPT_TEXT: Final = 4000
-# Lines of the verbose log: "Validation FAILED for N nodes in … group (…)" and the like.
+# In the verbose log, below "Validation FAILED for N nodes in …": the node, and in the next line why.
 _REASON: Final = re.compile(
-    r"Operator type: (?P<op>\S+) Node name: (?P<name>.*?) Node index.*?REASON : (?P<reason>.*)"
+    r"Operator type: (?P<op>\S+) Node name: (?P<name>.*?) Node index: \d+\s+REASON : (?P<reason>.*)"
 )
 _REMEDIES: Final = (
     ("float", "rvc4.quantization_mode=INT8_STANDARD"),
@@ -56,7 +56,7 @@ def compile_dlc(
         ModelError: QNN refuses nodes; with a finding for each.
         ToolError: It crashed, ran out of time, or wrote something else than one DLC.
     """
-    folder = network.with_name("dlc")
+    folder = network.with_name(f"{network.stem}-dlc")
     folder.mkdir()
     answer = processes.call(
         "targets.rvc4.qnn:compile_file",
@@ -184,7 +184,12 @@ def emulate_file(
 
 
 def _options(libraries: str, soc_model: int) -> dict[str, str]:
-    return {"backend_path": f"{libraries}/libQnnHtp.so", "soc_model": str(soc_model)}
+    return {
+        "backend_path": f"{libraries}/libQnnHtp.so",
+        "soc_model": str(soc_model),
+        # Inputs in float32 and outputs in integers are what they are: their conversion is ours to ask.
+        "offload_graph_io_quantization": "0",
+    }
 
 
 def _session(network: str, provider: str, options: Mapping[str, str], severity: int) -> tuple[Any, str]:

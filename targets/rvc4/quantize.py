@@ -27,7 +27,10 @@ if TYPE_CHECKING:
 
 # On how many calibration frames the ways to choose ranges are compared.
 _CHOOSING_FRAMES: Final = 16
-_PER_TENSOR: Final = ("Gemm", "MatMul")
+# A pixel's value as a 16-bit code: all 16 bits in use, as the HTP wants them, and every value exact.
+_WIDE_SCALE: Final = 255 / 65535
+# Operators that move pixels and compute nothing.
+_MOVES: Final = ("Gather", "Transpose")
 
 
 # ------------------------------------------------------------ calibration
@@ -83,9 +86,14 @@ def calibrate_file(
     if method not in ("min-max", "best"):
         del ranges["min-max"]
     return {
-        "ranges": ranges,
+        "ranges": {method: _rounded(by_name) for method, by_name in ranges.items()},
         "seen": {name: observers[name].min_max() for name in kinds if name in observers},
     }
+
+
+def _rounded(ranges: Mapping[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
+    """Six digits: what processors make of a sum in its last bits is no part of a result."""
+    return {name: (float(f"{low:.6g}"), float(f"{high:.6g}")) for name, (low, high) in ranges.items()}
 
 
 def _chosen(seen: Observer, method: str, percentile: float, bits: int) -> tuple[float, float]:
@@ -98,7 +106,7 @@ def _frame_values(model: str, images: Sequence[str]) -> list[str]:
 
     names = list(images)
     for node in onnx.load(model, load_external_data=False).graph.node:
-        if node.op_type in ("Transpose", "Gather") and node.input[0] in names:
+        if node.op_type in _MOVES and node.input[0] in names:
             names.append(node.output[0])
     return names
 
@@ -160,7 +168,8 @@ def quantize_file(
         feeds = list(frames_of(calibration, sources, inputs, _CHOOSING_FRAMES))
         expected = _run_float(model, feeds)
         for method, (network, codes) in made.items():
-            errors[method] = _error(expected, _run_integer(network, codes, feeds, target))
+            error = _error(expected, _run_integer(network, codes, feeds, target))
+            errors[method] = float(f"{error:.3g}")
     best = min(errors, key=lambda method: errors[method]) if errors else next(iter(made))
     network, codes = made[best]
     _save(network, target)
@@ -269,14 +278,11 @@ def _overrides(
 
 def _frame_codes(activations: int) -> dict[str, Any]:
     kinds = _ort("quant_utils").QuantType
-    codes: dict[str, Any] = {
-        "quant_type": kinds.QUInt8,
-        "scale": np.array(1.0, np.float32),
-        "zero_point": np.array(0, np.uint8),
+    return {
+        "quant_type": kinds.QUInt8 if activations == 8 else kinds.QUInt16,
+        "scale": np.array(1.0 if activations == 8 else _WIDE_SCALE, np.float32),
+        "zero_point": np.array(0, np.uint8 if activations == 8 else np.uint16),
     }
-    if activations == 16:
-        codes["convert"] = {"quant_type": kinds.QUInt16}
-    return codes
 
 
 def _given_codes(encoding: TensorEncoding, *, is_weight: bool) -> list[dict[str, Any]]:
@@ -351,35 +357,60 @@ def _constant(value: ir.Value | None) -> Any:
 
 
 def _take_codes(graph: ir.Graph, value: ir.Value, activations: int) -> None:
-    """Let an input of frames take bytes; they mean themselves."""
+    """Let an input of frames take bytes; they mean themselves.
+
+    Activations of 16 bits begin with a conversion of the frame: 8-bit codes as 16-bit ones.
+    """
     import onnx_ir as ir
 
     from converter.graph.rewrite import Builder
 
     users = list(value.uses())
     value.dtype = ir.DataType.UINT8
+    b = Builder(graph, f"{value.name}/codes")
+    b.domain = "com.microsoft" if activations == 16 else ""
+    codes, zero, one = value, b.constant(0, np.uint8), b.constant(1.0)
+    if activations == 16:
+        pixels = b.op("DequantizeLinear", value, one, zero)
+        zero, one = b.constant(0, np.uint16), b.constant(_WIDE_SCALE)
+        codes = b.op("QuantizeLinear", pixels, one, zero)
     others = []
     for node, index in users:
         if node.op_type == "QuantizeLinear":
-            graph_users = list(node.outputs[0].uses())
-            for user, place in graph_users:
-                user.replace_input_with(place, value)
+            ir.convenience.replace_all_uses_with(node.outputs[0], codes)
             graph.remove(node, safe=True)
         else:
             others.append((node, index))
-    if not others:
-        return
-    # A node that the quantizer leaves alone, such as Gather, still computes on the codes.
-    b = Builder(graph, f"{value.name}/codes")
-    b.domain = "com.microsoft" if activations == 16 else ""
-    one, zero = b.constant(1.0), b.constant(0, np.uint8)
-    x = b.op("DequantizeLinear", value, one, zero)
-    if activations == 16:
-        wide = b.constant(0, np.uint16)
-        x = b.op("DequantizeLinear", b.op("QuantizeLinear", x, one, wide), one, wide)
-    for node, index in others:
-        node.replace_input_with(index, x)
+    if others:
+        x = b.op("DequantizeLinear", codes, one, zero)
+        for node, index in others:
+            node.replace_input_with(index, x)
     graph.insert_before(graph[0], b.nodes)
+    for node, _ in others:
+        _move_codes(graph, node, one, zero, b.domain)
+
+
+def _move_codes(graph: ir.Graph, node: ir.Node, one: ir.Value, zero: ir.Value, domain: str) -> None:
+    """Have a node that moves pixels move codes; the quantizer leaves it floating at an input."""
+    import onnx_ir as ir
+
+    from converter.graph.rewrite import Builder
+
+    moved = node.outputs[0]
+    if node.op_type not in _MOVES or all(n.op_type == "QuantizeLinear" for n, _ in moved.uses()):
+        return
+    users = list(moved.uses())
+    b = Builder(graph, f"{node.name}/codes")
+    b.domain = domain
+    x = b.op("DequantizeLinear", b.op("QuantizeLinear", moved, one, zero), one, zero)
+    graph.insert_after(node, b.nodes)
+    for user, index in users:
+        if user.op_type == "QuantizeLinear":
+            ir.convenience.replace_all_uses_with(user.outputs[0], b.nodes[0].outputs[0])
+            graph.remove(user, safe=True)
+        else:
+            user.replace_input_with(index, x)
+            _move_codes(graph, user, one, zero, domain)
 
 
 def _save(model: ir.Model, target: str) -> None:

@@ -14,7 +14,7 @@ from converter.target import Run
 from targets.rvc4 import toolchain as toolchains
 from targets.rvc4.check import compare, limits
 from targets.rvc4.dlc import read_dlc_file, without_times
-from targets.rvc4.network import Network, make_network
+from targets.rvc4.network import Network, in_order, make_network
 from targets.rvc4.parameters import Parameters
 from targets.rvc4.prepare import prepare
 from targets.rvc4.qnn import compile_dlc
@@ -109,7 +109,7 @@ def run(run: Run) -> Artifact:
         for warning in prepared.warnings:
             run.warn(warning)
     network = make_network(run, parameters, prepared)
-    path = _compile(run, parameters, network, toolchain)
+    network, path = _compile(run, parameters, network, toolchain)
     dlc = read_dlc_file(path)
     checked(dlc, parameters, _overridden(parameters))
     inputs, outputs = read_back(parameters, dlc)
@@ -129,20 +129,33 @@ def run(run: Run) -> Artifact:
     )
 
 
-def _compile(run: Run, parameters: Parameters, network: Network, toolchain: Toolchain) -> Path:
+def _compile(
+    run: Run, parameters: Parameters, network: Network, toolchain: Toolchain
+) -> tuple[Network, Path]:
+    """The DLC, and the network it was made of."""
     with run.stage("compile", "Writing the DLC"):
-        made = compile_dlc(
-            network.path,
-            toolchain,
-            parameters.soc,
-            processes=run.processes,
-            timeout_s=parameters.timeout_s,
-        )
-        run.peak_bytes["compile"] = made.peak_rss_bytes
-        path = run.work / "model.dlc"
-        path.write_bytes(without_times(made.path.read_bytes()))
-        made.path.unlink()
-        return path
+        wanted = [item.name for item in parameters.outputs]
+        path = _write_dlc(run, parameters, network, toolchain)
+        found = [item.name for item in read_dlc_file(path).outputs]
+        if found != wanted and sorted(found) == sorted(wanted):
+            network = in_order(run, parameters, network)
+            path = _write_dlc(run, parameters, network, toolchain)
+        return network, path
+
+
+def _write_dlc(run: Run, parameters: Parameters, network: Network, toolchain: Toolchain) -> Path:
+    made = compile_dlc(
+        network.path,
+        toolchain,
+        parameters.soc,
+        processes=run.processes,
+        timeout_s=parameters.timeout_s,
+    )
+    run.peak_bytes["compile"] = made.peak_rss_bytes
+    path = run.work / "model.dlc"
+    path.write_bytes(without_times(made.path.read_bytes()))
+    made.path.unlink()
+    return path
 
 
 def _overridden(parameters: Parameters) -> list[str]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from converter import calibration
 from converter.archive import Archive
@@ -47,8 +48,9 @@ def translate(
         raise from_findings(ModelError, "The model", found)
     mode = str(options.get("rvc4.quantization_mode"))
     precision = _precision(mode, options)
-    encodings = _encodings(archive, options, precision)
-    data, findings = _calibration(model, archive, options, mode, precision, encodings)
+    recorded = _recorded(options)
+    encodings = _encodings(archive, options, precision, recorded)
+    data, findings = _calibration(model, archive, options, mode, precision, encodings, recorded)
     if encodings and precision.is_float:
         findings.append(
             Finding(
@@ -72,6 +74,7 @@ def translate(
         calibration=data,
         encodings=encodings,
         timeout_s=options.number("rvc4.compile_timeout_s"),
+        recorded=recorded,
     )
     return parameters, tuple(findings)
 
@@ -119,7 +122,19 @@ def _soc(options: Options) -> str:
     return socs[0]
 
 
-def _encodings(archive: Archive, options: Options, precision: Precision) -> Encodings | None:
+def _recorded(options: Options) -> Mapping[str, Any] | None:
+    """The ranges of the build record that is to be repeated, if one is."""
+    if options.record is None:
+        return None
+    found: Mapping[str, Any] | None = options.record["compiled"].get("calibration")
+    return found
+
+
+def _encodings(
+    archive: Archive, options: Options, precision: Precision, recorded: Mapping[str, Any] | None
+) -> Encodings | None:
+    if recorded is not None:
+        return Encodings.from_call(recorded["encodings"]) if recorded["encodings"] else None
     given = options.text("rvc4.encodings")
     if given:
         if precision.is_float:
@@ -138,10 +153,13 @@ def _calibration(
     mode: str,
     precision: Precision,
     encodings: Encodings | None,
+    recorded: Mapping[str, Any] | None,
 ) -> tuple[Calibration | None, list[Finding]]:
-    data, findings = calibration.find(model, archive, options)
+    if recorded is not None:
+        return None, []
     if precision.is_float:
         return None, []
+    data, findings = calibration.find(model, archive, options)
     if data is None:
         also = " beside the encodings, for the tensors that they leave out" if encodings else ""
         raise UsageError(

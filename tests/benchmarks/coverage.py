@@ -1,8 +1,9 @@
-"""Which models convert for RVC2 and compute what they should: `python -m tests.benchmarks.coverage`.
+"""Which models convert and compute what they should: `python -m tests.benchmarks.coverage`.
 
 Every model goes through `converter.convert` with verification on, so "verified" means that the
 network which was compiled computed what ONNX Runtime computes on the source. The models are the
-backend tests of the onnx wheel and exports of `nets.py`, which needs torch and onnxscript.
+backend tests of the onnx wheel and exports of `nets.py`, which needs torch and onnxscript. For RVC4
+(`--target rvc4`) each is converted in two modes, on generated calibration data.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import fnmatch
+import importlib
 import io
 import json
 import platform
@@ -19,7 +21,7 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -32,19 +34,31 @@ from onnx import numpy_helper
 
 from converter import convert
 from converter.errors import ConvertError, VerificationError
+from converter.events import StageStarted
 from converter.graph.facts import read_facts
+from converter.process import Processes
 
 _RESULTS: Final = Path(__file__).parent / "results"
 _PACKAGES: Final = ("onnx", "onnxslim", "onnxruntime", "onnx-ir", "numpy", "torch", "onnxscript")
-_LEGACY_OPSETS: Final = range(11, 19)
+_LEGACY_OPSETS: Final[Mapping[str, Sequence[int]]] = {"rvc2": range(11, 19), "rvc4": (11, 17)}
 _DYNAMO_OPSET: Final = 18
 _BACKEND_GROUPS: Final = ("pytorch-converted", "pytorch-operator")
 # Every kernel of the light models is one constant. In this one that makes all logits 7e9, so that its
 # softmax is rounding noise: ONNX Runtime does not agree with itself from one optimization level to
 # the next. It gets random kernels.
 _DEGENERATE: Final = ("light_squeezenet",)
+_MODES: Final = ("INT8_STANDARD", "FP16_STANDARD")
+_COMPILE_TIMEOUT_S: Final = 300
+_RVC4_OPTIONS: Final[Mapping[str, Any]] = {
+    "calibration.random": True,
+    "calibration.max_images": 4,
+    "verify.frames": 1,
+    "verify.timeout_s": 120,
+    "rvc4.compile_timeout_s": _COMPILE_TIMEOUT_S,
+}
 
-Status = Literal["verified", "wrong", "refused", "not exported"]
+Status = Literal["verified", "wrong", "not compared", "refused", "not exported"]
+_FAILURES: Final[Sequence[Status]] = ("wrong", "not compared", "refused")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +98,30 @@ class Outcome:
     @property
     def title(self) -> str:
         return f"{self.name} {self.variant}".strip()
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """What is the same in two sweeps."""
+        return self.group, self.title
+
+
+@dataclass(frozen=True, kw_only=True)
+class HtpOutcome(Outcome):
+    """What became of a case in one of RVC4's modes.
+
+    Attributes:
+        on_ir: Whether QNN's intermediate representation takes the whole network; None where there
+            was no network to give it.
+        on_htp: Whether everything but the comparison succeeded.
+    """
+
+    mode: str = ""
+    on_ir: bool | None = None
+    on_htp: bool = False
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return *super().key, self.mode
 
 
 # --------------------------------------------------------------------- cases
@@ -129,12 +167,12 @@ def _reweighter(source: Path) -> Callable[[Path], None]:
     return write
 
 
-def torch_cases() -> Iterator[Case]:
+def torch_cases(target: str) -> Iterator[Case]:
     """Every net of `nets.py`, by each exporter."""
     from tests.benchmarks.nets import NETS
 
     for name in NETS:
-        for opset in _LEGACY_OPSETS:
+        for opset in _LEGACY_OPSETS[target]:
             yield Case(
                 group="torch",
                 name=name,
@@ -195,41 +233,117 @@ def write_config(folder: Path, name: str) -> None:
     (folder / "config.json").write_text(json.dumps(config))
 
 
-def attempt(case: Case) -> Outcome:
-    """Convert one model, in a folder that is gone afterwards."""
-    started = time.monotonic()
-
-    def outcome(status: Status, **more: Any) -> Outcome:
-        seconds = round(time.monotonic() - started, 2)
-        return Outcome(
-            group=case.group,
-            name=case.name,
-            variant=case.variant,
-            status=status,
-            seconds=seconds,
-            **more,
-        )
-
+def attempt(case: Case, target: str) -> Iterator[Outcome]:
+    """Convert one model, for RVC4 in each mode, in a folder that is gone afterwards."""
+    modes = _MODES if target == "rvc4" else ("",)
     with tempfile.TemporaryDirectory(prefix="coverage-") as name:
-        folder = Path(name) / "archive"
-        folder.mkdir()
-        try:
-            case.write(folder / "model.onnx")
-        except Exception as error:
-            return outcome("not exported", error=type(error).__name__, message=_one_line(error))
-        write_config(folder, case.name)
+        folder = Path(name)
+        archive = folder / "archive"
+        archive.mkdir()
         started = time.monotonic()
         try:
-            done = convert(folder, "rvc2", output=Path(name) / "out.tar")
-        except VerificationError as error:
-            figures = json.loads(error.tool_text)["outputs"]
-            return outcome("wrong", rel_rmse=_worst(figures), **_told(error))
-        except ConvertError as error:
-            return outcome("refused", **_told(error))
+            case.write(archive / "model.onnx")
         except Exception as error:
-            return outcome("refused", error=type(error).__name__, message=_one_line(error))
-    worst = _worst(done.verification["outputs"])
-    return outcome("verified", rel_rmse=worst, warnings=tuple(done.warnings))
+            told = {"error": type(error).__name__, "message": _one_line(error)}
+            for mode in modes:
+                yield _outcome(case, mode, "not exported", started, **told)
+            return
+        write_config(archive, case.name)
+        for mode in modes:
+            started = time.monotonic()
+            if not mode:
+                status, more = _converted(archive, target, folder / "out.tar")
+            else:
+                status, more = _converted_for_htp(archive, mode, folder / mode)
+            yield _outcome(case, mode, status, started, **more)
+
+
+def _outcome(case: Case, mode: str, status: Status, started: float, **more: Any) -> Outcome:
+    shared: dict[str, Any] = {
+        "group": case.group,
+        "name": case.name,
+        "variant": case.variant,
+        "status": status,
+        "seconds": round(time.monotonic() - started, 2),
+        **more,
+    }
+    return HtpOutcome(mode=mode, **shared) if mode else Outcome(**shared)
+
+
+def _converted(archive: Path, target: str, output: Path, **how: Any) -> tuple[Status, dict[str, Any]]:
+    """Convert with verification; what became of it, and the figures or the error."""
+    try:
+        done = convert(archive, target, output=output, **how)
+    except VerificationError as error:
+        figures = json.loads(error.tool_text)["outputs"]
+        return "wrong", {"rel_rmse": _worst(figures), **_told(error)}
+    except ConvertError as error:
+        return "refused", _told(error)
+    except Exception as error:
+        return "refused", {"error": type(error).__name__, "message": _one_line(error)}
+    worst = _worst(done.verification.get("outputs", {}))
+    return "verified", {"rel_rmse": worst, "warnings": tuple(done.warnings)}
+
+
+def _converted_for_htp(archive: Path, mode: str, folder: Path) -> tuple[Status, dict[str, Any]]:
+    """The same for RVC4, with what QNN's IR says, and whether the error is only the comparison's."""
+    folder.mkdir()
+    work, options = folder / "work", {**_RVC4_OPTIONS, "rvc4.quantization_mode": mode}
+    reached: list[str] = []
+
+    def listen(event: object) -> None:
+        if isinstance(event, StageStarted):
+            reached.append(event.stage)
+
+    how = {"options": options, "keep_work": work, "on_event": listen}
+    status, more = _converted(archive, "rvc4", folder / "out.tar", **how)
+    # The comparison begins when all that a conversion needs without it has succeeded.
+    if status == "refused" and "verify" in reached:
+        status = "not compared"
+    # Warnings say that the data were generated, which is so everywhere.
+    more["warnings"] = tuple(text for text in more.get("warnings", ()) if "generated" not in text)
+    return status, {**more, "on_ir": _on_ir(work), "on_htp": status != "refused"}
+
+
+def _on_ir(work: Path) -> bool | None:
+    """Whether QNN's intermediate representation takes a conversion's whole network."""
+    from targets.rvc4 import toolchain
+
+    if not (work / "network.onnx").is_file():
+        return None
+    found = toolchain.find()
+    try:
+        return bool(
+            Processes().call(
+                "tests.benchmarks.coverage:takes_whole",
+                {
+                    "network": str(work / "network.onnx"),
+                    "backend": str(found.libraries / "libQnnIr.so"),
+                    "provider": str(found.provider),
+                },
+                what="QNN's IR",
+                work=work,
+                timeout_s=_COMPILE_TIMEOUT_S,
+            )
+        )
+    except ConvertError:
+        return False
+
+
+def takes_whole(network: str, backend: str, provider: str) -> bool:
+    """Whether a backend of QNN takes a network as one partition; in a child process."""
+    from targets.rvc4.toolchain import PROVIDER
+
+    ort: Any = importlib.import_module("onnxruntime")
+    ort.register_execution_provider_library(PROVIDER, provider)
+    devices = [device for device in ort.get_ep_devices() if device.ep_name == PROVIDER]
+    settings = ort.SessionOptions()
+    settings.log_severity_level = 4
+    settings.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    options = {"backend_path": backend, "offload_graph_io_quantization": "0"}
+    settings.add_provider_for_devices(devices[:1], options)
+    session = ort.InferenceSession(network, settings)
+    return [group.ep_name for group in session.get_provider_graph_assignment_info()] == [PROVIDER]
 
 
 def _told(error: ConvertError) -> dict[str, Any]:
@@ -256,19 +370,24 @@ def _worst(figures: Mapping[str, Mapping[str, Any]]) -> float | None:
 # --------------------------------------------------------------------- report
 
 
-def versions() -> dict[str, str]:
+def versions(target: str) -> dict[str, str]:
     """What the figures depend on."""
-    from targets.rvc2.toolchain import OPENVINO
-
     found = {"python": platform.python_version()}
     for package in _PACKAGES:
         with contextlib.suppress(PackageNotFoundError):
             found[package] = version(package)
-    return found | {"OpenVINO": OPENVINO}
+    if target == "rvc2":
+        from targets.rvc2.toolchain import OPENVINO
+
+        return found | {"OpenVINO": OPENVINO}
+    from targets.rvc4 import toolchain
+
+    installed = toolchain.find()
+    return found | {toolchain.PACKAGE: installed.version, "QAIRT": installed.qairt}
 
 
 def report(outcomes: Sequence[Outcome], date: str, used: Mapping[str, str]) -> str:
-    """The whole result as Markdown."""
+    """The whole result for RVC2 as Markdown."""
     parts = [
         "# RVC2 coverage",
         f"Written by `tests/benchmarks/coverage.py` on {date}. "
@@ -316,7 +435,7 @@ def _summary(outcomes: Sequence[Outcome]) -> str:
 
 
 def _families(outcomes: Sequence[Outcome]) -> str:
-    marks = {"verified": "✓", "wrong": "**wrong**", "refused": "**refused**", "not exported": "–"}
+    marks = {"verified": "✓", "not exported": "–", **{status: f"**{status}**" for status in _FAILURES}}
     chosen = [item for item in outcomes if item.group == "torch"]
     variants = list(dict.fromkeys(item.variant for item in chosen))
     found = {(item.name, item.variant): marks[item.status] for item in chosen}
@@ -325,6 +444,67 @@ def _families(outcomes: Sequence[Outcome]) -> str:
         for name in dict.fromkeys(item.name for item in chosen)
     ]
     return _table(("net", *variants), rows)
+
+
+def htp_report(outcomes: Sequence[HtpOutcome], date: str, used: Mapping[str, str]) -> str:
+    """The whole result for RVC4 as Markdown."""
+    parts = [
+        "# RVC4 coverage",
+        f"Written by `tests/benchmarks/coverage.py --target rvc4` on {date}. "
+        + ", ".join(f"{name} {number}" for name, number in used.items())
+        + ".",
+        "Calibrated on 4 generated frames, compared on one. QNN's IR: its intermediate representation "
+        "takes the whole network. HTP: a DLC was written and reads back as asked for. Right: the "
+        "quantized network on ONNX Runtime and the same on the HTP emulator compute what ONNX Runtime "
+        "computes on the source, within the mode's limits; not on a camera. Weights of the nets are "
+        "random, so that 8 bits cost more than in trained ones. "
+        f"With random kernels instead of constant ones: {', '.join(_DEGENERATE)}.",
+        _htp_summary(outcomes),
+    ]
+    for mode in _MODES:
+        chosen = [item for item in outcomes if item.group == "torch" and item.mode == mode]
+        if chosen:
+            parts += [f"## Exports from PyTorch, {mode}", _families(chosen)]
+    if failed := [item for item in outcomes if item.status in _FAILURES]:
+        parts += ["## Refused or wrong", _htp_failures(failed)]
+    if absent := [item for item in outcomes if item.status == "not exported"]:
+        once = {item.title: replace(item, mode="") for item in absent}
+        parts += [
+            "## Not exported: PyTorch itself has no such export",
+            "\n".join(_failure(item) for item in once.values()),
+        ]
+    if noted := [item for item in outcomes if item.warnings]:
+        parts += [
+            "## Converted with a warning",
+            "\n".join(f"- {item.title}, {item.mode}: {' '.join(item.warnings)}" for item in noted),
+        ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _htp_summary(outcomes: Sequence[HtpOutcome]) -> str:
+    rows = []
+    for group, mode in dict.fromkeys((item.group, item.mode) for item in outcomes):
+        chosen = [item for item in outcomes if (item.group, item.mode) == (group, mode)]
+        seconds = sum(item.seconds for item in chosen)
+        chosen = [item for item in chosen if item.status != "not exported"]
+        right = [item for item in chosen if item.status == "verified"]
+        rows.append(
+            (
+                group, mode, len(chosen), sum(item.on_ir is True for item in chosen),
+                sum(item.on_htp for item in chosen), len(right),
+                f"{max((item.rel_rmse or 0 for item in right), default=0):.1e}", f"{seconds:.0f}",
+            )
+        )  # fmt: skip
+    heads = ("models", "mode", "cases", "QNN's IR", "HTP", "right", "worst relative RMSE", "seconds")
+    return _table(heads, rows)
+
+
+def _htp_failures(failed: Sequence[HtpOutcome]) -> str:
+    rows = [
+        (item.title, item.mode, item.status, " ".join(item.message.split()).replace("|", "\\|"))
+        for item in failed
+    ]
+    return _table(("case", "mode", "what", "message"), rows)
 
 
 def _table(heads: Sequence[object], rows: Sequence[Sequence[object]]) -> str:
@@ -339,14 +519,29 @@ def _failure(item: Outcome) -> str:
 
 def _merged(last: Mapping[str, Any], fresh: Sequence[Outcome]) -> list[Outcome]:
     """The last results with the fresh ones in their places."""
-    by_title = {(item.group, item.title): item for item in fresh}
-    kept = [Outcome(**{**row, "warnings": tuple(row["warnings"])}) for row in last["outcomes"]]
-    return [by_title.get((item.group, item.title), item) for item in kept]
+    by_key = {item.key: item for item in fresh}
+    rows = [{**row, "warnings": tuple(row["warnings"])} for row in last["outcomes"]]
+    kept = [HtpOutcome(**row) if "mode" in row else Outcome(**row) for row in rows]
+    return [by_key.get(item.key, item) for item in kept]
+
+
+def _write_results(
+    folder: Path, target: str, outcomes: Sequence[Outcome], date: str, used: Mapping[str, str]
+) -> None:
+    if target == "rvc4":
+        text = htp_report([item for item in outcomes if isinstance(item, HtpOutcome)], date, used)
+    else:
+        text = report(outcomes, date, used)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"coverage-{target}.md").write_text(text)
+    data = {"date": date, "versions": used, "outcomes": [asdict(item) for item in outcomes]}
+    (folder / f"coverage-{target}.json").write_text(json.dumps(data, indent=1) + "\n")
 
 
 def main() -> int:
     """Run the sweep; 1 if anything was refused or wrong."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--target", choices=tuple(_LEGACY_OPSETS), default="rvc2")
     parser.add_argument("--only", default="*", help="a pattern for the names, such as 'gru*'")
     parser.add_argument("--without-torch", action="store_true", help="leave nets.py out")
     parser.add_argument("--update", action="store_true", help="keep the other rows of the last results")
@@ -358,31 +553,30 @@ def main() -> int:
         if missing:
             print(f"{' and '.join(missing)} missing: install, or give --without-torch.")
             return 2
-        cases += torch_cases()
+        cases += torch_cases(chosen.target)
     cases = [case for case in cases if fnmatch.fnmatch(case.title, chosen.only)]
-    outcomes = []
+    outcomes: list[Outcome] = []
     for index, case in enumerate(cases, 1):
-        done = attempt(case)
-        outcomes.append(done)
-        figure = f" {done.rel_rmse:.1e}" if done.rel_rmse is not None else ""
-        print(
-            f"{index}/{len(cases)} {done.status}{figure} {done.seconds:.1f} s  "
-            f"{case.group}  {case.title}  {done.message}",
-            flush=True,
-        )
+        for done in attempt(case, chosen.target):
+            outcomes.append(done)
+            figure = f" {done.rel_rmse:.1e}" if done.rel_rmse is not None else ""
+            print(
+                f"{index}/{len(cases)} {done.status}{figure} {done.seconds:.1f} s  "
+                f"{'  '.join(done.key)}  {done.message}",
+                flush=True,
+            )
+    fresh = outcomes
     if chosen.update:
-        outcomes = _merged(json.loads((chosen.results / "coverage-rvc2.json").read_text()), outcomes)
-    date, used = datetime.now(UTC).date().isoformat(), versions()
-    chosen.results.mkdir(parents=True, exist_ok=True)
-    text = report(outcomes, date, used)
-    (chosen.results / "coverage-rvc2.md").write_text(text)
-    data = {"date": date, "versions": used, "outcomes": [asdict(item) for item in outcomes]}
-    (chosen.results / "coverage-rvc2.json").write_text(json.dumps(data, indent=1) + "\n")
-    print("\n" + _summary(outcomes))
-    for item in outcomes:
-        if item.status in ("wrong", "refused"):
-            print(_failure(item))
-    return int(any(item.status in ("wrong", "refused") for item in outcomes))
+        last = json.loads((chosen.results / f"coverage-{chosen.target}.json").read_text())
+        outcomes = _merged(last, fresh)
+    date, used = datetime.now(UTC).date().isoformat(), versions(chosen.target)
+    _write_results(chosen.results, chosen.target, outcomes, date, used)
+    failed = [item for item in outcomes if item.status in _FAILURES]
+    htp = [item for item in outcomes if isinstance(item, HtpOutcome)]
+    print("\n" + (_htp_summary(htp) if chosen.target == "rvc4" else _summary(outcomes)))
+    for item in failed:
+        print(_failure(item))
+    return int(bool(failed))
 
 
 if __name__ == "__main__":

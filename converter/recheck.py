@@ -1,0 +1,148 @@
+"""Comparing a finished archive with its source, later: make it again, byte for byte, and compare that.
+
+No host runs a compiled file. But the build record says how it was made, and the same source and tools
+give the same bytes: so the network that is compared here is provably the one in the archive.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from converter import options as option_module
+from converter import tar
+from converter.archive import Archive, open_archive
+from converter.describe import BUILDINFO
+from converter.errors import ArchiveError, Cancelled, UsageError, VerificationError
+from converter.events import OnEvent, ignore
+from converter.options import Layer, Options
+from converter.run import make_plan
+from converter.target import Run
+from converter.target import load as load_target
+
+
+def verify_archive(
+    archive: str | os.PathLike[str],
+    against: str | os.PathLike[str],
+    *,
+    data: str | os.PathLike[str] | None = None,
+    options: Mapping[str, Any] | Options | None = None,
+    on_event: OnEvent | None = None,
+) -> dict[str, Any]:
+    """Compare an archive that we wrote with the source it was made from.
+
+    Args:
+        archive: The converted archive.
+        against: The source archive.
+        data: Frames to compare on, as `calibration.path` has them; None generates some.
+        options: The options `verify.…`, by key.
+
+    Returns:
+        The verification record of the contract, with the `sha256` of the compiled file.
+
+    Raises:
+        ArchiveError: The archive is none of ours, was changed, or is of another source.
+        VerificationError: It does not compute what the source does, or the tools at hand make another
+            file of the source.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="nnconvert-")))
+            made = stack.enter_context(open_archive(archive, work=work))
+            record = _record(made)
+            source = stack.enter_context(open_archive(against, work=work))
+            chosen = _options(record, options, data)
+            plan = make_plan(source, str(record["target"]), chosen, str(record["toolchain"]))
+            _require_source(record, plan.model.files, source.name)
+            run = Run(
+                work=work, model=source.path(plan.model.path), plan=plan, on_event=on_event or ignore
+            )
+            stack.callback(run.processes.end_all)
+            artifact = load_target(plan.target).run(run)
+            with artifact.path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise tar.disk_error(error, "verifying") from error
+        except KeyboardInterrupt as error:
+            raise Cancelled("Cancelled.") from error
+    if digest != record["compiled"]["sha256"]:
+        raise VerificationError(
+            f"The tools at hand make another file of {source.name} than the one in {made.name}: it "
+            "cannot be told whether that one computes the same.",
+            remedy=f"Use the tools that made it: {_tools(record['tools'])}; at hand are "
+            f"{_tools(artifact.tools)}.",
+        )
+    return {**(artifact.verification or {}), "sha256": digest}
+
+
+def _tools(tools: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in tools.items())
+
+
+def _record(archive: Archive) -> dict[str, Any]:
+    """The archive's build record, once it is known to be about the file beside it."""
+    member = archive.member(BUILDINFO)
+    if member is None:
+        raise ArchiveError(
+            f"{archive.name} has no {BUILDINFO}: it was not made by this converter.",
+            remedy="Convert its source again, which compares as well.",
+        )
+    try:
+        record = json.loads(archive.path(BUILDINFO).read_bytes())
+        path = archive.config["model"]["metadata"]["path"]
+        recorded = record["compiled"]["sha256"]
+        known = all(key in record for key in ("target", "toolchain", "options", "tools", "plan"))
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ArchiveError(f"The {BUILDINFO} of {archive.name} is none of ours ({error}).") from error
+    if not known:
+        raise ArchiveError(f"The {BUILDINFO} of {archive.name} is none of ours.")
+    compiled = archive.member(path) if isinstance(path, str) else None
+    if compiled is None or compiled.sha256 != recorded:
+        raise ArchiveError(
+            f"{path!r} is not the file that the {BUILDINFO} of {archive.name} describes: the archive "
+            "was changed.",
+            remedy="Take the archive as it was written.",
+        )
+    return dict(record)
+
+
+def _options(
+    record: Mapping[str, Any],
+    options: Mapping[str, Any] | Options | None,
+    data: str | os.PathLike[str] | None,
+) -> Options:
+    """The recorded options with those of the comparison on top."""
+    given = (
+        options
+        if isinstance(options, Options)
+        else option_module.resolve([Layer(origin="options", values=options or {})])
+    )
+    if wrong := [key for key in given.settings if not key.startswith("verify.")]:
+        raise UsageError(
+            f"{', '.join(wrong)}: an archive is verified as it was made.",
+            remedy="Only the options verify.… can be given.",
+        )
+    base = option_module.resolve([Layer(origin="build record", values=record["options"])])
+    settings = {**base.settings, **given.settings}
+    if data is not None:
+        extra = {"verify.data": os.fspath(data)}
+        settings |= option_module.resolve([Layer(origin="--data", values=extra)]).settings
+    if settings.get("verify.enabled") and not given.flag("verify.enabled"):
+        raise UsageError("verify.enabled=false leaves nothing to do.")
+    return dataclasses.replace(base, settings=settings, record=record)
+
+
+def _require_source(record: Mapping[str, Any], files: Mapping[str, str], name: str) -> None:
+    recorded = record["plan"].get("model", {}).get("files")
+    if recorded != dict(files):
+        raise ArchiveError(
+            f"{name} is not the source of this archive: its model is another one.",
+            remedy="Give the archive that it was converted from.",
+        )
