@@ -47,6 +47,7 @@ def prepare(source: Path, parameters: Parameters, target: Path, *, processes: Pr
             "simplified": parameters.simplify,
             "inputs": [_entry(item) for item in parameters.inputs],
             "weight_bits": 0 if parameters.precision.is_float else parameters.precision.weights,
+            "activation_bits": parameters.precision.activations,
             "per_channel": parameters.per_channel,
         },
         what="The graph tools",
@@ -72,6 +73,7 @@ def prepare_file(
     simplified: bool,
     inputs: Sequence[Mapping[str, Any]],
     weight_bits: int,
+    activation_bits: int,
     per_channel: bool,
 ) -> list[str]:
     """The child's part of `prepare`."""
@@ -84,11 +86,14 @@ def prepare_file(
     from converter.graph.rewrite import Rewrite
     from converter.graph.simplify import infer_shapes
     from converter.graph.source import name_every_node, read_source
-    from targets.rvc4.faults import LATER_RULES, RULES, UnshareWeights
+    from targets.rvc4 import faults
 
     shapes = {item["name"]: tuple(item["shape"]) for item in inputs}
     model, warnings = read_source(source, shapes, simplified=simplified)
     model = raise_opset(model, _OPSET, _OPSET)
+    if faults.has_gelu_pattern(model):
+        model = raise_opset(model, faults.GELU_OPSET, faults.GELU_OPSET)
+    rules = faults.WIDE_RULES if activation_bits == 16 and weight_bits else faults.RULES
     entries = {
         item["name"]: Entry(
             layout=item["layout"],
@@ -103,11 +108,11 @@ def prepare_file(
         common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
         SinglePrecision(),
         Rewrite(RECURRENT),
-        Rewrite(RULES),
-        Rewrite(LATER_RULES),
+        common.RemoveUnusedNodesPass(),
+        *[Rewrite(group) for group in rules],
         EmbedPreprocessing(entries, _folding(weight_bits, per_channel)),
         common.IdentityEliminationPass(),
-        UnshareWeights(),
+        faults.UnshareWeights(),
         common.RemoveUnusedNodesPass(),
     )(infer_shapes(model)).model
     model = infer_shapes(model)
