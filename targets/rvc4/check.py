@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from converter import reference, verify
-from converter.feeding import network_feeds
 from converter.options import Options
 from converter.target import Run
 from converter.verify import Limits
@@ -18,6 +17,7 @@ from targets.rvc4 import qnn
 from targets.rvc4.modes import Precision
 from targets.rvc4.network import Network
 from targets.rvc4.parameters import Parameters
+from targets.rvc4.quantize import target_feeds
 from targets.rvc4.toolchain import Toolchain
 
 # What a sound network keeps to, by bits of weights and activations: with 8 bits a few percent are
@@ -49,7 +49,7 @@ def compare(
     timeout_s = options.number("verify.timeout_s")
     with run.stage("verify", "Comparing with the source"):
         frames, described = verify.frames(model, options, parameters.calibration)
-        feeds = [network_feeds(model.inputs, parameters.inputs, frame) for frame in frames]
+        feeds = [target_feeds(model.inputs, parameters.inputs, frame) for frame in frames]
         names = [output.name for output in model.outputs]
         source = reference.run(
             run.model,

@@ -46,7 +46,19 @@ def frames_of(
     items = [ModelInput.from_json(source) for source in sources]
     fed = [TargetInput.from_json(item) for item in inputs]
     for frame in Calibration.from_call(calibration).read(items, limit):
-        yield network_feeds(items, fed, frame)
+        yield target_feeds(items, fed, frame)
+
+
+def target_feeds(
+    sources: Sequence[ModelInput], inputs: Sequence[TargetInput], frame: Mapping[str, NDArray[Any]]
+) -> dict[str, NDArray[Any]]:
+    """What the network is fed for a camera frame, in the types in which the camera delivers it."""
+    feeds = network_feeds(sources, inputs, frame)
+    return {item.name: feeds[item.name].astype(_numpy(item.dtype)) for item in inputs}
+
+
+def _numpy(dtype: str) -> str:
+    return "bool" if dtype == "boolean" else dtype
 
 
 def calibrate_file(
@@ -85,6 +97,9 @@ def calibrate_file(
         }
     if method not in ("min-max", "best"):
         del ranges["min-max"]
+    frames = [item["name"] for item in inputs if item["dtype"] == "uint8" and item["dai_type"]]
+    for by_name in ranges.values():
+        by_name.update(dict.fromkeys(_frame_values(model, frames), (0.0, 255.0)))
     return {
         "ranges": {method: _rounded(by_name) for method, by_name in ranges.items()},
         "seen": {name: observers[name].min_max() for name in kinds if name in observers},
@@ -162,6 +177,7 @@ def quantize_file(
     for method, by_name in ranges.items():
         overrides, warnings = _overrides(model, images, weights, activations, encodings)
         network = _quantized(model, by_name, weights, activations, per_channel, overrides)
+        _take_half(network.graph, [item.name for item in frames if item.dtype == "float16"])
         made[method] = (network, _expose(network, images, activations))
     if len(made) > 1:
         assert calibration is not None
@@ -346,6 +362,25 @@ def _expose(model: ir.Model, images: Sequence[str], activations: int) -> dict[st
             value.dtype = value.dtype or ir.DataType.from_numpy(np.dtype(zero_type))
     graph.sort()
     return codes
+
+
+def _take_half(graph: ir.Graph, names: Sequence[str]) -> None:
+    """Let inputs that a host has normalized take float16, as a camera's float frames are."""
+    import onnx_ir as ir
+
+    from converter.graph.rewrite import Builder
+
+    for value in graph.inputs:
+        if value.name not in names:
+            continue
+        users = list(value.uses())
+        b = Builder(graph, f"{value.name}/float32")
+        x = b.op("Cast", value, to=int(ir.DataType.FLOAT))
+        x.dtype, x.shape = ir.DataType.FLOAT, value.shape
+        value.dtype = ir.DataType.FLOAT16
+        for node, index in users:
+            node.replace_input_with(index, x)
+        graph.insert_before(graph[0], b.nodes)
 
 
 def _constant(value: ir.Value | None) -> Any:

@@ -1,0 +1,151 @@
+"""Ranges measured frame by frame are those that ONNX Runtime's calibrators find with all of it in memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from onnx import TensorProto, helper
+from onnxruntime.quantization import CalibrationMethod, create_calibrator
+
+from targets.rvc4.ranges import Observer, measure
+from tests.sources import conv_model
+
+
+def feeds(count: int = 6) -> list[dict[str, NDArray[Any]]]:
+    rng = np.random.default_rng(3)
+    return [{"images": rng.standard_normal((1, 3, 12, 16)).astype(np.float32)} for _ in range(count)]
+
+
+class Reader:
+    def __init__(self) -> None:
+        self.rest = feeds()
+
+    def get_next(self) -> dict[str, NDArray[Any]] | None:
+        return self.rest.pop(0) if self.rest else None
+
+    def set_range(self, start_index: int, end_index: int) -> None: ...
+
+
+@pytest.mark.parametrize("percentile", [None, 99.999, 99.0, 90.0])
+def test_ranges_are_those_of_onnx_runtimes_calibrators(
+    tmp_path: Path, percentile: float | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "m.onnx"
+    onnx.save(conv_model(), path)
+    method = CalibrationMethod.MinMax if percentile is None else CalibrationMethod.Percentile
+    extra = {} if percentile is None else {"percentile": percentile, "symmetric": False}
+    theirs = create_calibrator(
+        path, None, str(tmp_path / "a.onnx"), calibrate_method=method, extra_options=extra
+    )
+    theirs.collect_data(Reader())
+    expected = {
+        name: tuple(float(np.ravel(x)[0]) for x in data.range_value)
+        for name, data in theirs.compute_data().items()
+    }
+    seen = measure(str(path), iter(feeds()), 6, percentile=percentile)
+    compared = 0
+    for name, (low, high) in expected.items():
+        found = seen[name].min_max() if percentile is None else seen[name].percentile(percentile)
+        assert found == pytest.approx((low, high), rel=1e-5, abs=1e-6), name
+        compared += 1
+    assert compared >= 6
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    tails=st.floats(0.3, 4),
+    shift=st.floats(-2, 2),
+    relu=st.booleans(),
+    frames=st.integers(1, 5),
+)
+def test_the_least_error_is_no_larger_than_that_of_the_whole_range(
+    seed: int, tails: float, shift: float, relu: bool, frames: int
+) -> None:
+    """Measured by quantizing the values themselves, not by the histogram's own estimate."""
+    rng = np.random.default_rng(seed)
+    values = (np.sign(z := rng.standard_normal((frames, 500))) * np.abs(z) ** tails + shift).astype(
+        np.float32
+    )
+    values = np.maximum(values, 0) if relu else values
+    observer = Observer(histogram=True)
+    for row in values:
+        observer.see(row)
+
+    def error(low: float, high: float) -> float:
+        low, high = min(low, 0.0), max(high, 0.0)
+        scale = max(high - low, 1e-9) / 255
+        zero = round(-low / scale)
+        codes = np.clip(np.round(values / scale) + zero, 0, 255)
+        return float(np.mean((values - (codes - zero) * scale) ** 2))
+
+    whole, chosen = error(*observer.min_max()), error(*observer.least_error(8))
+    assert chosen <= whole * 1.15 + 1e-12
+
+
+def test_an_outlier_is_clipped_where_that_costs_less() -> None:
+    rng = np.random.default_rng(0)
+    values = rng.normal(0, 1, 1_000_000).astype(np.float32)
+    values[7] = 20.0
+    observer = Observer(histogram=True)
+    observer.see(values)
+    low, high = observer.least_error(8)
+    assert observer.min_max()[1] == 20.0
+    assert 3 < high < 10
+    assert -6 < low < -3
+
+
+def test_a_histogram_that_grows_counts_every_value() -> None:
+    observer = Observer(histogram=True)
+    total = 0
+    for exponent in range(-6, 12):
+        values = np.linspace(-(2.0**exponent), 2.0**exponent, 301).astype(np.float32)
+        observer.see(values)
+        total += values.size
+    assert observer._counts is not None
+    assert observer._counts.sum() == total
+
+
+def test_values_that_are_not_finite_say_nothing_of_a_range() -> None:
+    observer = Observer(tail=3, histogram=True)
+    observer.see(np.array([1.0, np.nan, -2.0, np.inf], np.float32))
+    assert observer.min_max() == (-2.0, 1.0)
+    nothing = Observer(tail=3)
+    nothing.see(np.array([np.nan], np.float32))
+    assert (nothing.min_max(), nothing.percentile(99)) == ((0.0, 0.0), (0.0, 0.0))
+
+
+def test_large_tensors_are_watched_a_few_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "m.onnx"
+    onnx.save(conv_model(), path)
+    whole = measure(str(path), iter(feeds()), 6, histogram=True)
+    monkeypatch.setattr("targets.rvc4.ranges._CHUNK_BYTES", 100)
+    parts = measure(str(path), iter(feeds()), 6, histogram=True)
+    assert {n: o.min_max() for n, o in whole.items()} == {n: o.min_max() for n, o in parts.items()}
+
+
+def test_integers_are_not_watched(tmp_path: Path) -> None:
+    graph = helper.make_graph(
+        [
+            helper.make_node("ArgMax", ["x"], ["i"], name="arg"),
+            helper.make_node("Cast", ["i"], ["y"], to=TensorProto.FLOAT, name="cast"),
+        ],
+        "ints",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 4])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+    )
+    model = onnx.shape_inference.infer_shapes(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    )
+    onnx.save(model, tmp_path / "m.onnx")
+    seen = measure(str(tmp_path / "m.onnx"), [{"x": np.ones((1, 4), np.float32)}], 1)
+    assert set(seen) == {"x", "y"}
