@@ -46,6 +46,28 @@ def benchmarks(session: nox.Session) -> None:
 
 
 @nox.session
+def benchmarks_rvc4(session: nox.Session) -> None:
+    """An RVC4 conversion stage by stage, and calibration beside ONNX Runtime's."""
+    session.install("-e", ".[test]")
+    session.run("python", "-m", "tests.benchmarks.speed_rvc4", *session.posargs)
+
+
+@nox.session
+def accuracy_rvc4(session: nox.Session) -> None:
+    """What each RVC4 mode tells apart on the emulator; writes the table in the README."""
+    session.install("-e", ".[test]")
+    session.run("python", "-m", "tests.benchmarks.accuracy", *session.posargs)
+
+
+@nox.session
+def coverage_rvc4(session: nox.Session) -> None:
+    """What QNN takes and the emulator computes rightly, and what a user is told of the rest."""
+    session.install("-e", ".[test]")
+    session.install(os.environ.get("BENCH_TORCH", "torch==2.13.0"), "onnxscript")
+    session.run("python", "-m", "tests.benchmarks.coverage", "--target", "rvc4", *session.posargs)
+
+
+@nox.session
 def coverage_rvc2(session: nox.Session) -> None:
     """What compiles for RVC2, and what a user is told of the rest; wants torch for its exports."""
     session.install("-e", ".[test]")

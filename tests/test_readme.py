@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from targets.rvc2.toolchain import Toolchain
-from tests.sources import DIGITS_ARCHIVE
+from tests.sources import DIGITS, DIGITS_ARCHIVE
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -43,6 +43,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory, toolchain: Toolchain) -> Pa
     """A folder of a user, with the example in it."""
     path = tmp_path_factory.mktemp("user")
     shutil.copy(DIGITS_ARCHIVE, path)
+    (path / "calibration").mkdir()
+    for image in sorted((DIGITS / "calibration").iterdir())[:12]:
+        shutil.copy(image, path / "calibration")
     return path
 
 
@@ -110,7 +113,7 @@ def test_the_options_and_exit_codes_it_lists_are_the_declared_ones() -> None:
     from converter.errors import ConvertError
 
     declared = {spec.key for spec in options.specs()}
-    listed = set(re.findall(r"`((?:rvc2|inputs|outputs|verify|preprocess)[\w.]*)`", README))
+    listed = set(re.findall(r"`((?:rvc2|rvc4|calibration|inputs|outputs|verify|preprocess)[\w.]*)`", README))
     assert {name for name in listed if name not in declared} == set()
     codes = {int(code) for code in re.findall(r"^\| (\d+) \|", README, re.MULTILINE)}
     assert codes == {0} | {kind.exit_code for kind in ConvertError.__subclasses__()}
