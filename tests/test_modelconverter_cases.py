@@ -20,6 +20,7 @@ from converter.errors import ArchiveError
 from converter.options import Layer, resolve
 from converter.run import plan
 from targets.rvc2.parameters import Parameters
+from targets.rvc4.parameters import Parameters as Rvc4Parameters
 from tests.sources import make_model, write_folder
 
 CASES = [
@@ -27,6 +28,7 @@ CASES = [
     for line in (Path(__file__).parent / "data" / "modelconverter_cases.jsonl").read_text().splitlines()
 ]
 RVC2 = [case for case in CASES if case["target"] == "rvc2"]
+RVC4 = [case for case in CASES if case["target"] == "rvc4"]
 
 # ModelConverter takes any of these for RGB, with a warning. They name no frame of a model's input, so
 # we refuse them and list those that do.
@@ -179,6 +181,51 @@ def parameters_of(folder: Path, values: dict[str, Any]) -> Parameters:
     made = plan(folder, "rvc2", options=resolve([Layer(origin="test", values=values)]))
     assert isinstance(made.parameters, Parameters)
     return made.parameters
+
+
+@pytest.mark.parametrize("case", RVC4, ids=[case["case"] for case in RVC4])
+def test_we_agree_with_modelconverter_on_rvc4_or_say_why_not(
+    case: dict[str, Any], tmp_path: Path
+) -> None:
+    folder = source_folder(case, tmp_path / "a")
+    name = case["case"]
+    mode = name.removeprefix("quant ") if name.startswith("quant ") else "INT8_STANDARD"
+    options: dict[str, Any] = {"rvc4.quantization_mode": mode, "calibration.random": True}
+    if name == "rvc4 encodings + FP16":
+        options["rvc4.quantization_mode"] = "FP16_STANDARD"
+    if name in NO_FRAME_TYPE | ORDER_CONTRADICTS:
+        with pytest.raises(ArchiveError):
+            plan(folder, "rvc4", options=options)
+        options |= contradiction_settled(case)
+    parameters = plan(folder, "rvc4", options=options).parameters
+    assert isinstance(parameters, Rvc4Parameters)
+    model, source = case["output_config"]["model"], case["source_config"]["model"]
+    assert parameters.precision.word == model["metadata"]["precision"]
+    for item, theirs, given in zip(parameters.inputs, model["inputs"], source["inputs"], strict=True):
+        if item.dai_type is None:
+            # Exception: it makes uint8 frames of raw floats; they keep type, shape and layout here.
+            assert (item.dtype, list(item.shape)) == (given["dtype"], given["shape"])
+            continue
+        # Exceptions: of an NHWC model it makes NHCW planar frames by comparing sizes, and its float16
+        # inputs contradict their BGR888i. Ours are always uint8 NHWC, what an RVC4 camera delivers.
+        assert (item.dtype, item.layout) == ("uint8", "NHWC")
+        if theirs["layout"] == "NHWC":
+            assert list(item.shape) == theirs["shape"]
+            assert item.dai_type == theirs["preprocessing"]["dai_type"]
+        assert list(item.remaining.mean) == theirs["preprocessing"]["mean"]
+        assert list(item.remaining.scale) == theirs["preprocessing"]["scale"]
+        assert item.embedded is not None
+        pre = given["preprocessing"]
+        assert list(item.embedded.mean or [0.0] * item.shape[3]) == (
+            pre.get("mean") or [0.0] * item.shape[3]
+        )
+    wide = "INT16" in str(options["rvc4.quantization_mode"])
+    for output, theirs in zip(parameters.outputs, model["outputs"], strict=True):
+        # Exceptions: SNPE turns outputs to NHWC, QNN leaves them as the model has them; and it writes
+        # uint8 where 16-bit activations leave the network.
+        assert output.name == theirs["name"]
+        assert output.dtype == ("uint16" if wide else theirs["dtype"])
+        assert sorted(output.shape) == sorted(theirs["shape"])
 
 
 def test_archives_are_named_alike() -> None:

@@ -113,7 +113,9 @@ def test_the_options_and_exit_codes_it_lists_are_the_declared_ones() -> None:
     from converter.errors import ConvertError
 
     declared = {spec.key for spec in options.specs()}
-    listed = set(re.findall(r"`((?:rvc2|rvc4|calibration|inputs|outputs|verify|preprocess)[\w.]*)`", README))
+    listed = set(
+        re.findall(r"`((?:rvc2|rvc4|calibration|inputs|outputs|verify|preprocess)[\w.]*)`", README)
+    )
     assert {name for name in listed if name not in declared} == set()
     codes = {int(code) for code in re.findall(r"^\| (\d+) \|", README, re.MULTILINE)}
     assert codes == {0} | {kind.exit_code for kind in ConvertError.__subclasses__()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -15,8 +15,8 @@ class Precision:
 
     Attributes:
         weights: Bits of the weights; activations: bits of what flows between the nodes.
-        ranges: How activation ranges are chosen: `best` tries mse against min-max on the calibration
-            frames and keeps what loses less. None for floating point, which needs none.
+        ranges: How activation ranges are chosen: `best` tries each of BEST_OF on calibration frames
+            and keeps what loses least. None for floating point, which needs none.
         per_channel: Whether the mode wants a scale for each output channel of a convolution.
     """
 
@@ -45,6 +45,7 @@ class Precision:
         }
 
 
+BEST_OF: Final[Sequence[RangeMethod]] = ("min-max", "percentile", "mse")
 CUSTOM: Final = "CUSTOM"
 MODES: Final[Mapping[str, Precision]] = {
     "INT8_STANDARD": Precision(weights=8, activations=8, ranges="min-max"),

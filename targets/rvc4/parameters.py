@@ -48,7 +48,7 @@ class Parameters:
             "quantization_mode": self.mode,
             "precision": self.precision.to_json(),
             "per_channel": self.per_channel,
-            "percentile": self.percentile if self.precision.ranges == "percentile" else None,
+            "percentile": self.percentile if self.precision.ranges in ("percentile", "best") else None,
             "soc": self.soc,
             "onnx_simplification": self.simplify,
             "calibration": self.calibration.to_json() if self.calibration else None,
