@@ -434,6 +434,12 @@ def edge_padding() -> onnx.ModelProto:
     return one_op_model("Pad", {"x": (1, 3, 8, 8)}, constants={"p": pads}, opset=17, mode="edge")
 
 
+def batch_normalization() -> onnx.ModelProto:
+    values = {name: np.linspace(0.5, 1.5, 3) * k for k, name in enumerate("sbtv", 1)}
+    nodes = [helper.make_node("BatchNormalization", ["images", *values], ["y"], name="normalize")]
+    return net_of(nodes, values, first=False)
+
+
 def silu() -> onnx.ModelProto:
     return net_of(
         [
@@ -449,6 +455,7 @@ FAULTS: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
     "gelu written out": (gelu_written_out, "INT8_INT16_MIXED"),
     "edge padding": (edge_padding, "FP16_STANDARD"),
     "silu in 16 bits": (silu, "INT8_INT16_MIXED"),
+    "batch normalization": (batch_normalization, "INT8_STANDARD"),
 }
 
 
@@ -459,8 +466,8 @@ def test_a_known_fault_is_rewritten_away_and_shows_without_the_rewrite(
 ) -> None:
     make, mode = FAULTS[fault]
     if not rewritten:
-        monkeypatch.setattr("targets.rvc4.faults.RULES", ())
-        monkeypatch.setattr("targets.rvc4.faults.WIDE_RULES", ())
+        for rules in ("RULES", "FLOAT_RULES", "WIDE_RULES"):
+            monkeypatch.setattr(f"targets.rvc4.faults.{rules}", ())
         real = Processes.call
 
         def call(self: Processes, function: str, arguments: Any, **rest: Any) -> Any:
@@ -471,7 +478,9 @@ def test_a_known_fault_is_rewritten_away_and_shows_without_the_rewrite(
         monkeypatch.setattr(Processes, "call", call)
     raw = fault == "edge padding"
     folder = write_folder(tmp_path / "a", make(), preprocessing=None if raw else RGB, image=not raw)
-    options = {"rvc4.quantization_mode": mode, **({} if mode == "FP16_STANDARD" else RANDOM)}
+    # The sigmoid's fault shows in the emulator's mode 1; in others only on maps of some sizes.
+    options = {"rvc4.quantization_mode": mode, "verify.emulator_optimization": 1}
+    options |= {} if mode == "FP16_STANDARD" else RANDOM
     if rewritten:
         done = converter.convert(folder, "rvc4", output=tmp_path / "o.tar", options=options)
         assert all(row["rel_rmse"] < 0.03 for row in done.verification["outputs"].values())
@@ -771,3 +780,90 @@ def test_zipped_calibration_is_streamed(tmp_path: Path) -> None:
         "1.png",
         "2.png",
     ]
+
+
+# ------------------------------------------- operators that want care, each on the emulator
+
+
+def volume_pool() -> onnx.ModelProto:
+    return one_op_model(
+        "MaxPool", {"x": (1, 2, 5, 6, 7)}, opset=17, kernel_shape=[2, 3, 2], strides=[2, 1, 2],
+        pads=[1, 1, 0, 0, 1, 1],
+    )  # fmt: skip
+
+
+def volume_normalization() -> onnx.ModelProto:
+    values = {name: np.linspace(0.5, 1.5, 3).astype(F) * k for k, name in enumerate("sbmv", 1)}
+    return one_op_model(
+        "BatchNormalization", {"x": (1, 3, 4, 5, 6)}, constants=values, opset=17, epsilon=0.01
+    )
+
+
+def product_of_inputs() -> onnx.ModelProto:
+    return one_op_model(
+        "Gemm", {"a": (4, 6), "b": (5, 6), "c": (4, 5)}, opset=17, transB=1, alpha=0.5, beta=2.0
+    )
+
+
+def layer_norm() -> onnx.ModelProto:
+    values = {"s": np.array([-1.0, 0.5, 2, 1], F), "b": np.array([0.1, 0, -1, 2], F)}
+    return one_op_model("LayerNormalization", {"x": (1, 6, 4)}, constants=values, opset=17)
+
+
+def broad_softmax() -> onnx.ModelProto:
+    return one_op_model("Softmax", {"x": (1, 1000)}, opset=17, axis=1)
+
+
+def split_volume() -> onnx.ModelProto:
+    nodes = [
+        helper.make_node("Split", ["x"], ["a", "b"], axis=4, name="split"),
+        helper.make_node("Mul", ["b", "k"], ["scaled"], name="mul"),
+        helper.make_node("Concat", ["a", "scaled"], ["y"], axis=4, name="concat"),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "split",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 2, 3, 3, 8])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 2, 3, 3, 8])],
+        [numpy_helper.from_array(np.array(20.0, F), "k")],
+    )
+    return make_model(graph, 17)
+
+
+CARE = {
+    "max pool of volumes": volume_pool,
+    "batch normalization of volumes": volume_normalization,
+    "gemm of computed matrices": product_of_inputs,
+    "layer normalization": layer_norm,
+    "softmax of a thousand": broad_softmax,
+    "split of five axes": split_volume,
+    "pooling that comes first": lambda: one_op_model(
+        "AveragePool", {"x": (1, 2, 8, 8)}, opset=17, kernel_shape=[2, 2], strides=[2, 2]
+    ),
+}
+
+
+@pytest.mark.parametrize("net", CARE)
+@pytest.mark.parametrize("options", [RANDOM, FP16], ids=["INT8", "FP16"])
+def test_an_operator_that_wants_care_is_right(
+    tmp_path: Path, net: str, options: Mapping[str, Any]
+) -> None:
+    folder = write_folder(tmp_path / "a", CARE[net](), image=False)
+    done = converter.convert(folder, "rvc4", output=tmp_path / "o.tar", options=options)
+    names = [item["name"] for item in config_of(done.output)["model"]["inputs"]]
+    with open_archive(folder) as archive:
+        assert names == [item["name"] for item in archive.config["model"]["inputs"]]
+    for row in done.verification["outputs"].values():
+        assert row["rel_rmse"] < (0.003 if options is FP16 else 0.05)
+
+
+def test_what_qnn_computes_in_floating_point_is_said(tmp_path: Path) -> None:
+    """ReduceL2 is float in every mode: allowed, for QNN has nothing else, and told to the user."""
+    model = one_op_model("ReduceL2", {"x": (1, 4, 8)}, axes=[2], keepdims=1)
+    folder = write_folder(tmp_path / "a", model, image=False)
+    done = converter.convert(folder, "rvc4", output=tmp_path / "o.tar", options=RANDOM)
+    assert any("'the_ReduceL2' (ReduceL2)" in warning for warning in done.warnings)
+    made = plan(folder, "rvc4", options=RANDOM)
+    assert isinstance(made.parameters, Parameters)
+    with pytest.raises(ToolError, match="are float32 where INT8_STANDARD has"):
+        checked(dlc_of(done.output), made.parameters, [])

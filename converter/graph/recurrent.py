@@ -140,7 +140,8 @@ def _project(
     """
     product = b.op("MatMul", flat, b.constant(weights.T))
     y = b.op("Add", product, b.constant(bias.reshape(1, -1)))
-    return b.ops("Split", length, y, axis=0) if length > 1 else [y]
+    counted = {"num_outputs": length} if b.graph.opset_imports.get("", 0) >= 18 else {}
+    return b.ops("Split", length, y, axis=0, **counted) if length > 1 else [y]
 
 
 def _initial(b: Builder, initial: ir.Value | None, direction: int, batch: int, size: int) -> ir.Value:

@@ -85,7 +85,7 @@ def compare(
             names,
             toolchain,
             parameters.soc,
-            options.integer("verify.emulator_optimization"),
+            options.get("verify.emulator_optimization"),
             processes=run.processes,
             work=_folder(run, "emulator"),
             timeout_s=timeout_s,

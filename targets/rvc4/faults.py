@@ -13,12 +13,15 @@ import numpy as np
 import onnx_ir as ir
 
 from converter.graph.decompose import hard_sigmoid
+from converter.graph.decompose import max_pool as dilated_max_pool
 from converter.graph.rewrite import (
     Builder,
     Rule,
     array_of,
     float_attribute,
     input_of,
+    int_attribute,
+    ints_attribute,
     static_shape,
     text_attribute,
 )
@@ -147,6 +150,87 @@ def edge_pad(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
     return [x]
 
 
+def split_of_five_axes(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
+    """Slices instead of a Split of five axes: the HTP joins its parts without rescaling their codes."""
+    shape, sizes = static_shape(node.inputs[0]), array_of(input_of(node, 1))
+    if shape is None or len(shape) < 5:
+        return None
+    axis = int_attribute(node, "axis", 0) % len(shape)
+    if sizes is None:
+        size = -(-shape[axis] // len(node.outputs))
+        ends = np.minimum(np.arange(1, len(node.outputs) + 1) * size, shape[axis])
+    else:
+        ends = np.cumsum(sizes.astype(int))
+    starts = [0, *ends[:-1]]
+    return [
+        b.op("Slice", node.inputs[0], b.ints(start), b.ints(end), b.ints(axis))
+        for start, end in zip(starts, ends, strict=True)
+    ]
+
+
+def batch_normalization(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
+    """(x - mean) / √(variance + ε) · scale + bias as a depthwise convolution, or as Mul and Add.
+
+    By itself it is far off on the emulator with integers (relative RMSE up to 0.9).
+    """
+    shape = static_shape(node.inputs[0])
+    arrays = [array_of(input_of(node, index)) for index in range(1, 5)]
+    if shape is None or len(shape) < 2 or len(node.outputs) > 1:
+        return None
+    if any(array is None for array in arrays):
+        return None
+    scale, bias, mean, variance = (np.asarray(array, np.float64) for array in arrays)
+    factor = scale / np.sqrt(variance + float_attribute(node, "epsilon", 1e-5))
+    shift, spatial = bias - mean * factor, [1] * (len(shape) - 2)
+    if len(shape) in (3, 4):
+        kernel = b.constant(factor.reshape(-1, 1, *spatial))
+        return [b.op("Conv", node.inputs[0], kernel, b.constant(shift), group=shape[1])]
+    scaled = b.op("Mul", node.inputs[0], b.constant(factor.reshape(-1, *spatial)))
+    return [b.op("Add", scaled, b.constant(shift.reshape(-1, *spatial)))]
+
+
+def max_pool_of_volumes(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
+    """Pooling of volumes as that of planes and then of lines, which the HTP has."""
+    shape, made = static_shape(node.inputs[0]), static_shape(node.outputs[0])
+    kernel = ints_attribute(node, "kernel_shape") or ()
+    plain = text_attribute(node, "auto_pad", "NOTSET") == "NOTSET" and len(node.outputs) == 1
+    dilated = set(ints_attribute(node, "dilations") or (1,)) != {1}
+    if len(kernel) != 3 or shape is None or made is None or not plain or dilated:
+        return None
+    strides = ints_attribute(node, "strides") or (1, 1, 1)
+    pads = ints_attribute(node, "pads") or (0,) * 6
+    ceil = int_attribute(node, "ceil_mode", 0)
+    planes = b.op("Reshape", node.inputs[0], b.ints(shape[0], shape[1] * shape[2], *shape[3:]))
+    planes = b.op(
+        "MaxPool", planes, kernel_shape=kernel[1:], strides=strides[1:],
+        pads=[*pads[1:3], *pads[4:6]], ceil_mode=ceil,
+    )  # fmt: skip
+    lines = b.op("Reshape", planes, b.ints(*shape[:3], made[3] * made[4]))
+    lines = b.op(
+        "MaxPool", lines, kernel_shape=[kernel[0], 1], strides=[strides[0], 1],
+        pads=[pads[0], 0, pads[3], 0], ceil_mode=ceil,
+    )  # fmt: skip
+    return [b.op("Reshape", lines, b.ints(*made))]
+
+
+def computed_gemm(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
+    """Gemm of two computed matrices as MatMul and Add: QNN's own way adds a bias in 32 bits."""
+    if array_of(node.inputs[1]) is not None:
+        return None
+    x, w = (
+        b.op("Transpose", value, perm=[1, 0]) if int_attribute(node, name, 0) else value
+        for value, name in zip(node.inputs[:2], ("transA", "transB"), strict=True)
+    )
+    y = b.op("MatMul", x, w)
+    alpha, beta = float_attribute(node, "alpha", 1.0), float_attribute(node, "beta", 1.0)
+    if alpha != 1:
+        y = b.op("Mul", y, b.constant(alpha))
+    bias = input_of(node, 2)
+    if bias is None or beta == 0:
+        return [y]
+    return [b.op("Add", y, bias if beta == 1 else b.op("Mul", bias, b.constant(beta)))]
+
+
 def gating_hard_sigmoid(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
     """Max(0, min(1, alpha · x + beta)) where it gates its own input and is no HardSwish."""
     x = node.inputs[0]
@@ -158,9 +242,18 @@ def gating_hard_sigmoid(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
 
 # One after the other: what the first leaves of a pattern is for the second.
 RULES: Final[Sequence[Mapping[str, Rule]]] = (
-    {"Mul": _product, "Pad": edge_pad},
+    {
+        "BatchNormalization": batch_normalization,
+        "Gemm": computed_gemm,
+        "MaxPool": max_pool_of_volumes,
+        "Mul": _product,
+        "Pad": edge_pad,
+        "Split": split_of_five_axes,
+    },
     {"Erf": erf, "HardSigmoid": gating_hard_sigmoid},
 )
+# In integers the frame of lowest numbers would be all that a range covers.
+FLOAT_RULES: Final[Sequence[Mapping[str, Rule]]] = (*RULES, {"MaxPool": dilated_max_pool})
 WIDE_RULES: Final[Sequence[Mapping[str, Rule]]] = (*RULES, {"Mul": silu})
 
 

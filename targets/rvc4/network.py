@@ -31,6 +31,7 @@ class Network:
     path: Path
     codes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     report: Mapping[str, Any] | None = None
+    warnings: tuple[str, ...] = ()
 
     def decoded(self, results: Sequence[Mapping[str, NDArray[Any]]]) -> list[dict[str, NDArray[Any]]]:
         """Outputs as numbers."""
@@ -85,7 +86,12 @@ def make_network(run: Run, parameters: Parameters, prepared: Prepared) -> Networ
         made = _quantize(run, parameters, path, {**shared, "ranges": measured["ranges"]})
     for warning in made["warnings"]:
         run.warn(warning)
-    return Network(path=path, codes=made["outputs"], report=_report(parameters, measured, made))
+    return Network(
+        path=path,
+        codes=made["outputs"],
+        report=_report(parameters, measured, made),
+        warnings=tuple(made["warnings"]),
+    )
 
 
 def in_order(run: Run, parameters: Parameters, network: Network) -> Network:

@@ -18,14 +18,21 @@ if TYPE_CHECKING:
 
 # QNN's execution provider takes nothing of a graph older than opset 11, and splits many below 17.
 _OPSET: Final = 17
+# QNN's execution provider puts these between Dequantize and Quantize, whatever is around them.
+_FLOATING: Final = ("LSTM", "ReduceL2")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """The prepared float model, which takes camera frames as float32, and what could not be done."""
+    """The prepared float model, which takes camera frames as float32, and what could not be done.
+
+    Attributes:
+        floating: Nodes (name: operator) that QNN computes in floating point in every mode.
+    """
 
     path: Path
     warnings: tuple[str, ...]
+    floating: Mapping[str, str]
 
 
 def prepare(source: Path, parameters: Parameters, target: Path, *, processes: Processes) -> Prepared:
@@ -39,7 +46,7 @@ def prepare(source: Path, parameters: Parameters, target: Path, *, processes: Pr
         ModelError: The graph cannot be brought into the form that the tools take.
         ToolError: A graph tool crashed or ran out of time.
     """
-    warnings = processes.call(
+    answer = processes.call(
         "targets.rvc4.prepare:prepare_file",
         {
             "source": str(source),
@@ -54,7 +61,7 @@ def prepare(source: Path, parameters: Parameters, target: Path, *, processes: Pr
         work=target.parent,
         timeout_s=parameters.timeout_s,
     )
-    return Prepared(path=target, warnings=tuple(warnings))
+    return Prepared(path=target, warnings=tuple(answer["warnings"]), floating=dict(answer["floating"]))
 
 
 def _entry(item: TargetInput) -> dict[str, Any]:
@@ -75,7 +82,7 @@ def prepare_file(
     weight_bits: int,
     activation_bits: int,
     per_channel: bool,
-) -> list[str]:
+) -> dict[str, Any]:
     """The child's part of `prepare`."""
     import onnx_ir as ir
     from onnx_ir.passes import Sequential, common
@@ -90,10 +97,16 @@ def prepare_file(
 
     shapes = {item["name"]: tuple(item["shape"]) for item in inputs}
     model, warnings = read_source(source, shapes, simplified=simplified)
+    model.ir_version = max(model.ir_version, 8)  # else onnx's converter wants weights as inputs
     model = raise_opset(model, _OPSET, _OPSET)
+    if (opset := model.graph.opset_imports.get("", 0)) < _OPSET:
+        warnings.append(
+            f"onnx could not raise the graph from opset {opset} to {_OPSET}; QNN may refuse parts."
+        )
     if faults.has_gelu_pattern(model):
         model = raise_opset(model, faults.GELU_OPSET, faults.GELU_OPSET)
-    rules = faults.WIDE_RULES if activation_bits == 16 and weight_bits else faults.RULES
+    wide = faults.WIDE_RULES if activation_bits == 16 else faults.RULES
+    rules = wide if weight_bits else faults.FLOAT_RULES
     entries = {
         item["name"]: Entry(
             layout=item["layout"],
@@ -119,7 +132,8 @@ def prepare_file(
     name_every_node(model)
     name = Path(target).name
     ir.save(model, target, external_data=f"{name}.data", size_threshold_bytes=4096)
-    return warnings
+    floating = {str(node.name): node.op_type for node in model.graph if node.op_type in _FLOATING}
+    return {"warnings": warnings, "floating": floating}
 
 
 def _folding(weight_bits: int, per_channel: bool) -> Any:

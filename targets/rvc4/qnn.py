@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from converter.errors import ModelError, ToolError, from_findings
 from converter.findings import Finding
+from converter.options import Value
 from converter.process import Processes, peak_rss_bytes
 from converter.reference import Tensors
 from targets.rvc4.toolchain import PROVIDER, Toolchain
@@ -74,7 +75,7 @@ def emulate(
     outputs: Sequence[str],
     toolchain: Toolchain,
     soc: str,
-    optimization: int,
+    optimization: Value,
     *,
     processes: Processes,
     work: Path,
@@ -151,17 +152,16 @@ def emulate_file(
     inputs: Sequence[str],
     outputs: Sequence[str],
     keys: Mapping[str, str],
-    optimization: int,
+    optimization: int | None,
     libraries: str,
     provider: str,
     soc_model: int,
 ) -> None:
     """The child's part of `emulate`."""
     tensors = Tensors(list(keys))
-    options = {
-        **_options(libraries, soc_model),
-        "htp_graph_finalization_optimization_mode": str(optimization),
-    }
+    options = _options(libraries, soc_model)
+    if optimization is not None:
+        options["htp_graph_finalization_optimization_mode"] = str(optimization)
     with _captured() as text:
         session, error = _session(network, provider, options, _SILENT)
         if session is None or _elsewhere(session):

@@ -228,6 +228,11 @@ def _quantized(
     weight_type = {8: kinds.QInt8, 16: kinds.QInt16}[weights]
     activation_type = {8: kinds.QUInt8, 16: kinds.QUInt16}[activations]
     proto = onnx.load(model)
+    for node in proto.graph.node:
+        # The quantizer gives every Softmax the range from 0 to 1, however small its values are.
+        if node.op_type == "Softmax" and node.output[0] in ranges:
+            low, high = (np.float32(bound) for bound in ranges[node.output[0]])
+            overrides.setdefault(node.output[0], [{"rmin": low, "rmax": high}])
     config = qnn.get_qnn_qdq_config(
         proto,
         None,
@@ -253,6 +258,10 @@ def _quantized(
         op_types_to_quantize=config.op_types_to_quantize,
         extra_options=config.extra_options,
     )
+    # What only moves, pools or clips is else left in float32 where it stands first.
+    for value in reversed(proto.graph.input):
+        if value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT:
+            made.quantize_activation_tensor(value.name)
     made.quantize_model()
     quantized: ir.Model = ir.from_proto(made.model.model)
     return quantized
@@ -285,6 +294,9 @@ def _overrides(
         for node in graph.node:
             if node.op_type == "Gemm" and len(node.input) > 1 and node.input[1] in initializers:
                 overrides[node.input[1]] = [{"quant_type": kinds.QInt8, "symmetric": True}]
+            # There the HTP takes no signed scale.
+            if node.op_type == "LayerNormalization" and node.input[1] in initializers:
+                overrides[node.input[1]] = [{"quant_type": kinds.QUInt8}]
     if encodings is None:
         return overrides, []
     tensors = {name for node in graph.node for name in (*node.input, *node.output)}

@@ -172,7 +172,7 @@ def measure(
         name: Observer(tail=_tail(size * frame_count, percentile), histogram=histogram)
         for name, size in sizes.items()
     }
-    for feed in frames:
+    for feed in frames if observers else ():
         for name, values in feed.items():
             if name in observers:
                 observers[name].see(values)

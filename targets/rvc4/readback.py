@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 from converter.artifact import CompiledInput
@@ -23,21 +23,30 @@ _WEIGHTED: Final = (
     "FullyConnected",
     "MatMul",
 )
+_MOVES: Final = ("Concat", "Reshape", "Squeeze", "StridedSlice", "Transpose")
 _LISTED: Final = 5
+# What QNN writes for an input that is left out.
+_ABSENT: Final = "null_tensor"
 
 
-def checked(dlc: Dlc, parameters: Parameters, overridden: Sequence[str]) -> None:
+def checked(
+    dlc: Dlc,
+    parameters: Parameters,
+    overridden: Sequence[str],
+    floating: Collection[str] = (),
+) -> None:
     """See that a DLC is what was asked for: tensors, element types, bit widths.
 
     Args:
         overridden: Tensors whose encodings were given, which may have other bit widths.
+        floating: Nodes that are computed in floating point in every mode.
 
     Raises:
         ToolError: With a finding for each difference.
     """
     findings = []
     wanted_faces: Sequence[tuple[str, Sequence[Tensor], Sequence[DlcTensor]]] = (
-        ("input", parameters.inputs, dlc.inputs),
+        ("input", parameters.inputs, _in_order(parameters.inputs, dlc.inputs)),
         ("output", parameters.outputs, dlc.outputs),
     )
     for kind, wanted, found in wanted_faces:
@@ -51,9 +60,15 @@ def checked(dlc: Dlc, parameters: Parameters, overridden: Sequence[str]) -> None
     for item in dlc.inputs:
         if item.is_fixed_point and [(e.scale, e.offset) for e in item.encodings] != [(1.0, 0)]:
             findings.append(_differs(item.name, "its codes are not the pixels' values."))
-    findings += _bit_widths(dlc, parameters, overridden)
+    findings += _bit_widths(dlc, parameters, overridden, floating)
     if findings:
         raise from_findings(ToolError, "The compiled DLC is not what was asked for", findings)
+
+
+def _in_order(wanted: Sequence[Tensor], found: Sequence[DlcTensor]) -> Sequence[DlcTensor]:
+    """Tensors in the order asked for: QNN lists inputs as its nodes come to them; names tell them."""
+    places = {item.name: index for index, item in enumerate(wanted)}
+    return sorted(found, key=lambda item: places.get(item.name, len(places)))
 
 
 def _compare(wanted: Tensor, found: DlcTensor, *, checks_type: bool) -> list[Finding]:
@@ -69,7 +84,9 @@ def _compare(wanted: Tensor, found: DlcTensor, *, checks_type: bool) -> list[Fin
     return findings
 
 
-def _bit_widths(dlc: Dlc, parameters: Parameters, overridden: Sequence[str]) -> list[Finding]:
+def _bit_widths(
+    dlc: Dlc, parameters: Parameters, overridden: Sequence[str], floating: Collection[str]
+) -> list[Finding]:
     """Weights and activations that have not the mode's number format."""
     precision = parameters.precision
     tensors = {tensor.name: tensor for tensor in dlc.tensors}
@@ -85,9 +102,12 @@ def _bit_widths(dlc: Dlc, parameters: Parameters, overridden: Sequence[str]) -> 
                 odd["weights", item.dtype] += 1
                 example.setdefault(("weights", item.dtype), node.name)
     faces = {item.name for item in (*dlc.inputs, *dlc.outputs)}
+    islands = _inside(dlc, floating)
     for item in dlc.tensors:
         real = item.is_fixed_point or item.dtype.startswith("float")
         if item.kind == STATIC or item.name in faces or not real or item.name in overridden:
+            continue
+        if item.name == _ABSENT or (item.dtype == "float32" and item.name in islands):
             continue
         if item.dtype not in activations and not _is_converted_input(item, dlc):
             odd["activations", item.dtype] += 1
@@ -101,6 +121,22 @@ def _bit_widths(dlc: Dlc, parameters: Parameters, overridden: Sequence[str]) -> 
         )
         for (what, dtype), count in odd.most_common(_LISTED)
     ]
+
+
+def _inside(dlc: Dlc, names: Collection[str]) -> set[str]:
+    """Tensors that nodes of those names make, or that nobody else reads.
+
+    QNN names the nodes that it makes of one by that one's name and a suffix.
+    """
+    ours = [node for node in dlc.nodes if any(node.name.startswith(name) for name in names)]
+    elsewhere = {name for node in dlc.nodes if node not in ours for name in node.inputs}
+    read = {name for node in ours for name in node.inputs}
+    found = {name for node in ours for name in node.outputs} | (read - elsewhere)
+    for node in dlc.nodes:
+        # What only moves their results on its way to being quantized again.
+        if node.op in _MOVES and node.inputs[0] in found:
+            found |= set(node.outputs)
+    return found
 
 
 def _is_converted_input(item: DlcTensor, dlc: Dlc) -> bool:
@@ -127,7 +163,7 @@ def read_back(parameters: Parameters, dlc: Dlc) -> tuple[tuple[CompiledInput, ..
             preprocessing=item.remaining,
             dai_type=item.dai_type,
         )
-        for item, found in zip(parameters.inputs, dlc.inputs, strict=True)
+        for item, found in zip(parameters.inputs, _in_order(parameters.inputs, dlc.inputs), strict=True)
     )
     outputs = tuple(
         Tensor(

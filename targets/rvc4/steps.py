@@ -16,7 +16,7 @@ from targets.rvc4.check import compare, limits
 from targets.rvc4.dlc import read_dlc_file, without_times
 from targets.rvc4.network import Network, in_order, make_network
 from targets.rvc4.parameters import Parameters
-from targets.rvc4.prepare import prepare
+from targets.rvc4.prepare import Prepared, prepare
 from targets.rvc4.qnn import compile_dlc
 from targets.rvc4.readback import checked, read_back
 from targets.rvc4.toolchain import Toolchain
@@ -85,7 +85,7 @@ def steps(
             )
         )
         if options.flag("verify.emulator"):
-            mode = options.integer("verify.emulator_optimization")
+            mode = options.get("verify.emulator_optimization")
             planned.append(
                 Step(
                     name="emulate",
@@ -106,12 +106,13 @@ def run(run: Run) -> Artifact:
     toolchain = toolchains.find()
     with run.stage("prepare", "Preparing the graph"):
         prepared = prepare(run.model, parameters, run.work / "float.onnx", processes=run.processes)
-        for warning in prepared.warnings:
+        warnings = [*prepared.warnings, *_islands(parameters, prepared)]
+        for warning in warnings:
             run.warn(warning)
     network = make_network(run, parameters, prepared)
     network, path = _compile(run, parameters, network, toolchain)
     dlc = read_dlc_file(path)
-    checked(dlc, parameters, _overridden(parameters))
+    checked(dlc, parameters, _overridden(parameters), prepared.floating)
     inputs, outputs = read_back(parameters, dlc)
     verification = compare(run, parameters, network, toolchain)
     facts = read_compiled(path)
@@ -124,7 +125,7 @@ def run(run: Run) -> Artifact:
         outputs=outputs,
         facts=facts | ({"calibration": network.report} if network.report else {}),
         tools={"qairt": toolchain.qairt, toolchains.PACKAGE: toolchain.version},
-        warnings=prepared.warnings,
+        warnings=(*warnings, *network.warnings),
         verification=verification,
     )
 
@@ -156,6 +157,14 @@ def _write_dlc(run: Run, parameters: Parameters, network: Network, toolchain: To
     path.write_bytes(without_times(made.path.read_bytes()))
     made.path.unlink()
     return path
+
+
+def _islands(parameters: Parameters, prepared: Prepared) -> list[str]:
+    """What a user should know of nodes that keep out of the mode."""
+    if parameters.precision.is_float or not prepared.floating:
+        return []
+    nodes = ", ".join(f"{name!r} ({op})" for name, op in prepared.floating.items())
+    return [f"QNN computes in floating point whatever the mode: {nodes}."]
 
 
 def _overridden(parameters: Parameters) -> list[str]:

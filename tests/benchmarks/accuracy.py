@@ -84,7 +84,7 @@ def emulated_scores(
         [given.name],
         found,
         "sm8550",
-        1,
+        None,
         processes=Processes(),
         work=tensors,
         timeout_s=3600,
