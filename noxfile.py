@@ -64,7 +64,9 @@ def coverage_rvc4(session: nox.Session) -> None:
     """What QNN takes and the emulator computes rightly, and what a user is told of the rest."""
     session.install("-e", ".[test]")
     session.install(os.environ.get("BENCH_TORCH", "torch==2.13.0"), "onnxscript")
-    session.run("python", "-m", "tests.benchmarks.coverage", "--target", "rvc4", *session.posargs)
+    session.run(
+        "python", "-m", "tests.benchmarks.coverage", "--target", "rvc4", "--forked", *session.posargs
+    )
 
 
 @nox.session

@@ -1,7 +1,7 @@
 """Calibration data: the user's frames, found, read one at a time, and made what a camera delivers.
 
-Image files become BGR (or gray) uint8 frames of the input's size. `.npy` and `.raw` files hold a
-tensor in the source input's own shape and layout: pixel values from 0 to 255 for images, plain numbers
+Image files become BGR (or gray) uint8 frames of the input's size. `.npy` and `.raw` files hold one
+frame in the source input's own shape and layout: pixel values from 0 to 255 for images, plain numbers
 for other inputs. Nothing is guessed from sizes.
 """
 
@@ -221,15 +221,17 @@ def _of(
                 resize_method=method or str(options.get("calibration.resize_method")),
             )
         )
-    counts = {data.input: len(data.files) for data in found}
+    counts = {
+        data.input: -(-len(data.files) // _batch(item))
+        for data, item in zip(found, model.inputs, strict=True)
+    }
     if len(set(counts.values())) > 1:
         told = ", ".join(f"{name!r} has {count}" for name, count in counts.items())
         raise UsageError(
-            f"The inputs have unequal numbers of calibration files: {told}.",
+            f"The inputs have unequal numbers of calibration frames: {told}.",
             remedy="Files of the same rank, sorted by name, belong together: give equally many.",
         )
-    batch = max((_batch(item) for item in model.inputs), default=1)
-    frames = -(-next(iter(counts.values())) // batch)
+    frames = next(iter(counts.values()))
     return Calibration(
         inputs=tuple(found), frames=frames, npy_color=str(options.get("calibration.npy_color"))
     ), findings
@@ -240,7 +242,7 @@ def _files(item: ModelInput, root: Path, key: str, *, alone: bool) -> tuple[list
     try:
         tree = _Tree.open(root)
         names = tree.names
-    except (OSError, zipfile.BadZipFile, NotImplementedError) as error:
+    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError) as error:
         said = error.strerror if isinstance(error, OSError) else str(error)
         raise UsageError(
             f"{key}: {root} cannot be read ({said}).", remedy="Give a folder or a .zip."
@@ -319,7 +321,7 @@ class _Tree:
         for name in names:
             try:
                 whole.update(hashlib.sha256(self.read(name)).digest())
-            except (OSError, ValueError, RuntimeError, zipfile.BadZipFile) as error:
+            except Exception as error:  # whatever zlib, lzma or the file system say of it
                 raise _unreadable(name, error) from error
         return whole.hexdigest()
 
@@ -358,17 +360,13 @@ class _Reader:
         return np.concatenate(items, axis=self._item.layout.index("N"))
 
     def _one(self, name: str) -> NDArray[Any]:
-        import PIL
-
         suffix = PurePosixPath(name).suffix.lower()
         try:
             content = self._tree.read(name)
             if suffix in IMAGES:
                 return self._image(content)
             return self._array(content, suffix)
-        except (OSError, ValueError, RuntimeError, SyntaxError, EOFError, zipfile.BadZipFile) as error:
-            raise _unreadable(name, error) from error
-        except PIL.Image.DecompressionBombError as error:
+        except Exception as error:  # whatever zlib, Pillow or NumPy say of a broken file
             raise _unreadable(name, error) from error
 
     def _image(self, content: bytes) -> NDArray[np.uint8]:
@@ -411,12 +409,12 @@ class _Reader:
                 )
             array = np.frombuffer(content, dtype).reshape(shape)
         else:
-            array = np.load(io.BytesIO(content), allow_pickle=False)
+            array = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
             without = [size for axis, size in enumerate(shape) if axis != batch_axis]
             if list(array.shape) not in (shape, without):
                 raise ValueError(
-                    f"has the shape {list(array.shape)}; the input {item.name!r} is {shape}, "
-                    f"{item.layout or 'axes as in the model'}"
+                    f"has the shape {list(array.shape)}; a frame of the input {item.name!r} is "
+                    f"{shape}, {item.layout or 'axes as in the model'}"
                 )
             array = array.reshape(shape)
         if array.dtype.kind not in "fiub":
@@ -424,7 +422,12 @@ class _Reader:
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise ValueError("holds values that are not finite")
         if not item.is_image:
-            return array.astype(dtype)
+            with np.errstate(all="ignore"):
+                numbers = array.astype(dtype)
+            if dtype.kind in "iu" and not np.array_equal(numbers, array):
+                least, most = np.iinfo(dtype).min, np.iinfo(dtype).max
+                raise ValueError(f"holds more than {dtype.name} does: whole, from {least} to {most}")
+            return numbers
         low, high = float(array.min(initial=0)), float(array.max(initial=0))
         if low < 0 or high > 255 or (array.dtype.kind == "f" and 0 < high <= 1):
             raise ValueError(

@@ -27,11 +27,11 @@ def main(request_file: str) -> None:
     except ConvertError as error:
         answer = {"error": to_json(error)}
     except Exception as error:  # noqa: BLE001 - a library's own, told as such with its trace
-        answer = {"error": to_json(_of_library(error))}
+        answer = {"error": to_json(_of_library(error, request["what"]))}
     path.with_suffix(".answer").write_text(json.dumps(answer))
 
 
-def _of_library(error: BaseException) -> ConvertError:
+def _of_library(error: BaseException, what: str) -> ConvertError:
     """The innermost exception says what happened; those around it only where it was passing."""
     innermost = error
     while innermost.__cause__ is not None:
@@ -39,7 +39,7 @@ def _of_library(error: BaseException) -> ConvertError:
     said = " ".join(str(innermost).split())
     said = said if len(said) < 300 else said[:299] + "…"
     return ToolError(
-        f"A graph tool failed on this model: {type(innermost).__name__}: {said}",
+        f"{what} failed on this model: {type(innermost).__name__}: {said}",
         remedy="Try onnx_simplification=false, or export the model with other operators.",
         tool_text="".join(traceback.format_exception(error)),
     )

@@ -165,7 +165,7 @@ class Processes:
         handle, name = tempfile.mkstemp(dir=work, prefix="call-", suffix=".json")
         request = Path(name)
         with os.fdopen(handle, "w") as file:
-            json.dump({"function": function, "arguments": dict(arguments)}, file)
+            json.dump({"function": function, "arguments": dict(arguments), "what": what}, file)
         done = self.run(
             [sys.executable, "-m", "converter.child", name],
             timeout_s=timeout_s,

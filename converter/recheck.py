@@ -19,10 +19,11 @@ from typing import Any
 from converter import options as option_module
 from converter import tar
 from converter.archive import Archive, open_archive
-from converter.describe import BUILDINFO
+from converter.describe import BUILDINFO, target_config
 from converter.errors import ArchiveError, Cancelled, UsageError, VerificationError
 from converter.events import OnEvent, ignore
 from converter.options import Layer, Options
+from converter.plans import Plan
 from converter.run import make_plan
 from converter.target import Run
 from converter.target import load as load_target
@@ -59,13 +60,14 @@ def verify_archive(
             record = _record(made)
             source = stack.enter_context(open_archive(against, work=work))
             chosen = _options(record, options, data)
-            plan = make_plan(source, str(record["target"]), chosen, str(record["toolchain"]))
+            plan = _plan(source, record, chosen)
             _require_source(record, plan.model.files, source.name)
             run = Run(
                 work=work, model=source.path(plan.model.path), plan=plan, on_event=on_event or ignore
             )
             stack.callback(run.processes.end_all)
             artifact = load_target(plan.target).run(run)
+            _require_config(made, target_config(plan.model, artifact))
             with artifact.path.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
@@ -80,6 +82,39 @@ def verify_archive(
             f"{_tools(artifact.tools)}.",
         )
     return {**(artifact.verification or {}), "sha256": digest}
+
+
+def _plan(source: Archive, record: Mapping[str, Any], chosen: Options) -> Plan:
+    try:
+        return make_plan(source, str(record["target"]), chosen, str(record["toolchain"]))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        # The record is the one thing here that is not checked field by field.
+        raise ArchiveError(f"The {BUILDINFO} is none of ours ({error!r}).") from error
+
+
+def _require_config(archive: Archive, expected: Mapping[str, Any]) -> None:
+    """The archive's config is the one that its compiled file has: cameras act on nothing else."""
+    found = _difference(archive.config, expected, "")
+    if found:
+        raise ArchiveError(
+            f"config.json of {archive.name} was changed: {found} is not what the compiled file has.",
+            remedy="Take the archive as it was written.",
+        )
+
+
+def _difference(one: Any, other: Any, where: str) -> str:
+    """The first JSON path at which two documents differ; empty if they are the same."""
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        for key in {**one, **other}:
+            if one.get(key, ...) != other.get(key, ...):
+                return _difference(one.get(key), other.get(key), f"{where}.{key}".lstrip("."))
+        return ""
+    if isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        for index, (a, b) in enumerate(zip(one, other, strict=True)):
+            if a != b:
+                return _difference(a, b, f"{where}[{index}]")
+        return ""
+    return "" if one == other else where
 
 
 def _tools(tools: Mapping[str, Any]) -> str:
@@ -101,7 +136,7 @@ def _record(archive: Archive) -> dict[str, Any]:
         known = all(key in record for key in ("target", "toolchain", "options", "tools", "plan"))
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ArchiveError(f"The {BUILDINFO} of {archive.name} is none of ours ({error}).") from error
-    if not known:
+    if not known or not _is_record(record):
         raise ArchiveError(f"The {BUILDINFO} of {archive.name} is none of ours.")
     compiled = archive.member(path) if isinstance(path, str) else None
     if compiled is None or compiled.sha256 != recorded:
@@ -111,6 +146,24 @@ def _record(archive: Archive) -> dict[str, Any]:
             remedy="Take the archive as it was written.",
         )
     return dict(record)
+
+
+def _is_record(record: Mapping[str, Any]) -> bool:
+    """Whether what a target reads of a record has the types that it has in ours."""
+    kinds = {"options": dict, "tools": dict, "plan": dict, "target": str, "toolchain": str}
+    if not all(isinstance(record[key], kind) for key, kind in kinds.items()):
+        return False
+    report = record["compiled"].get("calibration")
+    if report is None:
+        return True
+    ranges = report.get("ranges") if isinstance(report, dict) else None
+    if not isinstance(ranges, dict) or not isinstance(report.get("method"), str):
+        return False
+    pairs = all(
+        isinstance(pair, list) and len(pair) == 2 and all(isinstance(x, int | float) for x in pair)
+        for pair in ranges.values()
+    )
+    return pairs and isinstance(report.get("encodings", ()), dict | None)
 
 
 def _options(

@@ -289,3 +289,68 @@ def test_numbers_are_calibrated_with_numbers(tmp_path: Path) -> None:
     png(data / "b.png")
     with pytest.raises(UsageError, match="takes no images"):
         frames(source, **{"calibration.path": str(data)})
+
+
+def test_inputs_of_unequal_batch_have_equal_frames_not_files(tmp_path: Path) -> None:
+    graph = helper.make_graph(
+        [
+            helper.make_node("ReduceMean", ["images"], ["mean"], axes=[1, 2, 3], keepdims=0, name="r"),
+            helper.make_node("ReduceSum", ["z"], ["total"], name="s"),
+            helper.make_node("Mul", ["mean", "total"], ["y"], name="mul"),
+        ],
+        "batches",
+        [
+            helper.make_tensor_value_info("images", TensorProto.FLOAT, [2, 3, 12, 16]),
+            helper.make_tensor_value_info("z", TensorProto.FLOAT, [1, 4]),
+        ],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+    )
+    model = make_model(graph)
+    config = config_for(model, image=False)
+    config["model"]["inputs"][0] |= {"input_type": "image", "layout": "NCHW", "preprocessing": RGB}
+    config["model"]["outputs"][0].pop("shape", None)
+    source = write_folder(tmp_path / "net", model, config)
+    data = tmp_path / "data"
+    for index in range(4):
+        png(data / "images" / f"{index}.png")
+    (data / "z").mkdir()
+    for index in range(2):
+        np.save(data / "z" / f"{index}.npy", np.full((1, 4), 10.0**index))
+    seen = [frame["z"].max() for frame in frames(source, **{"calibration.path": str(data)})]
+    assert seen == [1.0, 10.0]
+    np.save(data / "z" / "2.npy", np.full((1, 4), 1.0))
+    with pytest.raises(UsageError, match="'images' has 2, 'z' has 3"):
+        found(source, **{"calibration.path": str(data)})
+
+
+def test_whole_numbers_do_not_wrap(tmp_path: Path) -> None:
+    graph = helper.make_graph(
+        [helper.make_node("Cast", ["v"], ["y"], to=TensorProto.FLOAT, name="cast")],
+        "whole",
+        [helper.make_tensor_value_info("v", TensorProto.UINT8, [1, 4])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 4])],
+    )
+    source = write_folder(tmp_path / "net", make_model(graph), image=False)
+    data = tmp_path / "data"
+    data.mkdir()
+    for values in ([300, 1, 2, 3], [-1, 1, 2, 3], [1.5, 1, 2, 3]):
+        np.save(data / "a.npy", np.array([values]))
+        with pytest.raises(UsageError, match="holds more than uint8 does"):
+            frames(source, **{"calibration.path": str(data)})
+
+
+def test_archives_that_pretend_to_be_arrays_and_broken_zips_are_named(tmp_path: Path) -> None:
+    source, data = net(tmp_path), tmp_path / "data"
+    data.mkdir()
+    np.savez(tmp_path / "a.npz", np.zeros((1, 3, 12, 16)))
+    (data / "a.npy").write_bytes((tmp_path / "a.npz").read_bytes())
+    with pytest.raises(UsageError, match=r"calibration file a\.npy"):
+        frames(source, **{"calibration.path": str(data)})
+    packed = tmp_path / "broken.zip"
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.raw", bytes(576))
+    content = bytearray(packed.read_bytes())
+    content[36:40] = b"\xff\xff\xff\xff"
+    packed.write_bytes(bytes(content))
+    with pytest.raises(UsageError, match=r"calibration file a\.raw"):
+        found(source, **{"calibration.path": str(packed)})

@@ -867,3 +867,156 @@ def test_what_qnn_computes_in_floating_point_is_said(tmp_path: Path) -> None:
     assert isinstance(made.parameters, Parameters)
     with pytest.raises(ToolError, match="are float32 where INT8_STANDARD has"):
         checked(dlc_of(done.output), made.parameters, [])
+
+
+# ------------------------------------------------ what an independent review found
+
+
+def test_a_config_that_was_changed_is_not_vouched_for(digits: Path, tmp_path: Path) -> None:
+    for change in ("dai_type", "shape"):
+        folder = tmp_path / change
+        with open_archive(digits) as archive:
+            shutil.copytree(archive.root, folder)
+        config = json.loads((folder / "config.json").read_text())
+        (item,) = config["model"]["inputs"]
+        if change == "dai_type":
+            item["preprocessing"]["dai_type"] = "RGB888i"
+        else:
+            config["model"]["outputs"][0]["shape"] = [9]
+        (folder / "config.json").write_text(json.dumps(config))
+        with pytest.raises(ArchiveError, match=rf"model\..*{change}"):
+            converter.verify_archive(folder, DIGITS_ARCHIVE, options={"verify.emulator": False})
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (["options"], []),
+        (["plan"], None),
+        (["compiled", "calibration"], "x"),
+        (["compiled", "calibration", "ranges"], {"image": "wide"}),
+        (["compiled", "calibration", "encodings"], {"activations": 5}),
+        (["compiled", "calibration", "method"], {}),
+    ],
+)
+def test_a_forged_record_is_an_error_not_a_fault(
+    digits: Path, tmp_path: Path, path: list[str], value: Any
+) -> None:
+    folder = tmp_path / "forged"
+    with open_archive(digits) as archive:
+        shutil.copytree(archive.root, folder)
+    record = json.loads((folder / "buildinfo.json").read_text())
+    place = record
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = value
+    (folder / "buildinfo.json").write_text(json.dumps(record))
+    with pytest.raises(ArchiveError, match="none of ours"):
+        converter.verify_archive(folder, DIGITS_ARCHIVE)
+
+
+def attention() -> onnx.ModelProto:
+    rng = np.random.default_rng(4)
+    nodes = [
+        helper.make_node("MatMul", ["x", "q"], ["queries"], name="queries"),
+        helper.make_node("MatMul", ["x", "k"], ["keys"], name="keys"),
+        helper.make_node("Transpose", ["keys"], ["turned"], perm=[0, 2, 1], name="turn"),
+        helper.make_node("MatMul", ["queries", "turned"], ["logits"], name="logits"),
+        helper.make_node("Softmax", ["logits"], ["weights"], axis=-1, name="softmax"),
+        helper.make_node("MatMul", ["weights", "x"], ["y"], name="mix"),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "attention",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 9, 16])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 9, 16])],
+        [numpy_helper.from_array(rng.normal(0, 0.3, (16, 16)).astype(F), name) for name in "qk"],
+    )
+    return make_model(graph, 17)
+
+
+@pytest.mark.parametrize("mode", ["INT8_STANDARD", "INT8_INT16_MIXED", "INT16_STANDARD"])
+def test_attention_is_converted_and_what_qnn_narrows_is_said(tmp_path: Path, mode: str) -> None:
+    folder = write_folder(tmp_path / "a", attention(), image=False)
+    options = {**RANDOM, "rvc4.quantization_mode": mode}
+    done = converter.convert(folder, "rvc4", output=tmp_path / "o.tar", options=options)
+    assert done.verification["outputs"]["y"]["rel_rmse"] < 0.05
+    told = any("8 bits" in warning for warning in done.warnings)
+    assert told is (mode != "INT8_STANDARD")
+
+
+@pytest.mark.parametrize(
+    ("activations", "weights", "words"),
+    [
+        ({"r1": [(8, 0.1, 0)] * 5}, {}, "weights of convolutions only"),
+        ({}, {"w2": [(8, 0.1, -128)] * 3}, r"\[4, 5, 1, 1\] have 4 channels"),
+        ({}, {"w2": [(8, 0.1, -100)] * 4}, "symmetric"),
+        ({"images": [(8, 1.0, 0)]}, {}, "takes one"),
+    ],
+)
+def test_encodings_that_a_tensor_cannot_have_are_refused_by_its_name(
+    tmp_path: Path, activations: Any, weights: Any, words: str
+) -> None:
+    folder = write_folder(tmp_path / "a", conv_model(), preprocessing=RGB)
+    (folder / "encodings.json").write_text(json.dumps(encodings(activations, weights, "0.6.1")))
+    with pytest.raises(UsageError, match=words):
+        converter.convert(folder, "rvc4", output=tmp_path / "o.tar", options=RANDOM)
+
+
+def test_first_weights_keep_encodings_that_they_were_given(tmp_path: Path) -> None:
+    """They would have scale and colours folded in, were they not given encodings."""
+    given = encodings(
+        {"r1": [(8, 0.05, 0)]}, {"w1": [(8, 0.01 * (index + 1), -128) for index in range(5)]}, "0.6.1"
+    )
+    folder = write_folder(tmp_path / "a", conv_model(), preprocessing=RGB)
+    (folder / "encodings.json").write_text(json.dumps(given))
+    done = converter.convert(folder, "rvc4", output=tmp_path / "o.tar", options=RANDOM)
+    tensors = {tensor.name: tensor for tensor in dlc_of(done.output).tensors}
+    assert [round(item.scale, 6) for item in tensors["w1_quantized"].encodings] == [
+        0.01, 0.02, 0.03, 0.04, 0.05,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", [TensorProto.BOOL, TensorProto.INT8])
+def test_inputs_that_the_chip_does_not_take_are_refused_before_the_work(
+    tmp_path: Path, dtype: int
+) -> None:
+    graph = helper.make_graph(
+        [helper.make_node("Cast", ["x"], ["y"], to=TensorProto.FLOAT, name="cast")],
+        "cast",
+        [helper.make_tensor_value_info("x", dtype, [1, 4])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 4])],
+    )
+    folder = write_folder(tmp_path / "a", make_model(graph), image=False)
+    with pytest.raises(ModelError, match="the chip takes no"):
+        plan(folder, "rvc4", options=RANDOM)
+
+
+def test_names_that_the_quantizer_would_use_are_free(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Relu", ["c"], ["r"], name="relu"),
+        helper.make_node("Mul", ["r", "r_scale"], ["r_QuantizeLinear_Output"], name="mul"),
+        helper.make_node("Sigmoid", ["r_QuantizeLinear_Output"], ["m"], name="sigmoid"),
+    ]
+    model = net_of(nodes, {"r_scale": np.array(3.0)})
+    folder = write_folder(tmp_path / "a", model, preprocessing=RGB)
+    done = converter.convert(folder, "rvc4", output=tmp_path / "o.tar", options=RANDOM)
+    assert done.verification["status"] == "passed"
+
+
+def test_weights_that_are_no_numbers_are_named(tmp_path: Path) -> None:
+    model = net_of(
+        [helper.make_node("Add", ["c", "bad"], ["m"], name="add")], {"bad": np.array(np.nan)}
+    )
+    folder = write_folder(tmp_path / "a", model, preprocessing=RGB)
+    with pytest.raises(ModelError, match="no numbers"):
+        converter.convert(folder, "rvc4", output=tmp_path / "o.tar", options=RANDOM)
+
+
+def test_a_file_name_that_is_no_text_is_no_obstacle(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    shutil.copy(sorted(Path(DATA).iterdir())[0], bytes(tmp_path / "data") + b"/\xff.png")
+    options = {"calibration.path": str(tmp_path / "data"), "verify.enabled": False}
+    done = converter.convert(DIGITS_ARCHIVE, "rvc4", output=tmp_path / "o.tar", options=options)
+    names = record_of(done.output)["compiled"]["calibration"]["inputs"]["image"]["names"]
+    assert names == ["?.png"]

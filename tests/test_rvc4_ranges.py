@@ -149,3 +149,25 @@ def test_integers_are_not_watched(tmp_path: Path) -> None:
     onnx.save(model, tmp_path / "m.onnx")
     seen = measure(str(tmp_path / "m.onnx"), [{"x": np.ones((1, 4), np.float32)}], 1)
     assert set(seen) == {"x", "y"}
+
+
+def test_masks_of_minus_infinity_hide_no_range(tmp_path: Path) -> None:
+    """In the cheap way to find minimum and maximum, one infinite value would be all that is seen."""
+    mask = np.array([[0.0, -np.inf, 0.0, -np.inf]], np.float32)
+    graph = helper.make_graph(
+        [
+            helper.make_node("Add", ["x", "mask"], ["masked"], name="add"),
+            helper.make_node("Softmax", ["masked"], ["y"], axis=-1, name="softmax"),
+        ],
+        "mask",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 4])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 4])],
+        [onnx.numpy_helper.from_array(mask, "mask")],
+    )
+    model = onnx.shape_inference.infer_shapes(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    )
+    onnx.save(model, tmp_path / "m.onnx")
+    feed = {"x": np.array([[-3.0, 1.0, 5.0, 2.0]], np.float32)}
+    seen = measure(str(tmp_path / "m.onnx"), [feed, feed], 2)
+    assert seen["masked"].min_max() == (-3.0, 5.0)

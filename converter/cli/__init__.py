@@ -59,10 +59,10 @@ def _run(arguments: list[str]) -> NoReturn:
     except Exception as error:
         if debug:
             raise
-        _complain(
-            f"An error of the converter itself: {type(error).__name__}: {error}",
-            "Run again with --debug and report what it prints.",
-        )
+        said = f"An error of the converter itself: {type(error).__name__}: {error}"
+        _complain(said, "Run again with --debug and report what it prints.")
+        if "--json" in arguments:
+            print_json({"error": {"kind": "InternalError", "exit_code": 1, "message": said}})
         code = 1
     try:
         sys.stdout.flush()

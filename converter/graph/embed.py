@@ -53,12 +53,14 @@ class Folding:
         mean: Whether the mean may go into the bias of a convolution that does not pad.
         pointwise: Whether what cannot be folded becomes a 1×1 convolution where channels are
             reversed: a quantizer rounds its result once, and not after each of three nodes.
+        keeps: Weights, by name, that stay as they are.
     """
 
     loss: Callable[[NDArray[np.float32]], float]
     limit: float
     mean: bool = False
     pointwise: bool = False
+    keeps: frozenset[str] = frozenset()
 
     def allows(self, old: NDArray[np.float32], new: NDArray[np.float32]) -> bool:
         """Whether the new weights are as good as the old ones."""
@@ -234,7 +236,8 @@ def _fold(
     if conv is None:
         return ""
     weights = array_of(conv.inputs[1])
-    if weights is None or weights.dtype != np.float32:
+    known = conv.inputs[1]
+    if weights is None or weights.dtype != np.float32 or known is None or known.name in folding.keeps:
         return ""
     new = _folded_weights(weights, pre)
     if not folding.allows(weights, new):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import Future, ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from converter.artifact import Artifact
 from converter.formats import read_compiled
@@ -22,9 +22,6 @@ from targets.rvc2.prepare import Prepared, prepare
 from targets.rvc2.readback import checked, read_back
 from targets.rvc2.superblob import Superblob, checked_patch, make_superblob
 from targets.rvc2.toolchain import Toolchain
-
-if TYPE_CHECKING:
-    pass
 
 _VERSION: Final = (
     f"{toolchains.OPENVINO} ({toolchains.WHEEL} {toolchains.WHEEL_VERSION}, "

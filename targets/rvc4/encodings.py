@@ -123,7 +123,7 @@ def _group(
         try:
             name = key if isinstance(entries, dict) else entry["name"]
             found[str(name)] = _old(entry) if isinstance(entries, dict) else _new(entry)
-        except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
+        except (KeyError, TypeError, ValueError, IndexError, OverflowError, AttributeError) as error:
             said = f"no {error}" if isinstance(error, KeyError) else str(error)
             findings.append(
                 Finding(
@@ -168,9 +168,39 @@ def _encoding(bitwidth: int, scales: list[Any], offsets: list[Any]) -> TensorEnc
     return TensorEncoding(bitwidth=bitwidth, scales=numbers, offsets=whole)
 
 
+def channel_axis(
+    name: str, encoding: TensorEncoding, shape: tuple[int, ...] | None, operator: str
+) -> int:
+    """Along which axis of its weights an operator's per-channel encoding runs.
+
+    Args:
+        shape: The weights'; None for an activation.
+
+    Raises:
+        UsageError: The encoding cannot be had: per channel where QNN has none, or of another length.
+    """
+    axis = 1 if operator == "ConvTranspose" else 0
+    if len(encoding.scales) == 1:
+        return axis
+    if shape is None or operator not in ("Conv", "ConvTranspose"):
+        problem = "QNN takes encodings per channel for the weights of convolutions only"
+    elif len(encoding.scales) != shape[axis]:
+        problem = f"the weights {list(shape)} have {shape[axis]} channels"
+    elif not encoding.is_symmetric:
+        problem = "per channel they must be symmetric (offset half of the codes)"
+    else:
+        return axis
+    raise UsageError(
+        f"encodings of {name!r}: {len(encoding.scales)} of them, but {problem}.",
+        remedy="Take them out, or export one encoding for the tensor.",
+    )
+
+
 def none_matches(names: list[str]) -> ConvertError:
-    """The error for encodings of another model."""
+    """The error for encodings of another model, or of nothing that has codes of its own."""
+    first = f"; {names[0]!r} is the first" if names else ""
     return UsageError(
-        f"None of the encodings' tensors is in the model; {names[0]!r} is the first.",
-        remedy="Give the encodings of this ONNX file, or convert with onnx_simplification=false.",
+        f"None of the encodings is for a tensor of the prepared model that takes one{first}.",
+        remedy="Give the encodings of this ONNX file, or convert with onnx_simplification=false. "
+        "(Frames, inputs that are normalized and biases have encodings of their own.)",
     )

@@ -159,7 +159,9 @@ def _report(
     assert parameters.calibration is not None
     data = parameters.calibration.to_json()
     for source in parameters.calibration.inputs:
-        data["inputs"][source.input]["names"] = list(source.files[:_LISTED_FILES])
+        data["inputs"][source.input]["names"] = [
+            name.encode("utf-8", "replace").decode() for name in source.files[:_LISTED_FILES]
+        ]
     for item in parameters.inputs:
         entry = data["inputs"].setdefault(item.name, {})
         color = item.remaining.color

@@ -14,10 +14,19 @@ from converter.process import Processes
 from targets.rvc4.parameters import Parameters
 
 if TYPE_CHECKING:
-    pass
+    import onnx_ir as ir
 
 # QNN's execution provider takes nothing of a graph older than opset 11, and splits many below 17.
 _OPSET: Final = 17
+_TAKEN: Final = (
+    "_scale",
+    "_zero_point",
+    "_quantized",
+    "_convert",
+    "_QuantizeLinear_Input",
+    "_QuantizeLinear_Output",
+    "_DequantizeLinear_Output",
+)
 # QNN's execution provider puts these between Dequantize and Quantize, whatever is around them.
 _FLOATING: Final = ("LSTM", "ReduceL2")
 
@@ -56,6 +65,7 @@ def prepare(source: Path, parameters: Parameters, target: Path, *, processes: Pr
             "weight_bits": 0 if parameters.precision.is_float else parameters.precision.weights,
             "activation_bits": parameters.precision.activations,
             "per_channel": parameters.per_channel,
+            "encoded": list(parameters.encodings.weights) if parameters.encodings else [],
         },
         what="The graph tools",
         work=target.parent,
@@ -82,6 +92,7 @@ def prepare_file(
     weight_bits: int,
     activation_bits: int,
     per_channel: bool,
+    encoded: Sequence[str],
 ) -> dict[str, Any]:
     """The child's part of `prepare`."""
     import onnx_ir as ir
@@ -123,24 +134,52 @@ def prepare_file(
         Rewrite(RECURRENT),
         common.RemoveUnusedNodesPass(),
         *[Rewrite(group) for group in rules],
-        EmbedPreprocessing(entries, _folding(weight_bits, per_channel)),
+        EmbedPreprocessing(entries, _folding(weight_bits, per_channel, encoded)),
         common.IdentityEliminationPass(),
         faults.UnshareWeights(),
         common.RemoveUnusedNodesPass(),
     )(infer_shapes(model)).model
     model = infer_shapes(model)
     name_every_node(model)
+    _check_weights(model)
+    _free_names(model)
     name = Path(target).name
     ir.save(model, target, external_data=f"{name}.data", size_threshold_bytes=4096)
     floating = {str(node.name): node.op_type for node in model.graph if node.op_type in _FLOATING}
     return {"warnings": warnings, "floating": floating}
 
 
-def _folding(weight_bits: int, per_channel: bool) -> Any:
+def _check_weights(model: ir.Model) -> None:
+    import numpy as np
+
+    from converter.errors import ModelError
+
+    for value in model.graph.initializers.values():
+        array = None if value.const_value is None else value.const_value.numpy()
+        if array is not None and array.dtype.kind == "f" and np.isnan(array).any():
+            raise ModelError(
+                f"weight {value.name!r} holds values that are no numbers (NaN).",
+                remedy="Export the model again; it was damaged, or never trained.",
+            )
+
+
+def _free_names(model: ir.Model) -> None:
+    """Rename what is called as the quantizer will call its own: it would take one for the other."""
+    graph = model.graph
+    for value in list(graph.initializers.values()):
+        if str(value.name).endswith(_TAKEN):
+            value.name = f"{value.name}/own"
+    for node in graph:
+        for value in node.outputs:
+            if str(value.name).endswith(_TAKEN) and not value.is_graph_output():
+                value.name = f"{value.name}/own"
+
+
+def _folding(weight_bits: int, per_channel: bool, encoded: Sequence[str]) -> Any:
     """When scale and channel order go into the weights: where their format does not mind."""
     from converter.graph.embed import FLOAT16, Folding, fixed_point_loss
 
     if not weight_bits:
         return FLOAT16
     loss = partial(fixed_point_loss, bits=weight_bits, per_channel=per_channel)
-    return Folding(loss=loss, limit=0.005, mean=True, pointwise=True)
+    return Folding(loss=loss, limit=0.005, mean=True, pointwise=True, keeps=frozenset(encoded))

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from converter.calibration import Calibration
 from converter.feeding import TargetInput, network_feeds
 from converter.model import ModelInput
-from targets.rvc4.encodings import TensorEncoding, none_matches
+from targets.rvc4.encodings import TensorEncoding, channel_axis, none_matches
 from targets.rvc4.modes import BEST_OF
 from targets.rvc4.ranges import Observer, measure
 
@@ -32,6 +32,7 @@ _CLEARLY: Final = 0.9
 _CHOOSING_FRAMES: Final = 48
 # A pixel's value as a 16-bit code: all 16 bits in use, as the HTP wants them, and every value exact.
 _WIDE_SCALE: Final = 255 / 65535
+_WITH_BIAS: Final = ("Conv", "ConvTranspose", "Gemm")
 # Operators that move pixels and compute nothing.
 _MOVES: Final = ("Gather", "Transpose")
 
@@ -180,7 +181,8 @@ def quantize_file(
     warnings: list[str] = []
     made: dict[str, tuple[Any, dict[str, Any]]] = {}
     for method, by_name in ranges.items():
-        overrides, warnings = _overrides(model, images, weights, activations, encodings)
+        changed = [item.name for item in frames if item.embedded is not None]
+        overrides, warnings = _overrides(model, images, changed, weights, activations, encodings)
         network = _quantized(model, by_name, weights, activations, per_channel, overrides)
         _take_half(network.graph, [item.name for item in frames if item.dtype == "float16"])
         made[method] = (network, _expose(network, images, activations))
@@ -207,6 +209,11 @@ def _best(errors: Mapping[str, float]) -> str:
     plain = next(iter(errors))
     best = min(errors, key=lambda method: errors[method])
     return best if errors[best] < _CLEARLY * errors[plain] else plain
+
+
+def _wide() -> tuple[Any, Any]:
+    kinds = _ort("quant_utils").QuantType
+    return kinds.QInt16, kinds.QUInt16
 
 
 def _quantized(
@@ -242,6 +249,10 @@ def _quantized(
         init_overrides=overrides,
         add_qtype_converts=any("quant_type" in row for rows in overrides.values() for row in rows),
     )
+    rows = [row for group in overrides.values() for row in group]
+    if 16 in (weights, activations) or any(row.get("quant_type") in _wide() for row in rows):
+        # Before opset 21 ONNX's own operators know 8 bits only.
+        config.extra_options["UseQDQContribOps"] = True
     known = {
         name: calibrate.TensorData(lowest=np.float32(low), highest=np.float32(high))
         for name, (low, high) in ranges.items()
@@ -270,6 +281,7 @@ def _quantized(
 def _overrides(
     model: str,
     images: Sequence[str],
+    changed: Sequence[str],
     weights: int,
     activations: int,
     encodings: Mapping[str, Any] | None,
@@ -301,12 +313,18 @@ def _overrides(
         return overrides, []
     tensors = {name for node in graph.node for name in (*node.input, *node.output)}
     given = {**encodings["activations"], **encodings["weights"]}
-    used = [name for name in given if name in tensors and name not in images]
+    # What goes in has been changed by the preprocessing, and biases are sums of 32 bits.
+    biases = {n.input[2] for n in graph.node if n.op_type in _WITH_BIAS and len(n.input) > 2}
+    skipped = {*images, *changed, *biases}
+    used = [name for name in given if name in tensors and name not in skipped]
     if not used:
         raise none_matches(list(given))
+    shapes = {name: tuple(tensor.dims) for name, tensor in initializers.items()}
     for name in used:
         encoding = TensorEncoding(**given[name])
-        overrides[name] = _given_codes(encoding, is_weight=name in initializers)
+        user = next((n for n in graph.node if name in n.input), None)
+        axis = channel_axis(name, encoding, shapes.get(name), user.op_type if user else "")
+        overrides[name] = _given_codes(encoding, axis, is_weight=name in initializers)
     unused = [name for name in given if name not in tensors]
     if not unused:
         return overrides, []
@@ -325,7 +343,7 @@ def _frame_codes(activations: int) -> dict[str, Any]:
     }
 
 
-def _given_codes(encoding: TensorEncoding, *, is_weight: bool) -> list[dict[str, Any]]:
+def _given_codes(encoding: TensorEncoding, axis: int, *, is_weight: bool) -> list[dict[str, Any]]:
     """AIMET's encoding in the quantizer's words: `real = scale * (code - zero_point)`."""
     kinds = _ort("quant_utils").QuantType
     signed = is_weight and encoding.is_symmetric
@@ -343,7 +361,7 @@ def _given_codes(encoding: TensorEncoding, *, is_weight: bool) -> list[dict[str,
             "zero_point": np.array(0 if signed else -offset, kind[1]),
         }
         if len(encoding.scales) > 1 and index == 0:
-            row["axis"] = 0
+            row["axis"] = axis
         rows.append(row)
     return rows
 

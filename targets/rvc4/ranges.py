@@ -167,7 +167,8 @@ def measure(
         percentile: Keep the tails that this percentile needs.
         histogram: Count values for `Observer.least_error`.
     """
-    session, sizes = _watched(model, reduced=percentile is None and not histogram)
+    reduced = percentile is None and not histogram
+    run_frame, sizes = _watched(model, reduced=reduced)
     observers = {
         name: Observer(tail=_tail(size * frame_count, percentile), histogram=histogram)
         for name, size in sizes.items()
@@ -176,7 +177,10 @@ def measure(
         for name, values in feed.items():
             if name in observers:
                 observers[name].see(values)
-        session(feed, observers)
+        if not run_frame(feed, observers):
+            # Values that are not finite hide the range of the others: from here on, look at each.
+            run_frame, _ = _watched(model, reduced=False)
+            run_frame(feed, observers)
     return observers
 
 
@@ -220,15 +224,19 @@ def _watched(model: str, *, reduced: bool) -> tuple[Any, dict[str, int]]:
     session = session_of(path)
     names = [str(value.name) for value in inner]
 
-    def run_reduced(feed: Mapping[str, NDArray[Any]], observers: Mapping[str, Observer]) -> None:
+    def run_reduced(feed: Mapping[str, NDArray[Any]], observers: Mapping[str, Observer]) -> bool:
         found = session.run(None, feed)
+        if not np.isfinite(np.asarray(found, np.float32)).all():
+            return False
         for index, name in enumerate(names):
             observers[name].see(np.asarray(found[2 * index : 2 * index + 2], np.float32))
+        return True
 
-    def run_whole(feed: Mapping[str, NDArray[Any]], observers: Mapping[str, Observer]) -> None:
+    def run_whole(feed: Mapping[str, NDArray[Any]], observers: Mapping[str, Observer]) -> bool:
         for chunk in _chunks(names, sizes):
             for name, found in zip(chunk, session.run(chunk, feed), strict=True):
                 observers[name].see(found)
+        return True
 
     return (run_reduced if reduced else run_whole), sizes
 

@@ -11,7 +11,7 @@ from converter.errors import ToolError, from_findings
 from converter.findings import Finding
 from converter.model import Tensor
 from converter.tensors import infer_layout
-from targets.rvc4.dlc import STATIC, Dlc, DlcTensor
+from targets.rvc4.dlc import STATIC, Dlc, DlcNode, DlcTensor
 from targets.rvc4.parameters import Parameters
 
 # The operators whose second input are weights, in QNN's words.
@@ -102,12 +102,12 @@ def _bit_widths(
                 odd["weights", item.dtype] += 1
                 example.setdefault(("weights", item.dtype), node.name)
     faces = {item.name for item in (*dlc.inputs, *dlc.outputs)}
-    islands = _inside(dlc, floating)
+    islands = _inside(dlc, floating) | {tensor for tensor, _ in _narrowed(dlc)}
     for item in dlc.tensors:
         real = item.is_fixed_point or item.dtype.startswith("float")
         if item.kind == STATIC or item.name in faces or not real or item.name in overridden:
             continue
-        if item.name == _ABSENT or (item.dtype == "float32" and item.name in islands):
+        if item.name == _ABSENT or item.name in islands:
             continue
         if item.dtype not in activations and not _is_converted_input(item, dlc):
             odd["activations", item.dtype] += 1
@@ -131,12 +131,40 @@ def _inside(dlc: Dlc, names: Collection[str]) -> set[str]:
     ours = [node for node in dlc.nodes if any(node.name.startswith(name) for name in names)]
     elsewhere = {name for node in dlc.nodes if node not in ours for name in node.inputs}
     read = {name for node in ours for name in node.inputs}
-    found = {name for node in ours for name in node.outputs} | (read - elsewhere)
+    floats = {tensor.name for tensor in dlc.tensors if tensor.dtype == "float32"}
+    found = ({name for node in ours for name in node.outputs} | (read - elsewhere)) & floats
     for node in dlc.nodes:
         # What only moves their results on its way to being quantized again.
         if node.op in _MOVES and node.inputs[0] in found:
-            found |= set(node.outputs)
+            found |= set(node.outputs) & floats
     return found
+
+
+def _narrowed(dlc: Dlc) -> list[tuple[str, str]]:
+    """Tensors of 8 bits that QNN makes of 16 for the second factor of a product, with its node."""
+    users: dict[str, list[DlcNode]] = {}
+    for node in dlc.nodes:
+        for name in node.inputs:
+            users.setdefault(name, []).append(node)
+    return [
+        (output, users[output][0].name)
+        for node in dlc.nodes
+        if node.op == "Convert"
+        for output in node.outputs
+        if users.get(output) and all(user.op == "MatMul" for user in users[output])
+    ]
+
+
+def narrowed(dlc: Dlc, parameters: Parameters) -> list[str]:
+    """What a user should know of products that are computed with fewer bits than the mode has."""
+    found = _narrowed(dlc) if parameters.precision.activations == 16 else []
+    if not found:
+        return []
+    nodes = ", ".join(sorted({repr(node) for _, node in found}))
+    return [
+        f"The HTP multiplies two activations as 16 by 8 bits: the second factor of {nodes} has 8 bits "
+        f"in {parameters.mode} too."
+    ]
 
 
 def _is_converted_input(item: DlcTensor, dlc: Dlc) -> bool:

@@ -18,7 +18,7 @@ from targets.rvc4.network import Network, in_order, make_network
 from targets.rvc4.parameters import Parameters
 from targets.rvc4.prepare import Prepared, prepare
 from targets.rvc4.qnn import compile_dlc
-from targets.rvc4.readback import checked, read_back
+from targets.rvc4.readback import checked, narrowed, read_back
 from targets.rvc4.toolchain import Toolchain
 
 
@@ -113,6 +113,9 @@ def run(run: Run) -> Artifact:
     network, path = _compile(run, parameters, network, toolchain)
     dlc = read_dlc_file(path)
     checked(dlc, parameters, _overridden(parameters), prepared.floating)
+    for warning in narrowed(dlc, parameters):
+        run.warn(warning)
+        warnings.append(warning)
     inputs, outputs = read_back(parameters, dlc)
     verification = compare(run, parameters, network, toolchain)
     facts = read_compiled(path)

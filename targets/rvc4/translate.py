@@ -27,8 +27,6 @@ _RAW_DTYPE: Final = {
     "int32": "int32",
     "int64": "int32",
     "uint8": "uint8",
-    "int8": "int8",
-    "boolean": "boolean",
 }
 _MAX_RANK: Final = 5
 _CUSTOM_KEYS: Final = ("rvc4.weights_bitwidth", "rvc4.act_bitwidth", "rvc4.act_quantizer")
@@ -185,12 +183,17 @@ def _input(item: ModelInput, options: Options) -> TargetInput:
     planned = TargetInput.of(
         item, options, interleaved=True, raw_dtype=_RAW_DTYPE.get(item.dtype, item.dtype)
     )
-    if not item.is_image and planned.dtype == "float16":
+    if not item.is_image and options.text(f"inputs.{item.name}.data_type"):
         raise UsageError(
-            f"inputs.{item.name}.data_type: numbers go into a DLC as float32; the chip rounds them.",
+            f"inputs.{item.name}.data_type: numbers go into a DLC as {_RAW_DTYPE[item.dtype]}.",
             remedy="Leave it out.",
         )
-    return planned
+    # Numbers that are normalized inside come in as the floats that they are there.
+    return dataclasses.replace(planned, dtype="float32") if _normalized(planned) else planned
+
+
+def _normalized(item: TargetInput) -> bool:
+    return item.dai_type is None and item.embedded is not None
 
 
 def _output(item: Tensor, precision: Precision) -> Tensor:

@@ -546,7 +546,12 @@ def main() -> int:
     parser.add_argument("--without-torch", action="store_true", help="leave nets.py out")
     parser.add_argument("--update", action="store_true", help="keep the other rows of the last results")
     parser.add_argument("--results", type=Path, default=_RESULTS, help="where to write")
+    parser.add_argument("--forked", action="store_true", help="quicker: see forked.py; for rvc4")
     chosen = parser.parse_args()
+    if chosen.forked:
+        from tests.benchmarks import forked
+
+        forked.install()
     cases = list(backend_cases())
     if not chosen.without_torch:
         missing = [name for name in ("torch", "onnxscript") if find_spec(name) is None]
