@@ -41,6 +41,16 @@ class TargetInput(Tensor):
         """The shape in the order of `model_layout`."""
         return tuple(self.shape[self.layout.index(axis)] for axis in self.model_layout)
 
+    def to_entry(self) -> dict[str, Any]:
+        """What embedding the preprocessing needs to know, as plain JSON data (`embed.entries`)."""
+        return {
+            "name": self.name,
+            "shape": self.source_shape,
+            "layout": self.network_layout,
+            "model_layout": self.model_layout,
+            "preprocessing": self.embedded.to_json() if self.embedded else None,
+        }
+
     def to_json(self) -> dict[str, Any]:
         """The input as plain JSON data."""
         return super().to_json() | {

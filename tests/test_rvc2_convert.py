@@ -18,7 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 import converter
 from converter.archive import open_archive
 from converter.errors import ArchiveError, ModelError, ToolError, VerificationError
-from converter.feeding import network_feeds
+from converter.feeding import TargetInput, network_feeds
 from converter.linter import lint
 from converter.preprocessing import Color, Preprocessing
 from converter.process import Processes
@@ -381,16 +381,14 @@ def test_the_digits_are_told_apart_as_well_as_by_the_source(
 
 def test_swapped_colours_would_be_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A fault planted into the embedding makes the verification fail, and nothing is written."""
-    from targets.rvc2 import prepare as module
+    true_entry = TargetInput.to_entry
 
-    true_entry = module._entry
-
-    def swapped(item: Any) -> dict[str, Any]:
-        entry = true_entry(item)
+    def swapped(self: TargetInput) -> dict[str, Any]:
+        entry = true_entry(self)
         entry["preprocessing"] = {**entry["preprocessing"], "color": "BGR"}
         return entry
 
-    monkeypatch.setattr(module, "_entry", swapped)
+    monkeypatch.setattr(TargetInput, "to_entry", swapped)
     out = tmp_path / "out.tar.xz"
     with pytest.raises(VerificationError, match="scores"):
         converter.convert(DIGITS_ARCHIVE, "rvc2", output=out)

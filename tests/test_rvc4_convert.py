@@ -28,6 +28,7 @@ from converter.errors import (
     UsageError,
     VerificationError,
 )
+from converter.feeding import TargetInput
 from converter.linter import lint
 from converter.preprocessing import Color
 from converter.process import Processes
@@ -281,16 +282,14 @@ def test_swapped_colours_would_be_caught(
     tmp_path: Path, mode: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A fault planted into the embedding makes the verification fail, and nothing is written."""
-    from targets.rvc4 import prepare as module
+    true_entry = TargetInput.to_entry
 
-    true_entry = module._entry
-
-    def swapped(item: Any) -> dict[str, Any]:
-        entry = true_entry(item)
+    def swapped(self: TargetInput) -> dict[str, Any]:
+        entry = true_entry(self)
         entry["preprocessing"] = {**entry["preprocessing"], "color": "BGR"}
         return entry
 
-    monkeypatch.setattr(module, "_entry", swapped)
+    monkeypatch.setattr(TargetInput, "to_entry", swapped)
     out = tmp_path / "out.tar.xz"
     options = {**FEW, "rvc4.quantization_mode": mode}
     with pytest.raises(VerificationError, match="scores"):

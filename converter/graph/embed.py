@@ -43,6 +43,20 @@ class Entry:
     preprocessing: Preprocessing | None
 
 
+def entries(inputs: Sequence[Mapping[str, Any]]) -> dict[str, Entry]:
+    """Entries by input name, from `TargetInput.to_entry`'s plain data."""
+    return {
+        item["name"]: Entry(
+            layout=item["layout"],
+            model_layout=item["model_layout"],
+            preprocessing=Preprocessing.from_json(item["preprocessing"])
+            if item["preprocessing"]
+            else None,
+        )
+        for item in inputs
+    }
+
+
 @dataclass(frozen=True, kw_only=True)
 class Folding:
     """When scale and channel order may go into the weights of the first convolution.

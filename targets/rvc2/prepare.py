@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from converter.preprocessing import Preprocessing
 from converter.process import Processes
-from targets.rvc2.parameters import InputParameters, Parameters
+from targets.rvc2.parameters import Parameters
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -46,7 +45,7 @@ def prepare(source: Path, parameters: Parameters, target: Path, *, processes: Pr
         "source": str(source),
         "target": str(target),
         "simplified": parameters.simplify,
-        "inputs": [_entry(item) for item in parameters.inputs],
+        "inputs": [item.to_entry() for item in parameters.inputs],
     }
     answer = processes.call(
         "targets.rvc2.prepare:prepare_file",
@@ -63,16 +62,6 @@ def prepare(source: Path, parameters: Parameters, target: Path, *, processes: Pr
     )
 
 
-def _entry(item: InputParameters) -> dict[str, Any]:
-    return {
-        "name": item.name,
-        "shape": item.source_shape,
-        "layout": item.network_layout,
-        "model_layout": item.model_layout,
-        "preprocessing": item.embedded.to_json() if item.embedded else None,
-    }
-
-
 def prepare_file(
     source: str, target: str, simplified: bool, inputs: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
@@ -81,7 +70,7 @@ def prepare_file(
     from onnx_ir.passes import Sequential, common
 
     from converter.graph.decompose import RULES as DECOMPOSITIONS
-    from converter.graph.embed import EmbedPreprocessing, Entry
+    from converter.graph.embed import EmbedPreprocessing, entries
     from converter.graph.opset import LowerOpset, SinglePrecision
     from converter.graph.recurrent import RULES as RECURRENT
     from converter.graph.rewrite import Rewrite
@@ -90,23 +79,13 @@ def prepare_file(
 
     shapes = {item["name"]: tuple(item["shape"]) for item in inputs}
     model, warnings = read_source(source, shapes, simplified=simplified)
-    entries = {
-        item["name"]: Entry(
-            layout=item["layout"],
-            model_layout=item["model_layout"],
-            preprocessing=Preprocessing.from_json(item["preprocessing"])
-            if item["preprocessing"]
-            else None,
-        )
-        for item in inputs
-    }
     model = Sequential(
         common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
         SinglePrecision(),
         Rewrite(RECURRENT),
         Rewrite(DECOMPOSITIONS),
         LowerOpset(),
-        EmbedPreprocessing(entries),
+        EmbedPreprocessing(entries(inputs)),
         common.IdentityEliminationPass(),
         common.RemoveUnusedNodesPass(),
     )(infer_shapes(model)).model

@@ -14,10 +14,10 @@ from converter.options import Options
 from converter.target import Run
 from converter.verify import Limits
 from targets.rvc4 import qnn
+from targets.rvc4.calibrate import target_feeds
 from targets.rvc4.modes import Precision
 from targets.rvc4.network import Network
 from targets.rvc4.parameters import Parameters
-from targets.rvc4.quantize import target_feeds
 from targets.rvc4.toolchain import Toolchain
 
 # What a sound network keeps to, by bits of weights and activations: with 8 bits a few percent are

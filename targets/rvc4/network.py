@@ -73,7 +73,7 @@ def make_network(run: Run, parameters: Parameters, prepared: Prepared) -> Networ
         measured = _call(
             run,
             parameters,
-            "quantize:calibrate_file",
+            "calibrate:calibrate_file",
             {
                 **shared,
                 "method": precision.ranges,

@@ -8,8 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from converter.feeding import TargetInput
-from converter.preprocessing import Preprocessing
 from converter.process import Processes
 from targets.rvc4.parameters import Parameters
 
@@ -61,7 +59,7 @@ def prepare(source: Path, parameters: Parameters, target: Path, *, processes: Pr
             "source": str(source),
             "target": str(target),
             "simplified": parameters.simplify,
-            "inputs": [_entry(item) for item in parameters.inputs],
+            "inputs": [item.to_entry() for item in parameters.inputs],
             "weight_bits": 0 if parameters.precision.is_float else parameters.precision.weights,
             "activation_bits": parameters.precision.activations,
             "per_channel": parameters.per_channel,
@@ -72,16 +70,6 @@ def prepare(source: Path, parameters: Parameters, target: Path, *, processes: Pr
         timeout_s=parameters.timeout_s,
     )
     return Prepared(path=target, warnings=tuple(answer["warnings"]), floating=dict(answer["floating"]))
-
-
-def _entry(item: TargetInput) -> dict[str, Any]:
-    return {
-        "name": item.name,
-        "shape": item.source_shape,
-        "layout": item.layout,
-        "model_layout": item.model_layout,
-        "preprocessing": item.embedded.to_json() if item.embedded else None,
-    }
 
 
 def prepare_file(
@@ -98,7 +86,7 @@ def prepare_file(
     import onnx_ir as ir
     from onnx_ir.passes import Sequential, common
 
-    from converter.graph.embed import EmbedPreprocessing, Entry
+    from converter.graph.embed import EmbedPreprocessing, entries
     from converter.graph.opset import SinglePrecision, raise_opset
     from converter.graph.recurrent import RULES as RECURRENT
     from converter.graph.rewrite import Rewrite
@@ -118,23 +106,13 @@ def prepare_file(
         model = raise_opset(model, faults.GELU_OPSET, faults.GELU_OPSET)
     wide = faults.WIDE_RULES if activation_bits == 16 else faults.RULES
     rules = wide if weight_bits else faults.FLOAT_RULES
-    entries = {
-        item["name"]: Entry(
-            layout=item["layout"],
-            model_layout=item["model_layout"],
-            preprocessing=Preprocessing.from_json(item["preprocessing"])
-            if item["preprocessing"]
-            else None,
-        )
-        for item in inputs
-    }
     model = Sequential(
         common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
         SinglePrecision(),
         Rewrite(RECURRENT),
         common.RemoveUnusedNodesPass(),
         *[Rewrite(group) for group in rules],
-        EmbedPreprocessing(entries, _folding(weight_bits, per_channel, encoded)),
+        EmbedPreprocessing(entries(inputs), _folding(weight_bits, per_channel, encoded)),
         common.IdentityEliminationPass(),
         faults.UnshareWeights(),
         common.RemoveUnusedNodesPass(),

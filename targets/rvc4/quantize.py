@@ -9,19 +9,17 @@ from __future__ import annotations
 
 import importlib
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from converter.calibration import Calibration
-from converter.feeding import TargetInput, network_feeds
-from converter.model import ModelInput
+from converter.feeding import TargetInput
+from targets.rvc4.calibrate import frames_of, inputs_of
 from targets.rvc4.encodings import TensorEncoding, channel_axis, none_matches
-from targets.rvc4.modes import BEST_OF
-from targets.rvc4.ranges import Observer, measure
+from targets.rvc4.faces import WIDE_SCALE, expose, take_half
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -30,122 +28,7 @@ if TYPE_CHECKING:
 _CLEARLY: Final = 0.9
 # On how many calibration frames the ways to choose ranges are compared.
 _CHOOSING_FRAMES: Final = 48
-# A pixel's value as a 16-bit code: all 16 bits in use, as the HTP wants them, and every value exact.
-_WIDE_SCALE: Final = 255 / 65535
 _WITH_BIAS: Final = ("Conv", "ConvTranspose", "Gemm")
-# Operators that move pixels and compute nothing.
-_MOVES: Final = ("Gather", "Transpose")
-
-
-# ------------------------------------------------------------ calibration
-
-
-def frames_of(
-    calibration: Mapping[str, Any],
-    sources: Sequence[Mapping[str, Any]],
-    inputs: Sequence[Mapping[str, Any]],
-    limit: int | None = None,
-) -> Iterator[dict[str, NDArray[Any]]]:
-    """The calibration frames as the network takes them, from plain JSON data."""
-    items = [ModelInput.from_json(source) for source in sources]
-    fed = [TargetInput.from_json(item) for item in inputs]
-    for frame in Calibration.from_call(calibration).read(items, limit):
-        yield target_feeds(items, fed, frame)
-
-
-def target_feeds(
-    sources: Sequence[ModelInput], inputs: Sequence[TargetInput], frame: Mapping[str, NDArray[Any]]
-) -> dict[str, NDArray[Any]]:
-    """What the network is fed for a camera frame, in the types in which the camera delivers it."""
-    feeds = network_feeds(sources, inputs, frame)
-    return {item.name: feeds[item.name].astype(_numpy(item.dtype)) for item in inputs}
-
-
-def _numpy(dtype: str) -> str:
-    return "bool" if dtype == "boolean" else dtype
-
-
-def calibrate_file(
-    model: str,
-    calibration: Mapping[str, Any],
-    sources: Sequence[Mapping[str, Any]],
-    inputs: Sequence[Mapping[str, Any]],
-    method: str,
-    percentile: float,
-    bits: int,
-    outputs: Sequence[str],
-) -> dict[str, Any]:
-    """Measure the ranges of every float tensor, in a child process.
-
-    Returns:
-        Ranges by method and tensor, and the values that were seen at each input.
-    """
-    kinds = {item.name: item.dtype for item in _inputs_of(model)}
-    feeds = (
-        {name: values.astype(kinds[name]) for name, values in feed.items()}
-        for feed in frames_of(calibration, sources, inputs)
-    )
-    methods = BEST_OF if method == "best" else (method,)
-    observers = measure(
-        model,
-        feeds,
-        int(calibration["frames"]),
-        percentile=percentile if "percentile" in methods else None,
-        histogram="mse" in methods,
-    )
-    ranges = {
-        way: {
-            # What leaves the network is never clipped: a box or a score at the edge is a result.
-            name: seen.min_max() if name in outputs else _chosen(seen, way, percentile, bits)
-            for name, seen in observers.items()
-        }
-        for way in methods
-    }
-    frames = [item["name"] for item in inputs if item["dtype"] == "uint8" and item["dai_type"]]
-    for by_name in ranges.values():
-        by_name.update(dict.fromkeys(_frame_values(model, frames), (0.0, 255.0)))
-    return {
-        "ranges": {method: _rounded(by_name) for method, by_name in ranges.items()},
-        "seen": {name: observers[name].min_max() for name in kinds if name in observers},
-    }
-
-
-def _rounded(ranges: Mapping[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
-    """Six digits: what processors make of a sum in its last bits is no part of a result."""
-    return {name: (float(f"{low:.6g}"), float(f"{high:.6g}")) for name, (low, high) in ranges.items()}
-
-
-def _chosen(seen: Observer, method: str, percentile: float, bits: int) -> tuple[float, float]:
-    if method == "percentile":
-        return seen.percentile(percentile)
-    return seen.least_error(bits) if method == "mse" else seen.min_max()
-
-
-def _frame_values(model: str, images: Sequence[str]) -> list[str]:
-    """Inputs that take frames, and what only moves their pixels: a code stays the pixel's value."""
-    import onnx
-
-    names = list(images)
-    for node in onnx.load(model, load_external_data=False).graph.node:
-        if node.op_type in _MOVES and node.input[0] in names:
-            names.append(node.output[0])
-    return names
-
-
-def _inputs_of(model: str) -> list[Any]:
-    """Name and NumPy type of each of a model's inputs."""
-    import onnx
-
-    from converter.graph.facts import DTYPES
-    from converter.model import Tensor
-
-    graph = onnx.load(model, load_external_data=False).graph
-    weights = {tensor.name for tensor in graph.initializer}
-    return [
-        Tensor(name=value.name, dtype=DTYPES[value.type.tensor_type.elem_type], shape=())
-        for value in graph.input
-        if value.name not in weights
-    ]
 
 
 # ----------------------------------------------------------- quantization
@@ -184,8 +67,8 @@ def quantize_file(
         changed = [item.name for item in frames if item.embedded is not None]
         overrides, warnings = _overrides(model, images, changed, weights, activations, encodings)
         network = _quantized(model, by_name, weights, activations, per_channel, overrides)
-        _take_half(network.graph, [item.name for item in frames if item.dtype == "float16"])
-        made[method] = (network, _expose(network, images, activations))
+        take_half(network.graph, [item.name for item in frames if item.dtype == "float16"])
+        made[method] = (network, expose(network, images, activations))
     if len(made) > 1:
         assert calibration is not None
         feeds = list(frames_of(calibration, sources, inputs, _CHOOSING_FRAMES))
@@ -338,7 +221,7 @@ def _frame_codes(activations: int) -> dict[str, Any]:
     kinds = _ort("quant_utils").QuantType
     return {
         "quant_type": kinds.QUInt8 if activations == 8 else kinds.QUInt16,
-        "scale": np.array(1.0 if activations == 8 else _WIDE_SCALE, np.float32),
+        "scale": np.array(1.0 if activations == 8 else WIDE_SCALE, np.float32),
         "zero_point": np.array(0, np.uint8 if activations == 8 else np.uint16),
     }
 
@@ -366,130 +249,6 @@ def _given_codes(encoding: TensorEncoding, axis: int, *, is_weight: bool) -> lis
     return rows
 
 
-# ---------------------------------------------------------- inputs, outputs
-
-
-def _expose(model: ir.Model, images: Sequence[str], activations: int) -> dict[str, Any]:
-    """Make integer tensors the graph's inputs and outputs, names and order kept.
-
-    Returns:
-        Scale and zero point of each integer output.
-    """
-    import onnx_ir as ir
-
-    graph = model.graph
-    for value in list(graph.inputs):
-        if value.name in images:
-            _take_codes(graph, value, activations)
-    codes = {}
-    for index, value in enumerate(list(graph.outputs)):
-        node = value.producer()
-        if node is None or node.op_type != "DequantizeLinear":
-            continue
-        integer, scale, zero = node.inputs
-        assert integer is not None
-        name = value.name
-        value.name = f"{name}/dequantized"
-        integer.name = name
-        graph.outputs[index] = integer
-        if not value.uses():
-            graph.remove(node, safe=True)
-        codes[str(name)] = {
-            "scale": float(_constant(scale)),
-            "zero_point": int(_constant(zero)),
-        }
-    for value in graph.outputs:
-        if value.producer() is not None and value.name in codes:
-            zero_type = np.uint8 if activations == 8 else np.uint16
-            value.dtype = value.dtype or ir.DataType.from_numpy(np.dtype(zero_type))
-    graph.sort()
-    return codes
-
-
-def _take_half(graph: ir.Graph, names: Sequence[str]) -> None:
-    """Let inputs that a host has normalized take float16, as a camera's float frames are."""
-    import onnx_ir as ir
-
-    from converter.graph.rewrite import Builder
-
-    for value in graph.inputs:
-        if value.name not in names:
-            continue
-        users = list(value.uses())
-        b = Builder(graph, f"{value.name}/float32")
-        x = b.op("Cast", value, to=int(ir.DataType.FLOAT))
-        x.dtype, x.shape = ir.DataType.FLOAT, value.shape
-        value.dtype = ir.DataType.FLOAT16
-        for node, index in users:
-            node.replace_input_with(index, x)
-        graph.insert_before(graph[0], b.nodes)
-
-
-def _constant(value: ir.Value | None) -> Any:
-    from converter.graph.rewrite import array_of
-
-    array = array_of(value)
-    assert array is not None
-    return array.item()
-
-
-def _take_codes(graph: ir.Graph, value: ir.Value, activations: int) -> None:
-    """Let an input of frames take bytes; they mean themselves.
-
-    Activations of 16 bits begin with a conversion of the frame: 8-bit codes as 16-bit ones.
-    """
-    import onnx_ir as ir
-
-    from converter.graph.rewrite import Builder
-
-    users = list(value.uses())
-    value.dtype = ir.DataType.UINT8
-    b = Builder(graph, f"{value.name}/codes")
-    b.domain = "com.microsoft" if activations == 16 else ""
-    codes, zero, one = value, b.constant(0, np.uint8), b.constant(1.0)
-    if activations == 16:
-        pixels = b.op("DequantizeLinear", value, one, zero)
-        zero, one = b.constant(0, np.uint16), b.constant(_WIDE_SCALE)
-        codes = b.op("QuantizeLinear", pixels, one, zero)
-    others = []
-    for node, index in users:
-        if node.op_type == "QuantizeLinear":
-            ir.convenience.replace_all_uses_with(node.outputs[0], codes)
-            graph.remove(node, safe=True)
-        else:
-            others.append((node, index))
-    if others:
-        x = b.op("DequantizeLinear", codes, one, zero)
-        for node, index in others:
-            node.replace_input_with(index, x)
-    graph.insert_before(graph[0], b.nodes)
-    for node, _ in others:
-        _move_codes(graph, node, one, zero, b.domain)
-
-
-def _move_codes(graph: ir.Graph, node: ir.Node, one: ir.Value, zero: ir.Value, domain: str) -> None:
-    """Have a node that moves pixels move codes; the quantizer leaves it floating at an input."""
-    import onnx_ir as ir
-
-    from converter.graph.rewrite import Builder
-
-    moved = node.outputs[0]
-    if node.op_type not in _MOVES or all(n.op_type == "QuantizeLinear" for n, _ in moved.uses()):
-        return
-    users = list(moved.uses())
-    b = Builder(graph, f"{node.name}/codes")
-    b.domain = domain
-    x = b.op("DequantizeLinear", b.op("QuantizeLinear", moved, one, zero), one, zero)
-    graph.insert_after(node, b.nodes)
-    for user, index in users:
-        if user.op_type == "QuantizeLinear":
-            ir.convenience.replace_all_uses_with(user.outputs[0], b.nodes[0].outputs[0])
-            graph.remove(user, safe=True)
-        else:
-            user.replace_input_with(index, x)
-            _move_codes(graph, user, one, zero, domain)
-
-
 def _save(model: ir.Model, target: str) -> None:
     import onnx_ir as ir
 
@@ -502,7 +261,7 @@ def _save(model: ir.Model, target: str) -> None:
 def _run_float(model: str, feeds: Sequence[Mapping[str, Any]]) -> list[dict[str, NDArray[Any]]]:
     from converter.reference import session_of
 
-    kinds = {item.name: item.dtype for item in _inputs_of(model)}
+    kinds = {item.name: item.dtype for item in inputs_of(model)}
     session = session_of(model)
     names = [output.name for output in session.get_outputs()]
     return [

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import platform
-import re
 import tempfile
 from datetime import date
 from importlib.metadata import version
@@ -160,10 +159,9 @@ def main() -> None:
         lines.append(f"| {mode} | " + " | ".join(shown) + " |")
     table = "\n".join(lines)
     (RESULTS / "accuracy-rvc4.md").write_text(f"# Accuracy of the RVC4 modes\n\n{table}\n")
-    marks = "<!-- accuracy-rvc4 -->\n", "\n<!-- /accuracy-rvc4 -->"
-    text = README.read_text()
-    pattern = re.escape(marks[0]) + ".*?" + re.escape(marks[1])
-    README.write_text(re.sub(pattern, lambda _: marks[0] + table + marks[1], text, flags=re.DOTALL))
+    start, end = "<!-- accuracy-rvc4 -->", "<!-- /accuracy-rvc4 -->"
+    before, rest = README.read_text().split(start)
+    README.write_text(f"{before}{start}\n{table}\n{end}{rest.split(end)[1]}")
     print(table)
 
 

@@ -23,6 +23,7 @@ _PRELOADED = (
     "onnxruntime.quantization.execution_providers.qnn",
     "onnxslim",
     "converter.reference",
+    "targets.rvc4.calibrate",
     "targets.rvc4.float16",
     "targets.rvc4.prepare",
     "targets.rvc4.qnn",
