@@ -14,7 +14,7 @@ import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from converter import options as option_module
 from converter import tar
@@ -27,6 +27,9 @@ from converter.plans import Plan
 from converter.run import make_plan
 from converter.target import Run
 from converter.target import load as load_target
+
+# Of a folder of the user's: enough to tell, and no hour on the emulator.
+_FRAMES: Final = 20
 
 
 def verify_archive(
@@ -42,7 +45,8 @@ def verify_archive(
     Args:
         archive: The converted archive.
         against: The source archive.
-        data: Frames to compare on, as `calibration.path` has them; None generates some.
+        data: Frames to compare on, as `calibration.path` has them, 20 of them unless
+            `verify.frames` says else; None generates some.
         options: The options `verify.…`, by key.
 
     Returns:
@@ -185,8 +189,9 @@ def _options(
     base = option_module.resolve([Layer(origin="build record", values=record["options"])])
     settings = {**base.settings, **given.settings}
     if data is not None:
-        extra = {"verify.data": os.fspath(data)}
-        settings |= option_module.resolve([Layer(origin="--data", values=extra)]).settings
+        extra = {"verify.frames": _FRAMES, "verify.data": os.fspath(data)}
+        told = option_module.resolve([Layer(origin="--data", values=extra)])
+        settings = {**told.settings, **settings, "verify.data": told.setting("verify.data")}
     if settings.get("verify.enabled") and not given.flag("verify.enabled"):
         raise UsageError("verify.enabled=false leaves nothing to do.")
     return dataclasses.replace(base, settings=settings, record=record)

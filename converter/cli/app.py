@@ -122,7 +122,10 @@ def verify(
     *overrides: Overrides,
     against: Annotated[Path, Parameter(help="The source archive it was made from.")],
     data: Annotated[
-        Path | None, Parameter(help="Frames to compare on: a folder or a .zip. Default: generated.")
+        Path | None,
+        Parameter(
+            help="Frames to compare on: a folder or a .zip; 20, or verify.frames. Default: generated."
+        ),
     ] = None,
     json: AsJson = False,
 ) -> int:

@@ -64,8 +64,8 @@ def steps(
         Step(
             name="compile",
             title="Writing the DLC",
-            tool=toolchain.tool,
-            version=toolchain.version,
+            tool="QNN",
+            version=toolchain.tool,
             call={"soc_model": parameters.soc, "backend": "HTP"},
             needs=("network.onnx",),
             gives=("model.dlc",),
@@ -90,8 +90,8 @@ def steps(
                 Step(
                     name="emulate",
                     title="Comparing on the HTP emulator",
-                    tool=toolchain.tool,
-                    version=toolchain.version,
+                    tool="QNN",
+                    version=toolchain.tool,
                     call={**call, "optimization": mode},
                     needs=needs,
                 )
