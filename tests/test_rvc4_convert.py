@@ -836,6 +836,10 @@ CARE = {
     "layer normalization": layer_norm,
     "softmax of a thousand": broad_softmax,
     "split of five axes": split_volume,
+    "sum of three": lambda: one_op_model(
+        "Sum", {"a": (1, 4, 5), "b": (1, 4, 5), "c": (1, 1, 5)}, opset=17
+    ),
+    "selu": lambda: one_op_model("Selu", {"x": (1, 4, 5)}, opset=17),
     "pooling that comes first": lambda: one_op_model(
         "AveragePool", {"x": (1, 2, 8, 8)}, opset=17, kernel_shape=[2, 2], strides=[2, 2]
     ),

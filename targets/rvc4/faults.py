@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 import onnx_ir as ir
 
-from converter.graph.decompose import hard_sigmoid
+from converter.graph.decompose import hard_sigmoid, selu
 from converter.graph.decompose import max_pool as dilated_max_pool
 from converter.graph.rewrite import (
     Builder,
@@ -231,6 +231,15 @@ def computed_gemm(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
     return [b.op("Add", y, bias if beta == 1 else b.op("Mul", bias, b.constant(beta)))]
 
 
+def sum_of_several(node: ir.Node, b: Builder) -> Sequence[ir.Value]:
+    """Sum as a chain of Adds: QNN computes a quantized Sum in floating point."""
+    total = node.inputs[0]
+    for value in node.inputs[1:]:
+        total = b.op("Add", total, value)
+    assert total is not None
+    return [total]
+
+
 def gating_hard_sigmoid(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
     """Max(0, min(1, alpha · x + beta)) where it gates its own input and is no HardSwish."""
     x = node.inputs[0]
@@ -248,7 +257,9 @@ RULES: Final[Sequence[Mapping[str, Rule]]] = (
         "MaxPool": max_pool_of_volumes,
         "Mul": _product,
         "Pad": edge_pad,
+        "Selu": selu,
         "Split": split_of_five_axes,
+        "Sum": sum_of_several,
     },
     {"Erf": erf, "HardSigmoid": gating_hard_sigmoid},
 )
