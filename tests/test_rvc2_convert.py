@@ -551,3 +551,10 @@ def test_the_outputs_name_chooses_its_compression(tmp_path: Path, suffix: str) -
     folder = write_folder(tmp_path / "a", conv_model(), preprocessing=RGB)
     done = converter.convert(folder, "rvc2", output=tmp_path / f"out{suffix}")
     assert config_of(done.output)["model"]["metadata"]["path"] == "model.blob"
+
+
+def test_an_archive_is_verified_later_on_data_of_ones_own(digits: Path) -> None:
+    record = converter.verify_archive(digits, DIGITS_ARCHIVE, data=DIGITS / "calibration")
+    assert (record["status"], record["frames"]) == ("passed", "20 of verify.data")
+    assert record["sha256"] == hashlib.sha256(member_of(digits, "digits.blob")).hexdigest()
+    assert record["outputs"]["scores"]["top1"] == 1.0

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from numpy.typing import NDArray
 
 from converter.calibration import Calibration
 from converter.feeding import TargetInput, network_feeds
 from converter.model import ModelInput, Tensor
-from targets.rvc4.faces import MOVES
 from targets.rvc4.modes import BEST_OF
 from targets.rvc4.ranges import Observer, measure
+
+# Operators that move pixels and compute nothing.
+_MOVES: Final = ("Gather", "Transpose")
 
 
 def frames_of(
@@ -33,11 +35,7 @@ def target_feeds(
 ) -> dict[str, NDArray[Any]]:
     """What the network is fed for a camera frame, in the types in which the camera delivers it."""
     feeds = network_feeds(sources, inputs, frame)
-    return {item.name: feeds[item.name].astype(_numpy(item.dtype)) for item in inputs}
-
-
-def _numpy(dtype: str) -> str:
-    return "bool" if dtype == "boolean" else dtype
+    return {item.name: feeds[item.name].astype(item.dtype) for item in inputs}
 
 
 def calibrate_file(
@@ -102,7 +100,7 @@ def _frame_values(model: str, images: Sequence[str]) -> list[str]:
 
     names = list(images)
     for node in onnx.load(model, load_external_data=False).graph.node:
-        if node.op_type in MOVES and node.input[0] in names:
+        if node.op_type in _MOVES and node.input[0] in names:
             names.append(node.output[0])
     return names
 

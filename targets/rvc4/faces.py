@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 # A pixel's value as a 16-bit code: all 16 bits in use, as the HTP wants them, and every value exact.
 # (With scale 1 the emulator's 16-bit convolutions were wrong.)
 WIDE_SCALE: Final = 255 / 65535
-# Operators that move pixels and compute nothing.
-MOVES: Final = ("Gather", "Transpose")
 
 
 def expose(model: ir.Model, images: Sequence[str], activations: int) -> dict[str, Any]:
@@ -92,47 +90,16 @@ def _take_codes(graph: ir.Graph, value: ir.Value, activations: int) -> None:
 
     users = list(value.uses())
     value.dtype = ir.DataType.UINT8
-    b = Builder(graph, f"{value.name}/codes")
-    b.domain = "com.microsoft" if activations == 16 else ""
-    codes, zero, one = value, b.constant(0, np.uint8), b.constant(1.0)
+    codes, nodes = value, []
     if activations == 16:
-        pixels = b.op("DequantizeLinear", value, one, zero)
-        zero, one = b.constant(0, np.uint16), b.constant(WIDE_SCALE)
-        codes = b.op("QuantizeLinear", pixels, one, zero)
-    others = []
-    for node, index in users:
-        if node.op_type == "QuantizeLinear":
-            ir.convenience.replace_all_uses_with(node.outputs[0], codes)
-            graph.remove(node, safe=True)
-        else:
-            others.append((node, index))
-    if others:
-        x = b.op("DequantizeLinear", codes, one, zero)
-        for node, index in others:
-            node.replace_input_with(index, x)
-    graph.insert_before(graph[0], b.nodes)
-    for node, _ in others:
-        _move_codes(graph, node, one, zero, b.domain)
-
-
-def _move_codes(graph: ir.Graph, node: ir.Node, one: ir.Value, zero: ir.Value, domain: str) -> None:
-    """Have a node that moves pixels move codes; the quantizer leaves it floating at an input."""
-    import onnx_ir as ir
-
-    from converter.graph.rewrite import Builder
-
-    moved = node.outputs[0]
-    if node.op_type not in MOVES or all(n.op_type == "QuantizeLinear" for n, _ in moved.uses()):
-        return
-    users = list(moved.uses())
-    b = Builder(graph, f"{node.name}/codes")
-    b.domain = domain
-    x = b.op("DequantizeLinear", b.op("QuantizeLinear", moved, one, zero), one, zero)
-    graph.insert_after(node, b.nodes)
-    for user, index in users:
-        if user.op_type == "QuantizeLinear":
-            ir.convenience.replace_all_uses_with(user.outputs[0], b.nodes[0].outputs[0])
-            graph.remove(user, safe=True)
-        else:
-            user.replace_input_with(index, x)
-            _move_codes(graph, user, one, zero, domain)
+        b = Builder(graph, f"{value.name}/codes")
+        b.domain = "com.microsoft"
+        pixels = b.op("DequantizeLinear", value, b.constant(1.0), b.constant(0, np.uint8))
+        codes = b.op("QuantizeLinear", pixels, b.constant(WIDE_SCALE), b.constant(0, np.uint16))
+        nodes = b.nodes
+    for node, _ in users:
+        # The quantizer was told to quantize every input, so nothing else reads one.
+        assert node.op_type == "QuantizeLinear", node.op_type
+        ir.convenience.replace_all_uses_with(node.outputs[0], codes)
+        graph.remove(node, safe=True)
+    graph.insert_before(graph[0], nodes)
