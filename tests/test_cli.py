@@ -483,3 +483,32 @@ def test_a_read_only_output_folder_is_told_before_the_work(
     assert done.returncode == 2, done.stderr
     assert "cannot be written to" in done.stderr
     assert "[1/4]" not in done.stderr
+
+
+def test_a_failure_is_one_json_document_too(here: Path, temporary: Path) -> None:
+    done = nnconvert("convert", "-t", "rvc4", DIGITS_ARCHIVE, "--json")
+    assert done.returncode == 2
+    document = json.loads(done.stdout)
+    assert document["error"]["exit_code"] == 2
+    assert "needs calibration data" in document["error"]["message"]
+    words = ("rvc4.quantization_mode", "FP16_STANDARD", "verify.max_rel_rmse", "0", "--json")
+    done = nnconvert("convert", "-t", "rvc4", DIGITS_ARCHIVE, *words)
+    assert done.returncode == 7, done.stderr
+    document = json.loads(done.stdout)
+    assert document["error"]["exit_code"] == 7
+    assert document["verification"]["status"] == "failed"
+    assert document["verification"]["outputs"]["scores"]["rel_rmse"] > 0
+    assert (left_in(here), left_in(temporary)) == ([], [])
+
+
+def test_an_rvc4_conversion_says_where_it_was_checked(here: Path, temporary: Path) -> None:
+    data = DIGITS_ARCHIVE.parent / "calibration"
+    done = nnconvert("convert", "-t", "rvc4", DIGITS_ARCHIVE, f"calibration.path={data}")
+    assert (done.returncode, done.stdout) == (0, "digits.rvc4.tar.xz\n"), done.stderr
+    assert "HTP emulator of QAIRT" in done.stderr
+    assert "not on a camera" in done.stderr
+    assert (left_in(here), left_in(temporary)) == (["digits.rvc4.tar.xz"], [])
+    shown = nnconvert("doctor").stdout
+    assert "rvc4 native: QAIRT" in shown
+    assert "LICENSE" in shown
+    assert "SNPE" in shown
