@@ -1023,3 +1023,13 @@ def test_a_file_name_that_is_no_text_is_no_obstacle(tmp_path: Path) -> None:
     done = converter.convert(DIGITS_ARCHIVE, "rvc4", output=tmp_path / "o.tar", options=options)
     names = record_of(done.output)["compiled"]["calibration"]["inputs"]["image"]["names"]
     assert names == ["?.png"]
+
+
+def test_wider_weights_than_the_mode_has_are_an_error_too(tmp_path: Path) -> None:
+    """Between 16-bit activations, 16-bit weights would pass for 8-bit ones unless they are looked at."""
+    options = {**FEW, "rvc4.quantization_mode": "INT16_STANDARD", "verify.enabled": False}
+    done = converter.convert(DIGITS_ARCHIVE, "rvc4", output=tmp_path / "o.tar", options=options)
+    made = plan(DIGITS_ARCHIVE, "rvc4", options={**FEW, "rvc4.quantization_mode": "INT8_INT16_MIXED"})
+    assert isinstance(made.parameters, Parameters)
+    with pytest.raises(ToolError, match="weights: 4 are int16 where INT8_INT16_MIXED has int8/uint8"):
+        checked(dlc_of(done.output), made.parameters, [])

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 # QNN's execution provider takes nothing of a graph older than opset 11, and splits many below 17.
 _OPSET: Final = 17
+# How the quantizer ends the names of what it adds.
 _TAKEN: Final = (
     "_scale",
     "_zero_point",

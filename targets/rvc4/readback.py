@@ -98,7 +98,8 @@ def _bit_widths(
     for node in dlc.nodes:
         if node.op in _WEIGHTED and len(node.inputs) > 1:
             item = tensors.get(node.inputs[1])
-            if item and item.kind == STATIC and item.dtype not in weights | activations:
+            allowed = weights | activations if overridden else weights
+            if item and item.kind == STATIC and item.dtype not in allowed:
                 odd["weights", item.dtype] += 1
                 example.setdefault(("weights", item.dtype), node.name)
     faces = {item.name for item in (*dlc.inputs, *dlc.outputs)}

@@ -13,7 +13,7 @@ from converter.plans import Step
 from converter.target import Run
 from targets.rvc4 import toolchain as toolchains
 from targets.rvc4.check import compare, limits
-from targets.rvc4.dlc import read_dlc_file, without_times
+from targets.rvc4.dlc import Dlc, read_dlc_file, without_times
 from targets.rvc4.network import Network, in_order, make_network
 from targets.rvc4.parameters import Parameters
 from targets.rvc4.prepare import Prepared, prepare
@@ -110,8 +110,7 @@ def run(run: Run) -> Artifact:
         for warning in warnings:
             run.warn(warning)
     network = make_network(run, parameters, prepared)
-    network, path = _compile(run, parameters, network, toolchain)
-    dlc = read_dlc_file(path)
+    network, path, dlc = _compile(run, parameters, network, toolchain)
     checked(dlc, parameters, _overridden(parameters), prepared.floating)
     for warning in narrowed(dlc, parameters):
         run.warn(warning)
@@ -135,16 +134,18 @@ def run(run: Run) -> Artifact:
 
 def _compile(
     run: Run, parameters: Parameters, network: Network, toolchain: Toolchain
-) -> tuple[Network, Path]:
-    """The DLC, and the network it was made of."""
+) -> tuple[Network, Path, Dlc]:
+    """The network that was compiled, the DLC's file, and what that says."""
     with run.stage("compile", "Writing the DLC"):
         wanted = [item.name for item in parameters.outputs]
         path = _write_dlc(run, parameters, network, toolchain)
-        found = [item.name for item in read_dlc_file(path).outputs]
+        dlc = read_dlc_file(path)
+        found = [item.name for item in dlc.outputs]
         if found != wanted and sorted(found) == sorted(wanted):
             network = in_order(run, parameters, network)
             path = _write_dlc(run, parameters, network, toolchain)
-        return network, path
+            dlc = read_dlc_file(path)
+        return network, path, dlc
 
 
 def _write_dlc(run: Run, parameters: Parameters, network: Network, toolchain: Toolchain) -> Path:
