@@ -167,6 +167,17 @@ def find(
     return _of(model, single, shared, options, maximum, "calibration.path")
 
 
+def random_warning() -> Finding:
+    """What a user is told whose ranges come from generated frames."""
+    return Finding(
+        code="calibration.random",
+        severity=Severity.WARNING,
+        where="calibration.random",
+        message="ranges are measured on generated frames, not on real ones.",
+        remedy="Give calibration.path for anything but a trial.",
+    )
+
+
 def frames_at(path: str, model: SourceModel, options: Options, maximum: int) -> Calibration:
     """The frames in a folder or `.zip`, for comparing on.
 

@@ -12,7 +12,7 @@ import traceback
 from pathlib import Path
 
 from converter.errors import ConvertError, ToolError, to_json
-from converter.process import die_with_parent
+from converter.kernel import die_with_parent
 
 
 def main(request_file: str) -> None:

@@ -34,6 +34,14 @@ class Progress:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ToolSaid:
+    """A tool in a container printed a line, as it printed it."""
+
+    stage: str
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Notice:
     """One line that the user should read, such as a toolchain being fetched."""
 
@@ -47,7 +55,7 @@ class Warned:
     text: str
 
 
-Event = StageStarted | StageFinished | Progress | Notice | Warned
+Event = StageStarted | StageFinished | Progress | ToolSaid | Notice | Warned
 OnEvent = Callable[[Event], None]
 
 

@@ -24,8 +24,9 @@ class Format:
         suffix: How such a file's name ends, `.blob`; where a file's first bytes do not tell, this does.
         target: The platform that runs it.
         recognizes: Whether a file that begins with these bytes (512 at most) is of this kind.
-        read: What a file says of itself, as plain JSON data. The keys `inputs` and `outputs` are lists
-            of `{name, dtype, shape}`. Raises ArchiveError for a damaged file.
+        read: What a file says of itself, as plain JSON data: `kind`, which is the suffix without its
+            dot, and `inputs` and `outputs`, lists of `{name, dtype, shape}`, unless the format does not
+            tell. Raises ArchiveError for a damaged file.
         summary: One line for people, out of what `read` returned.
         load_with: The expression with which DepthAI loads such a file by itself; empty if it takes it
             only inside an archive.

@@ -90,6 +90,14 @@ def _target_findings(archive: Archive) -> Iterator[Finding]:
             remedy="The member's name must equal the path to the letter.",
         )
         return
+    if path.endswith(".superblob") and _target_of(archive, path) == "rvc3":
+        yield Finding(
+            code="camera.superblob-rvc3",
+            severity=Severity.WARNING,
+            where="model.metadata.path",
+            message="DepthAI lists an archive with a superblob as one for RVC2 only.",
+            remedy="Convert with rvc3.superblob=false for DepthAI.",
+        )
     if archive.members[0].name != "config.json":
         yield Finding(
             code="archive.config-not-first",
@@ -100,6 +108,13 @@ def _target_findings(archive: Archive) -> Iterator[Finding]:
         )
     for check in (_check_frames, _check_heads, _check_compiled):
         yield from check(archive, config["model"])
+
+
+def _target_of(archive: Archive, path: str) -> str:
+    """The platform of an archive's compiled file; empty if it cannot be read."""
+    with contextlib.suppress(ArchiveError):
+        return str((read_compiled(archive.path(path)) or {}).get("target", ""))
+    return ""
 
 
 def _check_frames(_archive: Archive, model: Mapping[str, Any]) -> Iterator[Finding]:
@@ -201,6 +216,8 @@ def _check_compiled(archive: Archive, model: Mapping[str, Any]) -> Iterator[Find
     if facts is None:
         return
     for kind in ("inputs", "outputs"):
+        if kind not in facts:
+            continue  # the format's tensors are not public
         compiled = {item["name"]: item for item in facts[kind]}
         for index, item in enumerate(model[kind]):
             where = f"model.{kind}[{index}]"

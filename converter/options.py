@@ -8,18 +8,24 @@ from __future__ import annotations
 import difflib
 import json
 import os
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from converter import resources
 from converter.errors import UsageError, from_findings
 from converter.findings import Finding
 
 Value = bool | int | float | str | tuple[int, ...] | tuple[float, ...] | tuple[str, ...] | None
-_TYPES = Literal["bool", "int", "float", "str", "path", "floats", "ints", "strs"]
+_TYPES = Literal["bool", "int", "float", "str", "path", "floats", "ints", "strs", "args"]
 _WORDS: Final = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+
+
+# What says how something is looked at or run, not what comes out.
+_NOT_DECISIVE: Final = ("verify.", "container.", "online.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +56,7 @@ class Spec:
             "floats": "numbers, separated by commas",
             "ints": "whole numbers, separated by commas",
             "strs": "words, separated by commas",
+            "args": "a list, or words as a shell splits them",
         }[self.type]
         if self.min is not None and self.max is not None:
             words += f" from {self.min:g} to {self.max:g}"
@@ -100,7 +107,7 @@ class Options:
         chosen = {}
         for key, setting in sorted(self.settings.items()):
             spec = _specs_by_key()[_pattern(key)]
-            if spec.type == "path" or key.startswith("verify.") or key.endswith("timeout_s"):
+            if spec.type == "path" or key.startswith(_NOT_DECISIVE) or key.endswith("timeout_s"):
                 continue
             if setting.value != spec.default:
                 value = setting.value
@@ -160,10 +167,8 @@ class Options:
 
 
 def configs() -> Path:
-    """The folder with the declared options, presets and examples: in the wheel, or in the checkout."""
-    here = Path(__file__).parent
-    inside = here / "configs"
-    return inside if inside.is_dir() else here.parent / "configs"
+    """The folder with the declared options, presets and examples."""
+    return resources.folder("configs")
 
 
 @cache
@@ -294,6 +299,8 @@ def _parse_type(spec: Spec, raw: Any) -> Value:
         if not all(isinstance(item, str) for item in items):
             raise wrong
         return tuple(items)
+    if spec.type == "args":
+        return _arguments(raw, wrong)
     if spec.type in ("ints", "floats"):
         items = raw if isinstance(raw, list | tuple) else _split(str(raw))
         if isinstance(raw, int | float) and not isinstance(raw, bool):
@@ -307,6 +314,20 @@ def _parse_type(spec: Spec, raw: Any) -> Value:
     if isinstance(raw, dict | list | tuple):
         raise wrong
     return str(raw)
+
+
+def _arguments(raw: Any, wrong: ValueError) -> tuple[str, ...]:
+    """A tool's arguments: a list of a file, the same as JSON text, or words as a shell splits them."""
+    if isinstance(raw, str):
+        try:
+            raw = json.loads(raw) if raw.lstrip().startswith("[") else shlex.split(raw)
+        except ValueError:
+            raise wrong from None
+    if not isinstance(raw, list | tuple) or not all(
+        isinstance(item, str | int | float) for item in raw
+    ):
+        raise wrong
+    return tuple(str(item) for item in raw)
 
 
 def _finite(raw: Any) -> float:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from converter.backend import Backend
 from converter.findings import Finding
 from converter.model import SourceModel
 from converter.options import Options, specs
@@ -28,6 +29,7 @@ class Step:
     Attributes:
         tool: What does it, with `version`.
         call: What the tool is told, as plain data.
+        argv: The command, where the tool is a program of its own; paths are those in its container.
         needs: What must be there before; gives: what is there afterwards.
     """
 
@@ -36,6 +38,7 @@ class Step:
     tool: str
     version: str
     call: Mapping[str, Any] = field(default_factory=dict)
+    argv: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
     gives: tuple[str, ...] = ()
 
@@ -45,6 +48,7 @@ class Step:
             "name": self.name,
             "tool": self.tool,
             "version": self.version,
+            **({"argv": list(self.argv)} if self.argv else {}),
             "call": dict(self.call),
             "needs": list(self.needs),
             "gives": list(self.gives),
@@ -56,14 +60,14 @@ class Plan:
     """Everything that decides the result of a conversion, resolved.
 
     Attributes:
-        toolchain: `native`, `container` or `online`.
+        backend: What it is converted with: toolchain, tool, version, image.
         parameters: The target's own, typed.
         warnings: What deserves a second look.
         options: The options the plan was made from, each with its origin.
     """
 
     target: str
-    toolchain: str
+    backend: Backend
     model: SourceModel
     parameters: Parameters
     steps: tuple[Step, ...]
@@ -71,11 +75,16 @@ class Plan:
     options: Options
 
     @property
+    def toolchain(self) -> str:
+        """`native`, `container` or `online`."""
+        return self.backend.toolchain
+
+    @property
     def hash(self) -> str:
         """SHA-256 over all that decides the bytes of the result: the key of a cache."""
         decisive = {
             "target": self.target,
-            "toolchain": self.toolchain,
+            "backend": self.backend.to_json(),
             "config": self.model.config,
             "model": self.model.to_json(),
             "parameters": self.parameters.to_json(),

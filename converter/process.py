@@ -27,6 +27,7 @@ from converter.errors import Cancelled, ToolError, from_json
 
 _KEPT_LINES = 20_000
 _GRACE_S = 2.0
+_LONGEST_SAID = 400
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +39,7 @@ class Completed:
         stdout: What it printed, the last 20,000 lines at most.
         stderr: The same for the error stream.
         timed_out: Whether we ended it because its time was up.
+        oom_killed: Whether the kernel ended it, or its child, for want of memory, where that is known.
     """
 
     returncode: int
@@ -45,6 +47,7 @@ class Completed:
     stderr: str
     seconds: float
     timed_out: bool = False
+    oom_killed: bool = False
 
     @property
     def signal_name(self) -> str | None:
@@ -211,7 +214,8 @@ def died(done: Completed, what: str, timeout_s: float) -> ToolError:
             remedy="Loops and sequences of unknown length do that; export the model without them.",
             tool_text=text,
         )
-    last = (done.stderr.strip().splitlines() or ["no word"])[-1]
+    last = (done.stderr.strip() or done.stdout.strip() or "no word").splitlines()[-1].strip()
+    last = last if len(last) <= _LONGEST_SAID else last[: _LONGEST_SAID - 1] + "…"
     return ToolError(f"{what} ended with exit code {done.returncode}: {last}", tool_text=text)
 
 
@@ -234,24 +238,3 @@ def _end_group(child: subprocess.Popen[str]) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(child.pid, signal.SIGKILL)
     child.wait()
-
-
-def die_with_parent() -> None:
-    """In a child, on Linux: be killed when the parent is, even by `kill -9`.
-
-    `prctl(PR_SET_PDEATHSIG, SIGKILL)`, see prctl(2). Elsewhere this does nothing.
-    """
-    import ctypes
-
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
-
-
-def peak_rss_bytes() -> int:
-    """The most memory that this process has held; zero where the system does not tell."""
-    # Not getrusage(): its figure begins with the memory of the process that started us.
-    status = Path("/proc/self/status")
-    for line in status.read_text().splitlines() if status.exists() else ():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024
-    return 0

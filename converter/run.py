@@ -18,7 +18,7 @@ from converter import options as option_module
 from converter import tar
 from converter.archive import Archive, open_archive
 from converter.errors import Cancelled, ToolError, UsageError, VerificationError
-from converter.events import OnEvent, Warned, ignore
+from converter.events import Notice, OnEvent, Warned, ignore
 from converter.options import Layer, Options
 from converter.plans import Plan
 from converter.target import Run
@@ -147,6 +147,8 @@ def convert(
                 archive = stack.enter_context(open_archive(source, work=work))
             made = make_plan(archive, target, resolved, toolchain)
             destination = _destination(output, made, force=force)
+            if made.backend.reason:
+                listen(Notice(text=made.backend.reason))
             for finding in made.warnings:
                 on_warning(Warned(text=str(finding)))
             run = Run(
@@ -198,7 +200,7 @@ def make_plan(archive: Archive, target: str, options: Options, toolchain: str) -
     share = module.plan(model, archive, options, toolchain)
     return Plan(
         target=target,
-        toolchain=share.toolchain,
+        backend=share.backend,
         model=model,
         parameters=share.parameters,
         steps=share.steps,

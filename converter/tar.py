@@ -337,3 +337,47 @@ def list_names(file: IO[bytes], *, limit: int) -> list[str]:
             if len(names) == limit:
                 break
         return names
+
+
+def tool_names(source: Path) -> list[str]:
+    """The names in a vendor's archive of tools.
+
+    Raises:
+        ArchiveError: It is no tar, or is damaged.
+    """
+    try:
+        with tarfile.open(source) as tar:
+            return [_plain(info.name) for info in tar if not info.isdir()]
+    except (OSError, EOFError, lzma.LZMAError, zlib.error, tarfile.TarError) as error:
+        raise ArchiveError(f"{source.name} is no readable tar ({error}).") from error
+
+
+def unpack_tools(source: Path, into: Path, root: str, folders: Sequence[str]) -> None:
+    """Unpack some folders of a vendor's archive of tools, links included that stay inside.
+
+    Args:
+        root: The folder in the archive that becomes `into`.
+        folders: Those below it that are wanted, each ending with a slash.
+
+    Raises:
+        ArchiveError: It is damaged, or a member leads out of it.
+    """
+    wanted = tuple(root + folder for folder in folders)
+    try:
+        with tarfile.open(source) as tar:
+            for info in tar:
+                name = _plain(info.name)
+                if not name.startswith(wanted):
+                    continue
+                inside = info.replace(name=name.removeprefix(root), deep=False)
+                if info.islnk():  # unlike a symbolic link's, a hard link's target is a member's name
+                    inside.linkname = _plain(info.linkname).removeprefix(root)
+                tar.extract(inside, into, filter="data")
+    except (OSError, EOFError, lzma.LZMAError, zlib.error, tarfile.TarError) as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise disk_error(error, f"unpacking {source.name}") from error
+        raise ArchiveError(f"{source.name} cannot be unpacked ({error}).") from error
+
+
+def _plain(name: str) -> str:
+    return name.removeprefix("./")

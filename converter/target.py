@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, Final, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 from converter.archive import Archive
 from converter.artifact import Artifact
+from converter.backend import Backend
 from converter.errors import UsageError
 from converter.events import Notice, OnEvent, Progress, StageFinished, StageStarted, Warned
 from converter.findings import Finding
@@ -21,6 +22,9 @@ from converter.options import Options
 from converter.plans import Parameters, Plan, Step
 from converter.process import Processes
 
+if TYPE_CHECKING:
+    from converter.container.build import Recipe
+
 ENTRY_POINTS: Final = "converter.targets"
 
 
@@ -28,7 +32,7 @@ ENTRY_POINTS: Final = "converter.targets"
 class TargetPlan:
     """A target's share of a plan."""
 
-    toolchain: str
+    backend: Backend
     parameters: Parameters
     steps: tuple[Step, ...]
     warnings: tuple[Finding, ...] = ()
@@ -51,6 +55,7 @@ class Run:
     Attributes:
         work: An empty folder of this run's own.
         model: The source's model file, its other files beside it.
+        compiled: A compiled file that is to be looked at again, not made; None to make one.
         processes: Every child is started here, so that all of them end with the run.
         timings_s: Wall seconds by stage; peak_bytes: the tools' peak memory by stage.
     """
@@ -59,6 +64,7 @@ class Run:
     model: Path
     plan: Plan
     on_event: OnEvent
+    compiled: Path | None = None
     processes: Processes = field(default_factory=Processes)
     timings_s: dict[str, float] = field(default_factory=dict)
     peak_bytes: dict[str, int] = field(default_factory=dict)
@@ -109,8 +115,31 @@ class Target(Protocol):
         """What `doctor` shows of this target's toolchains."""
         ...
 
-    def install(self, on_event: OnEvent, *, wheel: Path | None = None) -> str:
-        """Put the native toolchain into the cache and say where it is."""
+    def install(self, on_event: OnEvent, options: Options, *, wheel: Path | None = None) -> str:
+        """Put the native toolchain into the cache and say where it is.
+
+        Raises:
+            UsageError: The target has none.
+        """
+        ...
+
+    def images(self, options: Options) -> Sequence[str]:
+        """The images that the target's tools may be in, the one that `recipe` makes first."""
+        ...
+
+    def recipe(
+        self, on_event: OnEvent, options: Options, *, sdk: Path | None, base: str | None
+    ) -> Recipe:
+        """How the target's own image is made.
+
+        Args:
+            sdk: The vendor's archive, where the image needs one.
+            base: The image to build from; None for the one that the Dockerfile names.
+
+        Raises:
+            UsageError: An SDK is missing, or is not wanted.
+            ToolchainError: It is not what the image needs.
+        """
         ...
 
     def remove(self) -> bool:

@@ -1,18 +1,25 @@
-"""Fixtures for all tests. Those that compile use the real toolchain; nothing stands in for it."""
+"""Fixtures for all tests. What compiles natively is the real thing; what is a double is named one."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from converter.container import Engine, Image, connect, find_socket
 from converter.events import ignore
 from targets.rvc2 import toolchain as rvc2
 from targets.rvc2.toolchain import Toolchain
+from tests import engine as engines
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # What `auto` chooses must not hang on this machine: tests see the engine only where they ask for it.
+    engines.ADDRESS = find_socket()
+    os.environ["DOCKER_HOST"] = "unix:///nowhere/docker.sock"
     # DepthAI looks for devices and a network as it is imported, and warns that there are none.
     os.environ.setdefault("DEPTHAI_LEVEL", "off")
     os.environ.setdefault("DEPTHAI_TELEMETRY", "0")
@@ -24,6 +31,28 @@ def toolchain() -> Toolchain:
     if problem := rvc2.problem_with_machine():
         pytest.skip(problem)
     return rvc2.ensure(ignore)
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[Engine]:
+    """The container engine of this machine; `.ci/run` starts one where there is none."""
+    if why := engines.problem():
+        pytest.skip(why)
+    with contextlib.closing(connect(engines.ADDRESS)) as found:
+        yield found
+
+
+@pytest.fixture
+def reachable(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Engine:
+    """The engine, where commands look for it."""
+    monkeypatch.setenv("DOCKER_HOST", engine.socket)
+    return engine
+
+
+@pytest.fixture(scope="session")
+def debian(engine: Engine) -> Image:
+    """Debian 12 with Python 3.11, which images are built from."""
+    return engines.debian(engine, "bookworm", "python3-minimal,libpython3-stdlib")
 
 
 @pytest.fixture

@@ -24,10 +24,11 @@ from converter.preprocessing import Color, Preprocessing
 from converter.process import Processes
 from converter.reference import run as run_reference
 from converter.run import plan
+from targets.openvino.prepare import prepare
 from targets.rvc2.blob import read_blob
 from targets.rvc2.compiler import run_on_cpu
 from targets.rvc2.parameters import Parameters
-from targets.rvc2.prepare import prepare
+from targets.rvc2.places import Native
 from targets.rvc2.superblob import read_superblob
 from targets.rvc2.toolchain import Toolchain
 from tests.sources import (
@@ -302,16 +303,16 @@ def compiled_outputs(
     work.mkdir(exist_ok=True)
     with open_archive(folder) as archive:
         prepared = prepare(
-            archive.path(made.model.path), made.parameters, work / "p.onnx", processes=Processes()
-        )
+            archive.path(made.model.path), made.parameters.inputs, work / "p.onnx",
+            simplify=True, for_myriad=True, timeout_s=120, processes=Processes(),
+        )  # fmt: skip
     outputs = {item.name: item.shape for item in made.model.outputs}
     (result,) = run_on_cpu(
         prepared,
         [network_feeds(made.model.inputs, made.parameters.inputs, frames)],
         outputs,
-        toolchain,
+        Native(toolchain, Processes()),
         work,
-        processes=Processes(),
         timeout_s=120,
     )
     return result
@@ -366,12 +367,12 @@ def test_the_digits_are_told_apart_as_well_as_by_the_source(
     assert isinstance(made.parameters, Parameters)
     with open_archive(DIGITS_ARCHIVE) as archive:
         prepared = prepare(
-            archive.path("digits.onnx"), made.parameters, tmp_path / "p.onnx", processes=Processes()
-        )
+            archive.path("digits.onnx"), made.parameters.inputs, tmp_path / "p.onnx",
+            simplify=True, for_myriad=True, timeout_s=120, processes=Processes(),
+        )  # fmt: skip
     frames = [{"image": image[None, :, :, ::-1].transpose(0, 3, 1, 2)} for image in images]
     results = run_on_cpu(
-        prepared, frames, {"scores": (1, 10)}, toolchain, tmp_path,
-        processes=Processes(), timeout_s=120,
+        prepared, frames, {"scores": (1, 10)}, Native(toolchain, Processes()), tmp_path, timeout_s=120,
     )  # fmt: skip
     right = sum(
         int(result["scores"].argmax() == label) for result, label in zip(results, labels, strict=True)

@@ -11,6 +11,7 @@ from converter.errors import ModelError, UsageError
 from converter.model import ModelInput, SourceModel, Tensor
 from converter.options import Layer
 from converter.preprocessing import Color, Preprocessing
+from targets.rvc2.backends import choose
 from targets.rvc2.parameters import Parameters
 from targets.rvc2.translate import translate
 
@@ -47,7 +48,8 @@ def raw(shape: tuple[int, ...], layout: str, dtype: str = "float32", name: str =
 
 
 def translated(model: SourceModel, **values: Any) -> Parameters:
-    return translate(model, options.resolve([Layer(origin="test", values=values)]))
+    chosen = options.resolve([Layer(origin="test", values=values)])
+    return translate(model, chosen, choose(chosen, "native"))
 
 
 def golden(parameters: Parameters) -> tuple[Any, ...]:

@@ -20,7 +20,7 @@ app = App(
     version_flags=["--version"],
     help_epilogue="Example: nnconvert convert --target rvc2 model.tar.xz",
 )
-toolchain_app = App(name="toolchain", help="Install, check or remove a native toolchain.")
+toolchain_app = App(name="toolchain", help="Fetch, build or remove toolchains and images.")
 app.command(toolchain_app)
 
 
@@ -42,8 +42,10 @@ Overrides = Annotated[
         allow_leading_hyphen=False,
     ),
 ]
-Target = Annotated[str, Parameter(name=["--target", "-t"], help="The camera's platform: rvc2 or rvc4.")]
-Toolchain = Annotated[str, Parameter(help="auto, or a toolchain of the target: native.")]
+Target = Annotated[
+    str, Parameter(name=["--target", "-t"], help="The camera's platform: rvc2, rvc3 or rvc4.")
+]
+Toolchain = Annotated[str, Parameter(help="auto, or one of the target: native, container, online.")]
 ConfigFile = Annotated[Path | None, Parameter(help="A YAML or JSON file with options.")]
 Preset = Annotated[str | None, Parameter(help="A named set of options: superblob, thorough.")]
 Preprocess = Annotated[
@@ -167,22 +169,52 @@ def doctor(*, json: AsJson = False) -> int:
     return commands.doctor(as_json=json)
 
 
+ToolTarget = Annotated[str, Parameter(help="Whose toolchain: rvc2, rvc3 or rvc4.")]
+ToolVersion = Annotated[
+    str | None,
+    Parameter(help="The tools' version, for example 2.41.0; the target's default if not set."),
+]
+
+
 @toolchain_app.command(help_epilogue="Example: nnconvert toolchain install rvc2")
 def install(
-    target: Annotated[str, Parameter(help="Whose toolchain: rvc2 or rvc4.")],
-    *,
+    target: ToolTarget,
+    *overrides: Overrides,
+    toolchain: Annotated[
+        Literal["native", "container"], Parameter(help="native, or container: fetch the public image.")
+    ] = "native",
+    tool_version: ToolVersion = None,
     wheel: Annotated[
         Path | None, Parameter(help="Take this file instead of fetching; for offline machines.")
     ] = None,
 ) -> int:
-    """Fetch a native toolchain into the cache and check it."""
+    """Fetch a toolchain: the native one into the cache, or the image of the container."""
     from converter.cli import commands
 
-    return commands.install(target, wheel)
+    return commands.install(target, toolchain, tool_version, overrides, wheel)
+
+
+@toolchain_app.command(help_epilogue="Example: nnconvert toolchain build rvc4 --sdk snpe-2.41.0.zip")
+def build(
+    target: ToolTarget,
+    *overrides: Overrides,
+    sdk: Annotated[
+        Path | None,
+        Parameter(help="The vendor's archive: SNPE's zip, OpenVINO's tgz; rvc2 needs none."),
+    ] = None,
+    tool_version: ToolVersion = None,
+    base: Annotated[
+        str | None, Parameter(help="Build from this image instead of the Dockerfile's.")
+    ] = None,
+) -> int:
+    """Build a target's image on this machine. The last line printed is its name."""
+    from converter.cli import commands
+
+    return commands.build(target, sdk, base, tool_version, overrides)
 
 
 @toolchain_app.command(help_epilogue="Example: nnconvert toolchain remove rvc2")
-def remove(target: Annotated[str, Parameter(help="Whose toolchain: rvc2 or rvc4.")]) -> int:
+def remove(target: ToolTarget) -> int:
     """Delete a native toolchain from the cache."""
     from converter.cli import commands
 

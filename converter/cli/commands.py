@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -147,7 +148,11 @@ def print_plan(made: Plan, *, explain: bool, file: Any = None) -> None:
     def say(text: str = "") -> None:
         print(text, file=file)
 
+    backend = made.backend
     say(f"{made.model.path} ({made.model.name}) for {made.target}, toolchain {made.toolchain}")
+    say(f"{backend.tool} {backend.version}" + (f" in {backend.image_name}" if backend.image else ""))
+    if backend.reason:
+        say(backend.reason)
     say(f"plan {made.hash}")
     document = made.parameters.to_json()
     for kind in ("inputs", "outputs"):
@@ -166,6 +171,8 @@ def print_plan(made: Plan, *, explain: bool, file: Any = None) -> None:
     say("\nsteps:")
     for index, step in enumerate(made.steps, 1):
         say(f"  {index}. {step.title}: {step.tool} {step.version}".rstrip())
+        if step.argv:
+            say(f"     {shlex.join(step.argv)}")
     for warning in made.warnings:
         say(f"\nwarning: {warning}")
     if explain:
@@ -229,6 +236,8 @@ def _print_archive(source: Path, facts: Any) -> None:
 def _print_compiled(source: Path, facts: Any) -> None:
     print(f"{source}: {_summary(facts)}")
     for kind in ("inputs", "outputs"):
+        if kind not in facts:
+            continue
         print(f"{kind}:")
         for item in facts[kind]:
             order = f"{item['order']} " if item.get("order") else ""
@@ -244,7 +253,11 @@ def _summary(facts: Any) -> str:
 def _format(facts: Any) -> Format:
     from converter.formats import formats
 
-    return next(item for item in formats() if item.suffix == f".{facts['kind']}")
+    return next(
+        item
+        for item in formats()
+        if (item.suffix, item.target) == (f".{facts['kind']}", facts["target"])
+    )
 
 
 def lint(source: Path, *, as_json: bool) -> int:
@@ -285,14 +298,47 @@ def doctor(*, as_json: bool) -> int:
     return 5 if any(check.problem for check in found) else 0
 
 
-def install(target: str, wheel: Path | None) -> int:
+def install(
+    target: str, toolchain: str, version: str | None, overrides: Sequence[str], wheel: Path | None
+) -> int:
     """`toolchain install`."""
     from converter.target import load
 
+    chosen = _tool_options(target, version, overrides)
     with Reporter() as reporter:
-        where = load(target).install(reporter, wheel=wheel)
+        if toolchain == "native":
+            where = load(target).install(reporter, chosen, wheel=wheel)
+        else:
+            from converter.container.build import pull
+
+            name = chosen.text("container.image") or load(target).images(chosen)[-1]
+            where = pull(name, reporter, engine_address=chosen.text("container.engine")).name
     print(where)
     return 0
+
+
+def build(
+    target: str, sdk: Path | None, base: str | None, version: str | None, overrides: Sequence[str]
+) -> int:
+    """`toolchain build`."""
+    from converter.container.build import build as make
+    from converter.target import load
+
+    chosen = _tool_options(target, version, overrides)
+    with Reporter() as reporter:
+        recipe = load(target).recipe(reporter, chosen, sdk=sdk, base=base)
+        image = make(recipe, reporter, engine_address=chosen.text("container.engine"))
+    print(f"{image.size_bytes / 1e6:,.0f} MB, {image.id}", file=sys.stderr)
+    print(image.name)
+    return 0
+
+
+def _tool_options(target: str, version: str | None, overrides: Sequence[str]) -> Options:
+    given = [options.from_arguments(overrides)]
+    if version is not None:
+        values = {f"{target}.tool_version": version}
+        given.append(Layer(origin="command line", values=values))
+    return options.resolve(given)
 
 
 def remove(target: str) -> int:

@@ -7,11 +7,22 @@ import threading
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from converter.events import Event, Notice, Progress, StageFinished, StageStarted, Warned
+from converter.events import (
+    Event,
+    Notice,
+    Progress,
+    StageFinished,
+    StageStarted,
+    ToolSaid,
+    Warned,
+)
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
     from rich.progress import TaskID
+
+
+_DETAIL = 60
 
 
 class Reporter:
@@ -65,6 +76,10 @@ class Reporter:
                     self._show(None, share, f"{event.done}/{event.total}")
                 case StageFinished():
                     self._show(None, 1.0, "")
+                case ToolSaid():
+                    # On a terminal the last line is the sign of life; a log keeps the whole of it only
+                    # where something fails (--debug).
+                    self._show(None, 0.0, event.text.strip()[:_DETAIL])
                 case Notice():
                     self._line(event.text)
                 case Warned():

@@ -16,11 +16,12 @@ from converter.target import Check, Run, TargetPlan
 if TYPE_CHECKING:
     from converter.archive import Archive
     from converter.artifact import Artifact
+    from converter.container.build import Recipe
     from converter.model import SourceModel
     from converter.options import Options
 
 NAME: Final = "rvc2"
-TOOLCHAINS: Final[Sequence[str]] = ("native",)
+TOOLCHAINS: Final[Sequence[str]] = ("native", "container", "online")
 
 
 def plan(
@@ -30,17 +31,19 @@ def plan(
     toolchain: str,
 ) -> TargetPlan:
     """Resolve the compiler's parameters and the steps."""
+    from targets.openvino.compile_tool import check_names
+    from targets.rvc2.backends import MYRIAD, choose
+    from targets.rvc2.compilers import check_online
     from targets.rvc2.steps import steps
     from targets.rvc2.translate import translate
 
-    if toolchain not in ("auto", *TOOLCHAINS):
-        raise UsageError(
-            f"rvc2 has no toolchain {toolchain!r}.", remedy=f"There is: {', '.join(TOOLCHAINS)}."
-        )
-    parameters = translate(model, options)
-    return TargetPlan(
-        toolchain="native", parameters=parameters, steps=steps(model, parameters, options)
-    )
+    backend = choose(options, toolchain)
+    parameters = translate(model, options, backend)
+    if backend.tool != MYRIAD:
+        check_names(item.name for item in (*model.inputs, *model.outputs))
+    if backend.toolchain == "online":
+        check_online(parameters)
+    return TargetPlan(backend=backend, parameters=parameters, steps=steps(model, parameters, options))
 
 
 def run(run: Run) -> Artifact:
@@ -78,15 +81,34 @@ def checks() -> Sequence[Check]:
     return found
 
 
-def install(on_event: OnEvent, *, wheel: Path | None = None) -> str:
+def images(options: Options) -> Sequence[str]:
+    """The images that this target can be converted in."""
+    from targets.rvc2.backends import image_name, public_image
+
+    version = options.text("rvc2.tool_version")
+    return [public_image(version)] if version == "2022.3.0" else [image_name()]
+
+
+def install(on_event: OnEvent, options: Options, *, wheel: Path | None = None) -> str:
     """Fetch, check and unpack the compiler."""
     from targets.rvc2 import toolchain
 
+    del options
     if wheel is None and toolchain.check() is None:
         on_event(Notice(text="The RVC2 toolchain is installed already."))
     else:
         toolchain.install(wheel)
     return str(toolchain.location())
+
+
+def recipe(on_event: OnEvent, options: Options, *, sdk: Path | None, base: str | None) -> Recipe:
+    """How the image with the native compiler is built; it needs no SDK."""
+    from targets.rvc2.image import recipe as make
+
+    del options
+    if sdk is not None:
+        raise UsageError("rvc2's image needs no SDK.", remedy="Leave --sdk out.")
+    return make(base, on_event)
 
 
 def remove() -> bool:

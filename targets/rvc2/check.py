@@ -1,4 +1,4 @@
-"""Whether the compiled network computes what the source does, on the compiler's own CPU plugin.
+"""Whether the compiled network computes what the source does, on a CPU.
 
 And what float16 adds to the difference, by a model of it. Nothing here runs on a camera.
 """
@@ -16,11 +16,10 @@ from converter.feeding import network_feeds
 from converter.options import Options
 from converter.target import Run
 from converter.verify import Limits
+from targets.openvino.prepare import Prepared
 from targets.rvc2.blob import Blob
-from targets.rvc2.compiler import run_on_cpu
+from targets.rvc2.compilers import Compiler
 from targets.rvc2.parameters import Parameters
-from targets.rvc2.prepare import Prepared
-from targets.rvc2.toolchain import OPENVINO, Toolchain
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -83,7 +82,7 @@ class Comparison:
             feeds = [{name: x.astype(types[name]) for name, x in feed.items()} for feed in self._feeds]
             self._half = self._start("half", prepared.path, feeds, half=True)
 
-    def record(self, prepared: Prepared, blob: Blob, toolchain: Toolchain) -> Mapping[str, Any]:
+    def record(self, prepared: Prepared, blob: Blob, compiler: Compiler) -> Mapping[str, Any]:
         """Wait for the reference, run the CPU plugin, and judge.
 
         Raises:
@@ -94,21 +93,18 @@ class Comparison:
         with self._run.stage("verify", "Comparing with the source"):
             folder = self._run.work / "verify-cpu"
             folder.mkdir()
-            actual = run_on_cpu(
+            actual = compiler.run(
                 prepared,
                 self._feeds,
                 {item.name: item.shape for item in blob.outputs},
-                toolchain,
                 folder,
-                processes=self._run.processes,
-                timeout_s=self._options.number("verify.timeout_s"),
+                self._options.number("verify.timeout_s"),
             )
             source = self._source.result()
             record = verify.judge(
                 verify.compare(source, actual),
                 limits(self._options),
-                checked_on=f"OpenVINO {OPENVINO}'s CPU plugin, the network that was compiled, "
-                "in float32; not on a camera",
+                checked_on=compiler.checked_on,
                 frames=self._described,
             )
             verify.require(record)

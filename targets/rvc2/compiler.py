@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from converter.errors import ConvertError, ModelError, ToolchainError, ToolError
-from converter.process import Processes, died, python_env
-from converter.reference import Tensors
-from targets.rvc2 import toolchain as toolchains
+from converter.errors import ConvertError, ModelError, ToolError
+from targets.openvino.prepare import Prepared
 from targets.rvc2.parameters import Parameters
-from targets.rvc2.prepare import Prepared
-from targets.rvc2.toolchain import Toolchain
+from targets.rvc2.places import Place
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -52,10 +48,9 @@ def compile_blobs(
     nodes: Mapping[str, str],
     parameters: Parameters,
     shave_counts: Sequence[int],
-    toolchain: Toolchain,
+    place: Place,
     work: Path,
     *,
-    processes: Processes,
     on_blob: Callable[[int, Path], None] = lambda _shaves, _path: None,
 ) -> CompileResult:
     """Compile a prepared model, the network read once for all SHAVE counts.
@@ -72,14 +67,14 @@ def compile_blobs(
     blobs = {shaves: work / f"{shaves}.blob" for shaves in shave_counts}
     request = {
         "device": "MYRIAD",
-        "model": str(model),
+        "model": place.inside(model),
         "inputs": {
             item.name: {"precision": item.precision, "layout": item.compiler_layout}
             for item in parameters.inputs
         },
         "outputs": {item.name: {"precision": item.precision} for item in parameters.outputs},
         "jobs": [
-            {"settings": dict(parameters.settings(shaves)), "output": str(path)}
+            {"settings": dict(parameters.settings(shaves)), "output": place.inside(path)}
             for shaves, path in blobs.items()
         ],
     }
@@ -91,15 +86,7 @@ def compile_blobs(
             written.append(shaves)
             on_blob(shaves, blobs[shaves])
 
-    result = _ask(
-        request,
-        toolchain,
-        work,
-        nodes,
-        timeout_s=parameters.compile_timeout_s,
-        on_done=on_done,
-        processes=processes,
-    )
+    result = _ask(request, place, work, nodes, timeout_s=parameters.compile_timeout_s, on_done=on_done)
     if missing := [shaves for shaves in shave_counts if shaves not in written]:
         raise ToolError(f"The compiler ended well but wrote no blob for {missing} SHAVE cores.")
     return CompileResult(blobs=blobs, peak_rss_bytes=int(result["peak_rss_bytes"]))
@@ -109,10 +96,9 @@ def run_on_cpu(
     prepared: Prepared,
     feeds: Sequence[Mapping[str, NDArray[Any]]],
     outputs: Mapping[str, tuple[int, ...]],
-    toolchain: Toolchain,
+    place: Place,
     work: Path,
     *,
-    processes: Processes,
     timeout_s: float,
 ) -> list[dict[str, NDArray[Any]]]:
     """Run frames through a prepared model on the compiler's own CPU plugin, in float32.
@@ -120,56 +106,56 @@ def run_on_cpu(
     Args:
         feeds: For each frame the inputs by name, in the prepared model's layout.
         outputs: Shapes by name.
+        work: An existing folder for the tensors, one for each call.
 
     Raises:
         ModelError, ToolError: As for a compile.
     """
     import numpy as np
 
-    tensors = Tensors([*feeds[0], *outputs])
-    jobs = []
-    for index, feed in enumerate(feeds):
-        values = {name: np.asarray(x, prepared.input_types[name]) for name, x in feed.items()}
-        file = tensors.write(work / f"cpu-feed-{index}.npz", values)
-        jobs.append({"feeds": str(file), "output": str(work / f"cpu-result-{index}.npz")})
+    # A tensor's name may be anything, so it is no part of a path.
+    files = [[work / f"feed-{i}-{k}.bin" for k in range(len(feed))] for i, feed in enumerate(feeds)]
+    results = [
+        {n: work / f"result-{i}-{k}.bin" for k, n in enumerate(outputs)} for i in range(len(feeds))
+    ]
+    for feed, paths in zip(feeds, files, strict=True):
+        for (name, values), path in zip(feed.items(), paths, strict=True):
+            np.ascontiguousarray(values, prepared.input_types[name]).tofile(path)
     request = {
         "device": "CPU",
-        "model": str(prepared.path),
+        "model": place.inside(prepared.path),
         "inputs": {
             name: {"precision": _PRECISIONS[kind]} for name, kind in prepared.input_types.items()
         },
         "outputs": {
-            name: {"precision": "FP32", "shape": list(shape)} for name, shape in outputs.items()
+            name: {"precision": "FP32", "size_bytes": 4 * int(np.prod(shape, dtype=np.int64))}
+            for name, shape in outputs.items()
         },
-        "tensor_keys": tensors.keys,
-        "jobs": jobs,
+        "jobs": [
+            {
+                "feeds": {name: place.inside(path) for name, path in zip(feed, paths, strict=True)},
+                "results": {name: place.inside(path) for name, path in result.items()},
+            }
+            for feed, paths, result in zip(feeds, files, results, strict=True)
+        ],
     }
-    _ask(
-        request,
-        toolchain,
-        work,
-        prepared.nodes,
-        timeout_s=timeout_s,
-        on_done=lambda _index: None,
-        processes=processes,
-    )
-    return [tensors.read(Path(job["output"]), list(outputs)) for job in jobs]
+    _ask(request, place, work, prepared.nodes, timeout_s=timeout_s, on_done=lambda _index: None)
+    return [
+        {name: np.fromfile(path, np.float32).reshape(outputs[name]) for name, path in result.items()}
+        for result in results
+    ]
 
 
 def _ask(
     request: dict[str, Any],
-    toolchain: Toolchain,
+    place: Place,
     work: Path,
     nodes: Mapping[str, str],
     *,
     timeout_s: float,
     on_done: Callable[[int], None],
-    processes: Processes,
 ) -> dict[str, Any]:
-    request |= {
-        "libraries": str(toolchain.libraries),
-        "libusb": str(toolchain.libusb) if toolchain.libusb else None,
-    }
+    request |= {"libraries": place.libraries, "libusb": place.libusb}
     file = work / f"request-{request['device'].lower()}.json"
     file.write_text(json.dumps(request))
     answers: list[dict[str, Any]] = []
@@ -187,13 +173,8 @@ def _ask(
             except BaseException as error:  # noqa: BLE001 - it is raised below, in our thread
                 listener_errors.append(error)
 
-    done = processes.run(
-        [sys.executable, "-m", "targets.rvc2.compiler_child", str(file)],
-        timeout_s=timeout_s,
-        env=python_env(work),
-        cwd=work,
-        on_line=listen,
-    )
+    what = "The compiler" if request["device"] == "MYRIAD" else "The compiler's CPU plugin"
+    done = place.run(file, what=what, timeout_s=timeout_s, on_line=listen)
     if listener_errors:
         raise listener_errors[0]
     for answer in answers:
@@ -201,14 +182,7 @@ def _ask(
             raise _tool_said(answer["error"], nodes)
         if "result" in answer and done.returncode == 0:
             return dict(answer["result"])
-    what = "The compiler" if request["device"] == "MYRIAD" else "The compiler's CPU plugin"
-    if (damage := toolchains.check()) is not None and not done.timed_out:
-        raise ToolchainError(
-            f"{what} could not be started: {damage}.",
-            remedy="Run: nnconvert toolchain install rvc2",
-            tool_text=done.stdout + done.stderr,
-        )
-    raise died(done, what, timeout_s)
+    raise place.failure(done, what, timeout_s)
 
 
 def _tool_said(error: Mapping[str, Any], nodes: Mapping[str, str]) -> ConvertError:

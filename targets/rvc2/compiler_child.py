@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from converter.process import die_with_parent, peak_rss_bytes
+from converter.kernel import die_with_parent, peak_rss_bytes
 from targets.rvc2.exception_text import Thrown, record_throws
 from targets.rvc2.openvino_c import Core, Network, StatusError
 
@@ -78,19 +78,14 @@ def _compile(network: Network, request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _infer(network: Network, request: dict[str, Any]) -> dict[str, Any]:
-    """Run the frames of `feeds` (an .npz a frame) and write the outputs beside them."""
-    import numpy as np
-
+    """Run the frames of `jobs`: files of bytes in, files of bytes out, both by tensor name."""
     # Where the processor has bfloat16 the plugin would use it, and miss by 4e-3 instead of 1e-6.
     executable = network.load("CPU", {"ENFORCE_BF16": "NO"})
-    outputs = [(name, tuple(tensor["shape"])) for name, tensor in request["outputs"].items()]
-    keys = request["tensor_keys"]
+    sizes = {name: int(tensor["size_bytes"]) for name, tensor in request["outputs"].items()}
     for index, job in enumerate(request["jobs"]):
-        with np.load(job["feeds"]) as stored:
-            feeds = {name: stored[keys[name]] for name in request["inputs"]}
-        result = executable.infer(feeds, outputs)
-        outgoing: dict[str, Any] = {keys[name]: values for name, values in result.items()}
-        np.savez(job["output"], **outgoing)
+        feeds = {name: Path(file).read_bytes() for name, file in job["feeds"].items()}
+        for name, values in executable.infer(feeds, sizes).items():
+            Path(job["results"][name]).write_bytes(values)
         _say(done=index)
     return {"peak_rss_bytes": peak_rss_bytes()}
 

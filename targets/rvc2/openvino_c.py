@@ -7,14 +7,10 @@ Enumerations: `c_api/ie_c_api.h` of OpenVINO 2022.2 (Apache-2.0).
 from __future__ import annotations
 
 import ctypes as c
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+from typing import Any
 
 PRECISIONS = {"FP32": 10, "FP16": 11, "U8": 40, "I32": 70}
 LAYOUTS = {"NCHW": 1, "NHWC": 2, "NCDHW": 3, "C": 96, "CHW": 128, "HW": 192, "NC": 193}
@@ -128,42 +124,37 @@ class Executable:
         """Give the memory back: sixteen networks side by side are too many."""
         self._core._api.ie_exec_network_free(c.byref(self._handle))
 
-    def infer(
-        self, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[tuple[str, tuple[int, ...]]]
-    ) -> dict[str, NDArray[np.float32]]:
-        """Run one inference; inputs of the types that were set, outputs float32, all row-major."""
-        import numpy as np
+    def infer(self, feeds: Mapping[str, bytes], outputs: Mapping[str, int]) -> dict[str, bytes]:
+        """Run one inference on row-major bytes of the types that were set.
 
+        Args:
+            feeds: Every input's bytes by name.
+            outputs: How many bytes each output has.
+        """
         request = _Handle()
         self._core._call("ie_exec_network_create_infer_request", self._handle, c.byref(request))
         try:
             for name, values in feeds.items():
-                self._buffer(request, name, values.size, values.dtype)[:] = values.reshape(-1)
+                c.memmove(self._memory(request, name, len(values)), values, len(values))
             self._core._call("ie_infer_request_infer", request)
             return {
-                name: self._buffer(request, name, int(np.prod(shape)), np.dtype(np.float32))
-                .reshape(shape)
-                .copy()
-                for name, shape in outputs
+                name: c.string_at(self._memory(request, name, size), size)
+                for name, size in outputs.items()
             }
         finally:
             self._core._api.ie_infer_request_free(c.byref(request))
 
-    def _buffer(self, request: _Handle, name: str, size: int, dtype: np.dtype[Any]) -> NDArray[Any]:
-        import numpy as np
-
+    def _memory(self, request: _Handle, name: str, expected: int) -> int:
+        """The address of a tensor's bytes, of which there must be as many as expected."""
         blob, data, size_bytes = _Handle(), c.c_void_p(), c.c_int()
         call = self._core._call
         call("ie_infer_request_get_blob", request, name.encode(), c.byref(blob))
         call("ie_blob_get_buffer", blob, c.byref(data))
         call("ie_blob_byte_size", blob, c.byref(size_bytes))
-        expected = dtype.itemsize * size
         if size_bytes.value != expected:
             raise RuntimeError(f"{name}: {size_bytes.value} bytes where {expected} were expected")
         assert data.value is not None
-        memory = memoryview((c.c_char * expected).from_address(data.value)).cast("B")
-        values: NDArray[Any] = np.frombuffer(memory, dtype)
-        return values
+        return data.value
 
 
 def _settings(settings: Mapping[str, str]) -> tuple[_Config, list[_Config]]:

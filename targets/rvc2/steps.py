@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import Future, ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from converter.artifact import Artifact
 from converter.formats import read_compiled
@@ -13,25 +13,22 @@ from converter.model import SourceModel
 from converter.options import Options
 from converter.plans import Step
 from converter.target import Run
-from targets.rvc2 import toolchain as toolchains
+from targets.openvino.parameters import InputParameters
+from targets.openvino.prepare import Prepared, prepare
+from targets.rvc2 import backends
 from targets.rvc2.blob import Blob
 from targets.rvc2.check import Comparison, limits
-from targets.rvc2.compiler import compile_blobs
-from targets.rvc2.parameters import InputParameters, Parameters
-from targets.rvc2.prepare import Prepared, prepare
+from targets.rvc2.compilers import Compiler, opened
+from targets.rvc2.parameters import Parameters
 from targets.rvc2.readback import checked, read_back
 from targets.rvc2.superblob import Superblob, checked_patch, make_superblob
-from targets.rvc2.toolchain import Toolchain
-
-_VERSION: Final = (
-    f"{toolchains.OPENVINO} ({toolchains.WHEEL} {toolchains.WHEEL_VERSION}, "
-    f"sha256:{toolchains.WHEEL_SHA256})"
-)
 
 
 def steps(model: SourceModel, parameters: Parameters, options: Options) -> tuple[Step, ...]:
     """The steps in their order, each with what it is told, needs and gives."""
     counts = parameters.shave_counts
+    backend = parameters.backend
+    is_ir = backend.tool == backends.COMPILE_TOOL
     tensors = {
         "inputs": {item.name: _named(item) for item in parameters.inputs},
         "outputs": {item.name: _named(item) for item in parameters.outputs},
@@ -44,18 +41,19 @@ def steps(model: SourceModel, parameters: Parameters, options: Options) -> tuple
             version=version("onnxslim" if parameters.simplify else "onnx-ir"),
             call={"simplify": parameters.simplify, "opset": 13},
             needs=(model.path,),
-            gives=("prepared.onnx",),
+            gives=("prepared.onnx", "model.xml") if is_ir else ("prepared.onnx",),
         ),
         Step(
             name="compile",
             title="Compiling for " + (f"{len(counts)} SHAVE counts" if len(counts) > 1 else "MYRIAD"),
-            tool="OpenVINO MYRIAD",
-            version=_VERSION,
+            tool=backend.tool,
+            version=backend.version,
             call={
                 **tensors,
                 "settings": [dict(parameters.settings(count)) for count in counts],
+                **({"image": backend.image} if backend.image else {}),
             },
-            needs=("prepared.onnx",),
+            needs=("model.xml" if is_ir else "prepared.onnx",),
             gives=tuple(f"{count}.blob" for count in counts),
         ),
     ]
@@ -77,7 +75,7 @@ def steps(model: SourceModel, parameters: Parameters, options: Options) -> tuple
                 name="verify",
                 title="Comparing with the source",
                 tool="OpenVINO CPU",
-                version=_VERSION,
+                version=backend.version if backend.tool == backends.MYRIAD else version("openvino"),
                 call={"frames": options.integer("verify.frames"), **limits(options).to_json()},
                 needs=("prepared.onnx", model.path),
             )
@@ -96,18 +94,23 @@ def run(run: Run) -> Artifact:
     """Prepare, compile, pack a superblob, read back, compare."""
     parameters = run.plan.parameters
     assert isinstance(parameters, Parameters)
-    toolchain = toolchains.ensure(run.on_event)
-    with Comparison(run, parameters) as comparison:
+    with opened(run, parameters) as compiler, Comparison(run, parameters) as comparison:
         with run.stage("prepare", "Preparing the graph"):
             prepared = prepare(
-                run.model, parameters, run.work / "prepared.onnx", processes=run.processes
+                run.model,
+                parameters.inputs,
+                run.work / "prepared.onnx",
+                simplify=parameters.simplify,
+                for_myriad=True,
+                timeout_s=parameters.compile_timeout_s,
+                processes=run.processes,
             )
             for warning in prepared.warnings:
                 run.warn(warning)
         comparison.model_half(prepared)
-        path, blob = _compile(run, parameters, prepared, toolchain)
+        path, blob = _compile(run, parameters, prepared, compiler)
         inputs, outputs = read_back(run.plan.model, parameters, blob)
-        verification = comparison.record(prepared, blob, toolchain)
+        verification = comparison.record(prepared, blob, compiler)
     facts = read_compiled(path)
     assert facts is not None
     return Artifact(
@@ -117,7 +120,7 @@ def run(run: Run) -> Artifact:
         inputs=inputs,
         outputs=outputs,
         facts=facts,
-        tools={"openvino": _VERSION},
+        tools=compiler.tools,
         warnings=prepared.warnings,
         verification=verification,
     )
@@ -127,7 +130,7 @@ def run(run: Run) -> Artifact:
 
 
 def _compile(
-    run: Run, parameters: Parameters, prepared: Prepared, toolchain: Toolchain
+    run: Run, parameters: Parameters, prepared: Prepared, compiler: Compiler
 ) -> tuple[Path, Blob]:
     """The blob or superblob, and what the (base) blob says."""
     counts = parameters.shave_counts
@@ -135,17 +138,8 @@ def _compile(
     folder.mkdir()
     if not parameters.superblob:
         with run.stage("compile", "Compiling for MYRIAD"):
-            made = compile_blobs(
-                prepared.path,
-                prepared.nodes,
-                parameters,
-                counts,
-                toolchain,
-                folder,
-                processes=run.processes,
-            )
-            run.peak_bytes["compile"] = made.peak_rss_bytes
-            path = made.blobs[parameters.shaves]
+            made = compiler.compile(prepared, counts, folder, lambda _shaves, _path: None)
+            path = made[parameters.shaves]
             return path, checked(path.read_bytes(), parameters.shaves, parameters)
     # Patches are made on one core while the compiler works on the other.
     patching = _Patching(parameters)
@@ -158,20 +152,10 @@ def _compile(
                 run.progress("compile", len(done), len(counts))
 
             try:
-                made = compile_blobs(
-                    prepared.path,
-                    prepared.nodes,
-                    parameters,
-                    counts,
-                    toolchain,
-                    folder,
-                    processes=run.processes,
-                    on_blob=on_blob,
-                )
+                compiler.compile(prepared, counts, folder, on_blob)
             except BaseException:
                 pool.shutdown(wait=True, cancel_futures=True)
                 raise
-            run.peak_bytes["compile"] = made.peak_rss_bytes
         with run.stage("superblob", "Checking the superblob"):
             for index, future in enumerate(done, 1):
                 future.result()

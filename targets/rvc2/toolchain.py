@@ -31,7 +31,7 @@ WHEEL: Final = "onnxruntime-openvino"
 WHEEL_VERSION: Final = "1.13.1"
 WHEEL_SHA256: Final = "6946b2790e8e713825284fef88b3e455708ff4d04ce1172066adeccf907d9f1c"
 LICENSES: Final = "OpenVINO: Apache-2.0; the wheel around it: MIT"
-_FILES: Final = (
+FILES: Final = (
     "libopenvino.so",
     "libopenvino_c.so",
     "libopenvino_onnx_frontend.so",
@@ -41,7 +41,7 @@ _FILES: Final = (
     "libtbbmalloc.so.2",
     "plugins.xml",
 )
-_NOTICES: Final = ("LICENSE", "ThirdPartyNotices.txt")
+NOTICES: Final = ("LICENSE", "ThirdPartyNotices.txt")
 _MANIFEST: Final = "manifest.json"
 _FETCH_TIMEOUT_S: Final = 1200.0
 
@@ -98,7 +98,16 @@ def ensure(on_event: OnEvent) -> Toolchain:
         ToolchainError: This machine cannot run it, or it cannot be fetched.
     """
     if problem := problem_with_machine():
-        raise ToolchainError(problem, remedy="Convert on such a machine.")
+        raise ToolchainError(problem, remedy="Use --toolchain container, or convert on such a machine.")
+    return present(on_event)
+
+
+def present(on_event: OnEvent) -> Toolchain:
+    """The toolchain's files, fetched if they are not there; whether they run here is not asked.
+
+    Raises:
+        ToolchainError: They cannot be fetched.
+    """
     folder = location()
     damage = _damage(folder, thorough=False)
     if damage is not None:
@@ -185,8 +194,8 @@ def _unpack(wheel: Path, folder: Path) -> None:
     folder.mkdir()
     manifest = {}
     with zipfile.ZipFile(wheel) as archive:
-        for name in (*_FILES, *_NOTICES):
-            inside = f"onnxruntime/{name}" if name in _NOTICES else f"onnxruntime/capi/{name}"
+        for name in (*FILES, *NOTICES):
+            inside = f"onnxruntime/{name}" if name in NOTICES else f"onnxruntime/capi/{name}"
             data = archive.read(inside)
             (folder / name).write_bytes(data)
             manifest[name] = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
@@ -213,7 +222,7 @@ def _put(fresh: Path, folder: Path, work: Path) -> None:
 def _damage(folder: Path, *, thorough: bool) -> str | None:
     try:
         manifest = json.loads((folder / _MANIFEST).read_text())
-        for name in _FILES:
+        for name in FILES:
             entry, path = manifest[name], folder / name
             if path.stat().st_size != entry["size"]:
                 return f"the RVC2 toolchain in the cache is damaged: {name} has another size"

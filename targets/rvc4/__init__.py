@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from converter.errors import ToolchainError, UsageError
 from converter.events import OnEvent
@@ -16,37 +16,49 @@ from converter.target import Check, Run, TargetPlan
 if TYPE_CHECKING:
     from converter.archive import Archive
     from converter.artifact import Artifact
+    from converter.container.build import Recipe
     from converter.model import SourceModel
     from converter.options import Options
+    from targets.rvc4.parameters import Parameters
 
 NAME: Final = "rvc4"
-TOOLCHAINS: Final[Sequence[str]] = ("native",)
+TOOLCHAINS: Final[Sequence[str]] = ("container", "native")
 
 
 def plan(model: SourceModel, archive: Archive, options: Options, toolchain: str) -> TargetPlan:
     """Resolve the parameters and the steps."""
-    from targets.rvc4 import toolchain as toolchains
-    from targets.rvc4.steps import steps
+    from targets.rvc4.backends import choose
     from targets.rvc4.translate import translate
 
-    if toolchain not in ("auto", *TOOLCHAINS):
-        raise UsageError(
-            f"rvc4 has no toolchain {toolchain!r}.", remedy=f"There is: {', '.join(TOOLCHAINS)}."
-        )
-    parameters, warnings = translate(model, archive, options)
+    backend = choose(options, toolchain)
+    parameters, warnings = translate(model, archive, options, backend)
     return TargetPlan(
-        toolchain="native",
+        backend=backend,
         parameters=parameters,
-        steps=steps(model, parameters, options, toolchains.find()),
+        steps=_flow(parameters).steps(model, parameters, options),
         warnings=warnings,
     )
 
 
 def run(run: Run) -> Artifact:
     """Carry a plan out."""
-    from targets.rvc4.steps import run as run_steps
+    from targets.rvc4.parameters import Parameters
 
-    return run_steps(run)
+    parameters = run.plan.parameters
+    assert isinstance(parameters, Parameters)
+    artifact: Artifact = _flow(parameters).run(run, parameters)
+    return artifact
+
+
+def _flow(parameters: Parameters) -> Any:
+    """The module that has the toolchain's steps."""
+    if parameters.uses_snpe:
+        from targets.rvc4.snpe import steps as snpe
+
+        return snpe
+    from targets.rvc4 import steps as qnn
+
+    return qnn
 
 
 def checks() -> Sequence[Check]:
@@ -69,14 +81,26 @@ def checks() -> Sequence[Check]:
     ]
 
 
-def install(
-    on_event: OnEvent,  # noqa: ARG001 - the Protocol's; there is nothing to tell
-    *,
-    wheel: Path | None = None,
-) -> str:
+def images(options: Options) -> Sequence[str]:
+    """The images that SNPE may be in."""
+    from targets.rvc4.backends import image_names
+
+    return image_names(options)
+
+
+def recipe(on_event: OnEvent, options: Options, *, sdk: Path | None, base: str | None) -> Recipe:
+    """How the image is built from the user's SDK."""
+    from targets.rvc4.snpe.image import recipe as make
+
+    del on_event
+    return make(sdk, base, options.text("rvc4.tool_version"))
+
+
+def install(on_event: OnEvent, options: Options, *, wheel: Path | None = None) -> str:
     """The toolchain is a Python package, a dependency of ours: there is nothing to fetch."""
     from targets.rvc4 import toolchain as toolchains
 
+    del on_event, options
     if wheel is not None:
         raise UsageError(
             f"rvc4's toolchain is the package {toolchains.PACKAGE}.",

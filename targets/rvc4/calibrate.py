@@ -2,40 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from numpy.typing import NDArray
-
-from converter.calibration import Calibration
-from converter.feeding import TargetInput, network_feeds
-from converter.model import ModelInput, Tensor
+from converter.feeding import frames_of
+from converter.model import Tensor
 from targets.rvc4.modes import BEST_OF
 from targets.rvc4.ranges import Observer, measure
 
 # Operators that move pixels and compute nothing.
 _MOVES: Final = ("Gather", "Transpose")
-
-
-def frames_of(
-    calibration: Mapping[str, Any],
-    sources: Sequence[Mapping[str, Any]],
-    inputs: Sequence[Mapping[str, Any]],
-    limit: int | None = None,
-) -> Iterator[dict[str, NDArray[Any]]]:
-    """The calibration frames as the network takes them, from plain JSON data."""
-    items = [ModelInput.from_json(source) for source in sources]
-    fed = [TargetInput.from_json(item) for item in inputs]
-    for frame in Calibration.from_call(calibration).read(items, limit):
-        yield target_feeds(items, fed, frame)
-
-
-def target_feeds(
-    sources: Sequence[ModelInput], inputs: Sequence[TargetInput], frame: Mapping[str, NDArray[Any]]
-) -> dict[str, NDArray[Any]]:
-    """What the network is fed for a camera frame, in the types in which the camera delivers it."""
-    feeds = network_feeds(sources, inputs, frame)
-    return {item.name: feeds[item.name].astype(item.dtype) for item in inputs}
 
 
 def calibrate_file(

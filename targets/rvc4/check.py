@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from converter import reference, verify
+from converter.feeding import target_feeds
 from converter.options import Options
 from converter.target import Run
 from converter.verify import Limits
 from targets.rvc4 import qnn
-from targets.rvc4.calibrate import target_feeds
 from targets.rvc4.modes import Precision
 from targets.rvc4.network import Network
 from targets.rvc4.parameters import Parameters

@@ -6,8 +6,9 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
+from converter.feeding import calibration_report
 from converter.target import Run
 from targets.rvc4.parameters import Parameters
 from targets.rvc4.prepare import Prepared
@@ -15,7 +16,6 @@ from targets.rvc4.prepare import Prepared
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_LISTED_FILES: Final = 1000
 Ranges = Mapping[str, Mapping[str, tuple[float, float]]]
 
 
@@ -157,24 +157,8 @@ def _report(
 ) -> dict[str, Any]:
     """What the build record keeps of the calibration: data, what was seen, which ranges were taken."""
     assert parameters.calibration is not None
-    data = parameters.calibration.to_json()
-    for source in parameters.calibration.inputs:
-        data["inputs"][source.input]["names"] = [
-            name.encode("utf-8", "replace").decode() for name in source.files[:_LISTED_FILES]
-        ]
-    for item in parameters.inputs:
-        entry = data["inputs"].setdefault(item.name, {})
-        color = item.remaining.color
-        low, high = measured["seen"].get(item.name, (None, None))
-        entry |= {
-            "shape": list(item.shape),
-            "layout": item.layout or None,
-            "color": color.value if color else None,
-            "min": low,
-            "max": high,
-        }
     return {
-        **data,
+        **calibration_report(parameters.calibration, parameters.inputs, measured["seen"]),
         "method": made["method"],
         "errors": made["errors"],
         "ranges": measured["ranges"][made["method"]],

@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from converter.backend import Backend
 from converter.calibration import Calibration
 from converter.feeding import TargetInput
 from converter.model import Tensor
 from targets.rvc4.encodings import Encodings
 from targets.rvc4.modes import Precision
+from targets.rvc4.snpe.parameters import SnpeParameters
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +27,8 @@ class Parameters:
         calibration: Where ranges are measured; None for floating point.
         encodings: Given ranges, which win over measured ones.
         recorded: The ranges of a build record, to make its network again; None to measure.
+        backend: What converts.
+        snpe: What SNPE's tools are told besides; of no meaning to QNN.
     """
 
     inputs: tuple[TargetInput, ...]
@@ -38,6 +42,8 @@ class Parameters:
     calibration: Calibration | None
     encodings: Encodings | None
     timeout_s: float
+    backend: Backend
+    snpe: SnpeParameters
     recorded: Mapping[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -49,8 +55,14 @@ class Parameters:
             "precision": self.precision.to_json(),
             "per_channel": self.per_channel,
             "percentile": self.percentile if self.precision.ranges in ("percentile", "best") else None,
-            "soc": self.soc,
+            "soc": None if self.uses_snpe else self.soc,
             "onnx_simplification": self.simplify,
             "calibration": self.calibration.to_json() if self.calibration else None,
             "encodings": self.encodings.to_json() if self.encodings else None,
+            **({"snpe": self.snpe.to_json()} if self.uses_snpe else {}),
         }
+
+    @property
+    def uses_snpe(self) -> bool:
+        """Whether SNPE's tools convert, and not QNN."""
+        return self.backend.toolchain == "container"

@@ -113,7 +113,7 @@ def prepare_file(
         Rewrite(RECURRENT),
         common.RemoveUnusedNodesPass(),
         *[Rewrite(group) for group in rules],
-        EmbedPreprocessing(entries(inputs), _folding(weight_bits, per_channel, encoded)),
+        EmbedPreprocessing(entries(inputs), folding(weight_bits, per_channel, encoded)),
         common.IdentityEliminationPass(),
         faults.UnshareWeights(),
         common.RemoveUnusedNodesPass(),
@@ -154,8 +154,13 @@ def _free_names(model: ir.Model) -> None:
                 value.name = f"{value.name}/own"
 
 
-def _folding(weight_bits: int, per_channel: bool, encoded: Sequence[str]) -> Any:
-    """When scale and channel order go into the weights: where their format does not mind."""
+def folding(weight_bits: int, per_channel: bool, encoded: Sequence[str]) -> Any:
+    """When scale and channel order go into the weights: where their format does not mind.
+
+    Args:
+        weight_bits: Of integers; 0 for float16.
+        encoded: Weights whose encodings are given, and which therefore stay as they are.
+    """
     from converter.graph.embed import FLOAT16, Folding, fixed_point_loss
 
     if not weight_bits:

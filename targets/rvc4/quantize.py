@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from converter.feeding import TargetInput
-from targets.rvc4.calibrate import frames_of, inputs_of
+from converter.feeding import TargetInput, frames_of
+from targets.rvc4.calibrate import inputs_of
 from targets.rvc4.encodings import TensorEncoding, channel_axis, none_matches
 from targets.rvc4.faces import WIDE_SCALE, expose, take_half
 

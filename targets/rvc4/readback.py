@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 from converter.artifact import CompiledInput
@@ -44,6 +44,23 @@ def checked(
     Raises:
         ToolError: With a finding for each difference.
     """
+    findings = [*face_findings(dlc, parameters, overridden)]
+    findings += bit_width_findings(dlc, parameters, overridden, floating)
+    if findings:
+        raise from_findings(ToolError, "The compiled DLC is not what was asked for", findings)
+
+
+def face_findings(
+    dlc: Dlc,
+    parameters: Parameters,
+    overridden: Sequence[str],
+    also: Mapping[str, str] | None = None,
+) -> list[Finding]:
+    """What differs of the inputs and outputs: names, shapes, element types, codes of frames.
+
+    Args:
+        also: Element types that are as good as the ones asked for, by those.
+    """
     findings = []
     wanted_faces: Sequence[tuple[str, Sequence[Tensor], Sequence[DlcTensor]]] = (
         ("input", parameters.inputs, _in_order(parameters.inputs, dlc.inputs)),
@@ -56,13 +73,12 @@ def checked(
             )
             continue
         for one, other in zip(wanted, found, strict=True):
-            findings += _compare(one, other, checks_type=one.name not in overridden)
+            checks_type = one.name not in overridden and (also or {}).get(one.dtype) != other.dtype
+            findings += _compare(one, other, checks_type=checks_type)
     for item in dlc.inputs:
         if item.is_fixed_point and [(e.scale, e.offset) for e in item.encodings] != [(1.0, 0)]:
             findings.append(_differs(item.name, "its codes are not the pixels' values."))
-    findings += _bit_widths(dlc, parameters, overridden, floating)
-    if findings:
-        raise from_findings(ToolError, "The compiled DLC is not what was asked for", findings)
+    return findings
 
 
 def _in_order(wanted: Sequence[Tensor], found: Sequence[DlcTensor]) -> Sequence[DlcTensor]:
@@ -84,10 +100,13 @@ def _compare(wanted: Tensor, found: DlcTensor, *, checks_type: bool) -> list[Fin
     return findings
 
 
-def _bit_widths(
-    dlc: Dlc, parameters: Parameters, overridden: Sequence[str], floating: Collection[str]
+def bit_width_findings(
+    dlc: Dlc,
+    parameters: Parameters,
+    overridden: Sequence[str],
+    floating: Collection[str] = (),
 ) -> list[Finding]:
-    """Weights and activations that have not the mode's number format."""
+    """Weights and activations that have not the mode's number format; `where` says which of the two."""
     precision = parameters.precision
     tensors = {tensor.name: tensor for tensor in dlc.tensors}
     kind = "float16" if precision.is_float else None

@@ -1,4 +1,4 @@
-"""The steps of an RVC4 conversion: what they are called in a plan, and how they are carried out."""
+"""The steps of a native RVC4 conversion: what a plan calls them, and how they are carried out."""
 
 from __future__ import annotations
 
@@ -22,10 +22,9 @@ from targets.rvc4.readback import checked, narrowed, read_back
 from targets.rvc4.toolchain import Toolchain
 
 
-def steps(
-    model: SourceModel, parameters: Parameters, options: Options, toolchain: Toolchain
-) -> tuple[Step, ...]:
+def steps(model: SourceModel, parameters: Parameters, options: Options) -> tuple[Step, ...]:
     """The steps in their order, each with what it is told, needs and gives."""
+    tool = parameters.backend.version
     precision = parameters.precision
     simplifier = "onnxslim" if parameters.simplify else "onnx-ir"
     planned = [
@@ -65,7 +64,7 @@ def steps(
             name="compile",
             title="Writing the DLC",
             tool="QNN",
-            version=toolchain.tool,
+            version=tool,
             call={"soc_model": parameters.soc, "backend": "HTP"},
             needs=("network.onnx",),
             gives=("model.dlc",),
@@ -91,7 +90,7 @@ def steps(
                     name="emulate",
                     title="Comparing on the HTP emulator",
                     tool="QNN",
-                    version=toolchain.tool,
+                    version=tool,
                     call={**call, "optimization": mode},
                     needs=needs,
                 )
@@ -99,10 +98,8 @@ def steps(
     return (*planned, Step(name="pack", title="Packing", tool="nnarchive-converter", version="1"))
 
 
-def run(run: Run) -> Artifact:
+def run(run: Run, parameters: Parameters) -> Artifact:
     """Prepare, calibrate, quantize, compile, read back, compare."""
-    parameters = run.plan.parameters
-    assert isinstance(parameters, Parameters)
     toolchain = toolchains.find()
     with run.stage("prepare", "Preparing the graph"):
         prepared = prepare(run.model, parameters, run.work / "float.onnx", processes=run.processes)

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from converter import calibration
 from converter.archive import Archive
+from converter.backend import Backend
 from converter.calibration import Calibration
 from converter.errors import ModelError, UsageError, from_findings
 from converter.feeding import TargetInput
@@ -18,8 +19,13 @@ from converter.options import Options
 from targets.rvc4.encodings import MEMBER, Encodings, read_encodings
 from targets.rvc4.modes import CUSTOM, MODES, Precision, RangeMethod
 from targets.rvc4.parameters import Parameters
+from targets.rvc4.snpe.parameters import SnpeParameters
+from targets.rvc4.snpe.translate import snpe_parameters
 
 SOC_MODELS: Final = {"sm8550": 43}
+_NO_SNPE: Final = SnpeParameters(
+    layouts={}, preserved=(), output_axes={}, per_row=False, optimization_level=2, socs=()
+)
 _RAW_DTYPE: Final = {
     "float32": "float32",
     "float64": "float32",
@@ -33,7 +39,7 @@ _CUSTOM_KEYS: Final = ("rvc4.weights_bitwidth", "rvc4.act_bitwidth", "rvc4.act_q
 
 
 def translate(
-    model: SourceModel, archive: Archive, options: Options
+    model: SourceModel, archive: Archive, options: Options, backend: Backend
 ) -> tuple[Parameters, tuple[Finding, ...]]:
     """Resolve what the toolchain is told, and what deserves a warning.
 
@@ -46,6 +52,7 @@ def translate(
         raise from_findings(ModelError, "The model", found)
     mode = str(options.get("rvc4.quantization_mode"))
     precision = _precision(mode, options)
+    uses_snpe = backend.toolchain == "container"
     recorded = _recorded(options)
     encodings = _encodings(archive, options, precision, recorded)
     data, findings = _calibration(model, archive, options, mode, precision, encodings, recorded)
@@ -60,18 +67,29 @@ def translate(
             )
         )
         encodings = None
+    inputs = tuple(_input(item, options) for item in model.inputs)
+    outputs = tuple(_output(item, precision) for item in model.outputs)
+    snpe, inputs, outputs = (
+        snpe_parameters(
+            model, inputs, outputs, options, precision, is_custom=mode == CUSTOM, findings=findings
+        )
+        if uses_snpe
+        else (_NO_SNPE, inputs, outputs)
+    )
     parameters = Parameters(
-        inputs=tuple(_input(item, options) for item in model.inputs),
-        outputs=tuple(_output(item, precision) for item in model.outputs),
+        inputs=inputs,
+        outputs=outputs,
         mode=mode,
         precision=precision,
         per_channel=precision.per_channel and options.flag("rvc4.use_per_channel_quantization"),
         percentile=options.number("rvc4.percentile"),
-        soc=_soc(options),
+        soc="" if uses_snpe else _soc(options),
         simplify=options.flag("onnx_simplification"),
         calibration=data,
         encodings=encodings,
         timeout_s=options.number("rvc4.compile_timeout_s"),
+        backend=backend,
+        snpe=snpe,
         recorded=recorded,
     )
     return parameters, tuple(findings)
@@ -167,15 +185,7 @@ def _calibration(
             "none. (To try things out, calibration.random=true.)",
         )
     if data.random:
-        findings.append(
-            Finding(
-                code="calibration.random",
-                severity=Severity.WARNING,
-                where="calibration.random",
-                message="ranges are measured on generated frames, not on real ones.",
-                remedy="Give calibration.path for anything but a trial.",
-            )
-        )
+        findings.append(calibration.random_warning())
     return data, findings
 
 

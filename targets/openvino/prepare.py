@@ -1,4 +1,4 @@
-"""The graph that the RVC2 compiler gets: fixed shapes, frames in, and only operators it knows."""
+"""The graph that an OpenVINO compiler gets: fixed shapes, frames in, and only operators it knows."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from converter.process import Processes
-from targets.rvc2.parameters import Parameters
+from targets.openvino.parameters import InputParameters
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -30,12 +30,23 @@ class Prepared:
     warnings: tuple[str, ...]
 
 
-def prepare(source: Path, parameters: Parameters, target: Path, *, processes: Processes) -> Prepared:
+def prepare(
+    source: Path,
+    inputs: Sequence[InputParameters],
+    target: Path,
+    *,
+    simplify: bool,
+    for_myriad: bool,
+    timeout_s: float,
+    processes: Processes,
+) -> Prepared:
     """Write the model that is compiled, in a child process.
 
     Args:
         source: The ONNX file, its external data beside it.
         target: Where to write; a file that does not exist.
+        for_myriad: Whether only operators of the MYRIAD compiler may be left, in the opset that its
+            own ONNX reader takes.
 
     Raises:
         ModelError: The graph cannot be brought into a form that the compiler reads.
@@ -44,15 +55,16 @@ def prepare(source: Path, parameters: Parameters, target: Path, *, processes: Pr
     arguments = {
         "source": str(source),
         "target": str(target),
-        "simplified": parameters.simplify,
-        "inputs": [item.to_entry() for item in parameters.inputs],
+        "simplified": simplify,
+        "inputs": [item.to_entry() for item in inputs],
+        "for_myriad": for_myriad,
     }
     answer = processes.call(
-        "targets.rvc2.prepare:prepare_file",
+        "targets.openvino.prepare:prepare_file",
         arguments,
         what="The graph tools",
         work=target.parent,
-        timeout_s=parameters.compile_timeout_s,
+        timeout_s=timeout_s,
     )
     return Prepared(
         path=target,
@@ -63,7 +75,11 @@ def prepare(source: Path, parameters: Parameters, target: Path, *, processes: Pr
 
 
 def prepare_file(
-    source: str, target: str, simplified: bool, inputs: Sequence[Mapping[str, Any]]
+    source: str,
+    target: str,
+    simplified: bool,
+    inputs: Sequence[Mapping[str, Any]],
+    for_myriad: bool,
 ) -> dict[str, Any]:
     """The child's part of `prepare`."""
     import onnx_ir as ir
@@ -79,17 +95,17 @@ def prepare_file(
 
     shapes = {item["name"]: tuple(item["shape"]) for item in inputs}
     model, warnings = read_source(source, shapes, simplified=simplified)
+    rewrites = (Rewrite(RECURRENT), Rewrite(DECOMPOSITIONS), LowerOpset()) if for_myriad else ()
     model = Sequential(
         common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
         SinglePrecision(),
-        Rewrite(RECURRENT),
-        Rewrite(DECOMPOSITIONS),
-        LowerOpset(),
+        *rewrites,
         EmbedPreprocessing(entries(inputs)),
         common.IdentityEliminationPass(),
         common.RemoveUnusedNodesPass(),
     )(infer_shapes(model)).model
-    model.ir_version = min(model.ir_version, _IR_VERSION)
+    if for_myriad:
+        model.ir_version = min(model.ir_version, _IR_VERSION)
     name_every_node(model)
     # Weights go into a file of their own, straight from where they are: no second copy in memory.
     name = Path(target).name

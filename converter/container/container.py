@@ -1,0 +1,405 @@
+"""One container for one conversion: started hardened, its tools run inside, removed in any case."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+from converter.container.engine import Engine, Image, lost, said
+from converter.container.limits import Limits
+from converter.errors import ConvertError, ToolchainError, ToolError
+from converter.owner import Owner
+from converter.process import Completed, died
+
+OWNER_LABEL: Final = "nnconvert.owner"
+WORK: Final = "/work"
+_KEPT_LINES: Final = 20_000
+_LONGEST_LINE: Final = 16 << 10
+_HEARTBEAT_S: Final = 60.0
+_FULL_BYTES: Final = 64 << 10
+# The first process does nothing: tools are run beside it. Every image we use has Python.
+_IDLE: Final = ("-c", "import signal; signal.pause()")
+# How often the kernel ended a process of this container for want of memory, in cgroup v2 and in v1.
+_COUNT_OOM: Final = """
+for path in ("/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control"):
+    try:
+        print(dict(line.split() for line in open(path))["oom_kill"])
+        break
+    except (OSError, KeyError, ValueError):
+        pass
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mount:
+    """A folder of this machine's that the container sees under another name."""
+
+    source: Path
+    target: str
+    read_only: bool = False
+
+
+class Container:
+    """A running container; a context manager.
+
+    It runs as the caller (files belong to whoever converts), on a root file system that cannot be
+    written to, without network and capabilities, with a `/tmp` of its own and `WORK` for the files that
+    go in and out. Containers of runs that were killed are removed on the way in.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        image: Image,
+        work: Path,
+        *,
+        limits: Limits,
+        mounts: Sequence[Mount] = (),
+        env: Mapping[str, str] | None = None,
+        on_wait: Callable[[str, float], None] = lambda _what, _seconds: None,
+    ) -> None:
+        """Args are kept; nothing is started yet.
+
+        Args:
+            work: An existing folder, which the container sees as `WORK`.
+            on_wait: Called now and then with the tool that is running and for how many seconds.
+        """
+        self.engine = engine
+        self.image = image
+        self.limits = limits
+        self.work = work
+        self._mounts = (Mount(source=work, target=WORK), *mounts)
+        self._env = {"HOME": "/tmp", "PYTHONDONTWRITEBYTECODE": "1", **(env or {})}  # noqa: S108
+        self._on_wait = on_wait
+        self._name = f"nnconvert-{os.getpid()}-{secrets.token_hex(6)}"
+
+    def inside(self, path: Path) -> str:
+        """The name that a file or folder below a mount has inside."""
+        for mount in self._mounts:
+            if path.is_relative_to(mount.source):
+                rest = path.relative_to(mount.source).as_posix()
+                return mount.target if rest == "." else f"{mount.target}/{rest}"
+        raise ValueError(f"{path} is in no mount")
+
+    def __enter__(self) -> Self:
+        import docker
+        import requests
+
+        reap(self.engine)
+        try:
+            created = self.engine.client.api.create_container_from_config(
+                self._config(), name=self._name
+            )
+            self.engine.client.api.start(created["Id"])
+        except BaseException as error:
+            self._remove()
+            if isinstance(error, docker.errors.APIError):
+                raise self._refused(error) from error
+            if isinstance(error, requests.exceptions.RequestException):
+                raise lost(error) from error
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._remove()
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        what: str,
+        timeout_s: float,
+        env: Mapping[str, str] | None = None,
+        on_line: Callable[[str], None] | None = None,
+    ) -> Completed:
+        """Run a tool to its end and return what it said. A tool that outlives its time ends them all.
+
+        Args:
+            argv: The tool and its arguments; no shell is involved.
+            what: The tool's name for people.
+            on_line: Called with each line as it comes, of both streams.
+
+        Raises:
+            ToolchainError: The image does not have the tool.
+            ToolError: The engine went away, or the container was ended from outside.
+        """
+        import docker
+        import requests
+
+        started = time.monotonic()
+        api = self.engine.client.api
+        lines: dict[bool, deque[str]] = {
+            False: deque(maxlen=_KEPT_LINES),
+            True: deque(maxlen=_KEPT_LINES),
+        }
+        with _Watch(self._kill, timeout_s, lambda seconds: self._on_wait(what, seconds)) as watch:
+            try:
+                session = api.exec_create(
+                    self._name, list(argv), workdir=WORK, environment={**self._env, **(env or {})}
+                )
+                parts = {False: _Lines(), True: _Lines()}
+                for out, err in api.exec_start(session["Id"], stream=True, demux=True):
+                    for is_error, chunk in ((False, out), (True, err)):
+                        for line in parts[is_error].take(chunk or b""):
+                            lines[is_error].append(line)
+                            if on_line is not None:
+                                on_line(line)
+                for is_error, rest in parts.items():
+                    lines[is_error].extend(rest.end())
+                code = api.exec_inspect(session["Id"])["ExitCode"]
+            except (docker.errors.DockerException, requests.exceptions.RequestException) as error:
+                if not watch.timed_out:
+                    raise self._gone(what, error, lines) from error
+                code = None
+        text = {kind: "".join(f"{line}\n" for line in kept) for kind, kept in lines.items()}
+        if not watch.timed_out:
+            if code is None or (code > 128 and not self._is_running()):
+                raise self._gone(what, None, lines)
+            if code in (126, 127) and "executable file not found" in text[False] + text[True]:
+                raise ToolchainError(
+                    f"The image {self.image.name} has no {argv[0]}.",
+                    remedy="It is another version, or not an image for this target.",
+                )
+        return Completed(
+            # A signal is told as a shell tells it; we tell it as Python does.
+            returncode=-9 if code is None else 128 - code if code > 128 else code,
+            stdout=text[False],
+            stderr=text[True],
+            seconds=time.monotonic() - started,
+            timed_out=watch.timed_out,
+            oom_killed=bool(code) and not watch.timed_out and self._was_oom_killed(),
+        )
+
+    # ------------------------------------------------------------ the engine
+
+    def _config(self) -> dict[str, Any]:
+        import docker
+
+        api = self.engine.client.api
+        is_podman = self.engine.kind == "podman"
+        user = f"{os.getuid()}:{os.getgid()}"
+        memory = self.limits.memory_of(self.engine.memory_bytes)
+        host = api.create_host_config(
+            binds={
+                str(mount.source): {"bind": mount.target, "mode": "ro" if mount.read_only else "rw"}
+                for mount in self._mounts
+            },
+            network_mode="none",
+            read_only=True,
+            tmpfs={"/tmp": "rw,nosuid,nodev,mode=1777"},  # noqa: S108 - the container's own
+            mem_limit=memory,
+            memswap_limit=memory,
+            nano_cpus=int(self.limits.cpus * 1e9) if self.limits.cpus else None,
+            pids_limit=self.limits.pids,
+            cap_drop=["ALL"],
+            security_opt=["no-new-privileges"],
+            # podman's own init wants catatonit, which is not everywhere; nothing here needs one.
+            init=not is_podman,
+            # Rootful podman hands on limits that the kernel then refuses, unless they are named.
+            ulimits=[docker.types.Ulimit(name="nofile", soft=65536, hard=65536)] if is_podman else None,
+            userns_mode="keep-id" if is_podman and self.engine.is_rootless else None,
+        )
+        config: dict[str, Any] = api.create_container_config(
+            self.image.id,
+            list(_IDLE),
+            entrypoint=["python3"],
+            # In rootless Docker, root inside is the caller outside.
+            user="0:0" if self.engine.is_rootless and not is_podman else user,
+            environment=self._env,
+            working_dir=WORK,
+            labels={OWNER_LABEL: Owner.current().to_text()},
+            host_config=host,
+        )
+        return config
+
+    def _refused(self, error: Any) -> ConvertError:
+        text = said(error)
+        if error.status_code == 404 and "image" in text.lower():
+            return ToolchainError(
+                f"The image {self.image.name} is gone.", remedy=f"Run: docker pull {self.image.name}"
+            )
+        if "python3" in text:
+            return ToolchainError(
+                f"The image {self.image.name} has no python3, so it is none of the toolchains'."
+            )
+        return ToolchainError(f"{self.engine.name} does not start a container: {text}.")
+
+    def _gone(
+        self, what: str, error: Exception | None, lines: Mapping[bool, Sequence[str]]
+    ) -> ToolError:
+        """Why a tool's end was not seen: the container was ended, or the engine."""
+        text = "\n".join([*lines[False], *lines[True]])
+        running = self._is_running()
+        if running is None:
+            failure = lost(error or RuntimeError("no answer"))
+            failure.tool_text = text
+            return failure
+        if running:
+            why = f"{self.engine.name} broke off" + (f": {said(error)}" if error else "")
+        else:
+            why = "its container was ended from outside"
+        return ToolError(
+            f"{what} did not come to its end: {why}.",
+            remedy="Nothing was written; convert again.",
+            tool_text=text,
+        )
+
+    def _is_running(self) -> bool | None:
+        """Whether the container runs; None if the engine does not answer."""
+        import docker
+        import requests
+
+        try:
+            state = self.engine.client.api.inspect_container(self._name)["State"]
+        except docker.errors.NotFound:
+            return False
+        except (docker.errors.DockerException, requests.exceptions.RequestException):
+            return None
+        return bool(state["Running"])
+
+    def _was_oom_killed(self) -> bool:
+        """Whether the kernel ended a process in here for want of memory: exit codes do not tell.
+
+        The engine itself knows only of the first process (and podman not even of that).
+        """
+        import docker
+        import requests
+
+        api = self.engine.client.api
+        with contextlib.suppress(docker.errors.DockerException, requests.exceptions.RequestException):
+            session = api.exec_create(self._name, ["python3", "-c", _COUNT_OOM], environment=self._env)
+            count = api.exec_start(session["Id"]).strip()
+            return count.isdigit() and int(count) > 0
+        return False
+
+    def _kill(self) -> None:
+        import docker
+        import requests
+
+        with contextlib.suppress(docker.errors.DockerException, requests.exceptions.RequestException):
+            self.engine.client.api.kill(self._name)
+
+    def _remove(self) -> None:
+        import docker
+        import requests
+
+        with contextlib.suppress(docker.errors.DockerException, requests.exceptions.RequestException):
+            self.engine.client.api.remove_container(self._name, force=True, v=True)
+
+
+class _Lines:
+    """Cuts a stream of bytes into lines, absurdly long ones into pieces."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def take(self, chunk: bytes) -> Iterator[str]:
+        self._rest += chunk
+        *whole, self._rest = self._rest.split(b"\n")
+        for line in whole:
+            yield line.decode(errors="replace").rstrip("\r")
+        while len(self._rest) > _LONGEST_LINE:
+            yield self._rest[:_LONGEST_LINE].decode(errors="replace")
+            self._rest = self._rest[_LONGEST_LINE:]
+
+    def end(self) -> Iterator[str]:
+        if self._rest:
+            yield self._rest.decode(errors="replace")
+
+
+class _Watch:
+    """Ends what runs too long, and gives a sign of life before that."""
+
+    def __init__(
+        self, end: Callable[[], None], timeout_s: float, beat: Callable[[float], None]
+    ) -> None:
+        self._end, self._timeout_s, self._beat = end, timeout_s, beat
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self.timed_out = False
+
+    def _watch(self) -> None:
+        started = time.monotonic()
+        while True:
+            spent = time.monotonic() - started
+            if self._over.wait(min(_HEARTBEAT_S, max(0.0, self._timeout_s - spent))):
+                return
+            spent = time.monotonic() - started
+            if spent >= self._timeout_s:
+                self.timed_out = True
+                self._end()
+                return
+            self._beat(spent)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        if threading.current_thread() is not self._thread:
+            self._thread.join()
+
+
+def reap(engine: Engine) -> int:
+    """Remove the containers of runs that were killed, never those of a run that lives.
+
+    Returns:
+        How many there were.
+    """
+    import docker
+    import requests
+
+    removed = 0
+    with contextlib.suppress(docker.errors.DockerException, requests.exceptions.RequestException):
+        for row in engine.client.api.containers(all=True, filters={"label": OWNER_LABEL}):
+            owner = Owner.from_text((row.get("Labels") or {}).get(OWNER_LABEL, ""))
+            if owner is not None and owner.is_gone():
+                engine.client.api.remove_container(row["Id"], force=True, v=True)
+                removed += 1
+    return removed
+
+
+def failure(done: Completed, what: str, timeout_s: float, container: Container) -> ToolError:
+    """What to tell a user of a tool that failed: out of memory, time, disk, or by itself."""
+    text = done.stdout + done.stderr
+    if done.oom_killed:
+        memory = container.limits.memory_of(container.engine.memory_bytes) / (1 << 30)
+        return ToolError(
+            f"{what} ran out of memory: its container may take {memory:.2g} GiB.",
+            remedy="Give it more with container.memory=16g, or convert a smaller model.",
+            tool_text=text,
+        )
+    if not done.timed_out and shutil.disk_usage(container.work).free < _FULL_BYTES:
+        return ToolError(
+            f"The disk is full while {what} was running.",
+            remedy="Make room, or point TMPDIR to a larger disk.",
+            tool_text=text,
+        )
+    return died(done, what, timeout_s)
+
+
+def require(done: Completed, what: str, timeout_s: float, container: Container) -> Completed:
+    """Hand on the result of a tool that ended well.
+
+    Raises:
+        ToolError: It did not; see `failure`.
+    """
+    if done.returncode == 0 and not done.timed_out:
+        return done
+    raise failure(done, what, timeout_s, container)

@@ -1,0 +1,95 @@
+"""Who started what may outlive it: a container, a work folder. We tidy up after the dead."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Self
+
+
+@dataclass(frozen=True, kw_only=True)
+class Owner:
+    """A process, told apart from every other one, also from a later one of the same number.
+
+    Attributes:
+        host: The machine's name; a container has one of its own.
+        boot: The kernel's boot id: nothing of another boot of this machine still runs.
+        namespace: The PID namespace, in which `pid` means something.
+        started: When the process started, in clock ticks since the boot (proc(5), field 22 of `stat`).
+    """
+
+    host: str
+    boot: str
+    namespace: str
+    pid: int
+    started: int
+
+    @classmethod
+    def current(cls) -> Self:
+        """This process."""
+        pid = os.getpid()
+        return cls(
+            host=platform.node(), boot=_boot(), namespace=_namespace(), pid=pid, started=_started(pid)
+        )
+
+    def to_text(self) -> str:
+        """The owner as a line of text."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_text(cls, text: str) -> Self | None:
+        """The owner that `to_text` wrote down; None for any other text."""
+        try:
+            data = json.loads(text)
+            return cls(
+                host=str(data["host"]),
+                boot=str(data["boot"]),
+                namespace=str(data["namespace"]),
+                pid=int(data["pid"]),
+                started=int(data["started"]),
+            )
+        except (ValueError, KeyError, TypeError):
+            return None
+
+    def is_gone(self) -> bool:
+        """Whether this process certainly no longer runs. What cannot be told from here is not gone."""
+        here = Owner.current()
+        if self.host != here.host:
+            return False
+        if self.boot != here.boot:
+            return True
+        return self.namespace == here.namespace and _started(self.pid) != self.started
+
+
+def _boot() -> str:
+    with contextlib.suppress(OSError):
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return ""
+
+
+def _namespace() -> str:
+    with contextlib.suppress(OSError):
+        return str(Path("/proc/self/ns/pid").readlink())
+    return ""
+
+
+def _started(pid: int) -> int:
+    """The start time of a process; -1 if it is gone, 0 where the system does not tell."""
+    if not Path("/proc/self/stat").exists():
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return -1
+        except PermissionError:
+            pass
+        return 0
+    try:
+        # The command's name stands in brackets and may hold anything, brackets and spaces too.
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return -1
+    return -1 if fields[0] == "Z" else int(fields[19])

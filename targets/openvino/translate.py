@@ -1,0 +1,82 @@
+"""From a source model's tensors to what an OpenVINO compiler is told of them: pure functions."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Final
+
+from converter.errors import ModelError, from_findings
+from converter.findings import Finding
+from converter.model import ModelInput, SourceModel, Tensor
+from converter.options import Options
+from targets.openvino.parameters import InputParameters, TensorParameters
+
+DTYPE_OF: Final = {"U8": "uint8", "FP16": "float16", "FP32": "float32", "I32": "int32"}
+_PRECISION_OF: Final = {"float16": "FP16", "float32": "FP32"}
+# What a raw input may be in the source, and how the blob takes it: floats stay what they are.
+_RAW_PRECISION: Final = {
+    "float32": "FP32",
+    "float64": "FP32",
+    "float16": "FP16",
+    "uint8": "U8",
+    "int32": "I32",
+    "int64": "I32",
+}
+_MAX_RANK: Final = 5
+
+
+def check_tensors(model: SourceModel, *, target: str, chip: str) -> None:
+    """See that a chip can take the model's tensors.
+
+    Raises:
+        ModelError: With a finding for each that it cannot.
+    """
+    found = []
+    for tensor in (*model.inputs, *model.outputs):
+        if len(tensor.shape) > _MAX_RANK:
+            message = f"{list(tensor.shape)} has {len(tensor.shape)} axes; {chip} takes five at most."
+        elif isinstance(tensor, ModelInput) and tensor.dtype not in _RAW_PRECISION:
+            message = f"{chip} takes no {tensor.dtype}, only {', '.join(_RAW_PRECISION)}."
+        else:
+            continue
+        found.append(Finding(code=f"{target}.tensor", where=tensor.name, message=message))
+    if found:
+        raise from_findings(ModelError, "The model", found)
+
+
+def input_parameters(item: ModelInput, options: Options, *, interleaved: bool) -> InputParameters:
+    """How an input is fed to the compiled network: frames as bytes, numbers as they are.
+
+    Args:
+        interleaved: Whether frames come in as NHWC.
+
+    Raises:
+        UsageError: The option `inputs.NAME.data_type` cannot be had for frames.
+    """
+    planned = InputParameters.of(
+        item,
+        options,
+        interleaved=interleaved,
+        raw_dtype="" if item.is_image else DTYPE_OF[_RAW_PRECISION[item.dtype]],
+    )
+    return dataclasses.replace(
+        planned,
+        precision={dtype: precision for precision, dtype in DTYPE_OF.items()}[planned.dtype],
+        # The compiler reads "NHWC" as: the same NCHW network, fed interleaved.
+        compiler_layout="NHWC" if item.is_image and planned.layout == "NHWC" else "",
+    )
+
+
+def output_parameters(item: Tensor, options: Options) -> TensorParameters:
+    """How an output leaves the compiled network: float16, unless it is asked for otherwise."""
+    setting = options.setting(f"outputs.{item.name}.data_type")
+    dtype = str(setting.value)
+    if setting.origin == "default" and not item.dtype.startswith("float"):
+        dtype = "float32"  # float16 knows no integers above 2048
+    return TensorParameters(
+        name=item.name,
+        precision=_PRECISION_OF[dtype],
+        dtype=dtype,
+        layout=item.layout,
+        shape=item.shape or None,
+    )

@@ -1,0 +1,79 @@
+"""RVC3 (Keem Bay): ONNX to a VPUX blob with OpenVINO 2022.3's compiler, float16 or INT8.
+
+The face of the target, as `converter.target.Target` has it; heavy modules load where they are used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from converter.errors import UsageError
+from converter.events import OnEvent
+from converter.target import Check, Run, TargetPlan
+
+if TYPE_CHECKING:
+    from converter.archive import Archive
+    from converter.artifact import Artifact
+    from converter.container.build import Recipe
+    from converter.model import SourceModel
+    from converter.options import Options
+
+NAME: Final = "rvc3"
+TOOLCHAINS: Final[Sequence[str]] = ("container", "online")
+_NO_NATIVE: Final = "There is no native compiler for RVC3: no package holds one."
+
+
+def plan(model: SourceModel, archive: Archive, options: Options, toolchain: str) -> TargetPlan:
+    """Resolve the compiler's parameters and the steps."""
+    from targets.rvc3.backends import choose
+    from targets.rvc3.steps import steps
+    from targets.rvc3.translate import translate
+
+    backend = choose(options, toolchain)
+    parameters, warnings = translate(model, archive, options, backend)
+    return TargetPlan(
+        backend=backend,
+        parameters=parameters,
+        steps=steps(model, parameters, options),
+        warnings=warnings,
+    )
+
+
+def run(run: Run) -> Artifact:
+    """Carry a plan out."""
+    from targets.rvc3.steps import run as run_steps
+
+    return run_steps(run)
+
+
+def checks() -> Sequence[Check]:
+    """Nothing of its own: the container engine has a check, and OpenVINO is among the libraries."""
+    return []
+
+
+def images(options: Options) -> Sequence[str]:
+    """The images that the compiler may be in."""
+    from targets.rvc3.backends import image_names
+
+    return image_names(options)
+
+
+def recipe(on_event: OnEvent, options: Options, *, sdk: Path | None, base: str | None) -> Recipe:
+    """How the image is built from the user's OpenVINO archive."""
+    from targets.rvc3.image import recipe as make
+
+    del on_event
+    return make(sdk, base, str(options.text("rvc3.tool_version")))
+
+
+def install(on_event: OnEvent, options: Options, *, wheel: Path | None = None) -> str:
+    """There is nothing to install."""
+    del on_event, options, wheel
+    raise UsageError(_NO_NATIVE, remedy="Run: nnconvert toolchain install rvc3 --toolchain container")
+
+
+def remove() -> bool:
+    """There is nothing to remove."""
+    raise UsageError(_NO_NATIVE)

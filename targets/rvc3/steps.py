@@ -1,0 +1,290 @@
+"""The steps of an RVC3 conversion: what they are called in a plan, and how they are carried out."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+from converter import reference, verify
+from converter.artifact import Artifact, CompiledInput
+from converter.container.container import WORK
+from converter.errors import ToolError
+from converter.feeding import calibration_report, network_feeds
+from converter.formats import read_compiled
+from converter.model import SourceModel, Tensor
+from converter.options import Options
+from converter.plans import Step
+from converter.target import Run
+from converter.verify import Limits
+from targets.openvino.compile_tool import CompileTool, command, precisions
+from targets.openvino.ir import Int8, Ir, make_ir, run_ir
+from targets.openvino.prepare import Prepared, prepare
+from targets.rvc3.backends import DEVICE, ONLINE_VERSION
+from targets.rvc3.parameters import Parameters
+from targets.rvc3.vpux import check_vpux, make_superblob
+
+# The IR's weights are float16 and computed with in float32; INT8 loses a few percent.
+_LIMITS: Final[Mapping[str, Limits]] = {
+    "float16": Limits(min_cosine=0.999, max_rel_rmse=0.03),
+    "int8": Limits(min_cosine=0.95, max_rel_rmse=0.35),
+}
+
+
+def limits(parameters: Parameters, options: Options) -> Limits:
+    """The limits in force."""
+    return _LIMITS[parameters.precision].chosen(options)
+
+
+def steps(model: SourceModel, parameters: Parameters, options: Options) -> tuple[Step, ...]:
+    """The steps in their order, each with what it is told, needs and gives."""
+    simplifier = "onnxslim" if parameters.simplify else "onnx-ir"
+    backend, data = parameters.backend, parameters.calibration
+    in_container = backend.toolchain == "container"
+    planned = [
+        Step(
+            name="prepare",
+            title="Preparing the graph",
+            tool=simplifier,
+            version=version(simplifier),
+            call={"simplify": parameters.simplify},
+            needs=(model.path,),
+            gives=("prepared.onnx",),
+        ),
+        Step(
+            name="ir",
+            title=f"Quantizing on {data.frames} frames" if data else "Making the IR",
+            tool="nncf" if data else "openvino",
+            version=version("nncf") if data else version("openvino"),
+            call={"openvino": version("openvino"), "precision": parameters.precision, "opset": 10},
+            needs=("prepared.onnx",),
+            gives=("model.xml", "model.bin"),
+        ),
+        Step(
+            name="compile",
+            title="Compiling for VPUX",
+            tool=backend.tool,
+            version=backend.version,
+            argv=command(
+                DEVICE,
+                f"{WORK}/model.xml",
+                f"{WORK}/model.blob",
+                parameters.inputs,
+                parameters.outputs,
+                config=None,
+            )
+            if in_container
+            else (),
+            call={"image": backend.image}
+            if in_container
+            else {"parameters": list(precisions(parameters.inputs, parameters.outputs))},
+            needs=("model.xml", "model.bin"),
+            gives=("model.blob",),
+        ),
+    ]
+    if options.flag("verify.enabled"):
+        planned.append(
+            Step(
+                name="verify",
+                title="Comparing with the source",
+                tool="OpenVINO CPU",
+                version=version("openvino"),
+                call={
+                    "frames": options.integer("verify.frames"),
+                    **limits(parameters, options).to_json(),
+                },
+                needs=("model.xml", model.path),
+            )
+        )
+    return (*planned, Step(name="pack", title="Packing", tool="nnarchive-converter", version="1"))
+
+
+def run(run: Run) -> Artifact:
+    """Prepare, make the IR, compile, read back, compare."""
+    parameters = run.plan.parameters
+    assert isinstance(parameters, Parameters)
+    with _tool(run, parameters) as tool:
+        with run.stage("prepare", "Preparing the graph"):
+            prepared = prepare(
+                run.model,
+                parameters.inputs,
+                run.work / "prepared.onnx",
+                simplify=parameters.simplify,
+                for_myriad=False,
+                timeout_s=parameters.compile_timeout_s,
+                processes=run.processes,
+            )
+            for warning in prepared.warnings:
+                run.warn(warning)
+        ir = _make_ir(run, parameters, prepared)
+        with run.stage("compile", "Compiling for VPUX"):
+            blob = run.work / "model.blob"
+            if tool is None:
+                _compile_online(run, parameters, ir, blob)
+            else:
+                tool.compile(
+                    DEVICE,
+                    ir,
+                    blob,
+                    parameters.inputs,
+                    parameters.outputs,
+                    settings={},
+                    stage="compile",
+                    timeout_s=parameters.compile_timeout_s,
+                )
+            check_vpux(blob.read_bytes())
+    verification = _compare(run, parameters, ir)
+    path = blob
+    if parameters.superblob:
+        path = run.work / "model.superblob"
+        path.write_bytes(make_superblob(blob.read_bytes()))
+    facts = read_compiled(path)
+    assert facts is not None
+    backend = parameters.backend
+    return Artifact(
+        path=path,
+        suffix=path.suffix,
+        precision=parameters.precision,
+        inputs=tuple(_input(item) for item in parameters.inputs),
+        outputs=tuple(_output(item, run.plan.model) for item in parameters.outputs),
+        facts=facts | _record(parameters),
+        tools={
+            "openvino": version("openvino"),
+            **({"nncf": version("nncf")} if parameters.calibration else {}),
+            backend.tool: backend.version,
+            **({"image": backend.image} if backend.image else {}),
+        },
+        warnings=prepared.warnings,
+        verification=verification,
+    )
+
+
+@contextlib.contextmanager
+def _tool(run: Run, parameters: Parameters) -> Iterator[CompileTool | None]:
+    """compile_tool in its container; None where the service compiles."""
+    if parameters.backend.toolchain == "online":
+        yield None
+        return
+    from converter.container.session import open_session
+
+    assert parameters.backend.image is not None
+    with open_session(run, parameters.backend.image) as session:
+        yield CompileTool.find(session)
+
+
+def _make_ir(run: Run, parameters: Parameters, prepared: Prepared) -> Ir:
+    data = parameters.calibration
+    title = f"Quantizing on {data.frames} frames" if data else "Making the IR"
+    with run.stage("ir", title):
+        int8 = None
+        if data is not None:
+            int8 = Int8(
+                calibration=data.to_call(),
+                sources=[item.to_json() for item in run.plan.model.inputs],
+                inputs=[item.to_json() for item in parameters.inputs],
+            )
+        ir = make_ir(
+            prepared.path,
+            run.work / "model.xml",
+            int8=int8,
+            processes=run.processes,
+            work=run.work,
+            timeout_s=parameters.compile_timeout_s,
+        )
+        if int8 is not None and not ir.quantized:
+            raise ToolError(
+                "NNCF quantized nothing of this model.",
+                remedy="Convert it in float16: disable_calibration=true.",
+            )
+        return ir
+
+
+def _compile_online(run: Run, parameters: Parameters, ir: Ir, blob: Path) -> None:
+    from targets.openvino.online import OnlineJob, Service, compile_online
+
+    options = run.plan.options
+    service = Service(url=str(options.text("online.url")), timeout_s=options.number("online.timeout_s"))
+    run.notice(f"The prepared model is sent to {service.url}.")
+    job = OnlineJob(
+        version=ONLINE_VERSION,
+        shaves=1,  # the service asks for a number and makes nothing of it for RVC3
+        # The service splits its command at spaces and knows no quotes.
+        compile_params=(" ".join(precisions(parameters.inputs, parameters.outputs)),),
+    )
+    compile_online(ir.xml, job, service, blob, processes=run.processes, work=run.work)
+
+
+def _compare(run: Run, parameters: Parameters, ir: Ir) -> Mapping[str, Any]:
+    """Compare the IR with the source, and judge.
+
+    Raises:
+        VerificationError: An output is off.
+    """
+    options, model = run.plan.options, run.plan.model
+    if not options.flag("verify.enabled"):
+        return verify.skipped("switched off")
+    timeout_s = options.number("verify.timeout_s")
+    names = [item.name for item in model.outputs]
+    with run.stage("verify", "Comparing with the source"):
+        frames, described = verify.frames(model, options, parameters.calibration)
+        folders = {kind: run.work / f"verify-{kind}" for kind in ("source", "ir")}
+        for folder in folders.values():
+            folder.mkdir()
+        source = reference.run(
+            run.model,
+            [verify.model_feeds(model, frame) for frame in frames],
+            names,
+            processes=run.processes,
+            work=folders["source"],
+            timeout_s=timeout_s,
+        )
+        found = run_ir(
+            ir.xml,
+            [network_feeds(model.inputs, parameters.inputs, frame) for frame in frames],
+            names,
+            processes=run.processes,
+            work=folders["ir"],
+            timeout_s=timeout_s,
+        )
+        record = verify.judge(
+            verify.compare(source, found),
+            limits(parameters, options),
+            checked_on=f"OpenVINO {version('openvino')}'s CPU plugin, the {parameters.precision} IR "
+            "that was compiled; not on a camera",
+            frames=described,
+        )
+        verify.require(record)
+    return record
+
+
+def _input(item: Any) -> CompiledInput:
+    return CompiledInput(
+        name=item.name,
+        dtype=item.dtype,
+        shape=item.shape,
+        layout=item.layout,
+        preprocessing=item.remaining,
+        dai_type=item.dai_type,
+    )
+
+
+def _output(item: Any, model: SourceModel) -> Tensor:
+    shape = next(output.shape for output in model.outputs if output.name == item.name)
+    return Tensor(name=item.name, dtype=item.dtype, shape=shape, layout=item.layout)
+
+
+def _record(parameters: Parameters) -> dict[str, Any]:
+    """What the build record says besides the file's own facts."""
+    facts: dict[str, Any] = {
+        "read_back": "only that it is a VPUX blob: its schema is not public, so that its tensors are "
+        "described as they were asked of the compiler"
+    }
+    if parameters.calibration is not None:
+        facts["calibration"] = {
+            **calibration_report(parameters.calibration, parameters.inputs, {}),
+            "method": "NNCF, mixed of min-max and quantiles as it chooses",
+            "ranges": {},
+        }
+    return facts

@@ -1,0 +1,63 @@
+"""From a source model and options to the RVC3 compiler's parameters."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from converter import calibration
+from converter.archive import Archive
+from converter.backend import Backend
+from converter.calibration import random_warning
+from converter.errors import UsageError
+from converter.findings import Finding, Severity
+from converter.model import SourceModel
+from converter.options import Options
+from targets.openvino.compile_tool import check_names
+from targets.openvino.translate import check_tensors, input_parameters, output_parameters
+from targets.rvc3.parameters import Parameters
+
+_SUPERBLOB: Final = Finding(
+    code="rvc3.superblob",
+    severity=Severity.WARNING,
+    where="rvc3.superblob",
+    message="DepthAI lists an archive with a superblob as one for RVC2 only, so an RVC3 device is not "
+    "offered it.",
+    remedy="Set rvc3.superblob=false for DepthAI.",
+)
+
+
+def translate(
+    model: SourceModel, archive: Archive, options: Options, backend: Backend
+) -> tuple[Parameters, tuple[Finding, ...]]:
+    """Resolve what the compiler is told, and what deserves a warning.
+
+    Raises:
+        UsageError: Options that cannot be had, calibration data that cannot be used.
+        ModelError: Tensors that the chip, or the tool's command line, cannot take.
+    """
+    if not options.flag("rvc3.compress_to_fp16"):
+        raise UsageError(
+            "rvc3.compress_to_fp16: Keem Bay computes in float16 or INT8, so false cannot be had.",
+            remedy="Leave it out.",
+        )
+    check_tensors(model, target="rvc3", chip="Keem Bay")
+    check_names(item.name for item in (*model.inputs, *model.outputs))
+    findings: list[Finding] = []
+    data = None
+    if not options.flag("disable_calibration"):
+        data, findings = calibration.find(model, archive, options)
+        if data is not None and data.random:
+            findings.append(random_warning())
+    superblob = options.flag("rvc3.superblob")
+    if superblob:
+        findings.append(_SUPERBLOB)
+    parameters = Parameters(
+        inputs=tuple(input_parameters(item, options, interleaved=False) for item in model.inputs),
+        outputs=tuple(output_parameters(item, options) for item in model.outputs),
+        superblob=superblob,
+        simplify=options.flag("onnx_simplification"),
+        calibration=data,
+        compile_timeout_s=options.number("rvc3.compile_timeout_s"),
+        backend=backend,
+    )
+    return parameters, tuple(findings)

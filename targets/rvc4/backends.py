@@ -1,0 +1,80 @@
+"""Which toolchain converts for RVC4: SNPE in a container, or QNN on this machine."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from converter.backend import Backend, Kind, wanted
+from converter.errors import ToolchainError, UsageError
+from converter.options import Options
+
+TOOLCHAINS: Final[tuple[Kind, ...]] = ("container", "native")
+# ModelConverter's default.
+SNPE_VERSION: Final = "2.41.0"
+OWN_IMAGE: Final = "nnconvert/rvc4"
+VERSION_LABEL: Final = "nnconvert.snpe"
+
+
+def image_names(options: Options) -> list[str]:
+    """Where SNPE may be: the image that was built here, then ModelConverter's."""
+    version = options.text("rvc4.tool_version")
+    return [f"{OWN_IMAGE}:{version or 'latest'}", public_image(version or SNPE_VERSION)]
+
+
+def public_image(version: str) -> str:
+    """ModelConverter's image of a version."""
+    return f"ghcr.io/luxonis/modelconverter-rvc4:{version}-latest"
+
+
+def choose(options: Options, toolchain: str) -> Backend:
+    """The toolchain for a conversion.
+
+    `auto` is the container where an engine and an image are, else the native one; the reason says which
+    and why.
+
+    Raises:
+        UsageError: There is none of that name.
+        ToolchainError: What is asked for is not there.
+    """
+    kind = wanted("rvc4", toolchain, TOOLCHAINS)
+    if kind == "container":
+        return _container(options, "")
+    if kind == "native":
+        if options.text("rvc4.tool_version"):
+            raise UsageError(
+                "rvc4.tool_version: the native toolchain is the QAIRT of the installed package.",
+                remedy="Leave it out, or convert with --toolchain container.",
+            )
+        return _native("")
+    try:
+        return _container(options, "Converting with SNPE in the container image {image}: it is there.")
+    except ToolchainError as error:
+        if any(options.text(key) for key in ("container.image", "rvc4.tool_version")):
+            raise  # whoever names an image or a version does not want another tool
+        why = error.message.rstrip(".")
+        return _native(f"Converting natively with QNN, not with SNPE: {why[:1].lower()}{why[1:]}.")
+
+
+def _native(reason: str) -> Backend:
+    from targets.rvc4 import toolchain
+
+    return Backend(toolchain="native", tool="QNN", version=toolchain.find().tool, reason=reason)
+
+
+def _container(options: Options, reason: str) -> Backend:
+    from converter.container.choose import require_image
+
+    version = options.text("rvc4.tool_version") or SNPE_VERSION
+    cure = (
+        f"Run: nnconvert toolchain build rvc4 --sdk snpe-{version}.zip, or: nnconvert toolchain "
+        f"install rvc4 --toolchain container --tool-version {version}"
+    )
+    image = require_image(options, image_names(options), cure)
+    return Backend(
+        toolchain="container",
+        tool="SNPE",
+        version=image.labels.get(VERSION_LABEL) or version,
+        image=image.id,
+        image_name=image.name,
+        reason=reason.format(image=image.name),
+    )

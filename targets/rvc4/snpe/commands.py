@@ -1,0 +1,139 @@
+"""From typed parameters to the argument vectors of SNPE's tools: pure functions.
+
+Paths are those inside the container. Where a user's own arguments set an option (in the mode CUSTOM),
+theirs takes the place of ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from converter.container.container import WORK
+from converter.feeding import TargetInput
+from targets.rvc4.modes import RangeMethod
+from targets.rvc4.parameters import Parameters
+from targets.rvc4.snpe.options import CONVERT, INFO, PREPARE, QUANTIZE, RUN
+
+# A user's come to ours: each names tensors of its own.
+_ADDED: Final = {"--preserve_io"}
+_QUANTIZERS: Final[dict[RangeMethod, str]] = {"min-max": "tf", "mse": "enhanced", "best": "enhanced"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Paths:
+    """The files of a conversion, as the tools see them."""
+
+    onnx: str = f"{WORK}/model.onnx"
+    overrides: str = f"{WORK}/overrides.json"
+    float_dlc: str = f"{WORK}/float.dlc"
+    input_list: str = f"{WORK}/calibration.txt"
+    quantized_dlc: str = f"{WORK}/quantized.dlc"
+    dlc: str = f"{WORK}/model.dlc"
+    info: str = f"{WORK}/info.csv"
+    run_list: str = f"{WORK}/frames.txt"
+    results: str = f"{WORK}/results"
+
+
+PATHS: Final = Paths()
+
+
+def dtype_word(item: TargetInput) -> str:
+    """The element type of an input of the ONNX file: frames come in as float32, like other floats."""
+    if item.dai_type or item.dtype.startswith("float"):
+        return "float32"
+    return item.dtype
+
+
+def convert(parameters: Parameters, paths: Paths = PATHS) -> tuple[str, ...]:
+    """`snpe-onnx-to-dlc`: the prepared ONNX file to a float DLC."""
+    snpe = parameters.snpe
+    ours: list[tuple[str, ...]] = [("-i", paths.onnx), ("--output_path", paths.float_dlc)]
+    inputs = parameters.inputs
+    ours += [("--input_dim", item.name, ",".join(map(str, item.source_shape))) for item in inputs]
+    ours += [("--input_dtype", item.name, dtype_word(item)) for item in inputs]
+    ours += [("--out_name", item.name) for item in parameters.outputs]
+    ours += [("--input_layout", name, layout) for name, layout in snpe.layouts.items()]
+    if snpe.preserved:
+        ours.append(("--preserve_io", "layout", *snpe.preserved))
+        ours.append(("--preserve_io", "datatype", *snpe.preserved))
+    if parameters.precision.is_float:
+        ours.append(("--float_bitwidth", "16"))
+    else:
+        ours.append(("--quantization_overrides", paths.overrides))
+    return _merged(CONVERT, ours, parameters)
+
+
+def quantize(parameters: Parameters, paths: Paths = PATHS) -> tuple[str, ...]:
+    """`snpe-dlc-quant`: the float DLC and a list of frames to a DLC of integers."""
+    precision = parameters.precision
+    ours: list[tuple[str, ...]] = [
+        ("--input_list", paths.input_list),
+        ("--input_dlc", paths.float_dlc),
+        ("--output_dlc", paths.quantized_dlc),
+    ]
+    if parameters.per_channel:
+        ours.append(("--use_per_channel_quantization",))
+    if parameters.snpe.per_row:
+        ours.append(("--use_per_row_quantization",))
+    assert precision.ranges is not None
+    quantizer = _QUANTIZERS[precision.ranges]
+    if quantizer != "tf":
+        ours += [("--param_quantizer", quantizer), ("--act_quantizer", quantizer)]
+    if precision.weights != 8:
+        ours.append(("--weights_bitwidth", str(precision.weights)))
+    if precision.activations != 8:
+        ours.append(("--act_bitwidth", str(precision.activations)))
+    if needs_native_files(parameters):
+        ours.append(("--use_native_input_files",))
+    # Frames' codes are the pixels' values: that is an override, even where nobody gave encodings.
+    ours.append(("--override_params",))
+    return _merged(QUANTIZE, ours, parameters)
+
+
+def needs_native_files(parameters: Parameters) -> bool:
+    """Whether the listed files hold other types than float32: SNPE reads all of them one way."""
+    return any(dtype_word(item) != "float32" for item in parameters.inputs)
+
+
+def prepare(parameters: Parameters, paths: Paths = PATHS) -> tuple[str, ...]:
+    """`snpe-dlc-graph-prepare`: the DLC with what the chip needs to load it fast."""
+    is_float = parameters.precision.is_float
+    ours: list[tuple[str, ...]] = [
+        ("--input_dlc", paths.float_dlc if is_float else paths.quantized_dlc),
+        ("--output_dlc", paths.dlc),
+        ("--set_output_tensors", ",".join(item.name for item in parameters.outputs)),
+        ("--optimization_level", str(parameters.snpe.optimization_level)),
+        ("--htp_socs", ",".join(parameters.snpe.socs)),
+    ]
+    if is_float:
+        ours.append(("--use_float_io",))
+    return _merged(PREPARE, ours, parameters)
+
+
+def info(paths: Paths = PATHS) -> tuple[str, ...]:
+    """`snpe-dlc-info`: what the DLC holds, as a table."""
+    return (INFO, "-i", paths.dlc, "-s", paths.info)
+
+
+def run(parameters: Parameters, paths: Paths = PATHS) -> tuple[str, ...]:
+    """`snpe-net-run`: frames through the DLC on SNPE's own CPU runtime."""
+    native = ("--userbuffer_auto", "--use_native_input_files")
+    return (
+        *(RUN, "--container", paths.dlc, "--input_list", paths.run_list),
+        *("--output_dir", paths.results),
+        *(native if needs_native_files(parameters) else ()),
+    )
+
+
+def _merged(tool: str, ours: Sequence[tuple[str, ...]], parameters: Parameters) -> tuple[str, ...]:
+    given = parameters.snpe.user(tool)
+    # `--bitwidth` and the like exclude ours, by the documentation.
+    replaced = set(given.options - _ADDED)
+    if "--bitwidth" in replaced:
+        replaced |= {"--weights_bitwidth", "--act_bitwidth"}
+    if "--htp_archs" in replaced:
+        replaced |= {"--htp_socs"}
+    kept = [word for group in ours if group[0] not in replaced for word in group]
+    return (tool, *kept, *given.argv())

@@ -1,0 +1,48 @@
+"""The encodings that SNPE is told instead of measuring them, as AIMET's JSON (version 0.6.1)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from converter.feeding import TargetInput
+from targets.rvc4.encodings import Encodings, TensorEncoding
+
+# A frame's code is the pixel's value, in every mode: cameras know no other codes.
+_FRAME: Final = TensorEncoding(bitwidth=8, scales=(1.0,), offsets=(0,))
+
+
+def write_overrides(path: Path, inputs: Sequence[TargetInput], given: Encodings | None) -> None:
+    """Write the file: the user's encodings, and those of the frames in place of any others."""
+    activations = {} if given is None else dict(given.activations)
+    activations |= {item.name: _FRAME for item in inputs if item.dai_type}
+    path.write_text(
+        json.dumps(
+            {
+                "version": "0.6.1",
+                "activation_encodings": _entries(activations),
+                "param_encodings": _entries({} if given is None else given.weights),
+            },
+            indent=1,
+        )
+    )
+
+
+def _entries(encodings: Mapping[str, TensorEncoding]) -> dict[str, list[dict[str, Any]]]:
+    return {
+        name: [
+            {
+                "bitwidth": item.bitwidth,
+                "dtype": "int",
+                "is_symmetric": str(item.is_symmetric),
+                "scale": scale,
+                "offset": offset,
+                "min": scale * offset,
+                "max": scale * (offset + 2**item.bitwidth - 1),
+            }
+            for scale, offset in zip(item.scales, item.offsets, strict=True)
+        ]
+        for name, item in encodings.items()
+    }

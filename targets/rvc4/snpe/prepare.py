@@ -1,0 +1,109 @@
+"""The ONNX file that SNPE's converter gets: fixed shapes, frames in, and nothing of it rewritten."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from converter.process import Processes
+from targets.rvc4.parameters import Parameters
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+# A protobuf file ends at two gigabytes.
+_ONE_FILE_BYTES: Final = 1_500_000_000
+
+
+def prepare(
+    source: Path, parameters: Parameters, target: Path, *, processes: Processes
+) -> tuple[str, ...]:
+    """Write the file, in a child process.
+
+    Args:
+        source: The ONNX file, its external data beside it.
+        target: Where to write; a file that does not exist.
+
+    Returns:
+        What could not be done.
+
+    Raises:
+        ModelError: The graph cannot be brought into the form that the tools take.
+        ToolError: A graph tool crashed or ran out of time.
+    """
+    answer = processes.call(
+        "targets.rvc4.snpe.prepare:prepare_file",
+        {
+            "source": str(source),
+            "target": str(target),
+            "simplified": parameters.simplify,
+            # Frames enter in the model's own layout: SNPE's converter itself makes NHWC of NCHW.
+            "inputs": [{**item.to_entry(), "layout": item.model_layout} for item in parameters.inputs],
+            "images": [item.name for item in parameters.inputs if item.dai_type],
+            "weight_bits": 0 if parameters.precision.is_float else parameters.precision.weights,
+            "per_channel": parameters.per_channel,
+            "encoded": list(parameters.encodings.weights) if parameters.encodings else [],
+        },
+        what="The graph tools",
+        work=target.parent,
+        timeout_s=parameters.timeout_s,
+    )
+    return tuple(answer["warnings"])
+
+
+def prepare_file(
+    source: str,
+    target: str,
+    simplified: bool,
+    inputs: Sequence[Mapping[str, Any]],
+    images: Sequence[str],
+    weight_bits: int,
+    per_channel: bool,
+    encoded: Sequence[str],
+) -> dict[str, Any]:
+    """The child's part of `prepare`."""
+    import onnx_ir as ir
+    from onnx_ir.passes import Sequential, common
+
+    from converter.graph.embed import EmbedPreprocessing, entries
+    from converter.graph.opset import SinglePrecision
+    from converter.graph.simplify import infer_shapes
+    from converter.graph.source import name_every_node, read_source
+    from targets.rvc4.prepare import folding
+
+    shapes = {item["name"]: tuple(item["shape"]) for item in inputs}
+    model, warnings = read_source(source, shapes, simplified=simplified)
+    model = Sequential(
+        common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
+        SinglePrecision(),
+        EmbedPreprocessing(entries(inputs), folding(weight_bits, per_channel, encoded)),
+        common.IdentityEliminationPass(),
+        common.RemoveUnusedNodesPass(),
+    )(infer_shapes(model)).model
+    for value in model.graph.inputs:
+        if value.name in images and value.dtype == ir.DataType.UINT8:
+            _take_float(model.graph, value)
+    name_every_node(model)
+    weights = sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value)
+    if weights < _ONE_FILE_BYTES:
+        ir.save(model, target)
+    else:
+        ir.save(model, target, external_data=f"{Path(target).name}.data")
+    return {"warnings": warnings}
+
+
+def _take_float(graph: ir.Graph, value: ir.Value) -> None:
+    """Let frames come in as float32, as all of SNPE's files are."""
+    import onnx_ir as ir
+
+    from converter.graph.rewrite import Builder
+
+    users = list(value.uses())
+    b = Builder(graph, f"{value.name}/bytes")
+    x = b.op("Cast", value, to=int(ir.DataType.UINT8))
+    x.dtype, x.shape = ir.DataType.UINT8, value.shape
+    value.dtype = ir.DataType.FLOAT
+    for node, index in users:
+        node.replace_input_with(index, x)
+    graph.insert_before(graph[0], b.nodes)

@@ -1,0 +1,300 @@
+"""The steps of a conversion with SNPE: what a plan calls them, and how they are carried out."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+from converter.artifact import Artifact
+from converter.container.container import WORK
+from converter.container.session import Session, open_session
+from converter.errors import ModelError, ToolError, from_findings
+from converter.feeding import calibration_report
+from converter.findings import Finding
+from converter.formats import read_compiled
+from converter.model import SourceModel
+from converter.options import Options
+from converter.plans import Step
+from converter.target import Run
+from targets.rvc4.check import limits
+from targets.rvc4.dlc import Dlc, read_dlc_file, without_times
+from targets.rvc4.parameters import Parameters
+from targets.rvc4.readback import bit_width_findings, face_findings, read_back
+from targets.rvc4.snpe import commands
+from targets.rvc4.snpe.check import compare
+from targets.rvc4.snpe.options import ARGUMENT_FOLDER, CONVERT, QUANTIZE, RUN
+from targets.rvc4.snpe.overrides import write_overrides
+from targets.rvc4.snpe.prepare import prepare
+
+_ROOT: Final = "/opt/snpe"
+_HOST: Final = "x86_64-linux-clang"
+# What `envsetup.sh` of the SDK sets; without a shell nothing can split what is in it.
+ENV: Final = {
+    "SNPE_ROOT": _ROOT,
+    "QNN_SDK_ROOT": _ROOT,
+    "QAIRT_SDK_ROOT": _ROOT,
+    "PATH": f"{_ROOT}/bin/{_HOST}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "PYTHONPATH": f"{_ROOT}/lib/python:{_ROOT}/site-packages",
+    "LD_LIBRARY_PATH": f"{_ROOT}/lib/{_HOST}",
+}
+_RAW: Final = "raw"
+# What the converter says of a model that it cannot take, as against a failure of its own.
+_MODEL_FAULTS: Final = re.compile(
+    r"not supported|unsupported|Unsupported|No translation|no translation|not implemented",
+    re.IGNORECASE,
+)
+
+
+def steps(model: SourceModel, parameters: Parameters, options: Options) -> tuple[Step, ...]:
+    """The steps in their order, each with what it is told, needs and gives."""
+    backend, precision = parameters.backend, parameters.precision
+    image = {"image": backend.image}
+    simplifier = "onnxslim" if parameters.simplify else "onnx-ir"
+
+    def tool(name: str, title: str, argv: Sequence[str], needs: str, gives: str) -> Step:
+        return Step(
+            name=name,
+            title=title,
+            tool=argv[0],
+            version=backend.version,
+            argv=tuple(argv),
+            call=image,
+            needs=tuple(needs.split()),
+            gives=(gives,),
+        )
+
+    planned = [
+        Step(
+            name="prepare",
+            title="Preparing the graph",
+            tool=simplifier,
+            version=version(simplifier),
+            call={"simplify": parameters.simplify},
+            needs=(model.path,),
+            gives=("model.onnx",),
+        ),
+        tool("convert", "Converting to DLC", commands.convert(parameters), "model.onnx", "float.dlc"),
+    ]
+    if parameters.calibration is not None:
+        frames = parameters.calibration.frames
+        planned += [
+            Step(
+                name="calibrate",
+                title=f"Writing {frames} calibration frames",
+                tool="nnarchive-converter",
+                version="1",
+                call={"frames": frames},
+                gives=("calibration.txt",),
+            ),
+            tool(
+                "quantize",
+                "Quantizing",
+                commands.quantize(parameters),
+                "float.dlc calibration.txt",
+                "quantized.dlc",
+            ),
+        ]
+    needs = "float.dlc" if precision.is_float else "quantized.dlc"
+    planned += [
+        tool("compile", "Preparing for the HTP", commands.prepare(parameters), needs, "model.dlc"),
+        tool("inspect", "Looking at the DLC", commands.info(), "model.dlc", "info.csv"),
+    ]
+    if options.flag("verify.enabled"):
+        planned.append(
+            Step(
+                name="verify",
+                title="Comparing with the source",
+                tool=RUN,
+                version=backend.version,
+                argv=commands.run(parameters),
+                call={
+                    **image,
+                    "frames": options.integer("verify.frames"),
+                    **limits(precision, options).to_json(),
+                },
+                needs=("model.dlc", model.path),
+            )
+        )
+    return (*planned, Step(name="pack", title="Packing", tool="nnarchive-converter", version="1"))
+
+
+def run(run: Run, parameters: Parameters) -> Artifact:
+    """Prepare, convert, calibrate, quantize, prepare for the chip, read back, compare."""
+    image = parameters.backend.image
+    assert image is not None
+    warnings: list[str] = []
+    report: dict[str, Any] | None = None
+    with open_session(run, image, env=ENV) as session:
+        tools = {"snpe": _version(session, parameters), **_image(parameters)}
+        path = run.work / "model.dlc"
+        if run.compiled is None:
+            warnings += _convert(run, parameters, session)
+            report = _quantize(run, parameters, session)
+            _compile(run, parameters, session, path)
+        else:
+            shutil.copyfile(run.compiled, path)
+        dlc = read_dlc_file(path)
+        warnings += _checked(run, dlc, parameters)
+        verification = compare(run, parameters, session, dlc, tools["snpe"])
+    inputs, outputs = read_back(parameters, dlc)
+    facts = read_compiled(path)
+    assert facts is not None
+    return Artifact(
+        path=path,
+        suffix=path.suffix,
+        precision=parameters.precision.word,
+        inputs=inputs,
+        outputs=outputs,
+        facts=facts | ({"calibration": report} if report else {}),
+        tools=tools,
+        warnings=tuple(warnings),
+        verification=verification,
+    )
+
+
+def _version(session: Session, parameters: Parameters) -> str:
+    """What the tools say of themselves."""
+    done = session.call([QUANTIZE, "--version"], stage="prepare", timeout_s=parameters.timeout_s)
+    lines = (done.stdout.strip() or done.stderr.strip()).splitlines()
+    return " ".join(lines[-1].split()) if lines else parameters.backend.version
+
+
+def _image(parameters: Parameters) -> dict[str, str]:
+    return {"image": parameters.backend.image or ""}
+
+
+def _convert(run: Run, parameters: Parameters, session: Session) -> list[str]:
+    """The float DLC; returns what a user should know."""
+    with run.stage("prepare", "Preparing the graph"):
+        warnings = list(
+            prepare(run.model, parameters, run.work / "model.onnx", processes=run.processes)
+        )
+        for warning in warnings:
+            run.warn(warning)
+        write_overrides(run.work / "overrides.json", parameters.inputs, parameters.encodings)
+        folder = run.work / ARGUMENT_FOLDER
+        for given in parameters.snpe.arguments.values():
+            for file in given.files:
+                folder.mkdir(exist_ok=True)
+                shutil.copyfile(file.path, folder / file.name)
+    with run.stage("convert", "Converting to DLC"):
+        _tool(session, parameters, commands.convert(parameters), "convert", run.work / "float.dlc")
+    return warnings
+
+
+def _quantize(run: Run, parameters: Parameters, session: Session) -> dict[str, Any] | None:
+    """The quantized DLC; returns what the build record keeps of the data."""
+    data = parameters.calibration
+    if data is None:
+        return None
+    raw = run.work / _RAW
+    raw.mkdir()
+    with run.stage("calibrate", f"Writing {data.frames} calibration frames"):
+        written = run.processes.call(
+            "targets.rvc4.snpe.lists:write_calibration",
+            {
+                "folder": str(raw),
+                "inside": f"{WORK}/{_RAW}",
+                "target": str(run.work / "calibration.txt"),
+                "calibration": data.to_call(),
+                "sources": [item.to_json() for item in run.plan.model.inputs],
+                "inputs": [item.to_json() for item in parameters.inputs],
+            },
+            what="Reading the calibration data",
+            work=run.work,
+            timeout_s=parameters.timeout_s,
+        )
+    with run.stage("quantize", "Quantizing"):
+        argv = commands.quantize(parameters)
+        _tool(session, parameters, argv, "quantize", run.work / "quantized.dlc")
+    if not run.plan.options.flag("rvc4.keep_raw_images"):
+        shutil.rmtree(raw)
+    return {
+        **calibration_report(data, parameters.inputs, written["seen"]),
+        "method": "SNPE's " + ("enhanced" if "enhanced" in argv else "tf"),
+        # SNPE keeps them in the DLC.
+        "ranges": {},
+        "encodings": parameters.encodings.to_json() if parameters.encodings else None,
+    }
+
+
+def _compile(run: Run, parameters: Parameters, session: Session, path: Path) -> None:
+    with run.stage("compile", "Preparing for the HTP"):
+        _tool(session, parameters, commands.prepare(parameters), "compile", path)
+        path.write_bytes(without_times(path.read_bytes()))
+    with run.stage("inspect", "Looking at the DLC"):
+        _tool(session, parameters, commands.info(), "inspect", run.work / "info.csv")
+
+
+def _tool(
+    session: Session, parameters: Parameters, argv: Sequence[str], stage: str, gives: Path
+) -> None:
+    """Run a tool that must write a file.
+
+    Raises:
+        ModelError: The converter does not take the model.
+        ToolError: The tool failed, or wrote nothing.
+    """
+    try:
+        done = session.call(argv, stage=stage, timeout_s=parameters.timeout_s)
+    except ToolError as error:
+        if argv[0] == CONVERT and (said := _model_fault(error.tool_text)):
+            raise ModelError(
+                f"SNPE does not take the model: {said}",
+                remedy="Cut the model before that node, or export it with other operators.",
+                tool_text=error.tool_text,
+            ) from error
+        raise
+    if not gives.is_file():
+        raise ToolError(
+            f"{argv[0]} ended well but did not write {gives.name}.",
+            tool_text=done.stdout + done.stderr,
+        )
+
+
+def _model_fault(text: str) -> str | None:
+    for line in text.splitlines():
+        if _MODEL_FAULTS.search(line) and "warning" not in line.lower():
+            return " ".join(line.split())[:400]
+    return None
+
+
+def _checked(run: Run, dlc: Dlc, parameters: Parameters) -> list[str]:
+    """See that the DLC is what was asked for; returns what a user should know.
+
+    Faces and weights must be; tensors between nodes of another format are told, for SNPE keeps some
+    operators in others.
+
+    Raises:
+        ToolError: With a finding for each difference.
+    """
+    given = parameters.encodings
+    overridden = [] if given is None else [*given.activations, *given.weights]
+    findings = face_findings(dlc, parameters, overridden, also={"float16": "float32"})
+    widths = bit_width_findings(dlc, parameters, overridden)
+    findings += [finding for finding in widths if finding.where == "weights"]
+    if findings:
+        raise from_findings(
+            ToolError, "The compiled DLC is not what was asked for", [_hinted(f) for f in findings]
+        )
+    told = [finding.message for finding in widths if finding.where != "weights"]
+    for message in told:
+        run.warn(message)
+    return told
+
+
+def _hinted(finding: Finding) -> Finding:
+    """An output whose axes SNPE left in another order can be told to keep them."""
+    if "asked for" not in finding.message or "[" not in finding.message:
+        return finding
+    return Finding(
+        code=finding.code,
+        where=finding.where,
+        message=finding.message,
+        remedy="If SNPE left the axes in another order, keep the model's: "
+        f"rvc4.snpe_onnx_to_dlc_args='--preserve_io layout {finding.where}'.",
+    )

@@ -1,0 +1,1 @@
+"""Test doubles of tools that could not be had: they prove agreement with documentation, nothing else."""
