@@ -11,9 +11,7 @@ import dataclasses
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Final
 
 from converter import options as option_module
@@ -27,6 +25,7 @@ from converter.plans import Plan
 from converter.run import make_plan
 from converter.target import Run
 from converter.target import load as load_target
+from converter.workfolder import work_folder
 
 # Of a folder of the user's: enough to tell, and no hour on the emulator.
 _FRAMES: Final = 20
@@ -59,7 +58,7 @@ def verify_archive(
     """
     with contextlib.ExitStack() as stack:
         try:
-            work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="nnconvert-")))
+            work = stack.enter_context(work_folder())
             made = stack.enter_context(open_archive(archive, work=work))
             record = _record(made)
             source = stack.enter_context(open_archive(against, work=work))

@@ -7,7 +7,6 @@ import hashlib
 import os
 import secrets
 import shutil
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from converter.options import Layer, Options
 from converter.plans import Plan
 from converter.target import Run
 from converter.target import load as load_target
+from converter.workfolder import work_folder
 
 _COMPRESSIONS: Final[Mapping[str, tar.Compression]] = {
     ".tar.xz": "xz",
@@ -140,7 +140,7 @@ def convert(
     resolved = _options(options)
     with contextlib.ExitStack() as stack:
         try:
-            work = stack.enter_context(_work_folder(keep_work))
+            work = stack.enter_context(work_folder(keep_work))
             if isinstance(source, Archive):
                 archive = source
             else:
@@ -207,25 +207,6 @@ def make_plan(archive: Archive, target: str, options: Options, toolchain: str) -
         warnings=(*findings, *share.warnings),
         options=options,
     )
-
-
-@contextlib.contextmanager
-def _work_folder(keep: str | os.PathLike[str] | None) -> Iterator[Path]:
-    """A folder for everything that a run writes besides its output; removed unless kept."""
-    if keep is None:
-        with tempfile.TemporaryDirectory(prefix="nnconvert-") as folder:
-            yield Path(folder)
-        return
-    folder_to_keep = Path(keep).absolute()
-    try:
-        folder_to_keep.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(
-            f"--keep-work {keep}: {error.strerror}.", remedy="Name a new folder."
-        ) from error
-    if any(folder_to_keep.iterdir()):
-        raise UsageError(f"--keep-work {folder_to_keep} is not empty.", remedy="Name a new folder.")
-    yield folder_to_keep
 
 
 # ----------------------------------------------------------------- output

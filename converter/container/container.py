@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-import shutil
 import threading
 import time
 from collections import deque
@@ -20,13 +19,13 @@ from converter.container.limits import Limits
 from converter.errors import ConvertError, ToolchainError, ToolError
 from converter.owner import Owner
 from converter.process import Completed, died
+from converter.workfolder import full, is_full
 
 OWNER_LABEL: Final = "nnconvert.owner"
 WORK: Final = "/work"
 _KEPT_LINES: Final = 20_000
 _LONGEST_LINE: Final = 16 << 10
 _HEARTBEAT_S: Final = 60.0
-_FULL_BYTES: Final = 64 << 10
 # The first process does nothing: tools are run beside it. Every image we use has Python.
 _IDLE: Final = ("-c", "import signal; signal.pause()")
 # How often the kernel ended a process of this container for want of memory, in cgroup v2 and in v1.
@@ -153,12 +152,13 @@ class Container:
                     self._name, list(argv), workdir=WORK, environment={**self._env, **(env or {})}
                 )
                 parts = {False: _Lines(), True: _Lines()}
-                for out, err in api.exec_start(session["Id"], stream=True, demux=True):
-                    for is_error, chunk in ((False, out), (True, err)):
-                        for line in parts[is_error].take(chunk or b""):
-                            lines[is_error].append(line)
-                            if on_line is not None:
-                                on_line(line)
+                with _output(api, session["Id"]) as output:
+                    for out, err in output:
+                        for is_error, chunk in ((False, out), (True, err)):
+                            for line in parts[is_error].take(chunk or b""):
+                                lines[is_error].append(line)
+                                if on_line is not None:
+                                    on_line(line)
                 for is_error, rest in parts.items():
                     lines[is_error].extend(rest.end())
                 code = api.exec_inspect(session["Id"])["ExitCode"]
@@ -168,7 +168,7 @@ class Container:
                 code = None
         text = {kind: "".join(f"{line}\n" for line in kept) for kind, kept in lines.items()}
         if not watch.timed_out:
-            if code is None or (code > 128 and not self._is_running()):
+            if code is None or (code > 128 and self._has_ended()):
                 raise self._gone(what, None, lines)
             if code in (126, 127) and "executable file not found" in text[False] + text[True]:
                 raise ToolchainError(
@@ -195,10 +195,13 @@ class Container:
         user = f"{os.getuid()}:{os.getgid()}"
         memory = self.limits.memory_of(self.engine.memory_bytes)
         host = api.create_host_config(
-            binds={
-                str(mount.source): {"bind": mount.target, "mode": "ro" if mount.read_only else "rw"}
+            # Unlike `binds`, these do not make a folder that is not there.
+            mounts=[
+                docker.types.Mount(
+                    mount.target, str(mount.source), type="bind", read_only=mount.read_only
+                )
                 for mount in self._mounts
-            },
+            ],
             network_mode="none",
             read_only=True,
             tmpfs={"/tmp": "rw,nosuid,nodev,mode=1777"},  # noqa: S108 - the container's own
@@ -234,22 +237,22 @@ class Container:
                 f"The image {self.image.name} is gone.", remedy=f"Run: docker pull {self.image.name}"
             )
         if "python3" in text:
-            return ToolchainError(
-                f"The image {self.image.name} has no python3, so it is none of the toolchains'."
-            )
+            return self._no_python()
         return ToolchainError(f"{self.engine.name} does not start a container: {text}.")
 
     def _gone(
         self, what: str, error: Exception | None, lines: Mapping[bool, Sequence[str]]
-    ) -> ToolError:
+    ) -> ConvertError:
         """Why a tool's end was not seen: the container was ended, or the engine."""
         text = "\n".join([*lines[False], *lines[True]])
-        running = self._is_running()
-        if running is None:
+        state = self._state()
+        if state is None:
             failure = lost(error or RuntimeError("no answer"))
             failure.tool_text = text
             return failure
-        if running:
+        if state.get("ExitCode") in (126, 127):  # of the idle process: an init hides that it is missing
+            return self._no_python()
+        if state["Running"]:
             why = f"{self.engine.name} broke off" + (f": {said(error)}" if error else "")
         else:
             why = "its container was ended from outside"
@@ -259,18 +262,31 @@ class Container:
             tool_text=text,
         )
 
-    def _is_running(self) -> bool | None:
-        """Whether the container runs; None if the engine does not answer."""
+    def _no_python(self) -> ToolchainError:
+        return ToolchainError(
+            f"The image {self.image.name} has no python3, so it is none of the toolchains'.",
+            remedy="Name another one with container.image, or leave it out.",
+        )
+
+    def _has_ended(self) -> bool:
+        """Whether the container has, which an engine tells a moment after the tool's end."""
+        for _ in range(4):
+            if not (self._state() or {"Running": False})["Running"]:
+                return True
+            time.sleep(0.05)
+        return False
+
+    def _state(self) -> dict[str, Any] | None:
+        """The container's state; None if the engine does not answer."""
         import docker
         import requests
 
         try:
-            state = self.engine.client.api.inspect_container(self._name)["State"]
+            return dict(self.engine.client.api.inspect_container(self._name)["State"])
         except docker.errors.NotFound:
-            return False
+            return {"Running": False}
         except (docker.errors.DockerException, requests.exceptions.RequestException):
             return None
-        return bool(state["Running"])
 
     def _was_oom_killed(self) -> bool:
         """Whether the kernel ended a process in here for want of memory: exit codes do not tell.
@@ -283,7 +299,8 @@ class Container:
         api = self.engine.client.api
         with contextlib.suppress(docker.errors.DockerException, requests.exceptions.RequestException):
             session = api.exec_create(self._name, ["python3", "-c", _COUNT_OOM], environment=self._env)
-            count = api.exec_start(session["Id"]).strip()
+            with _output(api, session["Id"]) as output:
+                count = b"".join(out or b"" for out, _ in output).strip()
             return count.isdigit() and int(count) > 0
         return False
 
@@ -300,6 +317,19 @@ class Container:
 
         with contextlib.suppress(docker.errors.DockerException, requests.exceptions.RequestException):
             self.engine.client.api.remove_container(self._name, force=True, v=True)
+
+
+@contextlib.contextmanager
+def _output(api: Any, session: str) -> Iterator[Iterator[tuple[bytes | None, bytes | None]]]:
+    """What a tool prints on its two streams, from its start; the connection is closed behind it."""
+    stream = api.exec_start(session, stream=True, demux=True)
+    try:
+        yield stream
+    finally:
+        with contextlib.suppress(OSError):  # the other end has closed it already
+            stream.close()
+        # The SDK closes the socket's file only; the connection itself is the response's.
+        stream._response.close()
 
 
 class _Lines:
@@ -385,12 +415,10 @@ def failure(done: Completed, what: str, timeout_s: float, container: Container) 
             remedy="Give it more with container.memory=16g, or convert a smaller model.",
             tool_text=text,
         )
-    if not done.timed_out and shutil.disk_usage(container.work).free < _FULL_BYTES:
-        return ToolError(
-            f"The disk is full while {what} was running.",
-            remedy="Make room, or point TMPDIR to a larger disk.",
-            tool_text=text,
-        )
+    if not done.timed_out and is_full(container.work):
+        error = full(f"{what} was running")
+        error.tool_text = text
+        return error
     return died(done, what, timeout_s)
 
 

@@ -222,25 +222,48 @@ def connect(chosen: str | None = None) -> Engine:
     if address is None:
         raise ToolchainError("No container engine is running on this machine.", remedy=_START_DOCKER)
     import docker
+
+    try:
+        version = _asked(address)
+        client = docker.DockerClient(
+            base_url=address, version=str(version["ApiVersion"]), timeout=_REQUEST_TIMEOUT_S
+        )
+    except _no_engine() as error:
+        raise _no_answer(address, error) from error
+    try:
+        engine = _described(client, address, version, client.info())
+        offered = tuple(int(part) for part in str(version["ApiVersion"]).split(".")[:2])
+        if offered < _OLDEST_API:
+            raise ToolchainError(
+                f"{engine.name} is too old: it speaks version {version['ApiVersion']} of the API.",
+                remedy="Install Docker Engine 20.10 or podman 3.4, or newer ones.",
+            )
+    except BaseException as error:
+        client.close()
+        if isinstance(error, _no_engine()):
+            raise _no_answer(address, error) from error
+        raise
+    return engine
+
+
+def _asked(address: str) -> dict[str, Any]:
+    """What an engine says of its version, asked as every version of the API can be asked."""
+    import docker
+
+    probe = docker.APIClient(base_url=address, version="1.41", timeout=_REQUEST_TIMEOUT_S)
+    try:
+        return dict(probe.version(api_version=False))
+    finally:
+        probe.close()
+
+
+def _no_engine() -> tuple[type[Exception], ...]:
+    """What is raised where no engine, or something else, answers."""
+    import docker
     import requests
 
-    client = None
-    try:
-        client = docker.DockerClient(base_url=address, version="auto", timeout=_REQUEST_TIMEOUT_S)
-        version, info = client.version(), client.info()
-    except (docker.errors.DockerException, requests.exceptions.RequestException, OSError) as error:
-        if client is not None:
-            client.close()
-        raise _no_answer(address, error) from error
-    engine = _described(client, address, version, info)
-    offered = tuple(int(part) for part in str(version.get("ApiVersion", "0.0")).split(".")[:2])
-    if offered < _OLDEST_API:
-        engine.close()
-        raise ToolchainError(
-            f"{engine.name} is too old: it speaks version {version.get('ApiVersion')} of the API.",
-            remedy="Install Docker Engine 20.10 or podman 3.4, or newer ones.",
-        )
-    return engine
+    broken = (KeyError, TypeError, ValueError)
+    return (docker.errors.DockerException, requests.exceptions.RequestException, OSError, *broken)
 
 
 def _described(

@@ -215,8 +215,8 @@ def run_ir(
 def _compiled(core: Any, network: Any) -> Any:
     """The network on the CPU, in float32 wherever the processor could do with less.
 
-    FakeQuantize is computed as it is written: the plugin's own INT8 saturates where the processor has no
-    VNNI (measured: a relative RMSE of 0.098 instead of 0.067 against the source).
+    FakeQuantize is computed as it is written: the plugin's own INT8 saturates where the processor has
+    no VNNI (measured: a relative RMSE of 0.098 instead of 0.067 against the source).
     """
     single = {"INFERENCE_PRECISION_HINT": "f32"}
     try:

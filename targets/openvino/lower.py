@@ -81,7 +81,8 @@ def _part_results(model: ov.Model) -> None:
             result.input(0).replace_source_output(copy)
             tensor.set_names(tensor.get_names() - names)
             copy.set_names(names)
-            copy.get_node().set_friendly_name(min(names, default=copy.get_node().get_friendly_name()))
+            for name in sorted(names - {tensor.get_node().get_friendly_name()})[:1]:
+                copy.get_node().set_friendly_name(name)
         taken.add(tensor)
 
 

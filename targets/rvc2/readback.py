@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from converter.artifact import CompiledInput
@@ -9,13 +10,18 @@ from converter.errors import ToolError, from_findings
 from converter.findings import Finding
 from converter.model import SourceModel, Tensor
 from converter.tensors import infer_layout
+from converter.workfolder import read_made
 from targets.rvc2.blob import Blob, BlobTensor, read_blob
 from targets.rvc2.parameters import Parameters
 
 
-def checked(data: bytes, shaves: int, parameters: Parameters) -> Blob:
-    """Read a blob's header, and see that it is what was asked for."""
-    blob = read_blob(data)
+def checked(path: Path, shaves: int, parameters: Parameters) -> Blob:
+    """Read a blob's header, and see that it is what was asked for.
+
+    Raises:
+        ToolError: It is not, or the compiler wrote half of it, as it does on a full disk.
+    """
+    blob = read_made(path, lambda: read_blob(path.read_bytes(), "the blob"))
     findings = []
     slices = parameters.cmx_slices or shaves
     for what, wanted, found in (

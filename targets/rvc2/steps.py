@@ -140,7 +140,7 @@ def _compile(
         with run.stage("compile", "Compiling for MYRIAD"):
             made = compiler.compile(prepared, counts, folder, lambda _shaves, _path: None)
             path = made[parameters.shaves]
-            return path, checked(path.read_bytes(), parameters.shaves, parameters)
+            return path, checked(path, parameters.shaves, parameters)
     # Patches are made on one core while the compiler works on the other.
     patching = _Patching(parameters)
     with ThreadPoolExecutor(1, thread_name_prefix="patch") as pool:
@@ -178,7 +178,7 @@ class _Patching:
         from targets.rvc2.patches import Base
 
         data = path.read_bytes()
-        checked(data, shaves, self._parameters)
+        checked(path, shaves, self._parameters)
         if shaves == self._parameters.shaves:
             self._base = Base(data)
             return

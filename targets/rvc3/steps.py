@@ -19,6 +19,7 @@ from converter.options import Options
 from converter.plans import Step
 from converter.target import Run
 from converter.verify import Limits
+from converter.workfolder import read_made
 from targets.openvino.compile_tool import CompileTool, command, precisions
 from targets.openvino.ir import Int8, Ir, make_ir, run_ir
 from targets.openvino.prepare import Prepared, prepare
@@ -134,7 +135,7 @@ def run(run: Run) -> Artifact:
                     stage="compile",
                     timeout_s=parameters.compile_timeout_s,
                 )
-            check_vpux(blob.read_bytes())
+            read_made(blob, lambda: check_vpux(blob.read_bytes()))
     verification = _compare(run, parameters, ir)
     path = blob
     if parameters.superblob:

@@ -20,6 +20,7 @@ from converter.model import SourceModel
 from converter.options import Options
 from converter.plans import Step
 from converter.target import Run
+from converter.workfolder import read_made
 from targets.rvc4.check import limits
 from targets.rvc4.dlc import Dlc, read_dlc_file, without_times
 from targets.rvc4.parameters import Parameters
@@ -137,7 +138,7 @@ def run(run: Run, parameters: Parameters) -> Artifact:
             _compile(run, parameters, session, path)
         else:
             shutil.copyfile(run.compiled, path)
-        dlc = read_dlc_file(path)
+        dlc = read_made(path, lambda: read_dlc_file(path))
         warnings += _checked(run, dlc, parameters)
         verification = compare(run, parameters, session, dlc, tools["snpe"])
     inputs, outputs = read_back(parameters, dlc)
@@ -225,6 +226,7 @@ def _quantize(run: Run, parameters: Parameters, session: Session) -> dict[str, A
 def _compile(run: Run, parameters: Parameters, session: Session, path: Path) -> None:
     with run.stage("compile", "Preparing for the HTP"):
         _tool(session, parameters, commands.prepare(parameters), "compile", path)
+        read_made(path, lambda: read_dlc_file(path))
         path.write_bytes(without_times(path.read_bytes()))
     with run.stage("inspect", "Looking at the DLC"):
         _tool(session, parameters, commands.info(), "inspect", run.work / "info.csv")
