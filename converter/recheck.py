@@ -1,7 +1,8 @@
 """Comparing a finished archive with its source, later: make it again, byte for byte, and compare that.
 
-No host runs a compiled file. But the build record says how it was made, and the same source and tools
-give the same bytes: so the network that is compared here is provably the one in the archive.
+Hardly a host runs a compiled file. But the build record says how it was made, and the same source and
+tools give the same bytes: so the network that is compared here is provably the one in the archive.
+Where a toolchain does run the file itself (SNPE's), it is that which is compared.
 """
 
 from __future__ import annotations
@@ -66,7 +67,11 @@ def verify_archive(
             plan = _plan(source, record, chosen)
             _require_source(record, plan.model.files, source.name)
             run = Run(
-                work=work, model=source.path(plan.model.path), plan=plan, on_event=on_event or ignore
+                work=work,
+                model=source.path(plan.model.path),
+                plan=plan,
+                on_event=on_event or ignore,
+                compiled=made.path(made.config["model"]["metadata"]["path"]),
             )
             stack.callback(run.processes.end_all)
             artifact = load_target(plan.target).run(run)
@@ -180,10 +185,13 @@ def _options(
         if isinstance(options, Options)
         else option_module.resolve([Layer(origin="options", values=options or {})])
     )
-    if wrong := [key for key in given.settings if not key.startswith("verify.")]:
+    report = record["compiled"].get("calibration")
+    # Ranges that the record does not have can only be measured again.
+    allowed = ("verify.", "calibration.") if report and not report["ranges"] else ("verify.",)
+    if wrong := [key for key in given.settings if not key.startswith(allowed)]:
         raise UsageError(
             f"{', '.join(wrong)}: an archive is verified as it was made.",
-            remedy="Only the options verify.… can be given.",
+            remedy=f"Only the options {' and '.join(f'{prefix}…' for prefix in allowed)} can be given.",
         )
     base = option_module.resolve([Layer(origin="build record", values=record["options"])])
     settings = {**base.settings, **given.settings}

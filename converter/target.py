@@ -55,7 +55,8 @@ class Run:
     Attributes:
         work: An empty folder of this run's own.
         model: The source's model file, its other files beside it.
-        compiled: A compiled file that is to be looked at again, not made; None to make one.
+        compiled: The compiled file that is looked at again; a target that can run it does, and makes
+            none. None to make one.
         processes: Every child is started here, so that all of them end with the run.
         timings_s: Wall seconds by stage; peak_bytes: the tools' peak memory by stage.
     """

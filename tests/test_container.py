@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import http.server
 import json
 import os
@@ -14,7 +13,6 @@ import subprocess
 import sys
 import threading
 import time
-import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -327,15 +325,6 @@ def test_owners_survive_being_written_down() -> None:
 
 
 # ------------------------------------------------------- finding an engine
-
-
-@pytest.fixture
-def refused() -> Iterator[None]:
-    """The `docker` package leaves a socket open where a connection is refused."""
-    yield
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
 
 
 @pytest.mark.usefixtures("refused")

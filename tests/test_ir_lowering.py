@@ -255,16 +255,20 @@ def test_two_results_of_one_tensor_are_parted(tmp_path, run):
     assert one.tolist() == other.tolist() == [[0, 0, 2]]
 
 
-def test_half_precision_weights_stay_compressed(tmp_path):
-    """Lowering folds nothing: constants that `save_model` would write small still are."""
-    model = converted("group_normalization").clone()
+def test_small_weights_stay_small(tmp_path):
+    """Weights of 8 bits that are widened in the graph are not folded into wide ones on the way."""
+    x = parameter(1, 8)
+    weights = opset15.constant(np.arange(24, dtype=np.int8).reshape(8, 3))
+    scaled = opset15.multiply(opset15.convert(weights, "f32"), np.array(0.1, np.float32))
+    pads = np.array([0, 1], np.int64)
+    model = model_of(opset15.pad(opset15.matmul(x, scaled, False, False), pads, pads, "edge"), x)
     lower(model)
-    kinds = [
+    kinds = {
         layer.find("data").get("element_type")
-        for layer in layers(model, tmp_path, half=True)
+        for layer in layers(model, tmp_path)
         if layer.get("type") == "Const"
-    ]
-    assert "f16" in kinds
+    }
+    assert "i8" in kinds
 
 
 def test_a_graph_inside_an_operator_is_lowered_with_the_rest(tmp_path, run):

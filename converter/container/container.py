@@ -170,11 +170,8 @@ class Container:
         if not watch.timed_out:
             if code is None or (code > 128 and self._has_ended()):
                 raise self._gone(what, None, lines)
-            if code in (126, 127) and "executable file not found" in text[False] + text[True]:
-                raise ToolchainError(
-                    f"The image {self.image.name} has no {argv[0]}.",
-                    remedy="It is another version, or not an image for this target.",
-                )
+            if code in (126, 127):
+                self._check_started(argv[0], text[False] + text[True])
         return Completed(
             # A signal is told as a shell tells it; we tell it as Python does.
             returncode=-9 if code is None else 128 - code if code > 128 else code,
@@ -288,6 +285,16 @@ class Container:
         except (docker.errors.DockerException, requests.exceptions.RequestException):
             return None
 
+    def _check_started(self, tool: str, text: str) -> None:
+        """Tell a tool that was never started from one that ended with such a code by itself."""
+        if "executable file not found" in text:
+            raise ToolchainError(
+                f"The image {self.image.name} has no {tool}.",
+                remedy="It is another version, or not an image for this target.",
+            )
+        if text.startswith("OCI runtime exec failed"):
+            raise lost(RuntimeError(text))
+
     def _was_oom_killed(self) -> bool:
         """Whether the kernel ended a process in here for want of memory: exit codes do not tell.
 
@@ -339,17 +346,21 @@ class _Lines:
         self._rest = b""
 
     def take(self, chunk: bytes) -> Iterator[str]:
-        self._rest += chunk
-        *whole, self._rest = self._rest.split(b"\n")
+        *whole, self._rest = (self._rest + chunk).split(b"\n")
         for line in whole:
-            yield line.decode(errors="replace").rstrip("\r")
-        while len(self._rest) > _LONGEST_LINE:
-            yield self._rest[:_LONGEST_LINE].decode(errors="replace")
-            self._rest = self._rest[_LONGEST_LINE:]
+            yield from _pieces(line)
+        if len(self._rest) > _LONGEST_LINE:
+            yield from _pieces(self._rest)
+            self._rest = b""
 
     def end(self) -> Iterator[str]:
         if self._rest:
             yield self._rest.decode(errors="replace")
+
+
+def _pieces(line: bytes) -> Iterator[str]:
+    text = line.decode(errors="replace").rstrip("\r")
+    yield from (text[at : at + _LONGEST_LINE] for at in range(0, max(1, len(text)), _LONGEST_LINE))
 
 
 class _Watch:

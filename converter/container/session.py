@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,6 +78,7 @@ def open_session(
                 f"The image {image_id} of the plan is not on this machine any more.",
                 remedy="Plan again.",
             )
+        image = dataclasses.replace(image, name=run.plan.backend.image_name or image_id)
         limits = Limits.of(options)
         if told := ignored(engine, options):
             run.warn(told)

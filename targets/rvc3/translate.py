@@ -48,6 +48,12 @@ def translate(
         data, findings = calibration.find(model, archive, options)
         if data is not None and data.random:
             findings.append(random_warning())
+    recorded = options.record["compiled"].get("calibration") if options.record else None
+    if recorded and data is None:
+        raise UsageError(
+            "The archive's INT8 ranges were measured on data that is not in its source.",
+            remedy="Give the same data again, calibration.path=FOLDER.",
+        )
     superblob = options.flag("rvc3.superblob")
     if superblob:
         findings.append(_SUPERBLOB)

@@ -11,7 +11,7 @@ import json
 import re
 import struct
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -173,12 +173,27 @@ def read_dlc(data: bytes, name: str = "dlc") -> Dlc:
         raise ArchiveError(f"{name} is not a readable DLC ({error}).") from error
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Entry:
+    """Where an entry of the zip lies: its headers, and its content from `begin` on."""
+
+    name: str
+    central: int
+    local: int
+    begin: int
+    size: int
+
+
 def read_records(data: memoryview) -> dict[str, memoryview]:
     """The records of a DLC by name.
 
     Raises:
         ValueError: The zip's structure leads out of the file.
     """
+    return {entry.name: data[entry.begin : entry.begin + entry.size] for entry in _entries(data)}
+
+
+def _entries(data: memoryview) -> Iterator[_Entry]:
     end = bytes(data[-66_000:]).rfind(b"PK\x05\x06")
     if end < 0:
         raise ValueError("no zip directory: cut short, or no DLC")
@@ -191,7 +206,6 @@ def read_records(data: memoryview) -> dict[str, memoryview]:
         count, _size, at = struct.unpack_from("<QQQ", data, max(0, end - 1024) + far + 32)
     if count > _MAX_RECORDS:
         raise ValueError(f"{count} records")
-    records: dict[str, memoryview] = {}
     for _ in range(count):
         if at > len(data):
             raise ValueError("the zip directory leads out of the file")
@@ -203,7 +217,6 @@ def read_records(data: memoryview) -> dict[str, memoryview]:
         name = bytes(data[at + 46 : at + 46 + name_size]).decode("utf-8")
         extra = data[at + 46 + name_size : at + 46 + name_size + extra_size]
         size, packed, start = _zip64_sizes(extra, size, packed, start)
-        at += 46 + name_size + extra_size + comment
         if method != 0 or packed != size:
             raise ValueError(f"the record {name!r} is compressed")
         if start > len(data) or size > len(data):
@@ -212,25 +225,33 @@ def read_records(data: memoryview) -> dict[str, memoryview]:
         begin = start + 30 + local_name + local_extra
         if begin + size > len(data):
             raise ValueError(f"the record {name!r} leads out of the file")
-        records[name] = data[begin : begin + size]
-    return records
+        yield _Entry(name=name, central=at, local=start, begin=begin, size=size)
+        at += 46 + name_size + extra_size + comment
 
 
 _STAMP: Final = re.compile(rb"\d{4}-\d{2}-\d{2} \d{2}:\d{2}:\d{2} UTC")
 _NO_TIME: Final = b"1980-01-01 00:00:00 UTC"
+# The same moment as a zip writes it: time, then date (PKWARE APPNOTE 6.3.9, 4.4.6).
+_NO_ZIP_TIME: Final = struct.pack("<HH", 0, 0x21)
 
 
 def without_times(data: bytes) -> bytes:
     """The same DLC with the times of its making set to one moment, so that its bytes repeat.
 
-    They stand in the metadata records, as texts of one length. Sizes and places stay as they are, and
-    the zip has no checksums, so nothing else is touched.
+    They stand in the zip's headers, and in the metadata records as texts of one length. Sizes and
+    places stay as they are, so nothing else is touched; a changed record's checksum, where there is
+    one, is set to zero, as all of QNN's are.
     """
     changed = bytearray(data)
-    for name, record in read_records(memoryview(changed)).items():
-        if name.startswith("dlc.metadata"):
-            for match in _STAMP.finditer(bytes(record)):
-                record[match.start() : match.end()] = _NO_TIME
+    for entry in list(_entries(memoryview(data))):
+        changed[entry.central + 12 : entry.central + 16] = _NO_ZIP_TIME
+        changed[entry.local + 10 : entry.local + 14] = _NO_ZIP_TIME
+        if entry.name.startswith("dlc.metadata"):
+            record = data[entry.begin : entry.begin + entry.size]
+            for match in _STAMP.finditer(record):
+                changed[entry.begin + match.start() : entry.begin + match.end()] = _NO_TIME
+                changed[entry.central + 16 : entry.central + 20] = bytes(4)
+                changed[entry.local + 14 : entry.local + 18] = bytes(4)
     return bytes(changed)
 
 

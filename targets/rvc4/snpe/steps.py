@@ -219,7 +219,7 @@ def _quantize(run: Run, parameters: Parameters, session: Session) -> dict[str, A
         "method": "SNPE's " + ("enhanced" if "enhanced" in argv else "tf"),
         # SNPE keeps them in the DLC.
         "ranges": {},
-        "encodings": parameters.encodings.to_json() if parameters.encodings else None,
+        "encodings": parameters.encodings.to_call() if parameters.encodings else None,
     }
 
 
