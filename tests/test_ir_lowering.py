@@ -61,8 +61,8 @@ def read(model: onnx.ModelProto, folder: Path) -> Any:
     return ov.convert_model(folder / "model.onnx")
 
 
-def layers(model: Any, folder: Path, *, half: bool = False) -> list[ElementTree.Element]:
-    ov.save_model(model, folder / "model.xml", compress_to_fp16=half)
+def layers(model: Any, folder: Path) -> list[ElementTree.Element]:
+    ov.save_model(model, folder / "model.xml", compress_to_fp16=False)
     return list(ElementTree.parse(folder / "model.xml").getroot().iter("layer"))
 
 
