@@ -17,6 +17,9 @@ from targets.rvc2 import toolchain as rvc2
 from targets.rvc2.toolchain import Toolchain
 from tests import engine as engines
 
+# Why the test that restarts the engine cannot run.
+RESTART = "only an engine that CI started may be restarted"
+
 
 def pytest_configure(config: pytest.Config) -> None:
     # What `auto` chooses must not hang on this machine: tests see the engine only where they ask for it.
@@ -79,6 +82,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     """CI can run every test there is, so one that was skipped there is a failure."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     skipped = reporter.stats.get("skipped", []) if reporter else []
+    # Beside somebody else's live engine, that one test is nothing that CI can run.
+    skipped = [report for report in skipped if RESTART not in str(report.longrepr)]
     if os.environ.get("CI") and skipped and session.exitstatus == 0:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
         print(f"\n{len(skipped)} tests were skipped, which fails in CI.")

@@ -26,6 +26,7 @@ from converter.errors import ModelError, ToolchainError, ToolError
 from converter.events import ToolSaid, ignore
 from targets.rvc2.image import recipe
 from targets.rvc2.toolchain import Toolchain
+from tests.conftest import RESTART
 from tests.engine import derived
 from tests.sources import DIGITS_ARCHIVE, RGB, conv_model, one_op_model, write_folder
 from tests.test_container import ours
@@ -312,7 +313,7 @@ def test_an_engine_that_is_restarted_in_the_middle_is_told(
 ) -> None:
     state = os.environ.get("NNCONVERT_TEST_ENGINE")
     if state is None:
-        pytest.skip("only an engine that CI started may be restarted")
+        pytest.skip(RESTART)
     control = Path(__file__).parent.parent / ".ci" / "engine"
     with started(ARGV, engine) as child:
         time.sleep(0.5)

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 # OpenVINO 2022.2's ONNX reader takes IR versions up to the one of opset 13.
 _IR_VERSION: Final = 7
+# A protobuf file ends at two gigabytes; the graph itself wants a little room.
+_ONE_FILE_BYTES: Final = 1_900_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,6 +121,26 @@ def prepare_file(
         },
         "warnings": warnings,
     }
+
+
+def merge_weights(model: str, target: str) -> None:
+    """Write a model with its weights inside, in a child process.
+
+    Raises:
+        ModelError: They are more than such a file can hold.
+    """
+    import onnx
+
+    from converter.errors import ModelError
+
+    proto = onnx.load(model)
+    weights = sum(len(tensor.raw_data) for tensor in proto.graph.initializer)
+    if weights >= _ONE_FILE_BYTES:
+        raise ModelError(
+            "The model has two gigabytes and more, which no single ONNX file holds.",
+            remedy="Convert with another toolchain.",
+        )
+    onnx.save(proto, target)
 
 
 def _operators(model: ir.Model) -> dict[str, str]:

@@ -39,10 +39,11 @@ def plan(
 
     backend = choose(options, toolchain)
     parameters = translate(model, options, backend)
-    if backend.tool != MYRIAD:
-        check_names(item.name for item in (*model.inputs, *model.outputs))
+    names = [item.name for item in (*model.inputs, *model.outputs)]
     if backend.toolchain == "online":
-        check_online(parameters)
+        check_online(parameters, names)
+    elif backend.tool != MYRIAD:
+        check_names(names)
     return TargetPlan(backend=backend, parameters=parameters, steps=steps(model, parameters, options))
 
 

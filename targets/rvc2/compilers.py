@@ -210,12 +210,20 @@ class _Service:
         service = Service(
             url=str(options.text("online.url")), timeout_s=options.number("online.timeout_s")
         )
+        whole = self.owner.work / "whole.onnx"
+        self.owner.processes.call(
+            "targets.openvino.prepare:merge_weights",
+            {"model": str(prepared.path), "target": str(whole)},
+            what="The graph tools",
+            work=self.owner.work,
+            timeout_s=self.parameters.compile_timeout_s,
+        )
         self.owner.notice(f"The prepared model is sent to {service.url}.")
         blobs = {}
         for shaves in counts:
             path = folder / f"{shaves}.blob"
             compile_online(
-                prepared.path,
+                whole,
                 OnlineJob(
                     version=backends.ONLINE_VERSION,
                     shaves=shaves,
@@ -260,12 +268,16 @@ def _on_cpu(
     return [{name: values.reshape(shapes[name]) for name, values in row.items()} for row in results]
 
 
-def check_online(parameters: Parameters) -> None:
+def check_online(parameters: Parameters, names: Sequence[str]) -> None:
     """See that the service can be told of everything.
 
     Raises:
+        ModelError: Names that its command line would tear apart.
         UsageError: An option that it does not take.
     """
+    from targets.openvino.online import check_names
+
+    check_names(names)
     if parameters.cmx_slices not in (None, parameters.shaves):
         raise UsageError(
             "rvc2.number_of_cmx_slices: the service takes as many as SHAVE cores.",

@@ -287,5 +287,6 @@ def _record(parameters: Parameters) -> dict[str, Any]:
             **calibration_report(parameters.calibration, parameters.inputs, {}),
             "method": "NNCF, mixed of min-max and quantiles as it chooses",
             "ranges": {},
+            "encodings": None,
         }
     return facts

@@ -41,7 +41,13 @@ def translate(
             remedy="Leave it out.",
         )
     check_tensors(model, target="rvc3", chip="Keem Bay")
-    check_names(item.name for item in (*model.inputs, *model.outputs))
+    names = [item.name for item in (*model.inputs, *model.outputs)]
+    if backend.toolchain == "online":
+        from targets.openvino import online
+
+        online.check_names(names)
+    else:
+        check_names(names)
     findings: list[Finding] = []
     data = None
     if not options.flag("disable_calibration"):
