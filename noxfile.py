@@ -53,6 +53,13 @@ def benchmarks_rvc4(session: nox.Session) -> None:
 
 
 @nox.session
+def benchmarks_container(session: nox.Session) -> None:
+    """What a container adds to an RVC2 conversion; wants an engine and RVC2's image."""
+    session.install("-e", ".[test]")
+    session.run("python", "-m", "tests.benchmarks.speed_container", *session.posargs)
+
+
+@nox.session
 def accuracy_rvc4(session: nox.Session) -> None:
     """What each RVC4 mode tells apart on the emulator; writes the table in the README."""
     session.install("-e", ".[test]")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import shutil
@@ -11,9 +12,14 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
 
+from converter.errors import ConvertError
+from converter.options import Options
 from converter.target import Check, load, names
 
-_LIBRARIES: Final = ("onnx", "onnx-ir", "onnxslim", "onnxruntime", "luxonis-ml", "bsdiff4")
+_LIBRARIES: Final = (
+    *("onnx", "onnx-ir", "onnxslim", "onnxruntime", "luxonis-ml", "bsdiff4"),
+    *("openvino", "nncf", "docker", "blobconverter"),
+)
 _LOW_DISK_BYTES: Final = 2 << 30
 
 
@@ -49,4 +55,31 @@ def checks() -> list[Check]:
     )
     for name in names():
         found += load(name).checks()
+    return [*found, *_containers()]
+
+
+def _containers() -> list[Check]:
+    """The container engine and the images in it. Neither is a must: what needs them is said."""
+    from converter.container import connect
+    from converter.container.session import ignored
+
+    name, options = "container engine", Options({})
+    try:
+        engine = connect()
+    except ConvertError as error:
+        needs = "RVC3 (or --toolchain online), and SNPE for RVC4, need one"
+        return [Check(name=name, detail=f"{error.message} {needs}. {error.remedy}")]
+    with contextlib.closing(engine):
+        told = ignored(engine, options)
+        found = [
+            Check(name=name, detail=f"{engine.name} at {engine.socket}{f'; {told}' if told else ''}")
+        ]
+        for target in names():
+            image = engine.first_of(load(target).images(options))
+            detail = (
+                f"{image.name} ({image.short_id}, {image.size_bytes / 1e6:,.0f} MB)"
+                if image
+                else f"none; see: nnconvert toolchain build --help, for {target}"
+            )
+            found.append(Check(name=f"{target} image", detail=detail))
     return found

@@ -11,7 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from converter.container import Image
 from targets.rvc2.toolchain import Toolchain
+from tests.engine import openvino_archive, snpe_sdk
+from tests.online_server import ServiceDouble, compiled_double
 from tests.sources import DIGITS, DIGITS_ARCHIVE
 
 ROOT = Path(__file__).parent.parent
@@ -22,7 +25,7 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 
 
-SET_UP, CHECK, COMMANDS = blocks("bash")
+SET_UP, CHECK, COMMANDS, CONTAINER_COMMANDS = blocks("bash")
 
 
 def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -94,6 +97,21 @@ def test_a_command_of_the_readme_runs(folder: Path, command: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.usefixtures("reachable")
+def test_the_commands_about_containers_run(folder: Path, debian: Image) -> None:
+    """One after the other, with DOUBLES of the SDKs and of the service, and no registry for a base."""
+    snpe_sdk(folder / "snpe-2.41.0.zip")
+    openvino_archive(folder / "l_openvino_toolkit_ubuntu20_2022.3.0_x86_64.tgz")
+    with ServiceDouble(compiled_double) as service:
+        for command in CONTAINER_COMMANDS.splitlines():
+            if "toolchain build" in command:
+                command += f" --base {debian.name}"
+            if "--toolchain online" in command:
+                command += f" online.url={service.url}"
+            done = run(command, folder)
+            assert done.returncode == 0, f"{command}\n{done.stderr}"
+
+
 def test_the_python_example_runs(folder: Path) -> None:
     (example,) = blocks("python")
     done = subprocess.run(
@@ -114,7 +132,10 @@ def test_the_options_and_exit_codes_it_lists_are_the_declared_ones() -> None:
 
     declared = {spec.key for spec in options.specs()}
     listed = set(
-        re.findall(r"`((?:rvc2|rvc4|calibration|inputs|outputs|verify|preprocess)[\w.]*)`", README)
+        re.findall(
+            r"`((?:rvc2|rvc3|rvc4|calibration|container|online|inputs|outputs|verify|preprocess)\.[\w.]+)`",
+            README,
+        )
     )
     assert {name for name in listed if name not in declared} == set()
     codes = {int(code) for code in re.findall(r"^\| (\d+) \|", README, re.MULTILINE)}
