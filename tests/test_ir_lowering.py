@@ -25,7 +25,7 @@ from tests.sources import make_model, one_op_model
 
 ov = pytest.importorskip("openvino")
 
-from openvino import opset14, opset15  # noqa: E402
+from openvino import opset14, opset15, opset16  # noqa: E402
 
 from targets.openvino.lower import lower  # noqa: E402
 from targets.openvino.lower_rules import RULES  # noqa: E402
@@ -240,6 +240,16 @@ def test_every_output_has_its_name_in_the_file(tmp_path):
     assert sorted(pair for pair in named if pair[0] in "xabcdef") == [
         (name, name) for name in "abcdefx"
     ]
+
+
+def test_an_identity_before_an_output_leaves_a_node_of_its_name(tmp_path):
+    x = parameter(3)
+    node = opset16.identity(opset15.relu(x))
+    node.set_friendly_name("the output")
+    model = model_of(node, x)
+    lower(model)
+    assert_known(model, tmp_path)
+    assert model.outputs[0].get_node().input_value(0).get_node().get_friendly_name() == "the output"
 
 
 def test_a_tensor_inside_keeps_its_name(tmp_path):

@@ -79,7 +79,6 @@ def _part_results(model: ov.Model) -> None:
         if tensor in taken:
             copy = copy_of(tensor)
             result.input(0).replace_source_output(copy)
-            tensor.set_names(tensor.get_names() - names)
             copy.set_names(names)
             for name in sorted(names - {tensor.get_node().get_friendly_name()})[:1]:
                 copy.get_node().set_friendly_name(name)
