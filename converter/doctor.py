@@ -75,7 +75,11 @@ def _containers() -> list[Check]:
             Check(name=name, detail=f"{engine.name} at {engine.socket}{f'; {told}' if told else ''}")
         ]
         for target in names():
-            image = engine.first_of(load(target).images(options))
+            try:
+                image = engine.first_of(load(target).images(options))
+            except ConvertError as error:
+                found.append(Check(name=f"{target} image", detail=error.message))
+                continue
             detail = (
                 f"{image.name} ({image.short_id}, {image.size_bytes / 1e6:,.0f} MB)"
                 if image

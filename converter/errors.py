@@ -67,9 +67,14 @@ class ToolchainError(ConvertError):
 
 
 class ToolError(ConvertError):
-    """A tool failed, crashed, ran out of time or wrote something else than was asked for."""
+    """A tool failed, crashed, ran out of time or wrote something else than was asked for.
+
+    Attributes:
+        ended_itself: Whether it gave up by itself: what it said last is then why.
+    """
 
     exit_code = 6
+    ended_itself = False
 
 
 class VerificationError(ConvertError):

@@ -106,11 +106,10 @@ class Options:
         """What was set and may change the bytes of a result, paths apart: those are a machine's."""
         chosen = {}
         for key, setting in sorted(self.settings.items()):
-            spec = _specs_by_key()[_pattern(key)]
-            if spec.type == "path" or key.startswith(_NOT_DECISIVE) or key.endswith("timeout_s"):
-                continue
-            if setting.value != spec.default:
+            if is_decisive(key) and setting.value != _specs_by_key()[_pattern(key)].default:
                 value = setting.value
+                if isinstance(value, tuple):
+                    value = tuple(_without_folder(item) for item in value)
                 chosen[key] = list(value) if isinstance(value, tuple) else value
         return chosen
 
@@ -164,6 +163,18 @@ class Options:
         value = self.get(key)
         assert value is None or isinstance(value, tuple), key
         return tuple(int(item) for item in value) if value is not None else None
+
+
+def _without_folder(item: Any) -> Any:
+    """A file that a tool's argument names, without where it is: its content is in the plan."""
+    is_file = isinstance(item, str) and "/" in item and Path(item).is_file()
+    return Path(item).name if is_file else item
+
+
+def is_decisive(key: str) -> bool:
+    """Whether a declared option may change the bytes of a result and is no path of a machine."""
+    spec = _specs_by_key()[_pattern(key)]
+    return spec.type != "path" and not key.startswith(_NOT_DECISIVE) and not key.endswith("timeout_s")
 
 
 def configs() -> Path:

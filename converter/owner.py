@@ -62,7 +62,7 @@ class Owner:
             return False
         if self.boot != here.boot:
             return True
-        return self.namespace == here.namespace and _started(self.pid) != self.started
+        return self.namespace == here.namespace and _started(self.pid) not in (self.started, 0)
 
 
 def _boot() -> str:
@@ -77,19 +77,21 @@ def _namespace() -> str:
     return ""
 
 
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
 def _started(pid: int) -> int:
     """The start time of a process; -1 if it is gone, 0 where the system does not tell."""
-    if not Path("/proc/self/stat").exists():
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return -1
-        except PermissionError:
-            pass
-        return 0
     try:
         # The command's name stands in brackets and may hold anything, brackets and spaces too.
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return -1
+    except OSError:  # no such process, no /proc, or one that hides other users' (hidepid)
+        return 0 if _lives(pid) else -1
     return -1 if fields[0] == "Z" else int(fields[19])

@@ -216,7 +216,9 @@ def died(done: Completed, what: str, timeout_s: float) -> ToolError:
         )
     last = (done.stderr.strip() or done.stdout.strip() or "no word").splitlines()[-1].strip()
     last = last if len(last) <= _LONGEST_SAID else last[: _LONGEST_SAID - 1] + "…"
-    return ToolError(f"{what} ended with exit code {done.returncode}: {last}", tool_text=text)
+    error = ToolError(f"{what} ended with exit code {done.returncode}: {last}", tool_text=text)
+    error.ended_itself = True
+    return error
 
 
 def _drain(stream: IO[str], kept: deque[str], on_line: Callable[[str], None] | None) -> None:

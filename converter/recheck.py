@@ -12,6 +12,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -21,15 +22,18 @@ from converter.archive import Archive, open_archive
 from converter.describe import BUILDINFO, target_config
 from converter.errors import ArchiveError, Cancelled, UsageError, VerificationError
 from converter.events import OnEvent, ignore
-from converter.options import Layer, Options
+from converter.options import Layer, Options, Setting
 from converter.plans import Plan
 from converter.run import make_plan
 from converter.target import Run
 from converter.target import load as load_target
 from converter.workfolder import work_folder
 
+# How it is looked at and run here: that is not for the archive to say, which may be anybody's.
+_HERE: Final = ("verify.", "container.", "online.")
 # Of a folder of the user's: enough to tell, and no hour on the emulator.
 _FRAMES: Final = 20
+_IMAGE_ID: Final = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 def verify_archive(
@@ -47,7 +51,7 @@ def verify_archive(
         against: The source archive.
         data: Frames to compare on, as `calibration.path` has them, 20 of them unless
             `verify.frames` says else; None generates some.
-        options: The options `verify.…`, by key.
+        options: The options `verify.…`, `container.…` and `online.…`, by key.
 
     Returns:
         The verification record of the contract, with the `sha256` of the compiled file.
@@ -187,14 +191,21 @@ def _options(
     )
     report = record["compiled"].get("calibration")
     # Ranges that the record does not have can only be measured again.
-    allowed = ("verify.", "calibration.") if report and not report["ranges"] else ("verify.",)
+    allowed = (*_HERE, "calibration.") if report and not report["ranges"] else _HERE
     if wrong := [key for key in given.settings if not key.startswith(allowed)]:
         raise UsageError(
             f"{', '.join(wrong)}: an archive is verified as it was made.",
             remedy=f"Only the options {' and '.join(f'{prefix}…' for prefix in allowed)} can be given.",
         )
     base = option_module.resolve([Layer(origin="build record", values=record["options"])])
-    settings = {**base.settings, **given.settings}
+    if foreign := [key for key in base.settings if not option_module.is_decisive(key)]:
+        raise ArchiveError(f"The {BUILDINFO} is none of ours: {', '.join(foreign)} is in no record.")
+    if record["toolchain"] == "online" and given.setting("online.url").origin == "default":
+        raise UsageError(
+            "The archive was made by a service, and verifying it sends the source's model there again.",
+            remedy="Say to which service, online.url=https://…",
+        )
+    settings = {**base.settings, **_image(record), **given.settings}
     if data is not None:
         extra = {"verify.frames": _FRAMES, "verify.data": os.fspath(data)}
         told = option_module.resolve([Layer(origin="--data", values=extra)])
@@ -202,6 +213,14 @@ def _options(
     if settings.get("verify.enabled") and not given.flag("verify.enabled"):
         raise UsageError("verify.enabled=false leaves nothing to do.")
     return dataclasses.replace(base, settings=settings, record=record)
+
+
+def _image(record: Mapping[str, Any]) -> dict[str, Setting]:
+    """The very image that made the archive, whatever it is called on this machine."""
+    image = record["tools"].get("image")
+    if not isinstance(image, str) or not _IMAGE_ID.fullmatch(image):
+        return {}
+    return {"container.image": Setting(value=image, origin="build record")}
 
 
 def _require_source(record: Mapping[str, Any], files: Mapping[str, str], name: str) -> None:

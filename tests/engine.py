@@ -68,6 +68,7 @@ def derived(
         (Path(folder) / "Dockerfile").write_text(f"FROM {base}\n{lines}\n")
         for name, data in (files or {}).items():
             (Path(folder) / name).write_bytes(data)
+            (Path(folder) / name).chmod(0o755)
         return engine.build(Path(folder), tag, {}, lambda _line: None)
 
 

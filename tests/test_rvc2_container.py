@@ -1,7 +1,7 @@
 """RVC2 in a container of our image: the same bytes as natively, and what happens when things go wrong.
 
-The compiler in the image is the real one. compile_tool of OpenVINO 2022.3 is not tried here: no image
-with it could be had.
+The compiler in the image is the real one. compile_tool of OpenVINO 2022.3 is a DOUBLE: no image with it
+could be had.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ import converter
 from converter.container import Engine, Image
 from converter.errors import ModelError, ToolchainError, ToolError
 from converter.events import ToolSaid, ignore
+from targets.rvc2.blob import read_blob
 from targets.rvc2.image import recipe
+from targets.rvc2.superblob import read_superblob
 from targets.rvc2.toolchain import Toolchain
 from tests.conftest import RESTART
 from tests.engine import derived
@@ -32,7 +34,7 @@ from tests.sources import DIGITS_ARCHIVE, RGB, conv_model, one_op_model, write_f
 from tests.test_container import ours
 
 NNCONVERT = Path(sys.executable).parent / "nnconvert"
-IMAGE = "nnconvert/rvc2:2022.2"
+IMAGE = "localhost/nnconvert/rvc2:2022.2"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -130,6 +132,35 @@ def test_the_tools_lines_are_events(tmp_path: Path) -> None:
         DIGITS_ARCHIVE, "rvc2", output=tmp_path / "x.tar", toolchain="container", on_event=events.append
     )
     assert not [event for event in events if isinstance(event, ToolSaid) and not event.text.strip()]
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"rvc2.interleaved_input": True}, {"rvc2.superblob": True}], ids=str
+)
+def test_a_double_of_compile_tool_gets_what_the_compiler_needs(
+    tmp_path: Path, engine: Engine, image: Image, options: dict[str, Any]
+) -> None:
+    """For OpenVINO 2022.3: an IR, every precision by name, layouts, and the settings of each compile."""
+    tool = (Path(__file__).parent / "doubles" / "compile_tool_myriad").read_bytes()
+    lines = "COPY compile_tool /usr/local/bin/compile_tool"
+    double = derived(engine, image.name, "nnconvert-test/2022.3:1", lines, {"compile_tool": tool})
+    folder = write_folder(tmp_path / "net", conv_model(), preprocessing=RGB)
+    done = converter.convert(
+        folder,
+        "rvc2",
+        output=tmp_path / "x.tar",
+        toolchain="container",
+        options={**options, "container.image": double.name, "rvc2.tool_version": "2022.3.0"},
+    )
+    assert done.verification["outputs"]["map"]["rel_rmse"] < 2e-3
+    assert "the IR that was compiled" in done.verification["checked_on"]
+    suffix = "superblob" if options.get("rvc2.superblob") else "blob"
+    data = member(done.output, f"model.{suffix}")
+    if suffix == "superblob":
+        assert [read_superblob(data).blob(n) is not None for n in (1, 8, 16)] == [True] * 3
+    else:
+        (item,) = read_blob(data).inputs
+        assert (item.dtype, item.order) == ("uint8", "NHWC" if options else "NCHW")
 
 
 # ----------------------------------------------------------------- no image

@@ -288,7 +288,7 @@ def test_every_documented_option_can_be_given(net: Path, tmp_path: Path) -> None
             given = made.snpe.user(tool).argv()
             assert given[0] == option
             assert len(given) == 1 + count
-    assert refused == 12
+    assert refused == 16
 
 
 # -------------------------------------------------------------------- layouts

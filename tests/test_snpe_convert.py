@@ -73,7 +73,7 @@ def convert(source: Path, folder: Path, **options: Any) -> tuple[dict[str, Any],
 def test_the_image_has_the_tools_the_licence_and_nothing_else_of_the_sdk(
     engine: Engine, image: Image
 ) -> None:
-    assert image.name == "nnconvert/rvc4:2.41.0"
+    assert image.name == "localhost/nnconvert/rvc4:2.41.0"
     assert image.labels["nnconvert.snpe"] == "2.41.0.251128"
     code = "import os; print(sorted(os.listdir('/opt/snpe')), sorted(os.listdir('/opt/snpe/lib')))"
     said = engine.client.containers.run(image.id, ["python3", "-c", code], remove=True)
@@ -106,7 +106,8 @@ def test_auto_takes_the_container_where_it_is_and_says_so(tmp_path: Path, image:
     assert done.plan.toolchain == "container"
     notices = [event.text for event in events if isinstance(event, Notice)]
     assert (
-        notices[0] == "Converting with SNPE in the container image nnconvert/rvc4:latest: it is there."
+        notices[0]
+        == "Converting with SNPE in the container image localhost/nnconvert/rvc4:latest: it is there."
     )
     lines = [event.text for event in events if isinstance(event, ToolSaid)]
     assert lines[1] == "DOUBLE of snpe-onnx-to-dlc, not Qualcomm's"
@@ -130,7 +131,9 @@ def test_auto_without_an_image_is_native_and_says_why(
 
 
 def test_a_version_that_is_asked_for_is_never_replaced(image: Image) -> None:
-    with pytest.raises(ToolchainError, match=r"has no image nnconvert/rvc4:2\.32\.6 or ghcr") as error:
+    with pytest.raises(
+        ToolchainError, match=r"has no image localhost/nnconvert/rvc4:2\.32\.6 or ghcr"
+    ) as error:
         converter.plan(DIGITS_ARCHIVE, "rvc4", options={**DATA, "rvc4.tool_version": "2.32.6"})
     assert "nnconvert toolchain build rvc4 --sdk snpe-2.32.6.zip" in error.value.remedy
     plan = converter.plan(DIGITS_ARCHIVE, "rvc4", options={**DATA, "rvc4.tool_version": "2.41.0"})

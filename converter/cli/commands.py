@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from converter import options
 from converter.cli import print_json
 from converter.cli.progress import Reporter
+from converter.errors import UsageError
 from converter.findings import Finding, Severity
 from converter.options import Layer, Options
 from converter.plans import Plan
@@ -312,6 +313,11 @@ def install(
             from converter.container.build import pull
 
             name = chosen.text("container.image") or load(target).images(chosen)[-1]
+            if name.startswith("localhost/"):
+                raise UsageError(
+                    f"Nobody offers the image {name}.",
+                    remedy=f"Build it: nnconvert toolchain build {target}",
+                )
             where = pull(name, reporter, engine_address=chosen.text("container.engine")).name
     print(where)
     return 0

@@ -9,18 +9,20 @@ from __future__ import annotations
 import contextlib
 import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from converter import resources
+from converter.container.container import Container
 from converter.container.engine import Engine, Image, connect
+from converter.container.limits import Limits
 from converter.errors import Cancelled, ToolchainError
 from converter.events import Notice, OnEvent, ToolSaid
 from converter.process import Processes
 from converter.tar import disk_error
+from converter.workfolder import work_folder
 
 _PIP_TIMEOUT_S: Final = 1800.0
 STAGE: Final = "build"
@@ -58,24 +60,18 @@ class Base:
         Raises:
             ToolchainError: It has none.
         """
-        import docker
-
         code = "import sys; print(*sys.version_info[:2])"
-        try:
-            said = self.engine.client.containers.run(
-                self.image.id,
-                ["-c", code],
-                entrypoint=["python3"],
-                remove=True,
-                network_mode="none",
-            )
-            major, minor = said.decode().split()
-        except (docker.errors.DockerException, ValueError) as error:
-            raise ToolchainError(
-                f"The base image {self.image.name} has no Python.",
-                remedy="Name one that has with --base, such as python:3.10-slim-bookworm.",
-            ) from error
-        return int(major), int(minor)
+        remedy = "Name one that has with --base, such as python:3.10-slim-bookworm."
+        with work_folder() as work:
+            try:
+                with Container(self.engine, self.image, work, limits=Limits()) as container:
+                    done = container.run(["python3", "-c", code], what="python3", timeout_s=60)
+                major, minor = map(int, done.stdout.split())
+            except (ToolchainError, ValueError) as error:
+                raise ToolchainError(
+                    f"The base image {self.image.name} has no Python.", remedy=remedy
+                ) from error
+        return major, minor
 
 
 def build(recipe: Recipe, on_event: OnEvent, *, engine_address: str | None = None) -> Image:
@@ -88,13 +84,12 @@ def build(recipe: Recipe, on_event: OnEvent, *, engine_address: str | None = Non
     try:
         with (
             contextlib.closing(connect(engine_address)) as engine,
-            tempfile.TemporaryDirectory(prefix="nnconvert-build-") as temporary,
+            work_folder() as context,
         ):
             base = engine.image(recipe.base)
             if base is None:
                 on_event(Notice(text=f"Fetching the base image {recipe.base} …"))
                 base = engine.pull(recipe.base, lambda line: _tell(on_event, line))
-            context = Path(temporary)
             shutil.copytree(resources.folder("docker") / recipe.target, context, dirs_exist_ok=True)
             recipe.fill(context, Base(engine, base))
             on_event(Notice(text=f"Building {recipe.tag} …"))

@@ -26,6 +26,8 @@ def require_image(options: Options, candidates: Sequence[str], cure: str) -> Ima
         if image is None:
             raise ToolchainError(
                 f"{engine.name} has no image {' or '.join(names)}.",
-                remedy=f"Run: docker pull {chosen}" if chosen else cure,
+                remedy=f"Run: docker pull {chosen}"
+                if chosen and not chosen.startswith("sha256:")
+                else cure,
             )
         return image

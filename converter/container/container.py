@@ -27,7 +27,10 @@ _KEPT_LINES: Final = 20_000
 _LONGEST_LINE: Final = 16 << 10
 _HEARTBEAT_S: Final = 60.0
 # The first process does nothing: tools are run beside it. Every image we use has Python.
-_IDLE: Final = ("-c", "import signal; signal.pause()")
+# It ends by itself a day after whoever started it was killed and never came again.
+_IDLE: Final = ("-c", "import signal; signal.alarm(86400); signal.pause()")
+# Above this no exit code is a signal's (there are 64), as a shell tells it.
+_LAST_SIGNAL: Final = 128 + 64
 # How often the kernel ended a process of this container for want of memory, in cgroup v2 and in v1.
 _COUNT_OOM: Final = """
 for path in ("/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control"):
@@ -174,7 +177,7 @@ class Container:
                 self._check_started(argv[0], text[False] + text[True])
         return Completed(
             # A signal is told as a shell tells it; we tell it as Python does.
-            returncode=-9 if code is None else 128 - code if code > 128 else code,
+            returncode=-9 if code is None else 128 - code if 128 < code <= _LAST_SIGNAL else code,
             stdout=text[False],
             stderr=text[True],
             seconds=time.monotonic() - started,
@@ -207,7 +210,8 @@ class Container:
             nano_cpus=int(self.limits.cpus * 1e9) if self.limits.cpus else None,
             pids_limit=self.limits.pids,
             cap_drop=["ALL"],
-            security_opt=["no-new-privileges"],
+            # Without the label SELinux would keep the work folder from it, or relabel the user's files.
+            security_opt=["no-new-privileges", "label=disable"],
             # podman's own init wants catatonit, which is not everywhere; nothing here needs one.
             init=not is_podman,
             # Rootful podman hands on limits that the kernel then refuses, unless they are named.
@@ -331,12 +335,24 @@ def _output(api: Any, session: str) -> Iterator[Iterator[tuple[bytes | None, byt
     """What a tool prints on its two streams, from its start; the connection is closed behind it."""
     stream = api.exec_start(session, stream=True, demux=True)
     try:
-        yield stream
+        yield _read(stream)
     finally:
         with contextlib.suppress(OSError):  # the other end has closed it already
             stream.close()
         # The SDK closes the socket's file only; the connection itself is the response's.
         stream._response.close()
+
+
+def _read(
+    stream: Iterator[tuple[bytes | None, bytes | None]],
+) -> Iterator[tuple[bytes | None, bytes | None]]:
+    """The stream, a failure of its bare socket told as one of the engine's."""
+    import requests
+
+    try:
+        yield from stream
+    except OSError as error:
+        raise requests.exceptions.ConnectionError(str(error)) from error
 
 
 class _Lines:
@@ -385,7 +401,9 @@ class _Watch:
                 self.timed_out = True
                 self._end()
                 return
-            self._beat(spent)
+            # Whoever listens may fail; the limit is kept all the same.
+            with contextlib.suppress(Exception):
+                self._beat(spent)
 
     def __enter__(self) -> Self:
         self._thread.start()

@@ -6,6 +6,7 @@ Docker and podman both answer the Docker Engine API on a Unix socket; the `docke
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,15 +67,23 @@ class Engine:
         return f"{'rootless ' if self.is_rootless else ''}{self.kind} {self.version}"
 
     def image(self, name: str) -> Image | None:
-        """The image of that name or id; None if the engine does not have it."""
+        """The image of that name or id; None if the engine does not have it.
+
+        Raises:
+            ToolchainError: It does not say.
+        """
         import docker
+        import requests
 
         try:
             found = self.client.api.inspect_image(name)
         except docker.errors.NotFound:
             return None
-        except docker.errors.DockerException as error:
-            raise lost(error) from error
+        except (docker.errors.DockerException, requests.exceptions.RequestException) as error:
+            raise ToolchainError(
+                f"{self.name} does not say whether it has the image {name}: {said(error)}.",
+                remedy="Try: docker info",
+            ) from error
         return Image(
             name=name,
             id=str(found["Id"]),
@@ -153,15 +162,6 @@ class Engine:
         repository, _, tag = name.rpartition(":")
         self.client.api.tag(image.id, repository, tag)
 
-    def remove(self, image: Image) -> None:
-        """Forget an image of ours."""
-        import docker
-
-        try:
-            self.client.api.remove_image(image.name)
-        except docker.errors.DockerException as error:
-            raise ToolchainError(f"The image {image.name} stays: {said(error)}.") from error
-
     def close(self) -> None:
         """Close the connection."""
         self.client.close()
@@ -221,6 +221,7 @@ def connect(chosen: str | None = None) -> Engine:
     address = find_socket(chosen)
     if address is None:
         raise ToolchainError("No container engine is running on this machine.", remedy=_START_DOCKER)
+    _knock(address)
     import docker
 
     try:
@@ -244,6 +245,20 @@ def connect(chosen: str | None = None) -> Engine:
             raise _no_answer(address, error) from error
         raise
     return engine
+
+
+def _knock(address: str) -> None:
+    """See that somebody listens: `docker` takes long to load, and leaves a socket open if nobody does.
+
+    Raises:
+        ToolchainError: Nobody does, or not for this user.
+    """
+    try:
+        with socket.socket(socket.AF_UNIX) as knocking:
+            knocking.settimeout(_REQUEST_TIMEOUT_S)
+            knocking.connect(address.removeprefix("unix://"))
+    except OSError as error:
+        raise _no_answer(address, error) from error
 
 
 def _asked(address: str) -> dict[str, Any]:

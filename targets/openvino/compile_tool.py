@@ -165,8 +165,8 @@ class CompileTool:
 
 def _of_model(error: ToolError) -> ToolError | ModelError:
     """What the compiler says of a model that it does not take, as against a failure of its own."""
-    for line in error.tool_text.splitlines():
-        if _MODEL_FAULTS.search(line):
+    for line in error.tool_text.splitlines() if error.ended_itself else ():
+        if _MODEL_FAULTS.search(line) and "warning" not in line.lower():
             return ModelError(
                 f"The compiler does not take the model: {' '.join(line.split())[:400]}",
                 remedy="Cut the model before that node, or export it with other operators.",

@@ -125,13 +125,20 @@ def _name_outputs(network: Any, model: str) -> None:
     """Give every output its ONNX name alone: a tensor may have picked up several on the way."""
     import onnx
 
+    from targets.openvino.lower_rules import copy_of
+
     graph = onnx.load(model, load_external_data=False).graph
     for result, value in zip(network.outputs, graph.output, strict=True):
         result.set_names({value.name})
         result.node.set_friendly_name(f"{value.name}/sink_port_0")
-        # The old API names an output after the node in front of the result.
-        result.node.input_value(0).set_names({value.name})
-        result.node.input_value(0).get_node().set_friendly_name(value.name)
+        # The old API names an output after the node in front of the result, or after that and a
+        # number where the node has several: then a copy comes between.
+        before = result.node.input_value(0)
+        if len(before.get_node().outputs()) > 1:
+            before = copy_of(before)
+            result.node.input(0).replace_source_output(before)
+        before.set_names({value.name})
+        before.get_node().set_friendly_name(value.name)
     for port in network.inputs:
         port.node.set_friendly_name(port.any_name)
 

@@ -21,7 +21,8 @@ _LATER: Final = "2022.3.0"
 
 def image_name() -> str:
     """What `nnconvert toolchain build rvc2` calls its image."""
-    return f"nnconvert/rvc2:{OPENVINO}"
+    # `localhost/` is no registry: nobody else's image can come in its place.
+    return f"localhost/nnconvert/rvc2:{OPENVINO}"
 
 
 def public_image(version: str) -> str:
@@ -55,6 +56,11 @@ def choose(options: Options, toolchain: str) -> Backend:
 def _in_container(options: Options, version: str) -> Backend:
     from converter.container.choose import require_image
 
+    if version not in (OPENVINO, _LATER):
+        raise UsageError(
+            f"rvc2.tool_version: no container has OpenVINO {version}.",
+            remedy=f"Use {OPENVINO} or {_LATER}, or convert with --toolchain online.",
+        )
     if version == OPENVINO:
         from targets.rvc2.image import contents
 
@@ -62,7 +68,8 @@ def _in_container(options: Options, version: str) -> Backend:
         image = require_image(options, [image_name()], cure)
         if image.labels.get("nnconvert.contents") != contents():
             raise ToolchainError(
-                f"The image {image.name} was not built by this version of the converter.", remedy=cure
+                f"The image {image.name} was not built by this version of the converter.",
+                remedy=f"{cure} (or, for ModelConverter's image, set rvc2.tool_version={_LATER}).",
             )
         tool, version = MYRIAD, VERSION
     else:

@@ -159,7 +159,7 @@ def _ask(
     file = work / f"request-{request['device'].lower()}.json"
     file.write_text(json.dumps(request))
     answers: list[dict[str, Any]] = []
-    listener_errors: list[BaseException] = []
+    listener_errors: list[Exception] = []
 
     def listen(line: str) -> None:
         try:
@@ -170,7 +170,7 @@ def _ask(
         if "done" in answer and not listener_errors:
             try:
                 on_done(answer["done"])
-            except BaseException as error:  # noqa: BLE001 - it is raised below, in our thread
+            except Exception as error:  # noqa: BLE001 - it is raised below, in our thread
                 listener_errors.append(error)
 
     what = "The compiler" if request["device"] == "MYRIAD" else "The compiler's CPU plugin"

@@ -100,7 +100,7 @@ class _Own:
 
     @property
     def tools(self) -> Mapping[str, str]:
-        return {"openvino": backends.VERSION}
+        return {"openvino": backends.VERSION, **_image(self.parameters)}
 
     def compile(
         self, prepared: Prepared, counts: Sequence[int], folder: Path, on_blob: OnBlob
@@ -135,7 +135,8 @@ class _Tool:
         from importlib.metadata import version
 
         backend = self.parameters.backend
-        return {"compile_tool": backend.version, "openvino": version("openvino")}
+        own = {"compile_tool": backend.version, "openvino": version("openvino")}
+        return {**own, **_image(self.parameters)}
 
     def _ir(self, prepared: Prepared) -> Ir:
         from targets.openvino.ir import make_ir
@@ -246,6 +247,11 @@ class _Service:
         self, prepared: Prepared, feeds: Feeds, shapes: Shapes, folder: Path, timeout_s: float
     ) -> list[dict[str, NDArray[Any]]]:
         return _on_cpu(self.owner, prepared.path, feeds, shapes, folder, timeout_s)
+
+
+def _image(parameters: Parameters) -> dict[str, str]:
+    image = parameters.backend.image
+    return {"image": image} if image else {}
 
 
 def _checked_on_ir() -> str:

@@ -11,6 +11,8 @@ from targets.openvino.compile_tool import TOOL
 TOOLCHAINS: Final[tuple[Kind, ...]] = ("container", "online")
 ONLINE_VERSION: Final = "2022.3_RVC3"
 BLOBCONVERTER: Final = "blobconverter"
+# `localhost/` is no registry: nobody else's image can come in its place.
+OWN_IMAGE: Final = "localhost/nnconvert/rvc3"
 DEVICE: Final = "VPUX.3400"
 
 
@@ -18,7 +20,7 @@ def image_names(options: Options) -> list[str]:
     """Where compile_tool may be: in the image that was built here, then in ModelConverter's."""
     version = options.text("rvc3.tool_version")
     return [
-        f"nnconvert/rvc3:{version}",
+        f"{OWN_IMAGE}:{version}",
         f"ghcr.io/luxonis/modelconverter-rvc3:{version}-latest",
     ]
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Final
 
 from converter import tar
 from converter.container.build import Base, Recipe
 from converter.errors import ArchiveError, ToolchainError, UsageError
+from targets.rvc3.backends import OWN_IMAGE
 
 _BASE: Final = "python:3.10-slim-bookworm"
 _TOOL: Final = "tools/compile_tool/compile_tool"
 _PLUGIN: Final = "libopenvino_intel_vpux_plugin.so"
 _KEPT: Final = ("runtime/lib/intel64/", "runtime/3rdparty/", "tools/compile_tool/", "docs/licensing/")
+_VERSION: Final = re.compile(r"20\d\d\.\d+(?:\.\d+)*")
 _REMEDY: Final = "Give OpenVINO 2022.3's archive for Linux that has the VPUX (Keem Bay) plugin."
 
 
@@ -33,13 +36,20 @@ def recipe(sdk: Path | None, base: str | None, version: str) -> Recipe:
     except ArchiveError as error:
         raise ToolchainError(f"{sdk.name}: {error.message}", remedy=_REMEDY) from error
     root = _root(sdk, names)
+    said = _VERSION.search(root) or _VERSION.search(sdk.name)
+    if said is None or not said[0].startswith("2022.3"):
+        found = f"is OpenVINO {said[0]}" if said else "does not say which OpenVINO it is"
+        raise ToolchainError(f"{sdk.name} {found}.", remedy=_REMEDY)
 
     def fill(context: Path, _base: Base) -> None:
-        tar.unpack_tools(sdk, context / "openvino", root, _KEPT)
+        try:
+            tar.unpack_tools(sdk, context / "openvino", root, _KEPT)
+        except ArchiveError as error:
+            raise ToolchainError(f"{sdk.name}: {error.message}", remedy=_REMEDY) from error
 
     return Recipe(
         target="rvc3",
-        tag=f"nnconvert/rvc3:{version}",
+        tag=f"{OWN_IMAGE}:{version}",
         base=base or _BASE,
         fill=fill,
         arguments={"VERSION": version},

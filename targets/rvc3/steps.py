@@ -80,7 +80,10 @@ def steps(model: SourceModel, parameters: Parameters, options: Options) -> tuple
             else (),
             call={"image": backend.image}
             if in_container
-            else {"parameters": list(precisions(parameters.inputs, parameters.outputs))},
+            else {
+                "parameters": list(precisions(parameters.inputs, parameters.outputs)),
+                "url": options.text("online.url"),
+            },
             needs=("model.xml", "model.bin"),
             gives=("model.blob",),
         ),

@@ -11,8 +11,18 @@ from converter.options import Options
 TOOLCHAINS: Final[tuple[Kind, ...]] = ("container", "native")
 # ModelConverter's default.
 SNPE_VERSION: Final = "2.41.0"
-OWN_IMAGE: Final = "nnconvert/rvc4"
+# `localhost/` is no registry: nobody else's image can come in its place.
+OWN_IMAGE: Final = "localhost/nnconvert/rvc4"
 VERSION_LABEL: Final = "nnconvert.snpe"
+# What the native toolchain has nothing of.
+_SNPE_ONLY: Final = (
+    "rvc4.snpe_onnx_to_dlc_args",
+    "rvc4.snpe_dlc_quant_args",
+    "rvc4.snpe_dlc_graph_prepare_args",
+    "rvc4.use_per_row_quantization",
+    "rvc4.optimization_level",
+    "rvc4.keep_raw_images",
+)
 
 
 def image_names(options: Options) -> list[str]:
@@ -33,7 +43,7 @@ def choose(options: Options, toolchain: str) -> Backend:
     and why.
 
     Raises:
-        UsageError: There is none of that name.
+        UsageError: There is none of that name, or an option is none of its.
         ToolchainError: What is asked for is not there.
     """
     kind = wanted("rvc4", toolchain, TOOLCHAINS)
@@ -45,14 +55,26 @@ def choose(options: Options, toolchain: str) -> Backend:
                 "rvc4.tool_version: the native toolchain is the QAIRT of the installed package.",
                 remedy="Leave it out, or convert with --toolchain container.",
             )
+        if given := _snpe_only(options):
+            raise UsageError(
+                f"{', '.join(given)}: only SNPE has that.",
+                remedy="Leave it out, or convert with --toolchain container.",
+            )
         return _native("")
     try:
         return _container(options, "Converting with SNPE in the container image {image}: it is there.")
     except ToolchainError as error:
         if any(options.text(key) for key in ("container.image", "rvc4.tool_version")):
             raise  # whoever names an image or a version does not want another tool
+        if _snpe_only(options):
+            raise  # nor whoever tells SNPE how to do it
         why = error.message.rstrip(".")
         return _native(f"Converting natively with QNN, not with SNPE: {why[:1].lower()}{why[1:]}.")
+
+
+def _snpe_only(options: Options) -> list[str]:
+    default = Options({})
+    return [key for key in _SNPE_ONLY if options.get(key) != default.get(key)]
 
 
 def _native(reason: str) -> Backend:
@@ -64,16 +86,23 @@ def _native(reason: str) -> Backend:
 def _container(options: Options, reason: str) -> Backend:
     from converter.container.choose import require_image
 
-    version = options.text("rvc4.tool_version") or SNPE_VERSION
+    wanted_version = options.text("rvc4.tool_version")
+    version = wanted_version or SNPE_VERSION
     cure = (
         f"Run: nnconvert toolchain build rvc4 --sdk snpe-{version}.zip, or: nnconvert toolchain "
         f"install rvc4 --toolchain container --tool-version {version}"
     )
     image = require_image(options, image_names(options), cure)
+    labelled = image.labels.get(VERSION_LABEL)
+    if labelled and wanted_version and not f"{labelled}.".startswith(f"{wanted_version}."):
+        raise ToolchainError(
+            f"The image {image.name} holds SNPE {labelled}, not {wanted_version}.", remedy=cure
+        )
+    unnamed = "unknown" if options.text("container.image") else SNPE_VERSION
     return Backend(
         toolchain="container",
         tool="SNPE",
-        version=image.labels.get(VERSION_LABEL) or version,
+        version=labelled or wanted_version or unnamed,
         image=image.id,
         image_name=image.name,
         reason=reason.format(image=image.name),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 import struct
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -240,7 +241,7 @@ def without_times(data: bytes) -> bytes:
 
     They stand in the zip's headers, and in the metadata records as texts of one length. Sizes and
     places stay as they are, so nothing else is touched; a changed record's checksum, where there is
-    one, is set to zero, as all of QNN's are.
+    one, is made anew. (All of QNN's are zero.)
     """
     changed = bytearray(data)
     for entry in list(_entries(memoryview(data))):
@@ -250,8 +251,10 @@ def without_times(data: bytes) -> bytes:
             record = data[entry.begin : entry.begin + entry.size]
             for match in _STAMP.finditer(record):
                 changed[entry.begin + match.start() : entry.begin + match.end()] = _NO_TIME
-                changed[entry.central + 16 : entry.central + 20] = bytes(4)
-                changed[entry.local + 14 : entry.local + 18] = bytes(4)
+            checksum = zlib.crc32(changed[entry.begin : entry.begin + entry.size])
+            for at in (entry.central + 16, entry.local + 14):
+                if any(changed[at : at + 4]):
+                    changed[at : at + 4] = struct.pack("<I", checksum)
     return bytes(changed)
 
 

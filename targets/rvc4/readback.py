@@ -8,6 +8,7 @@ from typing import Final
 
 from converter.artifact import CompiledInput
 from converter.errors import ToolError, from_findings
+from converter.feeding import TargetInput
 from converter.findings import Finding
 from converter.model import Tensor
 from converter.tensors import infer_layout
@@ -59,12 +60,13 @@ def face_findings(
     """What differs of the inputs and outputs: names, shapes, element types, codes of frames.
 
     Args:
-        also: Element types that are as good as the ones asked for, by those.
+        also: Element types that are as good as the ones asked for, by those; not for frames, whose
+            type a camera is told.
     """
     findings = []
     wanted_faces: Sequence[tuple[str, Sequence[Tensor], Sequence[DlcTensor]]] = (
         ("input", parameters.inputs, _in_order(parameters.inputs, dlc.inputs)),
-        ("output", parameters.outputs, dlc.outputs),
+        ("output", parameters.outputs, _in_order(parameters.outputs, dlc.outputs)),
     )
     for kind, wanted, found in wanted_faces:
         if [item.name for item in wanted] != [item.name for item in found]:
@@ -73,7 +75,9 @@ def face_findings(
             )
             continue
         for one, other in zip(wanted, found, strict=True):
-            checks_type = one.name not in overridden and (also or {}).get(one.dtype) != other.dtype
+            is_frame = isinstance(one, TargetInput) and one.dai_type is not None
+            good = None if is_frame else (also or {}).get(one.dtype)
+            checks_type = (is_frame or one.name not in overridden) and good != other.dtype
             findings += _compare(one, other, checks_type=checks_type)
     for item in dlc.inputs:
         if item.is_fixed_point and [(e.scale, e.offset) for e in item.encodings] != [(1.0, 0)]:
@@ -82,7 +86,7 @@ def face_findings(
 
 
 def _in_order(wanted: Sequence[Tensor], found: Sequence[DlcTensor]) -> Sequence[DlcTensor]:
-    """Tensors in the order asked for: QNN lists inputs as its nodes come to them; names tell them."""
+    """Tensors in the order asked for: tools list them as they come to them; names tell them."""
     places = {item.name: index for index, item in enumerate(wanted)}
     return sorted(found, key=lambda item: places.get(item.name, len(places)))
 
@@ -220,6 +224,8 @@ def read_back(parameters: Parameters, dlc: Dlc) -> tuple[tuple[CompiledInput, ..
             shape=found.shape,
             layout=item.layout if len(item.layout) == len(found.shape) else infer_layout(found.shape),
         )
-        for item, found in zip(parameters.outputs, dlc.outputs, strict=True)
+        for item, found in zip(
+            parameters.outputs, _in_order(parameters.outputs, dlc.outputs), strict=True
+        )
     )
     return inputs, outputs

@@ -25,6 +25,7 @@ SOCS = ("sm8350", "sm8450", "sm8550", "sm8650", "sm8750", "qcs6490", "qcs8550")
 FLOAT32, FLOAT16, INT32, UINT8 = 0x232, 0x216, 0x032, 0x108
 FIXED = {(8, False): 0x408, (16, False): 0x416, (8, True): 0x308, (16, True): 0x316}
 NUMPY = {FLOAT32: "float32", FLOAT16: "float16", INT32: "int32", UINT8: "uint8"}
+NATIVE = NUMPY | {0x408: "uint8", 0x416: "uint16"}
 
 
 def fail(text: str) -> None:
@@ -309,11 +310,7 @@ def read_list(path: str, state: dict, *, native: bool) -> list[dict]:
             item = next((item for item in state["inputs"] if item["name"] == name), None)
             if item is None:
                 fail(f"the list names no input: {name}")
-            kind = (
-                NUMPY.get(item["dtype"], "float32")
-                if native and item["dtype"] != FLOAT16
-                else "float32"
-            )
+            kind = NATIVE[item["dtype"]] if native else "float32"
             values = np.fromfile(file, kind)
             if values.size != int(np.prod(item["dims"])):
                 fail(f"{file}: {values.size} values, {item['dims']} are {np.prod(item['dims'])}")

@@ -54,6 +54,10 @@ def compare(
             timeout_s=options.number("verify.timeout_s"),
         )
         (run.work / _FOLDER).mkdir()
+        # Native files are of the DLC's own types: frames' codes, where it takes those.
+        dtypes = {item.name: item.dtype for item in dlc.inputs}
+        if not commands.needs_native_files(parameters):
+            dtypes = dict.fromkeys(dtypes, "float32")
         lines = [
             write_frame(
                 run.work / _FOLDER,
@@ -61,6 +65,7 @@ def compare(
                 index,
                 parameters.inputs,
                 target_feeds(model.inputs, parameters.inputs, frame),
+                dtypes,
             )
             for index, frame in enumerate(frames)
         ]
@@ -84,8 +89,8 @@ def compare(
         record = verify.judge(
             verify.compare(source, found),
             limits(parameters.precision, options),
-            checked_on=f"SNPE's CPU runtime ({version}), the DLC itself, in floating point with its "
-            "weights; not on a camera",
+            checked_on=f"SNPE's CPU runtime ({version}), the DLC's graph in floating point with its "
+            "weights, not what was prepared for the HTP; not on a camera",
             frames=described,
         )
         verify.require(record)

@@ -18,6 +18,8 @@ from targets.rvc4.snpe.options import CONVERT, INFO, PREPARE, QUANTIZE, RUN
 
 # A user's come to ours: each names tensors of its own.
 _ADDED: Final = {"--preserve_io"}
+# A user's replaces ours for the same tensor only.
+_BY_TENSOR: Final = {"--input_dim", "--input_dtype", "--input_layout"}
 _QUANTIZERS: Final[dict[RangeMethod, str]] = {"min-max": "tf", "mse": "enhanced", "best": "enhanced"}
 
 
@@ -130,10 +132,16 @@ def run(parameters: Parameters, paths: Paths = PATHS) -> tuple[str, ...]:
 def _merged(tool: str, ours: Sequence[tuple[str, ...]], parameters: Parameters) -> tuple[str, ...]:
     given = parameters.snpe.user(tool)
     # `--bitwidth` and the like exclude ours, by the documentation.
-    replaced = set(given.options - _ADDED)
+    replaced = set(given.options - _ADDED - _BY_TENSOR)
+    tensors = {(option, *values[:1]) for option, values in given.words if option in _BY_TENSOR}
     if "--bitwidth" in replaced:
         replaced |= {"--weights_bitwidth", "--act_bitwidth"}
     if "--htp_archs" in replaced:
         replaced |= {"--htp_socs"}
-    kept = [word for group in ours if group[0] not in replaced for word in group]
+    kept = [
+        word
+        for group in ours
+        if group[0] not in replaced and group[:2] not in tensors
+        for word in group
+    ]
     return (tool, *kept, *given.argv())

@@ -7,6 +7,7 @@ Format: Qualcomm's "Tools", `snpe-net-run`, "input_list argument": a line for ea
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -29,7 +30,20 @@ def check_names(names: Iterable[str]) -> None:
     Raises:
         ModelError: With a finding for each that they cannot.
     """
+    names = list(dict.fromkeys(names))
+    plain = Counter(_plain(name) for name in names)
     findings = [
+        Finding(
+            code="snpe.name",
+            where=name,
+            message="another tensor's name differs from this one in signs only, and SNPE names files "
+            "by letters and digits.",
+            remedy="Rename it in the model, or convert with --toolchain native.",
+        )
+        for name in names
+        if name and plain[_plain(name)] > 1
+    ]
+    findings += [
         Finding(
             code="snpe.name",
             where=name or "(no name)",
@@ -78,15 +92,21 @@ def write_frame(
     index: int,
     inputs: Sequence[TargetInput],
     frame: Mapping[str, NDArray[Any]],
+    dtypes: Mapping[str, str] | None = None,
 ) -> str:
-    """Write one frame's files, row-major, and return its line of the list."""
+    """Write one frame's files, row-major, and return its line of the list.
+
+    Args:
+        dtypes: Element types by input, where they are not those of the ONNX file.
+    """
     import numpy as np
 
     words = []
     for number, item in enumerate(inputs):
         # A tensor's name may be anything, so it is no part of a path.
         name = f"{index:05d}-{number}.raw"
-        np.ascontiguousarray(frame[item.name], dtype_word(item)).tofile(folder / name)
+        dtype = dtype_word(item) if dtypes is None else dtypes[item.name]
+        np.ascontiguousarray(frame[item.name], dtype).tofile(folder / name)
         words.append(f"{item.name}:={inside}/{name}")
     return " ".join(words)
 

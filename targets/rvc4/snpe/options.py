@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from converter.container.container import WORK
 from converter.errors import UsageError, from_findings
 from converter.findings import Finding, Severity
 from converter.options import Options
@@ -158,10 +159,13 @@ DOCUMENTED: Final[Mapping[str, Mapping[str, Option]]] = {
         "--udo_package_path": Option(is_file=True),
     },
 }
-# How files are handed over: ours alone.
+# How files are handed over, and what goes in and out: ours alone, for the archive tells of it.
 _OURS: Final = {
-    CONVERT: {"--input_network", "--output_path", "--dry_run", "--help"},
-    QUANTIZE: {"--input_dlc", "--output_dlc", "--help", "--version"},
+    CONVERT: {
+        *("--input_network", "--output_path", "--dry_run", "--help"),
+        *("--out_name", "--input_type", "--input_encoding"),
+    },
+    QUANTIZE: {"--input_dlc", "--output_dlc", "--input_list", "--help", "--version"},
     PREPARE: {"--input_dlc", "--output_dlc", "--help", "--version"},
 }
 # What a quantization mode decides.
@@ -213,7 +217,7 @@ def user_arguments(
             )
         for option, _ in split:
             if option in _OURS[tool]:
-                errors.append(_refused(key, f"{option} is how files are handed over, which is ours."))
+                errors.append(_refused(key, f"{option} hands files or tensors over, which is ours."))
             elif not is_custom and option in MODE_OPTIONS[tool]:
                 errors.append(
                     _refused(
@@ -222,7 +226,11 @@ def user_arguments(
                         "Set rvc4.quantization_mode=CUSTOM.",
                     )
                 )
-        given[tool] = _with_files(tool, split, key, errors)
+        # Where a DLC is only looked at again, nobody reads the files that it was made with.
+        is_made = options.record is not None
+        given[tool] = (
+            UserArguments(words=tuple(split)) if is_made else _with_files(tool, split, key, errors)
+        )
     if errors:
         raise from_findings(UsageError, "SNPE's arguments", errors)
     return given, warnings
@@ -289,6 +297,6 @@ def _with_files(
                 digest = hashlib.file_digest(stream, "sha256").hexdigest()
             name = f"{tool}-{len(files)}{path.suffix}"
             files.append(UserFile(path=path.absolute(), name=name, sha256=digest))
-            inside.append(f"/work/{ARGUMENT_FOLDER}/{name}")
+            inside.append(f"{WORK}/{ARGUMENT_FOLDER}/{name}")
         replaced.append((option, tuple(inside)))
     return UserArguments(words=tuple(replaced), files=tuple(files))

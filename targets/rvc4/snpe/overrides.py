@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from converter.feeding import TargetInput
-from targets.rvc4.encodings import Encodings, TensorEncoding
+from targets.rvc4.encodings import Encodings, TensorEncoding, none_matches
+from targets.rvc4.parameters import Parameters
 
 # A frame's code is the pixel's value, in every mode: cameras know no other codes.
 _FRAME: Final = TensorEncoding(bitwidth=8, scales=(1.0,), offsets=(0,))
@@ -28,6 +29,31 @@ def write_overrides(path: Path, inputs: Sequence[TargetInput], given: Encodings 
             indent=1,
         )
     )
+
+
+def unmatched(parameters: Parameters, tensors: Collection[str]) -> list[str]:
+    """What to tell a user of encodings for tensors that the prepared model does not have.
+
+    Args:
+        tensors: Those that it has.
+
+    Raises:
+        UsageError: None of them has a tensor.
+    """
+    given = parameters.encodings
+    if given is None:
+        return []
+    names = [*given.activations, *given.weights]
+    frames = {item.name for item in parameters.inputs if item.dai_type}
+    unknown = [name for name in names if name not in tensors]
+    if not set(names) - set(unknown) - frames:
+        raise none_matches(unknown or names)
+    if not unknown:
+        return []
+    return [
+        f"{len(unknown)} of {len(names)} encodings are for no tensor of the prepared model and were "
+        f"not used; {unknown[0]!r} is the first."
+    ]
 
 
 def _entries(encodings: Mapping[str, TensorEncoding]) -> dict[str, list[dict[str, Any]]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,17 +17,20 @@ if TYPE_CHECKING:
 _ONE_FILE_BYTES: Final = 1_500_000_000
 
 
-def prepare(
-    source: Path, parameters: Parameters, target: Path, *, processes: Processes
-) -> tuple[str, ...]:
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """What was written: the names of its tensors, and what could not be done."""
+
+    tensors: frozenset[str]
+    warnings: tuple[str, ...]
+
+
+def prepare(source: Path, parameters: Parameters, target: Path, *, processes: Processes) -> Prepared:
     """Write the file, in a child process.
 
     Args:
         source: The ONNX file, its external data beside it.
         target: Where to write; a file that does not exist.
-
-    Returns:
-        What could not be done.
 
     Raises:
         ModelError: The graph cannot be brought into the form that the tools take.
@@ -49,7 +53,7 @@ def prepare(
         work=target.parent,
         timeout_s=parameters.timeout_s,
     )
-    return tuple(answer["warnings"])
+    return Prepared(tensors=frozenset(answer["tensors"]), warnings=tuple(answer["warnings"]))
 
 
 def prepare_file(
@@ -90,7 +94,14 @@ def prepare_file(
         ir.save(model, target)
     else:
         ir.save(model, target, external_data=f"{Path(target).name}.data")
-    return {"warnings": warnings}
+    values = (value for node in model.graph for value in node.outputs)
+    return {
+        "tensors": [
+            *(value.name for value in (*model.graph.inputs, *values) if value.name),
+            *model.graph.initializers,
+        ],
+        "warnings": warnings,
+    }
 
 
 def _take_float(graph: ir.Graph, value: ir.Value) -> None:

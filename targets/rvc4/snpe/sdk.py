@@ -6,10 +6,12 @@ is where `bin/envsetup.sh` is, at whatever depth.
 
 from __future__ import annotations
 
+import lzma
 import re
 import shutil
 import stat
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
@@ -24,6 +26,11 @@ _NOTICES: Final = re.compile(r"(?:LICENSE|NOTICE|.*\.pdf|sdk\.yaml)[^/]*", re.IG
 _TOOLS: Final = (CONVERT, QUANTIZE, PREPARE, INFO, RUN)
 _VERSION: Final = re.compile(r"\d+\.\d+\.\d+(?:\.\d+)*")
 _REMEDY: Final = "Give the zip of Qualcomm's AI Runtime SDK (QAIRT), or of SNPE 2, for Linux."
+# What `zipfile` raises where a file is not what its directory says.
+_DAMAGED: Final = (
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, UnicodeDecodeError),
+    *(NotImplementedError, EOFError, RuntimeError),
+)
 _MAX_BYTES: Final = 40 << 30
 
 
@@ -54,7 +61,7 @@ class Sdk:
                         continue
                     if name == _ENVSETUP or name.startswith(_KEPT) or _NOTICES.fullmatch(name):
                         _write(archive, info, folder, name)
-        except (zipfile.BadZipFile, NotImplementedError, EOFError, RuntimeError) as error:
+        except _DAMAGED as error:
             raise ToolchainError(f"{self.path.name} is damaged ({error}).", remedy=_REMEDY) from error
 
 
@@ -87,7 +94,7 @@ def read_sdk(path: Path) -> Sdk:
             return Sdk(path=path, root=root, version=_version(archive, root, path))
     except FileNotFoundError:
         raise ToolchainError(f"{path}: no such file.", remedy=_REMEDY) from None
-    except (zipfile.BadZipFile, OSError) as error:
+    except (*_DAMAGED, OSError) as error:
         raise ToolchainError(f"{path.name} is not a zip ({error}).", remedy=_REMEDY) from error
 
 

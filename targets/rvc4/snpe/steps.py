@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
@@ -28,7 +29,7 @@ from targets.rvc4.readback import bit_width_findings, face_findings, read_back
 from targets.rvc4.snpe import commands
 from targets.rvc4.snpe.check import compare
 from targets.rvc4.snpe.options import ARGUMENT_FOLDER, CONVERT, QUANTIZE, RUN
-from targets.rvc4.snpe.overrides import write_overrides
+from targets.rvc4.snpe.overrides import unmatched, write_overrides
 from targets.rvc4.snpe.prepare import prepare
 
 _ROOT: Final = "/opt/snpe"
@@ -171,9 +172,8 @@ def _image(parameters: Parameters) -> dict[str, str]:
 def _convert(run: Run, parameters: Parameters, session: Session) -> list[str]:
     """The float DLC; returns what a user should know."""
     with run.stage("prepare", "Preparing the graph"):
-        warnings = list(
-            prepare(run.model, parameters, run.work / "model.onnx", processes=run.processes)
-        )
+        prepared = prepare(run.model, parameters, run.work / "model.onnx", processes=run.processes)
+        warnings = [*prepared.warnings, *unmatched(parameters, prepared.tensors)]
         for warning in warnings:
             run.warn(warning)
         write_overrides(run.work / "overrides.json", parameters.inputs, parameters.encodings)
@@ -244,7 +244,7 @@ def _tool(
     try:
         done = session.call(argv, stage=stage, timeout_s=parameters.timeout_s)
     except ToolError as error:
-        if argv[0] == CONVERT and (said := _model_fault(error.tool_text)):
+        if argv[0] == CONVERT and error.ended_itself and (said := _model_fault(error.tool_text)):
             raise ModelError(
                 f"SNPE does not take the model: {said}",
                 remedy="Cut the model before that node, or export it with other operators.",
@@ -274,14 +274,18 @@ def _checked(run: Run, dlc: Dlc, parameters: Parameters) -> list[str]:
     Raises:
         ToolError: With a finding for each difference.
     """
-    given = parameters.encodings
-    overridden = [] if given is None else [*given.activations, *given.weights]
+    given, frames = parameters.encodings, {item.name for item in parameters.inputs if item.dai_type}
+    # What was given for a frame is not what the tools were told.
+    overridden = [] if given is None else sorted({*given.activations, *given.weights} - frames)
     findings = face_findings(dlc, parameters, overridden, also={"float16": "float32"})
     widths = bit_width_findings(dlc, parameters, overridden)
     findings += [finding for finding in widths if finding.where == "weights"]
     if findings:
+        outputs = {item.name for item in parameters.outputs}
         raise from_findings(
-            ToolError, "The compiled DLC is not what was asked for", [_hinted(f) for f in findings]
+            ToolError,
+            "The compiled DLC is not what was asked for",
+            [_hinted(finding, frames, outputs) for finding in findings],
         )
     told = [finding.message for finding in widths if finding.where != "weights"]
     for message in told:
@@ -289,14 +293,14 @@ def _checked(run: Run, dlc: Dlc, parameters: Parameters) -> list[str]:
     return told
 
 
-def _hinted(finding: Finding) -> Finding:
-    """An output whose axes SNPE left in another order can be told to keep them."""
-    if "asked for" not in finding.message or "[" not in finding.message:
-        return finding
-    return Finding(
-        code=finding.code,
-        where=finding.where,
-        message=finding.message,
-        remedy="If SNPE left the axes in another order, keep the model's: "
-        f"rvc4.snpe_onnx_to_dlc_args='--preserve_io layout {finding.where}'.",
-    )
+def _hinted(finding: Finding, frames: Collection[str], outputs: Collection[str]) -> Finding:
+    """What can be done: SNPE can be told to keep an output's axes; other frames are QNN's to have."""
+    remedy = finding.remedy
+    if finding.where in frames:
+        remedy = "The native toolchain's networks take 8-bit frames in every mode: --toolchain native."
+    elif finding.where in outputs and "asked for" in finding.message and "[" in finding.message:
+        remedy = (
+            "If SNPE left the axes in another order, keep the model's: "
+            f"rvc4.snpe_onnx_to_dlc_args='--preserve_io layout {finding.where}'."
+        )
+    return dataclasses.replace(finding, remedy=remedy)

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Final
 
-from converter.errors import UsageError
+from converter.errors import ModelError, UsageError, from_findings
 from converter.feeding import TargetInput
 from converter.findings import Finding, Severity
 from converter.model import SourceModel, Tensor
@@ -63,10 +63,23 @@ def snpe_parameters(
             )
         )
     _check_archive_preprocessing(inputs)
+    _check_frames(inputs)
     fed = tuple(_as_float(item) if precision.is_float and item.dai_type else item for item in inputs)
     raw = tuple(item.name for item in fed if item.dai_type is None)
     kept = _kept_layouts(arguments[CONVERT], [item.name for item in outputs])
     axes = {item.name: output_axes(item, keeps=item.name in kept) for item in outputs}
+    moved = [name for name, order in axes.items() if list(order) != sorted(order)]
+    if moved and not options.flag("verify.enabled"):
+        findings.append(
+            Finding(
+                code="snpe.axes",
+                severity=Severity.WARNING,
+                where=moved[0],
+                message="without a verification nothing shows whether SNPE leaves the channels last, "
+                "as the archive will say: where sizes are equal, shapes do not tell.",
+                remedy="Leave --no-verify out.",
+            )
+        )
     parameters = SnpeParameters(
         layouts={item.name: layout_word(item) for item in fed},
         preserved=raw,
@@ -122,6 +135,26 @@ def _check_archive_preprocessing(inputs: Sequence[TargetInput]) -> None:
                 "own, which a camera is not told.",
                 remedy="Embed mean and scale, or convert with --toolchain native.",
             )
+
+
+def _check_frames(inputs: Sequence[TargetInput]) -> None:
+    """SNPE brings frames with a batch axis to its own layout, and only those.
+
+    Raises:
+        ModelError: With a finding for each other input of frames.
+    """
+    findings = [
+        Finding(
+            code="snpe.frames",
+            where=item.name,
+            message=f"SNPE is told of frames as NCHW or NHWC, not as {item.model_layout}.",
+            remedy="Give the model a batch axis, or convert with --toolchain native.",
+        )
+        for item in inputs
+        if item.dai_type and item.model_layout not in ("NCHW", "NHWC")
+    ]
+    if findings:
+        raise from_findings(ModelError, "The model", findings)
 
 
 def _kept_layouts(given: UserArguments, outputs: Sequence[str]) -> frozenset[str]:
