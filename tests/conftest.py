@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import os
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -58,15 +56,6 @@ def reachable(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Engine:
 def debian(engine: Engine) -> Image:
     """Debian 12 with Python 3.11, which images are built from."""
     return engines.debian(engine, "bookworm", "python3-minimal,libpython3-stdlib")
-
-
-@pytest.fixture
-def refused() -> Iterator[None]:
-    """The `docker` package leaves a socket open where a connection is refused."""
-    yield
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
 
 
 @pytest.fixture

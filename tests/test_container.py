@@ -324,10 +324,23 @@ def test_owners_survive_being_written_down() -> None:
         assert Owner.from_text(nonsense) is None
 
 
+def test_an_owner_that_proc_hides_is_not_taken_for_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With `hidepid` another user's process has no folder there, and lives all the same."""
+    me = Owner.current()
+    read_text = Path.read_text
+
+    def hidden(path: Path, *args: Any, **options: Any) -> str:
+        if path == Path(f"/proc/{me.pid}/stat"):
+            raise FileNotFoundError(path)
+        return read_text(path, *args, **options)
+
+    monkeypatch.setattr(Path, "read_text", hidden)
+    assert not me.is_gone()
+
+
 # ------------------------------------------------------- finding an engine
 
 
-@pytest.mark.usefixtures("refused")
 def test_no_engine_is_an_error_with_its_cure(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
     with pytest.raises(ToolchainError, match="No container engine answers at") as error:
@@ -343,7 +356,6 @@ def test_an_engine_on_another_machine_is_refused(monkeypatch: pytest.MonkeyPatch
     assert find_socket("/somewhere/docker.sock") == "unix:///somewhere/docker.sock"
 
 
-@pytest.mark.usefixtures("refused")
 def test_a_socket_that_is_not_for_us_says_how_to_get_in(tmp_path: Path) -> None:
     if os.geteuid() != 0:
         pytest.skip("only root can become somebody who may not")

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from onnx import TensorProto, helper
 
 import converter
 from converter.backend import Backend
@@ -32,7 +33,9 @@ from converter.events import ignore
 from converter.inspect import inspect
 from converter.linter import lint
 from converter.options import Layer, resolve
+from converter.process import Processes
 from targets.openvino import compile_tool
+from targets.openvino.ir import make_ir
 from targets.rvc3 import vpux
 from targets.rvc3.image import recipe
 from tests.engine import derived, openvino_archive
@@ -45,6 +48,7 @@ from tests.sources import (
     SCALE,
     config_for,
     conv_model,
+    make_model,
     one_op_model,
     write_folder,
 )
@@ -270,6 +274,52 @@ def test_a_tool_that_hangs_is_ended_in_time(tmp_path: Path, engine: Engine, imag
             tmp_path,
             **{"container.image": made.name, "rvc3.compile_timeout_s": 15},
         )
+
+
+def test_a_tool_that_was_stopped_is_no_fault_of_the_models(
+    tmp_path: Path, engine: Engine, image: Image
+) -> None:
+    """What it warned of before is not why."""
+    tool = (
+        "#!/usr/bin/env python3\nimport time\nprint('dynamic shapes are unsupported', flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    chatty = derived(
+        engine,
+        image.name,
+        "nnconvert-test/chatty:1",
+        "COPY compile_tool /usr/local/bin/compile_tool",
+        {"compile_tool": tool.encode()},
+    )
+    with pytest.raises(ToolError, match="did not end within"):
+        convert(
+            DIGITS_ARCHIVE, tmp_path, **{"container.image": chatty.name, "rvc3.compile_timeout_s": 5}
+        )
+
+
+def test_outputs_of_one_node_keep_their_names(tmp_path: Path) -> None:
+    """The old API would name them after the node and a number."""
+    tensors = {
+        name: helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, size])
+        for name, size in (("x", 4), ("left", 2), ("right", 2))
+    }
+    split = helper.make_node("Split", ["x"], ["left", "right"], axis=1)
+    graph = helper.make_graph([split], "g", [tensors["x"]], [tensors["left"], tensors["right"]])
+    model = make_model(graph)
+    folder = write_folder(tmp_path / "a", model, image=False)
+    _, config, _ = convert(folder, tmp_path)
+    assert [item["name"] for item in config["outputs"]] == ["left", "right"]
+    ir = make_ir(
+        folder / config_for(model, image=False)["model"]["metadata"]["path"],
+        tmp_path / "model.xml",
+        int8=None,
+        processes=Processes(),
+        work=tmp_path,
+        timeout_s=120,
+    )
+    text = ir.xml.read_text()
+    assert 'name="left" type="Convert"' in text
+    assert 'name="right" type="Convert"' in text
 
 
 def test_an_operator_that_2022_has_not_is_named(tmp_path: Path) -> None:

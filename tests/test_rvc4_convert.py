@@ -746,6 +746,42 @@ def test_an_archive_that_was_changed_or_is_of_another_source_is_told(
         converter.verify_archive(digits, DIGITS_ARCHIVE, options={"rvc4.quantization_mode": "CUSTOM"})
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("verify.min_cosine", -1),
+        ("container.engine", "unix:///of/somebody.sock"),
+        ("online.url", "https://example.com"),
+        ("rvc4.encodings", "/etc/passwd"),
+        ("rvc4.compile_timeout_s", 1e9),
+    ],
+)
+def test_a_record_cannot_say_how_it_is_looked_at(
+    digits: Path, tmp_path: Path, key: str, value: Any
+) -> None:
+    """An archive may be anybody's: limits, engines, services and paths are the caller's to say."""
+    forged = tmp_path / "forged"
+    with open_archive(digits) as archive:
+        shutil.copytree(archive.root, forged)
+    record = json.loads((forged / "buildinfo.json").read_text())
+    record["options"][key] = value
+    (forged / "buildinfo.json").write_text(json.dumps(record))
+    with pytest.raises(ArchiveError, match=f"{key} is in no record"):
+        converter.verify_archive(forged, DIGITS_ARCHIVE)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("rvc4.snpe_dlc_quant_args", "--verbose"), ("rvc4.use_per_row_quantization", True)],
+)
+def test_what_only_snpe_has_is_never_dropped(key: str, value: Any) -> None:
+    options = {**FP16, key: value}
+    with pytest.raises(UsageError, match="only SNPE has that"):
+        converter.plan(DIGITS_ARCHIVE, "rvc4", options=options, toolchain="native")
+    with pytest.raises(ToolchainError):  # not converted with another tool either
+        converter.plan(DIGITS_ARCHIVE, "rvc4", options=options)
+
+
 def test_a_file_that_the_tools_do_not_make_again_is_not_vouched_for(
     digits: Path, tmp_path: Path
 ) -> None:

@@ -27,7 +27,7 @@ from targets.rvc4.snpe.sdk import read_sdk
 from targets.rvc4.snpe.translate import layout_word
 from targets.rvc4.translate import translate
 from tests.engine import snpe_sdk
-from tests.sources import RGB, config_for, conv_model, make_model, write_folder
+from tests.sources import RGB, config_for, conv_model, make_model, one_op_model, write_folder
 from tests.test_modelconverter_cases import (
     NO_FRAME_TYPE,
     ORDER_CONTRADICTS,
@@ -51,6 +51,44 @@ def parameters(folder: Path, **values: Any) -> tuple[Parameters, tuple[Finding, 
 def net(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A net with a map and a vector, in RGB, 12 by 16."""
     return write_folder(tmp_path_factory.mktemp("net") / "net", conv_model(), preprocessing=RGB)
+
+
+def test_frames_without_a_batch_axis_are_refused(tmp_path: Path) -> None:
+    model = one_op_model("Relu", {"images": (3, 12, 16)})
+    folder = write_folder(tmp_path / "a", model, layout="CHW", preprocessing=RGB)
+    with pytest.raises(ModelError, match="NCHW or NHWC, not as CHW"):
+        parameters(folder)
+
+
+def test_an_argument_for_one_tensor_leaves_ours_for_the_others(net: Path) -> None:
+    words = "--input_layout images NHWC"
+    made, _ = parameters(
+        net, **{"rvc4.quantization_mode": "CUSTOM", "rvc4.snpe_onnx_to_dlc_args": words}
+    )
+    argv = " ".join(commands.convert(made))
+    assert argv.count("--input_layout") == 1
+    assert words in argv
+    other = "--input_layout other NHWC"
+    made, _ = parameters(
+        net, **{"rvc4.quantization_mode": "CUSTOM", "rvc4.snpe_onnx_to_dlc_args": other}
+    )
+    argv = " ".join(commands.convert(made))
+    assert "--input_layout images NCHW" in argv
+    assert other in argv
+
+
+def test_without_a_verification_the_order_of_axes_is_a_guess_and_that_is_said(net: Path) -> None:
+    _, warnings = parameters(net, **{"verify.enabled": False})
+    assert "snpe.axes" in [warning.code for warning in warnings]
+    _, warnings = parameters(net)
+    assert "snpe.axes" not in [warning.code for warning in warnings]
+
+
+def test_names_that_become_one_file_are_refused() -> None:
+    check_names(["x", "y", "x"])  # an input that is an output
+    with pytest.raises(ModelError, match="2 problems") as error:
+        check_names(["out/1", "out_1"])
+    assert "differs from this one in signs only" in error.value.findings[0].message
 
 
 # ------------------------------------------------------------------ commands

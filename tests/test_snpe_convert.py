@@ -113,7 +113,6 @@ def test_auto_takes_the_container_where_it_is_and_says_so(tmp_path: Path, image:
     assert lines[1] == "DOUBLE of snpe-onnx-to-dlc, not Qualcomm's"
 
 
-@pytest.mark.usefixtures("refused")
 def test_auto_without_an_image_is_native_and_says_why(
     monkeypatch: pytest.MonkeyPatch, engine: Engine
 ) -> None:

@@ -23,7 +23,7 @@ from converter.container import connect
 from tests.benchmarks.speed import CONVERT, RESULTS, measured, source_folder
 from tests.sources import DIGITS_ARCHIVE
 
-PAIRS = 7
+PAIRS = 5
 LIBRARIES = ("nnarchive-converter", "docker", "onnx", "onnx-ir", "onnxslim", "onnxruntime")
 
 
@@ -66,7 +66,7 @@ def main() -> None:
         for title, source, options in (
             ("digits → blob", DIGITS_ARCHIVE, ()),
             ("ResNet18 → blob", resnet, ()),
-            ("ResNet18 → superblob", resnet, ("rvc2.superblob=true",)),
+            ("digits → superblob", DIGITS_ARCHIVE, ("rvc2.superblob=true",)),
         ):
             rows.append({"what": title, **pairs(source, folder, *options)})
             print(rows[-1], flush=True)
