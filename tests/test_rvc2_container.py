@@ -186,7 +186,7 @@ def test_an_image_of_another_version_is_not_used(engine: Engine, image: Image) -
         converter.plan(
             DIGITS_ARCHIVE, "rvc2", toolchain="container", options={"container.image": old.name}
         )
-    assert error.value.remedy == "Run: nnconvert toolchain build rvc2"
+    assert error.value.remedy.startswith("Run: nnconvert toolchain build rvc2")
 
 
 def test_a_pull_that_is_refused_is_exit_code_5(here: Path) -> None:
