@@ -134,7 +134,10 @@ def _name_outputs(network: Any, model: str) -> None:
         # The old API names an output after the node in front of the result, or after that and a
         # number where the node has several: then a copy comes between.
         before = result.node.input_value(0)
-        if len(before.get_node().outputs()) > 1:
+        node = before.get_node()
+        if len(node.outputs()) > 1:
+            if node.get_friendly_name() == value.name:  # names of layers are unique in 2022.3
+                node.set_friendly_name(f"{value.name}/{node.get_type_name()}")
             before = copy_of(before)
             result.node.input(0).replace_source_output(before)
         before.set_names({value.name})
