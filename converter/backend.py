@@ -29,6 +29,11 @@ class Backend:
     image_name: str | None = None
     reason: str = ""
 
+    @property
+    def image_record(self) -> dict[str, str]:
+        """The image as a step and the build record name it; empty without one."""
+        return {"image": self.image} if self.image else {}
+
     def to_json(self) -> dict[str, Any]:
         """Plain JSON data; how an image is called and why it was taken changes no result."""
         return {

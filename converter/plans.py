@@ -6,7 +6,8 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from importlib.metadata import version
+from typing import Any, Final, Protocol
 
 from converter.backend import Backend
 from converter.findings import Finding
@@ -53,6 +54,26 @@ class Step:
             "needs": list(self.needs),
             "gives": list(self.gives),
         }
+
+
+def prepare_step(
+    model: SourceModel, *, simplify: bool, gives: tuple[str, ...], call: Mapping[str, Any] | None = None
+) -> Step:
+    """The first step of every plan: the graph, simplified or not, as the next step takes it."""
+    tool = "onnxslim" if simplify else "onnx-ir"
+    return Step(
+        name="prepare",
+        title="Preparing the graph",
+        tool=tool,
+        version=version(tool),
+        call={"simplify": simplify, **(call or {})},
+        needs=(model.path,),
+        gives=gives,
+    )
+
+
+# The last one.
+PACK: Final = Step(name="pack", title="Packing", tool="nnarchive-converter", version="1")
 
 
 @dataclass(frozen=True, kw_only=True)

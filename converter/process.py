@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from converter.errors import Cancelled, ToolError, from_json
+from converter.errors import Cancelled, ModelError, ToolError, from_json
 
 _KEPT_LINES = 20_000
 _GRACE_S = 2.0
@@ -219,6 +220,23 @@ def died(done: Completed, what: str, timeout_s: float) -> ToolError:
     error = ToolError(f"{what} ended with exit code {done.returncode}: {last}", tool_text=text)
     error.ended_itself = True
     return error
+
+
+def of_model(error: ToolError, tool: str, faults: re.Pattern[str]) -> ModelError | None:
+    """What a tool that gave up says of a model it does not take; None for a failure of its own.
+
+    Args:
+        tool: The tool's name for people, at the beginning of a sentence.
+        faults: What such a line of the tool's has in it; its warnings do not count.
+    """
+    for line in error.tool_text.splitlines() if error.ended_itself else ():
+        if faults.search(line) and "warning" not in line.lower():
+            return ModelError(
+                f"{tool} does not take the model: {' '.join(line.split())[:400]}",
+                remedy="Cut the model before that node, or export it with other operators.",
+                tool_text=error.tool_text,
+            )
+    return None
 
 
 def _drain(stream: IO[str], kept: deque[str], on_line: Callable[[str], None] | None) -> None:

@@ -63,27 +63,55 @@ def run(
         ModelError: ONNX Runtime does not run the model.
         ToolError: It crashed or ran out of time.
     """
+    arguments = {
+        "model": str(model),
+        "rounded": str(model.with_name("rounded.onnx")) if half else None,
+        "exact": exact,
+    }
+    return run_in_child(
+        "converter.reference:run_files",
+        arguments,
+        feeds,
+        outputs,
+        what="ONNX Runtime",
+        processes=processes,
+        work=work,
+        timeout_s=timeout_s,
+    )
+
+
+def run_in_child(
+    function: str,
+    arguments: Mapping[str, Any],
+    feeds: Sequence[Mapping[str, NDArray[Any]]],
+    outputs: Sequence[str],
+    *,
+    what: str,
+    processes: Processes,
+    work: Path,
+    timeout_s: float,
+) -> list[dict[str, NDArray[Any]]]:
+    """Let a child process compute the outputs for some feeds, by files.
+
+    Args:
+        function: Called there, as `module:name`; besides `arguments` it gets `jobs` (pairs of files,
+            to read a feed from and to write the outputs to), and what `Tensors` needs to read and
+            write them: `inputs`, `outputs` and `keys`.
+        what: The name of what computes, for people.
+        work: An existing folder for the files, one for each call.
+    """
     tensors = Tensors([*feeds[0], *outputs])
     jobs = [
         [str(tensors.write(work / f"feed-{index}.npz", feed)), str(work / f"result-{index}.npz")]
         for index, feed in enumerate(feeds)
     ]
-    arguments = {
-        "model": str(model),
+    files = {
         "jobs": jobs,
         "inputs": list(feeds[0]),
         "outputs": list(outputs),
         "keys": tensors.keys,
-        "rounded": str(model.with_name("rounded.onnx")) if half else None,
-        "exact": exact,
     }
-    processes.call(
-        "converter.reference:run_files",
-        arguments,
-        what="ONNX Runtime",
-        work=work,
-        timeout_s=timeout_s,
-    )
+    processes.call(function, {**arguments, **files}, what=what, work=work, timeout_s=timeout_s)
     return [tensors.read(Path(result), outputs) for _, result in jobs]
 
 

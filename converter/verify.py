@@ -20,6 +20,7 @@ from converter.options import Options
 
 if TYPE_CHECKING:
     from converter.calibration import Calibration
+    from converter.target import Run
 
 Feeds = Mapping[str, NDArray[Any]]
 Outputs = Mapping[str, NDArray[Any]]
@@ -80,6 +81,22 @@ def model_feeds(model: SourceModel, frame: Feeds) -> dict[str, NDArray[Any]]:
             values = pre.apply(values, item.channel_axis)
         feeds[item.name] = values.astype(item.dtype)
     return feeds
+
+
+def source_outputs(run: Run, frames: Sequence[Feeds]) -> list[dict[str, NDArray[Any]]]:
+    """What the source model of a run gives for camera frames; errors as for `reference.run`."""
+    from converter import reference
+
+    model, folder = run.plan.model, run.work / "verify-source"
+    folder.mkdir()
+    return reference.run(
+        run.model,
+        [model_feeds(model, frame) for frame in frames],
+        [output.name for output in model.outputs],
+        processes=run.processes,
+        work=folder,
+        timeout_s=run.plan.options.number("verify.timeout_s"),
+    )
 
 
 def compare(reference: Sequence[Outputs], actual: Sequence[Outputs]) -> dict[str, dict[str, Any]]:

@@ -1,6 +1,6 @@
 """Containers: the only package that talks to a container engine (Docker or podman, by its socket)."""
 
-from converter.container.container import Container, Mount, failure, require
+from converter.container.container import Container, failure, require
 from converter.container.engine import Engine, Image, connect, find_socket
 from converter.container.limits import Limits
 
@@ -9,7 +9,6 @@ __all__ = [
     "Engine",
     "Image",
     "Limits",
-    "Mount",
     "connect",
     "failure",
     "find_socket",

@@ -9,8 +9,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -42,15 +41,6 @@ for path in ("/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_c
 """
 
 
-@dataclass(frozen=True, kw_only=True)
-class Mount:
-    """A folder of this machine's that the container sees under another name."""
-
-    source: Path
-    target: str
-    read_only: bool = False
-
-
 class Container:
     """A running container; a context manager.
 
@@ -66,7 +56,6 @@ class Container:
         work: Path,
         *,
         limits: Limits,
-        mounts: Sequence[Mount] = (),
         env: Mapping[str, str] | None = None,
         on_wait: Callable[[str, float], None] = lambda _what, _seconds: None,
     ) -> None:
@@ -80,18 +69,13 @@ class Container:
         self.image = image
         self.limits = limits
         self.work = work
-        self._mounts = (Mount(source=work, target=WORK), *mounts)
         self._env = {"HOME": "/tmp", "PYTHONDONTWRITEBYTECODE": "1", **(env or {})}  # noqa: S108
         self._on_wait = on_wait
         self._name = f"nnconvert-{os.getpid()}-{secrets.token_hex(6)}"
 
     def inside(self, path: Path) -> str:
-        """The name that a file or folder below a mount has inside."""
-        for mount in self._mounts:
-            if path.is_relative_to(mount.source):
-                rest = path.relative_to(mount.source).as_posix()
-                return mount.target if rest == "." else f"{mount.target}/{rest}"
-        raise ValueError(f"{path} is in no mount")
+        """The name that a file or folder of the work folder has inside."""
+        return (PurePosixPath(WORK) / path.relative_to(self.work).as_posix()).as_posix()
 
     def __enter__(self) -> Self:
         import docker
@@ -196,12 +180,7 @@ class Container:
         memory = self.limits.memory_of(self.engine.memory_bytes)
         host = api.create_host_config(
             # Unlike `binds`, these do not make a folder that is not there.
-            mounts=[
-                docker.types.Mount(
-                    mount.target, str(mount.source), type="bind", read_only=mount.read_only
-                )
-                for mount in self._mounts
-            ],
+            mounts=[docker.types.Mount(WORK, str(self.work), type="bind")],
             network_mode="none",
             read_only=True,
             tmpfs={"/tmp": "rw,nosuid,nodev,mode=1777"},  # noqa: S108 - the container's own

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from converter.container.container import Container, Mount, require
+from converter.container.container import Container, require
 from converter.container.engine import Engine, connect
 from converter.container.limits import Limits
 from converter.errors import ToolchainError
@@ -59,7 +59,6 @@ def open_session(
     run: Run,
     image_id: str,
     *,
-    mounts: Sequence[Mount] = (),
     env: Mapping[str, str] | None = None,
 ) -> Iterator[Session]:
     """Start the container of a run; it is gone when the block is left, however that happens.
@@ -87,7 +86,6 @@ def open_session(
             image,
             run.work,
             limits=limits,
-            mounts=mounts,
             env=env,
             on_wait=lambda what, seconds: run.notice(f"{what} is running, {seconds / 60:.0f} min …"),
         ) as container:

@@ -15,6 +15,7 @@ from typing import Final
 from converter.container.session import Session
 from converter.errors import ModelError, ToolchainError, ToolError, from_findings
 from converter.findings import Finding
+from converter.process import of_model
 from targets.openvino.ir import Ir
 from targets.openvino.parameters import InputParameters, TensorParameters
 
@@ -156,20 +157,10 @@ class CompileTool:
                 [self.program, *argv[1:]], stage=stage, timeout_s=timeout_s, env=self.env
             )
         except ToolError as error:
-            raise _of_model(error) from error
+            if fault := of_model(error, "The compiler", _MODEL_FAULTS):
+                raise fault from error
+            raise
         if not target.is_file():
             raise ToolError(
                 "compile_tool ended well but wrote no blob.", tool_text=done.stdout + done.stderr
             )
-
-
-def _of_model(error: ToolError) -> ToolError | ModelError:
-    """What the compiler says of a model that it does not take, as against a failure of its own."""
-    for line in error.tool_text.splitlines() if error.ended_itself else ():
-        if _MODEL_FAULTS.search(line) and "warning" not in line.lower():
-            return ModelError(
-                f"The compiler does not take the model: {' '.join(line.split())[:400]}",
-                remedy="Cut the model before that node, or export it with other operators.",
-                tool_text=error.tool_text,
-            )
-    return error

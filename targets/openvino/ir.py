@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from converter.errors import ModelError
 from converter.feeding import frames_of
 from converter.process import Processes
-from converter.reference import Tensors
+from converter.reference import Tensors, run_in_child
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -200,26 +200,16 @@ def run_ir(
         ModelError: OpenVINO does not run it.
         ToolError: It crashed or ran out of time.
     """
-    tensors = Tensors([*feeds[0], *outputs])
-    jobs = [
-        [str(tensors.write(work / f"feed-{index}.npz", feed)), str(work / f"result-{index}.npz")]
-        for index, feed in enumerate(feeds)
-    ]
-    arguments = {
-        "ir": str(ir),
-        "jobs": jobs,
-        "inputs": list(feeds[0]),
-        "outputs": list(outputs),
-        "keys": tensors.keys,
-    }
-    processes.call(
+    return run_in_child(
         "targets.openvino.ir:run_files",
-        arguments,
+        {"ir": str(ir)},
+        feeds,
+        outputs,
         what="OpenVINO",
+        processes=processes,
         work=work,
         timeout_s=timeout_s,
     )
-    return [tensors.read(Path(result), outputs) for _, result in jobs]
 
 
 def _compiled(core: Any, network: Any) -> Any:

@@ -100,7 +100,7 @@ class _Own:
 
     @property
     def tools(self) -> Mapping[str, str]:
-        return {"openvino": backends.VERSION, **_image(self.parameters)}
+        return {"openvino": backends.VERSION, **self.parameters.backend.image_record}
 
     def compile(
         self, prepared: Prepared, counts: Sequence[int], folder: Path, on_blob: OnBlob
@@ -136,7 +136,7 @@ class _Tool:
 
         backend = self.parameters.backend
         own = {"compile_tool": backend.version, "openvino": version("openvino")}
-        return {**own, **_image(self.parameters)}
+        return {**own, **backend.image_record}
 
     def _ir(self, prepared: Prepared) -> Ir:
         from targets.openvino.ir import make_ir
@@ -247,11 +247,6 @@ class _Service:
         self, prepared: Prepared, feeds: Feeds, shapes: Shapes, folder: Path, timeout_s: float
     ) -> list[dict[str, NDArray[Any]]]:
         return _on_cpu(self.owner, prepared.path, feeds, shapes, folder, timeout_s)
-
-
-def _image(parameters: Parameters) -> dict[str, str]:
-    image = parameters.backend.image
-    return {"image": image} if image else {}
 
 
 def _checked_on_ir() -> str:

@@ -11,7 +11,7 @@ from converter.artifact import Artifact
 from converter.formats import read_compiled
 from converter.model import SourceModel
 from converter.options import Options
-from converter.plans import Step
+from converter.plans import PACK, Step, prepare_step
 from converter.target import Run
 from targets.openvino.parameters import InputParameters
 from targets.openvino.prepare import Prepared, prepare
@@ -34,17 +34,10 @@ def steps(model: SourceModel, parameters: Parameters, options: Options) -> tuple
         "outputs": {item.name: _named(item) for item in parameters.outputs},
     }
     planned = [
-        Step(
-            name="prepare",
-            title="Preparing the graph",
-            tool="onnxslim" if parameters.simplify else "onnx-ir",
-            version=version("onnxslim" if parameters.simplify else "onnx-ir"),
-            call={
-                "simplify": parameters.simplify,
-                "opset": 13,
-                **({"openvino": version("openvino")} if is_ir else {}),
-            },
-            needs=(model.path,),
+        prepare_step(
+            model,
+            simplify=parameters.simplify,
+            call={"opset": 13, **({"openvino": version("openvino")} if is_ir else {})},
             gives=("prepared.onnx", "model.xml") if is_ir else ("prepared.onnx",),
         ),
         Step(
@@ -55,7 +48,7 @@ def steps(model: SourceModel, parameters: Parameters, options: Options) -> tuple
             call={
                 **tensors,
                 "settings": [dict(parameters.settings(count)) for count in counts],
-                **({"image": backend.image} if backend.image else {}),
+                **backend.image_record,
                 **({"url": options.text("online.url")} if backend.toolchain == "online" else {}),
             },
             needs=("model.xml" if is_ir else "prepared.onnx",),
@@ -85,7 +78,7 @@ def steps(model: SourceModel, parameters: Parameters, options: Options) -> tuple
                 needs=("prepared.onnx", model.path),
             )
         )
-    return (*planned, Step(name="pack", title="Packing", tool="nnarchive-converter", version="1"))
+    return (*planned, PACK)
 
 
 def _named(item: Any) -> dict[str, Any]:

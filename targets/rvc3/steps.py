@@ -8,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
-from converter import reference, verify
+from converter import verify
 from converter.artifact import Artifact, CompiledInput
 from converter.container.container import WORK
 from converter.errors import ToolError
@@ -16,7 +16,7 @@ from converter.feeding import calibration_report, network_feeds
 from converter.formats import read_compiled
 from converter.model import SourceModel, Tensor
 from converter.options import Options
-from converter.plans import Step
+from converter.plans import PACK, Step, prepare_step
 from converter.target import Run
 from converter.verify import Limits
 from converter.workfolder import read_made
@@ -41,19 +41,10 @@ def limits(parameters: Parameters, options: Options) -> Limits:
 
 def steps(model: SourceModel, parameters: Parameters, options: Options) -> tuple[Step, ...]:
     """The steps in their order, each with what it is told, needs and gives."""
-    simplifier = "onnxslim" if parameters.simplify else "onnx-ir"
     backend, data = parameters.backend, parameters.calibration
     in_container = backend.toolchain == "container"
     planned = [
-        Step(
-            name="prepare",
-            title="Preparing the graph",
-            tool=simplifier,
-            version=version(simplifier),
-            call={"simplify": parameters.simplify},
-            needs=(model.path,),
-            gives=("prepared.onnx",),
-        ),
+        prepare_step(model, simplify=parameters.simplify, gives=("prepared.onnx",)),
         Step(
             name="ir",
             title=f"Quantizing on {data.frames} frames" if data else "Making the IR",
@@ -102,7 +93,7 @@ def steps(model: SourceModel, parameters: Parameters, options: Options) -> tuple
                 needs=("model.xml", model.path),
             )
         )
-    return (*planned, Step(name="pack", title="Packing", tool="nnarchive-converter", version="1"))
+    return (*planned, PACK)
 
 
 def run(run: Run) -> Artifact:
@@ -158,7 +149,7 @@ def run(run: Run) -> Artifact:
             "openvino": version("openvino"),
             **({"nncf": version("nncf")} if parameters.calibration else {}),
             backend.tool: backend.version,
-            **({"image": backend.image} if backend.image else {}),
+            **backend.image_record,
         },
         warnings=prepared.warnings,
         verification=verification,
@@ -229,28 +220,18 @@ def _compare(run: Run, parameters: Parameters, ir: Ir) -> Mapping[str, Any]:
     options, model = run.plan.options, run.plan.model
     if not options.flag("verify.enabled"):
         return verify.skipped("switched off")
-    timeout_s = options.number("verify.timeout_s")
-    names = [item.name for item in model.outputs]
     with run.stage("verify", "Comparing with the source"):
         frames, described = verify.frames(model, options, parameters.calibration)
-        folders = {kind: run.work / f"verify-{kind}" for kind in ("source", "ir")}
-        for folder in folders.values():
-            folder.mkdir()
-        source = reference.run(
-            run.model,
-            [verify.model_feeds(model, frame) for frame in frames],
-            names,
-            processes=run.processes,
-            work=folders["source"],
-            timeout_s=timeout_s,
-        )
+        source = verify.source_outputs(run, frames)
+        folder = run.work / "verify-ir"
+        folder.mkdir()
         found = run_ir(
             ir.xml,
             [network_feeds(model.inputs, parameters.inputs, frame) for frame in frames],
-            names,
+            [item.name for item in model.outputs],
             processes=run.processes,
-            work=folders["ir"],
-            timeout_s=timeout_s,
+            work=folder,
+            timeout_s=options.number("verify.timeout_s"),
         )
         record = verify.judge(
             verify.compare(source, found),

@@ -51,14 +51,7 @@ def compare(
         frames, described = verify.frames(model, options, parameters.calibration)
         feeds = [target_feeds(model.inputs, parameters.inputs, frame) for frame in frames]
         names = [output.name for output in model.outputs]
-        source = reference.run(
-            run.model,
-            [verify.model_feeds(model, frame) for frame in frames],
-            names,
-            processes=run.processes,
-            work=_folder(run, "source"),
-            timeout_s=timeout_s,
-        )
+        source = verify.source_outputs(run, frames)
         quantized = reference.run(
             network.path,
             feeds,

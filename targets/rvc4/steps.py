@@ -9,7 +9,7 @@ from converter.artifact import Artifact
 from converter.formats import read_compiled
 from converter.model import SourceModel
 from converter.options import Options
-from converter.plans import Step
+from converter.plans import PACK, Step, prepare_step
 from converter.target import Run
 from targets.rvc4 import toolchain as toolchains
 from targets.rvc4.check import compare, limits
@@ -26,17 +26,8 @@ def steps(model: SourceModel, parameters: Parameters, options: Options) -> tuple
     """The steps in their order, each with what it is told, needs and gives."""
     tool = parameters.backend.version
     precision = parameters.precision
-    simplifier = "onnxslim" if parameters.simplify else "onnx-ir"
     planned = [
-        Step(
-            name="prepare",
-            title="Preparing the graph",
-            tool=simplifier,
-            version=version(simplifier),
-            call={"simplify": parameters.simplify, "opset": 17},
-            needs=(model.path,),
-            gives=("float.onnx",),
-        )
+        prepare_step(model, simplify=parameters.simplify, call={"opset": 17}, gives=("float.onnx",))
     ]
     if parameters.calibration is not None:
         planned.append(
@@ -95,7 +86,7 @@ def steps(model: SourceModel, parameters: Parameters, options: Options) -> tuple
                     needs=needs,
                 )
             )
-    return (*planned, Step(name="pack", title="Packing", tool="nnarchive-converter", version="1"))
+    return (*planned, PACK)
 
 
 def run(run: Run, parameters: Parameters) -> Artifact:

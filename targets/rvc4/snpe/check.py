@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from converter import reference, verify
+from converter import verify
 from converter.container.container import WORK
 from converter.container.session import Session
 from converter.errors import ToolError
@@ -43,16 +43,7 @@ def compare(
         return verify.skipped("switched off")
     with run.stage("verify", "Comparing with the source"):
         frames, described = verify.frames(model, options, parameters.calibration)
-        folder = run.work / "verify-source"
-        folder.mkdir()
-        source = reference.run(
-            run.model,
-            [verify.model_feeds(model, frame) for frame in frames],
-            [output.name for output in model.outputs],
-            processes=run.processes,
-            work=folder,
-            timeout_s=options.number("verify.timeout_s"),
-        )
+        source = verify.source_outputs(run, frames)
         (run.work / _FOLDER).mkdir()
         # Native files are of the DLC's own types: frames' codes, where it takes those.
         dtypes = {item.name: item.dtype for item in dlc.inputs}

@@ -6,20 +6,20 @@ import dataclasses
 import re
 import shutil
 from collections.abc import Collection, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
 from converter.artifact import Artifact
 from converter.container.container import WORK
 from converter.container.session import Session, open_session
-from converter.errors import ModelError, ToolError, from_findings
+from converter.errors import ToolError, from_findings
 from converter.feeding import calibration_report
 from converter.findings import Finding
 from converter.formats import read_compiled
 from converter.model import SourceModel
 from converter.options import Options
-from converter.plans import Step
+from converter.plans import PACK, Step, prepare_step
+from converter.process import of_model
 from converter.target import Run
 from converter.workfolder import read_made
 from targets.rvc4.check import limits
@@ -54,8 +54,6 @@ _MODEL_FAULTS: Final = re.compile(
 def steps(model: SourceModel, parameters: Parameters, options: Options) -> tuple[Step, ...]:
     """The steps in their order, each with what it is told, needs and gives."""
     backend, precision = parameters.backend, parameters.precision
-    image = {"image": backend.image}
-    simplifier = "onnxslim" if parameters.simplify else "onnx-ir"
 
     def tool(name: str, title: str, argv: Sequence[str], needs: str, gives: str) -> Step:
         return Step(
@@ -64,21 +62,13 @@ def steps(model: SourceModel, parameters: Parameters, options: Options) -> tuple
             tool=argv[0],
             version=backend.version,
             argv=tuple(argv),
-            call=image,
+            call=backend.image_record,
             needs=tuple(needs.split()),
             gives=(gives,),
         )
 
     planned = [
-        Step(
-            name="prepare",
-            title="Preparing the graph",
-            tool=simplifier,
-            version=version(simplifier),
-            call={"simplify": parameters.simplify},
-            needs=(model.path,),
-            gives=("model.onnx",),
-        ),
+        prepare_step(model, simplify=parameters.simplify, gives=("model.onnx",)),
         tool("convert", "Converting to DLC", commands.convert(parameters), "model.onnx", "float.dlc"),
     ]
     if parameters.calibration is not None:
@@ -114,14 +104,14 @@ def steps(model: SourceModel, parameters: Parameters, options: Options) -> tuple
                 version=backend.version,
                 argv=commands.run(parameters),
                 call={
-                    **image,
+                    **backend.image_record,
                     "frames": options.integer("verify.frames"),
                     **limits(precision, options).to_json(),
                 },
                 needs=("model.dlc", model.path),
             )
         )
-    return (*planned, Step(name="pack", title="Packing", tool="nnarchive-converter", version="1"))
+    return (*planned, PACK)
 
 
 def run(run: Run, parameters: Parameters) -> Artifact:
@@ -131,7 +121,7 @@ def run(run: Run, parameters: Parameters) -> Artifact:
     warnings: list[str] = []
     report: dict[str, Any] | None = None
     with open_session(run, image, env=ENV) as session:
-        tools = {"snpe": _version(session, parameters), **_image(parameters)}
+        tools = {"snpe": _version(session, parameters), **parameters.backend.image_record}
         path = run.work / "model.dlc"
         if run.compiled is None:
             warnings += _convert(run, parameters, session)
@@ -163,10 +153,6 @@ def _version(session: Session, parameters: Parameters) -> str:
     done = session.call([QUANTIZE, "--version"], stage="prepare", timeout_s=parameters.timeout_s)
     lines = (done.stdout.strip() or done.stderr.strip()).splitlines()
     return " ".join(lines[-1].split()) if lines else parameters.backend.version
-
-
-def _image(parameters: Parameters) -> dict[str, str]:
-    return {"image": parameters.backend.image or ""}
 
 
 def _convert(run: Run, parameters: Parameters, session: Session) -> list[str]:
@@ -244,25 +230,14 @@ def _tool(
     try:
         done = session.call(argv, stage=stage, timeout_s=parameters.timeout_s)
     except ToolError as error:
-        if argv[0] == CONVERT and error.ended_itself and (said := _model_fault(error.tool_text)):
-            raise ModelError(
-                f"SNPE does not take the model: {said}",
-                remedy="Cut the model before that node, or export it with other operators.",
-                tool_text=error.tool_text,
-            ) from error
+        if argv[0] == CONVERT and (fault := of_model(error, "SNPE", _MODEL_FAULTS)):
+            raise fault from error
         raise
     if not gives.is_file():
         raise ToolError(
             f"{argv[0]} ended well but did not write {gives.name}.",
             tool_text=done.stdout + done.stderr,
         )
-
-
-def _model_fault(text: str) -> str | None:
-    for line in text.splitlines():
-        if _MODEL_FAULTS.search(line) and "warning" not in line.lower():
-            return " ".join(line.split())[:400]
-    return None
 
 
 def _checked(run: Run, dlc: Dlc, parameters: Parameters) -> list[str]:
