@@ -339,6 +339,12 @@ def list_names(file: IO[bytes], *, limit: int) -> list[str]:
         return names
 
 
+def _said(error: Exception) -> str:
+    """An error's own words; `tarfile` tells of every compression that it tried."""
+    text = str(error)
+    return "it is neither plain nor compressed" if text.startswith("file could not be opened") else text
+
+
 def tool_names(source: Path) -> list[str]:
     """The names in a vendor's archive of tools.
 
@@ -349,7 +355,7 @@ def tool_names(source: Path) -> list[str]:
         with tarfile.open(source) as tar:
             return [_plain(info.name) for info in tar if not info.isdir()]
     except (OSError, EOFError, lzma.LZMAError, zlib.error, tarfile.TarError) as error:
-        raise ArchiveError(f"{source.name} is no readable tar ({error}).") from error
+        raise ArchiveError(f"{source.name} is no readable tar ({_said(error)}).") from error
 
 
 def unpack_tools(source: Path, into: Path, root: str, folders: Sequence[str]) -> None:

@@ -41,7 +41,10 @@ def engine() -> Iterator[Engine]:
     """The container engine of this machine; `.ci/run` starts one where there is none."""
     if why := engines.problem():
         pytest.skip(why)
-    with contextlib.closing(connect(engines.ADDRESS)) as found:
+    with (
+        contextlib.closing(connect(engines.ADDRESS)) as found,
+        engines.own_names_kept(found),
+    ):
         yield found
 
 

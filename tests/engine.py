@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import shutil
@@ -10,6 +11,7 @@ import subprocess
 import tarfile
 import tempfile
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from converter.container import Engine, Image, connect
@@ -32,6 +34,26 @@ def problem() -> str | None:
     if shutil.which("debootstrap") is None or os.geteuid() != 0:
         return "images are built from debootstrap's, which wants root"
     return None
+
+
+@contextlib.contextmanager
+def own_names_kept(engine: Engine) -> Iterator[None]:
+    """Give the names of our images back at the end: a conversion must never meet a double's image."""
+    before = _own_names(engine)
+    yield
+    after = _own_names(engine)
+    for name in after.keys() - before.keys():
+        engine.client.api.remove_image(name)
+    for name, image in before.items():
+        if after.get(name) != image:
+            repository, _, tag = name.rpartition(":")
+            engine.client.api.tag(image, repository, tag, force=True)
+
+
+def _own_names(engine: Engine) -> dict[str, str]:
+    rows = engine.client.api.images()
+    names = {name: row["Id"] for row in rows for name in row["RepoTags"] or ()}
+    return {name: image for name, image in names.items() if name.startswith("localhost/nnconvert/")}
 
 
 def debian(engine: Engine, suite: str, packages: str) -> Image:

@@ -34,7 +34,7 @@ def recipe(sdk: Path | None, base: str | None, version: str) -> Recipe:
     try:
         names = tar.tool_names(sdk)
     except ArchiveError as error:
-        raise ToolchainError(f"{sdk.name}: {error.message}", remedy=_REMEDY) from error
+        raise ToolchainError(error.message, remedy=_REMEDY) from error
     root = _root(sdk, names)
     said = _VERSION.search(root) or _VERSION.search(sdk.name)
     if said is None or not said[0].startswith("2022.3"):
