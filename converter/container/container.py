@@ -5,16 +5,17 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Any, Final, Self
 
 from converter.container.engine import Engine, Image, lost, said
 from converter.container.limits import Limits
+from converter.container.output import Lines, output_of
+from converter.container.watch import Watch
 from converter.errors import ConvertError, ToolchainError, ToolError
 from converter.owner import Owner
 from converter.process import Completed, died
@@ -23,8 +24,6 @@ from converter.workfolder import full, is_full
 OWNER_LABEL: Final = "nnconvert.owner"
 WORK: Final = "/work"
 _KEPT_LINES: Final = 20_000
-_LONGEST_LINE: Final = 16 << 10
-_HEARTBEAT_S: Final = 60.0
 # The first process does nothing: tools are run beside it. Every image we use has Python.
 # It ends by itself a day after whoever started it was killed and never came again.
 _IDLE: Final = ("-c", "import signal; signal.alarm(86400); signal.pause()")
@@ -133,13 +132,13 @@ class Container:
             False: deque(maxlen=_KEPT_LINES),
             True: deque(maxlen=_KEPT_LINES),
         }
-        with _Watch(self._kill, timeout_s, lambda seconds: self._on_wait(what, seconds)) as watch:
+        with Watch(self._kill, timeout_s, lambda seconds: self._on_wait(what, seconds)) as watch:
             try:
                 session = api.exec_create(
                     self._name, list(argv), workdir=WORK, environment={**self._env, **(env or {})}
                 )
-                parts = {False: _Lines(), True: _Lines()}
-                with _output(api, session["Id"]) as output:
+                parts = {False: Lines(), True: Lines()}
+                with output_of(api, session["Id"]) as output:
                     for out, err in output:
                         for is_error, chunk in ((False, out), (True, err)):
                             for line in parts[is_error].take(chunk or b""):
@@ -289,7 +288,7 @@ class Container:
         api = self.engine.client.api
         with contextlib.suppress(docker.errors.DockerException, requests.exceptions.RequestException):
             session = api.exec_create(self._name, ["python3", "-c", _COUNT_OOM], environment=self._env)
-            with _output(api, session["Id"]) as output:
+            with output_of(api, session["Id"]) as output:
                 count = b"".join(out or b"" for out, _ in output).strip()
             return count.isdigit() and int(count) > 0
         return False
@@ -307,91 +306,6 @@ class Container:
 
         with contextlib.suppress(docker.errors.DockerException, requests.exceptions.RequestException):
             self.engine.client.api.remove_container(self._name, force=True, v=True)
-
-
-@contextlib.contextmanager
-def _output(api: Any, session: str) -> Iterator[Iterator[tuple[bytes | None, bytes | None]]]:
-    """What a tool prints on its two streams, from its start; the connection is closed behind it."""
-    stream = api.exec_start(session, stream=True, demux=True)
-    try:
-        yield _read(stream)
-    finally:
-        with contextlib.suppress(OSError):  # the other end has closed it already
-            stream.close()
-        # The SDK closes the socket's file only; the connection itself is the response's.
-        stream._response.close()
-
-
-def _read(
-    stream: Iterator[tuple[bytes | None, bytes | None]],
-) -> Iterator[tuple[bytes | None, bytes | None]]:
-    """The stream, a failure of its bare socket told as one of the engine's."""
-    import requests
-
-    try:
-        yield from stream
-    except OSError as error:
-        raise requests.exceptions.ConnectionError(str(error)) from error
-
-
-class _Lines:
-    """Cuts a stream of bytes into lines, absurdly long ones into pieces."""
-
-    def __init__(self) -> None:
-        self._rest = b""
-
-    def take(self, chunk: bytes) -> Iterator[str]:
-        *whole, self._rest = (self._rest + chunk).split(b"\n")
-        for line in whole:
-            yield from _pieces(line)
-        if len(self._rest) > _LONGEST_LINE:
-            yield from _pieces(self._rest)
-            self._rest = b""
-
-    def end(self) -> Iterator[str]:
-        if self._rest:
-            yield self._rest.decode(errors="replace")
-
-
-def _pieces(line: bytes) -> Iterator[str]:
-    text = line.decode(errors="replace").rstrip("\r")
-    yield from (text[at : at + _LONGEST_LINE] for at in range(0, max(1, len(text)), _LONGEST_LINE))
-
-
-class _Watch:
-    """Ends what runs too long, and gives a sign of life before that."""
-
-    def __init__(
-        self, end: Callable[[], None], timeout_s: float, beat: Callable[[float], None]
-    ) -> None:
-        self._end, self._timeout_s, self._beat = end, timeout_s, beat
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-        self.timed_out = False
-
-    def _watch(self) -> None:
-        started = time.monotonic()
-        while True:
-            spent = time.monotonic() - started
-            if self._over.wait(min(_HEARTBEAT_S, max(0.0, self._timeout_s - spent))):
-                return
-            spent = time.monotonic() - started
-            if spent >= self._timeout_s:
-                self.timed_out = True
-                self._end()
-                return
-            # Whoever listens may fail; the limit is kept all the same.
-            with contextlib.suppress(Exception):
-                self._beat(spent)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        if threading.current_thread() is not self._thread:
-            self._thread.join()
 
 
 def reap(engine: Engine) -> int:
