@@ -7,13 +7,14 @@ import json
 import os
 import stat
 import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
 from converter import tar
-from converter.errors import ArchiveError, UsageError, from_findings
+from converter.errors import ArchiveError, ConvertError, UsageError, from_findings
 from converter.findings import Finding
 from converter.tar import Limits, Member
 
@@ -114,6 +115,41 @@ def open_archive(
     )
 
 
+def staged(
+    members: Sequence[tuple[str, bytes | Path]], name: str, folder: Path, hashes: Mapping[str, str]
+) -> Archive:
+    """The archive that these members would make, laid out in a folder: files are linked, not copied.
+
+    Args:
+        members: Name in the archive, and its content or the file that holds it.
+        name: What the archive will be called.
+        folder: An empty folder, which the caller removes.
+        hashes: SHA-256 of members, where it is known.
+
+    Raises:
+        ArchiveError: Its config.json is not JSON.
+    """
+    listed = []
+    for member, content in members:
+        place = folder / member
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(content, bytes):
+            place.write_bytes(content)
+        else:
+            place.symlink_to(content.absolute())
+        digest = hashes.get(member)
+        if digest is None:
+            with place.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+        listed.append(Member(name=member, size_bytes=place.stat().st_size, sha256=digest))
+    return Archive(
+        name=archive_name(name),
+        root=folder,
+        members=tuple(listed),
+        config=_read_config(folder, name),
+    )
+
+
 def archive_name(file_name: str) -> str:
     """A file's name without its archive suffix, and without anything else cut."""
     for suffix in SUFFIXES:
@@ -150,20 +186,30 @@ def _check_config_names(archive: str, names: list[str]) -> None:
     if configs == [CONFIG]:
         return
     if not configs:
-        raise ArchiveError(
-            f"{archive}: there is no config.json in it (it holds: {_some(names)}).",
-            remedy="An NN Archive has a config.json at its root.",
+        raise _refused(
+            "archive.config-missing",
+            archive,
+            f"there is no config.json in it (it holds: {_some(names)}).",
+            "An NN Archive has a config.json at its root.",
         )
     if len(configs) > 1:
-        raise ArchiveError(
-            f"{archive}: more than one config.json: {_some(configs)}.",
-            remedy="Keep the one at the root.",
+        raise _refused(
+            "archive.config-twice",
+            archive,
+            f"more than one config.json: {_some(configs)}.",
+            "Keep the one at the root.",
         )
-    raise ArchiveError(
-        f"{archive}: the config is stored as {configs[0]!r}; "
-        "cameras and parsers find it only as 'config.json'.",
-        remedy="Pack the files by name, from inside their folder: tar -cJf NAME.tar.xz config.json …",
+    raise _refused(
+        "archive.config-name",
+        archive,
+        f"the config is stored as {configs[0]!r}; cameras and parsers find it only as 'config.json'.",
+        "Pack the files by name, from inside their folder: tar -cJf NAME.tar.xz config.json …",
     )
+
+
+def _refused(code: str, archive: str, message: str, remedy: str = "") -> ConvertError:
+    finding = Finding(code=code, where=archive, message=message, remedy=remedy)
+    return from_findings(ArchiveError, archive, [finding])
 
 
 def _some(names: list[str]) -> str:
@@ -174,7 +220,7 @@ def _some(names: list[str]) -> str:
 def _read_config(root: Path, archive: str) -> dict[str, Any]:
     path = root / CONFIG
     if path.stat().st_size > _MAX_CONFIG_BYTES:
-        raise ArchiveError(f"{archive}: config.json is larger than {_MAX_CONFIG_BYTES:,} bytes.")
+        raise _not_json(archive, f"config.json is larger than {_MAX_CONFIG_BYTES:,} bytes.")
     try:
         config = json.loads(
             path.read_bytes().decode("utf-8-sig"),
@@ -184,19 +230,21 @@ def _read_config(root: Path, archive: str) -> dict[str, Any]:
         )
         _check_json(config)
     except UnicodeDecodeError as error:
-        raise ArchiveError(f"{archive}: config.json is not UTF-8 ({error.reason}).") from error
+        raise _not_json(archive, f"config.json is not UTF-8 ({error.reason}).") from error
     except json.JSONDecodeError as error:
-        raise ArchiveError(
-            f"{archive}: config.json is not JSON: {error.msg} "
-            f"(line {error.lineno}, column {error.colno})."
-        ) from error
+        said = f"{error.msg} (line {error.lineno}, column {error.colno})."
+        raise _not_json(archive, f"config.json is not JSON: {said}") from error
     except RecursionError as error:
-        raise ArchiveError(f"{archive}: config.json is nested too deeply.") from error
+        raise _not_json(archive, "config.json is nested too deeply.") from error
     except ValueError as error:
-        raise ArchiveError(f"{archive}: config.json: {error}.") from error
+        raise _not_json(archive, f"config.json: {error}.") from error
     if not isinstance(config, dict):
-        raise ArchiveError(f"{archive}: config.json is no JSON object.")
+        raise _not_json(archive, "config.json is no JSON object.")
     return config
+
+
+def _not_json(archive: str, message: str) -> ConvertError:
+    return _refused("config.not-json", archive, message)
 
 
 def _no_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

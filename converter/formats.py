@@ -52,14 +52,17 @@ def suffixes() -> tuple[str, ...]:
     return tuple(item.suffix for item in formats())
 
 
-def format_of(path: Path) -> Format | None:
-    """The format of a file, by its first bytes or else its name; None for any other file."""
+def recognized(path: Path) -> Format | None:
+    """The format of a file by its first bytes; None if they tell of none."""
     with path.open("rb") as file:
         head = file.read(_HEAD_BYTES)
-    for item in formats():
-        if item.recognizes(head):
-            return item
-    return next((item for item in formats() if path.name.endswith(item.suffix)), None)
+    return next((item for item in formats() if item.recognizes(head)), None)
+
+
+def format_of(path: Path) -> Format | None:
+    """The format of a file, by its first bytes or else its name; None for any other file."""
+    named = (item for item in formats() if path.name.endswith(item.suffix))
+    return recognized(path) or next(named, None)
 
 
 def read_compiled(path: Path) -> dict[str, Any] | None:

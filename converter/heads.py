@@ -30,7 +30,7 @@ def check_heads(archive: Archive, model: Mapping[str, Any], outputs: Sequence[st
                     )
                 )
         metadata = head.get("metadata") or {}
-        findings += _check_classes(where, metadata)
+        findings += check_values(where, metadata)
         if path := metadata.get("postprocessor_path"):
             if archive.member(str(path)) is None:
                 findings.append(
@@ -50,15 +50,63 @@ def check_heads(archive: Archive, model: Mapping[str, Any], outputs: Sequence[st
     return findings
 
 
-def _check_classes(where: str, metadata: Mapping[str, Any]) -> list[Finding]:
+def check_values(where: str, metadata: Mapping[str, Any]) -> list[Finding]:
+    """What DepthAI's parsers refuse in a head's metadata (depthai-core, DetectionParser::setConfig).
+
+    Args:
+        where: The head's JSON path.
+    """
+    findings = []
+    where = f"{where}.metadata"
     classes, count = metadata.get("classes"), metadata.get("n_classes")
-    if not isinstance(classes, list) or not isinstance(count, int) or len(classes) == count:
-        return []
-    return [
-        Finding(
-            code="head.classes",
-            where=f"{where}.metadata.n_classes",
-            message=f"{count} is written, classes has {len(classes)} names.",
-            remedy="DepthAI's parsers refuse a head where the two differ.",
+    if isinstance(classes, list) and isinstance(count, int) and len(classes) != count:
+        findings.append(
+            Finding(
+                code="head.classes",
+                where=f"{where}.n_classes",
+                message=f"{count} is written, classes has {len(classes)} names.",
+                remedy="DepthAI's parsers refuse a head where the two differ.",
+            )
         )
-    ]
+    if isinstance(anchors := metadata.get("anchors"), list) and _odd_anchors(anchors):
+        findings.append(
+            Finding(
+                code="head.anchors",
+                where=f"{where}.anchors",
+                message="anchors come in pairs of width and height.",
+                remedy="Write a list of pairs for each output.",
+            )
+        )
+    names = metadata.get("keypoint_label_names")
+    if isinstance(names, list) and not all(isinstance(name, str) for name in names):
+        findings.append(_keypoints(f"{where}.keypoint_label_names", "has an entry that is no text."))
+    edges = metadata.get("skeleton_edges")
+    if isinstance(edges, list) and not all(map(_is_edge, edges)):
+        findings.append(
+            _keypoints(f"{where}.skeleton_edges", "has an entry that is no pair of keypoints.")
+        )
+    return findings
+
+
+def _keypoints(where: str, message: str) -> Finding:
+    return Finding(
+        code="head.keypoints",
+        where=where,
+        message=message,
+        remedy="Write the keypoints' names as texts, the edges as pairs of their numbers.",
+    )
+
+
+def _is_edge(edge: Any) -> bool:
+    return (
+        isinstance(edge, list) and len(edge) == 2
+        and all(isinstance(end, int) and not isinstance(end, bool) and end >= 0 for end in edge)
+    )  # fmt: skip
+
+
+def _odd_anchors(anchors: list[Any]) -> bool:
+    return any(
+        isinstance(anchor, list) and len(anchor) != 2
+        for layer in anchors
+        for anchor in (layer if isinstance(layer, list) else ())
+    )

@@ -1,0 +1,133 @@
+"""The members of an archive: order, names, what nothing refers to."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+from typing import Final
+
+from converter.archive import CONFIG
+from converter.checks.rule import Rule
+from converter.checks.subject import Side, Subject
+from converter.findings import Finding, Severity, listed
+
+BUILDINFO: Final = "buildinfo.json"
+# What readers and converters look for without being told: our record, AIMET's overrides, frames.
+_KNOWN: Final = (CONFIG, BUILDINFO, "encodings.json")
+_KNOWN_FOLDER: Final = "calibration/"
+_WEIGHTS: Final = (".onnx_data", ".onnx.data")
+_MAX_RECORD_BYTES: Final = 64 << 20
+_SHOWN: Final = 5
+
+
+def _packing(subject: Subject) -> Iterator[Finding]:
+    if subject.file_name.lower().endswith(".tar.bz2"):
+        yield Finding(
+            code="archive.bz2",
+            severity=Severity.WARNING,
+            where=subject.file_name,
+            message="DepthAI's model zoo does not know .tar.bz2 as an archive.",
+            remedy="Pack it as .tar.xz.",
+        )
+    if subject.archive.members[0].name != CONFIG:
+        yield Finding(
+            code="archive.config-not-first",
+            # A source is read once, a target at every start of the camera.
+            severity=Severity.WARNING if subject.side is Side.TARGET else Severity.INFO,
+            where=CONFIG,
+            message="comes after the model: every reader unpacks that before it sees the config.",
+            remedy="Pack config.json first.",
+        )
+
+
+def _names(subject: Subject) -> Iterator[Finding]:
+    names = [member.name for member in subject.archive.members]
+    seen: dict[str, str] = {}
+    for name in names:
+        other = seen.setdefault(name.lower(), name)
+        if other != name:
+            yield Finding(
+                code="archive.case",
+                severity=Severity.WARNING,
+                where=repr(name),
+                message=f"differs from {other!r} in upper and lower case only.",
+                remedy="Rename one: some file systems have place for one of them only.",
+            )
+    path = PurePosixPath(subject.path)
+    if not subject.has_model and path.name != subject.path and path.name in names:
+        yield Finding(
+            code="archive.flattened",
+            severity=Severity.INFO,
+            where="model.metadata.path",
+            message=f"{path.name!r} is in the archive, without the folder of {subject.path!r}: "
+            "luxonis-ml's ArchiveGenerator packs files by their last name.",
+            remedy=f"Write {path.name!r}, or pack the file with its folder.",
+        )
+
+
+def _record(subject: Subject) -> Iterator[Finding]:
+    member = subject.archive.member(BUILDINFO)
+    if member is None or member.size_bytes > _MAX_RECORD_BYTES:
+        return
+    try:
+        json.loads(subject.archive.path(BUILDINFO).read_bytes())
+    except (ValueError, RecursionError) as error:
+        said = str(error) or "nested too deeply"
+        yield Finding(
+            code="archive.buildinfo",
+            severity=Severity.WARNING,
+            where=BUILDINFO,
+            message=f"is not JSON ({said}).",
+            remedy="Write it anew, or leave it out: no camera reads it.",
+        )
+
+
+def _leftovers(subject: Subject) -> Iterator[Finding]:
+    known = {*_KNOWN, subject.path}
+    for head in subject.heads:
+        known.add(str(head["metadata"].get("postprocessor_path")))
+    if subject.side is Side.SOURCE:
+        source, _ = subject.understood
+        if source is None:  # which files the model has is not known
+            return
+        known |= set(source.files)
+    left = [
+        member.name
+        for member in subject.archive.members
+        if member.name not in known
+        and not member.name.startswith(_KNOWN_FOLDER)
+        and not member.name.endswith(_WEIGHTS)
+    ]
+    if left:
+        more = f" and {len(left) - _SHOWN} more" if len(left) > _SHOWN else ""
+        yield Finding(
+            code="archive.leftover",
+            severity=Severity.INFO,
+            where="",
+            message=f"Nothing refers to {listed(left[:_SHOWN])}{more}.",
+            remedy="Leave out what is not needed: readers ignore it, and it takes room.",
+        )
+
+
+RULES: Final = (
+    Rule(
+        find=_packing,
+        codes=("archive.bz2", "archive.config-not-first"),
+        needs_schema=False,
+    ),
+    Rule(find=_names, codes=("archive.case", "archive.flattened"), needs_schema=False),
+    Rule(find=_record, codes=("archive.buildinfo",), needs_schema=False),
+    Rule(find=_leftovers, codes=("archive.leftover",)),
+)
+# What opening an archive finds; nothing else can be said of it then.
+OPENING: Final = (
+    "archive.unreadable",
+    "archive.name",
+    "archive.type",
+    "archive.duplicate",
+    "archive.config-missing",
+    "archive.config-name",
+    "archive.config-twice",
+    "config.not-json",
+)

@@ -1,0 +1,102 @@
+"""What the rules look at: an opened archive, and what follows from it, worked out once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+from typing import Any
+
+from converter.archive import Archive
+from converter.errors import ArchiveError, ConvertError, ModelError
+from converter.findings import Finding
+from converter.formats import read_compiled, recognized, suffixes
+from converter.model import SourceModel
+from converter.options import Options
+from converter.schema import check_schema
+
+
+class Side(StrEnum):
+    """Which end of a conversion an archive is for."""
+
+    SOURCE = "source"
+    TARGET = "target"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """An archive to be looked at.
+
+    Attributes:
+        file_name: What the packed archive is called; empty for one that is not packed.
+    """
+
+    archive: Archive
+    file_name: str = ""
+
+    @cached_property
+    def path(self) -> str:
+        """The model's path as the config has it; empty if there is none."""
+        value: Any = self.archive.config
+        for key in ("model", "metadata", "path"):
+            value = value.get(key) if isinstance(value, Mapping) else None
+        return value if isinstance(value, str) else ""
+
+    @cached_property
+    def has_model(self) -> bool:
+        """Whether the model's file is there, under its name."""
+        return self.archive.member(self.path) is not None
+
+    @cached_property
+    def side(self) -> Side:
+        """A target if the model is compiled, by its name or by its bytes."""
+        if self.path.lower().endswith(suffixes()):
+            return Side.TARGET
+        if self.has_model and recognized(self.archive.path(self.path)):
+            return Side.TARGET
+        return Side.SOURCE
+
+    @cached_property
+    def model(self) -> Mapping[str, Any]:
+        """The config's model; of the right shape where `schema` is empty."""
+        model: Mapping[str, Any] = self.archive.config["model"]
+        return model
+
+    @cached_property
+    def heads(self) -> list[Mapping[str, Any]]:
+        """The config's heads, raw."""
+        return list(self.model.get("heads") or ())
+
+    @cached_property
+    def schema(self) -> tuple[Finding, ...]:
+        """What the format's schema has against the config."""
+        from converter.understand import normalized
+
+        config = self.archive.config
+        return tuple(check_schema(normalized(config) if self.side is Side.SOURCE else config))
+
+    @cached_property
+    def understood(self) -> tuple[SourceModel | None, tuple[Finding, ...]]:
+        """What a conversion would read in a source, and what it would say of it."""
+        from converter.understand import understand
+
+        try:
+            return understand(self.archive, Options({}))
+        except (ArchiveError, ModelError) as error:
+            return None, error.findings or (as_finding(error, "model.not-convertible"),)
+
+    @cached_property
+    def compiled(self) -> tuple[Mapping[str, Any] | None, tuple[Finding, ...]]:
+        """What the compiled file says of itself; a finding if it is damaged."""
+        if not self.has_model:
+            return None, ()
+        try:
+            return read_compiled(self.archive.path(self.path)), ()
+        except ArchiveError as error:
+            return None, (as_finding(error, "model.unreadable"),)
+
+
+def as_finding(error: ConvertError, code: str) -> Finding:
+    """A finding that says what an error says."""
+    return Finding(code=code, where="", message=error.message, remedy=error.remedy)
