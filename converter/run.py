@@ -7,6 +7,7 @@ import hashlib
 import os
 import secrets
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,8 +17,10 @@ from typing import IO, Any, Final
 from converter import options as option_module
 from converter import tar
 from converter.archive import Archive, open_archive
+from converter.artifact import Artifact
 from converter.errors import Cancelled, ToolError, UsageError, VerificationError
 from converter.events import Notice, OnEvent, Warned, ignore
+from converter.findings import Finding, Severity, errors
 from converter.options import Layer, Options
 from converter.plans import Plan
 from converter.target import Run
@@ -74,6 +77,7 @@ class Conversion:
 
 
 Overrides = Options | Mapping[str, Any] | None
+Members = Sequence[tuple[str, bytes | Path]]
 
 
 def plan(
@@ -164,7 +168,12 @@ def convert(
                 (work / "verification.json").write_text(error.tool_text)  # for --keep-work
                 raise
             with run.stage("pack", "Packing"):
-                sha256, size = _write(destination, made, artifact, force=force)
+                members, compiled = _members(made, artifact)
+                for finding in _lint(destination, members, compiled, work):
+                    # What the plan has said of the same thing need not be said again.
+                    if not any(finding.message.rstrip(".") in text for text in warnings):
+                        on_warning(Warned(text=str(finding)))
+                sha256, size = _write(destination, members, force=force)
         except OSError as error:
             raise tar.disk_error(error, "converting") from error
         except KeyboardInterrupt as error:
@@ -249,13 +258,40 @@ def _not_writable(folder: Path) -> UsageError:
     return UsageError(f"{folder} cannot be written to.", remedy="Write elsewhere with -o.")
 
 
-def _write(path: Path, plan: Plan, artifact: Any, *, force: bool) -> tuple[str, int]:
-    """Write the archive beside its place and rename it there; never half of it."""
+def _members(plan: Plan, artifact: Artifact) -> tuple[list[tuple[str, bytes | Path]], str]:
+    """The members of the archive, and the compiled file's SHA-256."""
     from converter.describe import entries
 
     with artifact.path.open("rb") as file:
         compiled = hashlib.file_digest(file, "sha256").hexdigest()
-    members = entries(plan, artifact, compiled)
+    return entries(plan, artifact, compiled), compiled
+
+
+def _lint(path: Path, members: Members, compiled: str, work: Path) -> list[Finding]:
+    """The warnings that lint has for what is about to be written.
+
+    They are no part of the build record: what lint knows may grow, the same conversion's bytes do not.
+
+    Raises:
+        ToolError: It has errors; a fault of ours, for the source was checked before the work.
+    """
+    from converter.linter import lint_members
+
+    hashes = {name: compiled for name, content in members if isinstance(content, Path)}
+    with tempfile.TemporaryDirectory(prefix="lint-", dir=work) as folder:
+        findings = lint_members(members, path.name, Path(folder), hashes)
+    if wrong := errors(findings):
+        raise ToolError(
+            f"{path.name} is not written, for lint finds {len(wrong)} errors in it, a fault of ours: "
+            f"[{wrong[0].code}] {wrong[0].one_line}",
+            remedy="Report it with what nnconvert plan --json prints.",
+            findings=wrong,
+        )
+    return [finding for finding in findings if finding.severity is Severity.WARNING]
+
+
+def _write(path: Path, members: Members, *, force: bool) -> tuple[str, int]:
+    """Write the archive beside its place and rename it there; never half of it."""
     with _beside(path, force=force) as file:
         tar.write(file, members, _compression(path))
         _check_written(file, members, path)
@@ -266,7 +302,7 @@ def _write(path: Path, plan: Plan, artifact: Any, *, force: bool) -> tuple[str, 
         return digest.hexdigest(), file.tell()
 
 
-def _check_written(file: IO[bytes], members: Sequence[tuple[str, Any]], path: Path) -> None:
+def _check_written(file: IO[bytes], members: Members, path: Path) -> None:
     """The names in the archive are those that were meant to be there; the config first."""
     file.flush()
     names = tar.list_names(file, limit=2)

@@ -149,16 +149,33 @@ def inspect(
     return commands.inspect(source, as_json=json)
 
 
-@app.command(help_epilogue="Example: nnconvert lint model.rvc2.tar.xz")
+@app.command(help_epilogue="Example: nnconvert lint model.rvc2.tar.xz --fail-on warning")
 def lint(
-    source: Annotated[Path, Parameter(help="An archive, source or target.")],
+    source: Annotated[Path | None, Parameter(help="An archive, source or target.")] = None,
     *,
     json: AsJson = False,
+    sarif: Annotated[bool, Parameter(negative="", help="Print SARIF 2.1.0, for code hosts.")] = False,
+    fail_on: Annotated[
+        Literal["error", "warning", "info"], Parameter(help="The least that makes it exit with 3.")
+    ] = "error",
+    list_checks: Annotated[
+        bool, Parameter(name="--list", negative="", help="Print what there is to find.")
+    ] = False,
+    explain: Annotated[
+        str | None, Parameter(help="Print what a code stands for, with examples: --explain CODE.")
+    ] = None,
 ) -> int:
     """Say what cameras and parsers would trip over. Exit code 3 if there are errors."""
-    from converter.cli import commands
+    from converter.cli import lint as command
 
-    return commands.lint(source, as_json=json)
+    return command.lint(
+        source,
+        as_json=json,
+        as_sarif=sarif,
+        fail_on=fail_on,
+        list_checks=list_checks,
+        explain=explain,
+    )
 
 
 @app.command(help_epilogue="Example: nnconvert doctor")

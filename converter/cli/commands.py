@@ -15,7 +15,6 @@ from converter import options
 from converter.cli import print_json
 from converter.cli.progress import Reporter
 from converter.errors import UsageError
-from converter.findings import Finding, Severity
 from converter.options import Layer, Options
 from converter.plans import Plan
 
@@ -259,21 +258,6 @@ def _format(facts: Any) -> Format:
         for item in formats()
         if (item.suffix, item.target) == (f".{facts['kind']}", facts["target"])
     )
-
-
-def lint(source: Path, *, as_json: bool) -> int:
-    """`lint`: exit code 3 if there is an error among the findings."""
-    from converter.linter import lint as check
-
-    findings: Sequence[Finding] = check(source)
-    if as_json:
-        print_json({"findings": [finding.to_json() for finding in findings]})
-    else:
-        for finding in findings:
-            print(f"{finding.severity}: [{finding.code}] {finding}")
-        if not findings:
-            print(f"{source}: nothing found.")
-    return 3 if any(finding.severity is Severity.ERROR for finding in findings) else 0
 
 
 def doctor(*, as_json: bool) -> int:
