@@ -13,19 +13,19 @@ from converter.findings import Severity
 
 # The good archives that examples change, by the name that `configs/codes.yaml` calls them.
 BASES: Final[Mapping[str, str]] = {
-    "onnx": "a source archive: config.json and model.onnx, which takes RGB frames in float32",
-    "onnx-uint8": "the same, with a model that takes uint8",
-    "onnx-int32": "the same, with a model that takes int32",
-    "onnx-external": "the same, with the weights in model.onnx.data",
-    "onnx-twice": "the same, with a model that has an input and an output twice",
-    "onnx-unused": "the same, with an input that no node reads",
-    "onnx-through": "the same, with an input that is an output too",
-    "rvc2": "an archive for RVC2: config.json, buildinfo.json and model.blob",
-    "rvc2-old": "the same, with a blob whose header has version 4.0",
-    "rvc2-superblob": "an archive for RVC2 with model.superblob",
-    "rvc3": "an archive for RVC3: config.json, buildinfo.json and model.blob",
-    "rvc3-superblob": "an archive for RVC3 with model.superblob",
-    "rvc4": "an archive for RVC4: config.json, buildinfo.json and model.dlc",
+    "onnx": "a source (config.json and model.onnx, which takes RGB frames as float32)",
+    "onnx-uint8": "a source whose model takes uint8",
+    "onnx-int32": "a source whose model takes int32",
+    "onnx-external": "a source whose model has its weights in model.onnx.data",
+    "onnx-twice": "a source whose model has an input and an output twice",
+    "onnx-unused": "a source whose model has an input that no node reads",
+    "onnx-through": "a source whose model has an input that is an output too",
+    "rvc2": "a target for RVC2 (config.json, buildinfo.json and model.blob)",
+    "rvc2-old": "a target for RVC2 whose blob's header has version 4.0",
+    "rvc2-superblob": "a target for RVC2 with model.superblob",
+    "rvc3": "a target for RVC3 (config.json, buildinfo.json and model.blob)",
+    "rvc3-superblob": "a target for RVC3 with model.superblob",
+    "rvc4": "a target for RVC4 (config.json, buildinfo.json and model.dlc)",
 }
 _CHANGES: Final[Mapping[str, str]] = {
     "set": "write {key} as {value}",
@@ -62,10 +62,9 @@ class Example:
             values = [change] if isinstance(change, str) else change
             rows = values.items() if isinstance(values, Mapping) else [("", item) for item in values]
             for key, value in rows:
-                text = value if isinstance(value, str) and not key else json.dumps(value)
+                text = json.dumps(value) if kind == "set" else value
                 said.append(_CHANGES[kind].format(key=key, value=text))
-        done = "; ".join(said) or "as it is"
-        return f"{BASES[self.of]}: {done}"
+        return f"{BASES[self.of]}, {'; '.join(said) or 'as it is'}"
 
 
 @dataclass(frozen=True, kw_only=True)

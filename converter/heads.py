@@ -3,11 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from converter.archive import Archive
 from converter.errors import ModelError
 from converter.findings import Finding, listed, perhaps
+
+# The metadata that DepthAI reads of every head, whatever its parser (depthai-core, nn_archive/v1).
+_KINDS: Final[Mapping[str, str]] = {
+    **dict.fromkeys(
+        ("subtype", "postprocessor_path", "boxes_outputs", "scores_outputs", "protos_outputs"), "text"
+    ),
+    **dict.fromkeys(
+        ("classes", "yolo_outputs", "mask_outputs", "keypoints_outputs", "angles_outputs"),
+        "a list of texts",
+    ),
+    **dict.fromkeys(
+        ("conf_threshold", "iou_threshold", "max_det", "n_classes", "n_keypoints", "n_prototypes"),
+        "a number",
+    ),
+    **dict.fromkeys(("is_softmax", "background_class"), "true or false"),
+    "strides": "a list of numbers",
+    "anchors": "lists of lists of numbers, in a list",
+}
 
 
 def check_heads(archive: Archive, model: Mapping[str, Any], outputs: Sequence[str]) -> list[Finding]:
@@ -30,7 +48,7 @@ def check_heads(archive: Archive, model: Mapping[str, Any], outputs: Sequence[st
                     )
                 )
         metadata = head.get("metadata") or {}
-        findings += check_values(where, metadata)
+        findings += check_values(where, head)
         if path := metadata.get("postprocessor_path"):
             if archive.member(str(path)) is None:
                 findings.append(
@@ -50,14 +68,24 @@ def check_heads(archive: Archive, model: Mapping[str, Any], outputs: Sequence[st
     return findings
 
 
-def check_values(where: str, metadata: Mapping[str, Any]) -> list[Finding]:
-    """What DepthAI's parsers refuse in a head's metadata (depthai-core, DetectionParser::setConfig).
+def check_values(where: str, head: Mapping[str, Any]) -> list[Finding]:
+    """What DepthAI refuses in a head, as it opens the archive or as a parser is built of it.
+
+    Measured on DepthAI 3.12; the parsers' side is depthai-core's `DetectionParser::setConfig`.
 
     Args:
         where: The head's JSON path.
     """
+    metadata = head.get("metadata") or {}
     findings = []
+    if not isinstance(head.get("name"), str | None):
+        findings.append(_value(f"{where}.name", "text"))
     where = f"{where}.metadata"
+    findings += [
+        _value(f"{where}.{key}", kind)
+        for key, kind in _KINDS.items()
+        if metadata.get(key) is not None and not _fits(metadata[key], kind)
+    ]
     classes, count = metadata.get("classes"), metadata.get("n_classes")
     if isinstance(classes, list) and isinstance(count, int) and len(classes) != count:
         findings.append(
@@ -77,31 +105,50 @@ def check_values(where: str, metadata: Mapping[str, Any]) -> list[Finding]:
                 remedy="Write a list of pairs for each output.",
             )
         )
-    names = metadata.get("keypoint_label_names")
-    if isinstance(names, list) and not all(isinstance(name, str) for name in names):
-        findings.append(_keypoints(f"{where}.keypoint_label_names", "has an entry that is no text."))
     edges = metadata.get("skeleton_edges")
-    if isinstance(edges, list) and not all(map(_is_edge, edges)):
+    if isinstance(edges, list) and any(map(_is_broken_edge, edges)):
         findings.append(
-            _keypoints(f"{where}.skeleton_edges", "has an entry that is no pair of keypoints.")
+            Finding(
+                code="head.keypoints",
+                where=f"{where}.skeleton_edges",
+                message="has an edge that is no pair of numbers.",
+                remedy="Write each edge as the numbers of two keypoints.",
+            )
         )
     return findings
 
 
-def _keypoints(where: str, message: str) -> Finding:
+def _value(where: str, kind: str) -> Finding:
     return Finding(
-        code="head.keypoints",
+        code="head.value",
         where=where,
-        message=message,
-        remedy="Write the keypoints' names as texts, the edges as pairs of their numbers.",
+        message=f"must be {kind}.",
+        remedy="DepthAI refuses the whole archive else.",
     )
 
 
-def _is_edge(edge: Any) -> bool:
-    return (
-        isinstance(edge, list) and len(edge) == 2
-        and all(isinstance(end, int) and not isinstance(end, bool) and end >= 0 for end in edge)
-    )  # fmt: skip
+def _fits(value: Any, kind: str) -> bool:
+    match kind:
+        case "text":
+            return isinstance(value, str)
+        case "a number":
+            return isinstance(value, int | float) and not isinstance(value, bool)
+        case "true or false":
+            return isinstance(value, bool)
+        case "a list of texts":
+            return isinstance(value, list) and all(_fits(item, "text") for item in value)
+        case "a list of numbers":
+            return isinstance(value, list) and all(_fits(item, "a number") for item in value)
+        case _:
+            return isinstance(value, list) and all(
+                isinstance(layer, list) and all(_fits(anchor, "a list of numbers") for anchor in layer)
+                for layer in value
+            )
+
+
+def _is_broken_edge(edge: Any) -> bool:
+    """Whether DepthAI throws at an edge; one that is no pair it leaves out."""
+    return isinstance(edge, list) and len(edge) == 2 and not _fits(edge, "a list of numbers")
 
 
 def _odd_anchors(anchors: list[Any]) -> bool:

@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import ast
+import json
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import converter
+from converter import describe
 from converter.checks.registry import RULES, checks
 from converter.checks.subject import Side
 from converter.codes import BASES, Example, codes
+from converter.errors import ToolError, UsageError
+from converter.events import Warned
 from converter.findings import Finding, Severity
 from converter.linter import lint
+from targets.rvc2.toolchain import Toolchain
+from targets.rvc4.toolchain import problem_with_machine as qnn_problem
 from tests.archives import BUILDERS, build
+from tests.sources import DIGITS_ARCHIVE, RGB, config_for, conv_model, write_folder
 
 ROOT = Path(__file__).parent.parent
 SEVERITIES = list(Severity)
+QUICK = {"verify.enabled": False}
 # What the variables of codes that are put together stand for.
 PARTS = {
     "kind": ("input", "output"),
@@ -142,3 +153,267 @@ def _codes_of(call: ast.Call) -> Iterator[str]:
 
 def test_rules_give_declared_codes_only() -> None:
     assert {code for rule in RULES for code in rule.codes} <= set(codes())
+
+
+# -------------------------------------------- what the readers themselves say
+
+# Every failing example of these is refused as DepthAI opens the archive, or by its parser then.
+DEPTHAI_REFUSES = (
+    "archive.unreadable", "archive.config-missing", "archive.config-name", "archive.flattened",
+    "config.not-json", "config.value", "config.path", "config.model-missing", "model.blob-version",
+    "head.value",
+)  # fmt: skip
+PARSER_REFUSES = ("head.anchors", "head.classes")
+LUXONIS_ML_REFUSES = (
+    "config.value",
+    "config.unknown-key",
+    "config.missing-key",
+    "tensor.layout-length",
+)
+# These it takes, and takes for something else: nobody but lint says a word.
+NOBODY_REFUSES = (
+    "config.dropped-key", "model.suffix", "input.duplicate", "input.mean", "input.scale",
+    "camera.dai-type-unknown", "camera.dai-type-missing", "camera.dtype", "head.output",
+    "compiled.tensor", "compiled.dtype", "compiled.shape",
+)  # fmt: skip
+
+
+def of_targets(names: tuple[str, ...], kind: str = "failing") -> list[object]:
+    return [
+        pytest.param(example, id=f"{name}-{index}")
+        for name in names
+        for index, example in enumerate(getattr(codes()[name], kind))
+        if not example.of.startswith("onnx") or name.startswith(("archive", "config"))
+    ]
+
+
+def depthai_opens(path: Path) -> Any:
+    """The archive as DepthAI has it; None if it refuses it."""
+    import depthai as dai
+
+    try:
+        return dai.NNArchive(str(path))
+    except (RuntimeError, IndexError):  # the latter is what its bindings make of std::out_of_range
+        return None
+
+
+def luxonis_ml_reads(path: Path) -> bool:
+    from luxonis_ml.nn_archive.config import Config
+    from pydantic import ValidationError
+
+    with tarfile.open(path) as tar:
+        file = tar.extractfile("config.json")
+        assert file is not None
+        try:
+            Config.model_validate(json.load(file))
+        except ValidationError:
+            return False
+    return True
+
+
+@pytest.mark.parametrize("example", of_targets(DEPTHAI_REFUSES))
+def test_depthai_refuses_what_lint_says_that_it_does(example: Example, tmp_path: Path) -> None:
+    assert depthai_opens(build(example, tmp_path)) is None
+
+
+@pytest.mark.parametrize("example", of_targets(LUXONIS_ML_REFUSES))
+def test_luxonis_ml_refuses_what_lint_says_that_it_does(example: Example, tmp_path: Path) -> None:
+    assert not luxonis_ml_reads(build(example, tmp_path))
+
+
+@pytest.mark.parametrize("code", PARSER_REFUSES)
+def test_depthais_parser_refuses_what_lint_says_that_it_does(code: str, tmp_path: Path) -> None:
+    import depthai as dai
+
+    def built(example: Example) -> None:
+        archive = depthai_opens(build(example, tmp_path))
+        with dai.Pipeline(False) as pipeline:
+            pipeline.create(dai.node.DetectionParser).setNNArchive(archive)
+
+    yolo = dict(codes()["head.null"].failing[0].changes["set"])
+    yolo.pop("model.heads[0].metadata.n_keypoints")
+    wrong = {"model.heads[0].metadata.anchors": [[[1.0, 2.0, 3.0]]]}
+    if code == "head.classes":
+        wrong = {"model.heads[0].metadata.n_classes": 9}
+    built(Example(of="rvc2", changes={"set": yolo}))
+    with pytest.raises(RuntimeError):
+        built(Example(of="rvc2", changes={"set": yolo | wrong}))
+
+
+@pytest.mark.parametrize("example", of_targets(NOBODY_REFUSES))
+def test_the_readers_take_what_only_lint_finds(example: Example, tmp_path: Path) -> None:
+    path = build(example, tmp_path)
+    assert depthai_opens(path) is not None
+    assert luxonis_ml_reads(path)
+
+
+@pytest.mark.parametrize("name", [name for name in BASES if name not in ("rvc2-old",)])
+def test_the_readers_take_the_good_archives(name: str, tmp_path: Path) -> None:
+    path = build(Example(of=name), tmp_path)
+    assert depthai_opens(path) is not None
+    assert luxonis_ml_reads(path)
+
+
+# ------------------------------------------------------------ the command line
+
+
+def command(source: Path | None, capsys: pytest.CaptureFixture[str], **options: Any) -> tuple[int, str]:
+    from converter.cli.lint import lint as run
+
+    defaults: dict[str, Any] = {
+        "as_json": False, "as_sarif": False, "fail_on": "error", "list_checks": False, "explain": None,
+    }  # fmt: skip
+    code = run(source, **(defaults | options))
+    return code, capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("code", "index", "exits"),
+    [
+        ("archive.leftover", 0, (0, 0, 3)),
+        ("camera.not-applied", 0, (0, 3, 3)),
+        ("camera.dtype", 0, (3, 3, 3)),
+    ],
+)
+def test_the_exit_code_follows_the_worst_finding(
+    code: str, index: int, exits: tuple[int, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = build(codes()[code].failing[index], tmp_path)
+    for level, wanted in zip(("error", "warning", "info"), exits, strict=True):
+        assert command(path, capsys, fail_on=level)[0] == wanted
+
+
+def test_a_good_archive_passes_at_every_level(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = build(Example(of="rvc2"), tmp_path)
+    assert command(path, capsys, fail_on="info") == (0, f"{path}: nothing found.\n")
+
+
+def test_sarif_has_what_the_standard_requires(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changes = {
+        "set": {
+            "model.inputs[0].preprocessing.dai_type": None,
+            "model.heads[0].metadata.odd": None,
+        },
+        "add": {"notes.txt": "x"},
+        "named": "a net.tar",
+    }
+    path = build(Example(of="rvc2", changes=changes), tmp_path)
+    exit_code, text = command(path, capsys, as_sarif=True)
+    assert exit_code == 3
+    log = json.loads(text)
+    assert log["version"] == "2.1.0"
+    assert log["$schema"].endswith("sarif-2.1.0.json")
+    (run,) = log["runs"]
+    driver = run["tool"]["driver"]
+    assert (driver["name"], bool(driver["version"])) == ("nnconvert", True)
+    rules = driver["rules"]
+    assert len({rule["id"] for rule in rules}) == len(rules)
+    for rule in rules:
+        for key in ("shortDescription", "fullDescription", "help"):
+            assert rule[key]["text"]
+        assert rule["defaultConfiguration"]["level"] in ("error", "warning", "note")
+    levels = {}
+    for result in run["results"]:
+        assert rules[result["ruleIndex"]]["id"] == result["ruleId"]
+        assert result["message"]["text"]
+        (location,) = result["locations"]
+        artifact = location["physicalLocation"]["artifactLocation"]
+        assert artifact == {"uri": "a%20net.tar", "index": 0}
+        assert run["artifacts"][artifact["index"]]["location"]["uri"] == artifact["uri"]
+        levels[result["ruleId"]] = (
+            result["level"],
+            [place["fullyQualifiedName"] for place in location.get("logicalLocations", ())],
+        )
+    assert levels == {
+        "camera.dai-type-missing": ("error", ["model.inputs[0].preprocessing.dai_type"]),
+        "head.null": ("warning", ["model.heads[0].metadata"]),
+        "archive.leftover": ("note", []),
+    }
+    assert run["columnKind"] == "unicodeCodePoints"
+
+
+def test_list_and_explain_say_what_is_declared(capsys: pytest.CaptureFixture[str]) -> None:
+    _, text = command(None, capsys, list_checks=True)
+    for code, check in checks().items():
+        assert f"{code} ({check.code.severity}, " in text
+        assert check.code.cause in text
+        assert check.code.remedy in text
+    _, text = command(None, capsys, list_checks=True, as_json=True)
+    assert [entry["code"] for entry in json.loads(text)["checks"]] == list(checks())
+    _, text = command(None, capsys, explain="archive.config-name")
+    assert "call the file config.json ./config.json" in text
+    assert codes()["archive.config-name"].why in text
+    _, text = command(None, capsys, explain="option.unknown")
+    assert "not by lint" in text
+    for code in codes():
+        assert code in command(None, capsys, explain=code)[1]
+    with pytest.raises(UsageError, match=r"'head\.generic'"):
+        command(None, capsys, explain="head.generc")
+    with pytest.raises(UsageError, match="wants an archive"):
+        command(None, capsys)
+
+
+# -------------------------------------------------------- what convert writes
+
+
+def test_an_rvc2_archive_of_ours_passes_and_its_warnings_are_no_part_of_it(
+    tmp_path: Path, toolchain: Toolchain
+) -> None:
+    config = config_for(conv_model(), preprocessing=RGB)
+    plain = write_folder(tmp_path / "net", conv_model(), config)
+    done = converter.convert(plain, "rvc2", output=tmp_path / "a.tar", options=QUICK)
+    assert done.warnings == ()
+    assert lint(done.output) == ()
+    config["model"]["metadata"]["license"] = "MIT"
+    (plain / "config.json").write_text(json.dumps(config))
+    events: list[object] = []
+    done = converter.convert(
+        plain, "rvc2", output=tmp_path / "b.tar", options=QUICK, on_event=events.append
+    )
+    (warning,) = done.warnings
+    assert "'license'" in warning
+    assert Warned(text=warning) in events
+    assert done.to_json()["warnings"] == [warning]
+    (finding,) = lint(done.output)
+    assert str(finding) == warning
+    with tarfile.open(done.output) as tar:
+        file = tar.extractfile("buildinfo.json")
+        assert file is not None
+        assert json.load(file)["warnings"] == []
+
+
+def test_an_rvc4_archive_of_ours_passes(tmp_path: Path) -> None:
+    if problem := qnn_problem():
+        pytest.skip(problem)
+    done = converter.convert(
+        DIGITS_ARCHIVE,
+        "rvc4",
+        output=tmp_path / "a.tar",
+        options=QUICK | {"rvc4.quantization_mode": "FP16_STANDARD"},
+        toolchain="native",
+    )
+    assert done.warnings == ()
+    assert lint(done.output) == ()
+
+
+def test_an_archive_that_lint_refuses_is_not_written(
+    tmp_path: Path, toolchain: Toolchain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A double of `describe` that writes GRAY888p stands for a fault of ours."""
+    true = describe.target_config
+
+    def faulty(*arguments: Any) -> dict[str, Any]:
+        config = true(*arguments)
+        config["model"]["inputs"][0]["preprocessing"]["dai_type"] = "GRAY888p"
+        return config
+
+    monkeypatch.setattr(describe, "target_config", faulty)
+    source = write_folder(tmp_path / "net", conv_model(), preprocessing=RGB)
+    with pytest.raises(ToolError, match=r"fault of ours.*GRAY888p") as caught:
+        converter.convert(source, "rvc2", output=tmp_path / "a.tar", options=QUICK)
+    assert [finding.code for finding in caught.value.findings] == ["camera.dai-type-unknown"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["net"]

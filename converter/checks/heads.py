@@ -90,7 +90,7 @@ def _refused(subject: Subject) -> Iterator[Finding]:
                     message=f"there is no output {name!r}.",
                     remedy=f"There are {', '.join(outputs)}.",
                 )
-        yield from check_values(where, metadata)
+        yield from check_values(where, head)
         path = metadata.get("postprocessor_path")
         if path and str(path) not in names and not name_problem(str(path)):
             yield Finding(
@@ -233,15 +233,32 @@ def _yolo(subject: Subject) -> Iterator[Finding]:
                 message=message,
                 remedy="Name the outputs of masks, and only those, with _masks.",
             )
+
+
+def _keypoints(subject: Subject) -> Iterator[Finding]:
+    def said(place: str, message: str) -> Finding:
+        return Finding(
+            code="head.keypoints",
+            severity=Severity.WARNING,
+            where=place,
+            message=message,
+            remedy="Write a name for each keypoint, and edges as pairs of their numbers.",
+        )
+
+    for where, _, metadata in _heads(subject):
         names, count = metadata.get("keypoint_label_names"), metadata.get("n_keypoints")
-        if isinstance(names, list) and names and isinstance(count, int) and len(names) != count:
-            yield Finding(
-                code="head.keypoints",
-                severity=Severity.WARNING,
-                where=f"{where}.metadata.n_keypoints",
-                message=f"{count} is written, DepthAI takes the {len(names)} of keypoint_label_names.",
-                remedy="Write a name for each keypoint.",
-            )
+        place = f"{where}.metadata.keypoint_label_names"
+        if isinstance(names, list) and names:
+            if not all(isinstance(name, str) for name in names):
+                yield said(place, "has an entry that is no text, which newer DepthAI throws at.")
+            elif isinstance(count, int) and len(names) != count:
+                yield said(
+                    place, f"has {len(names)} names; DepthAI takes that for n_keypoints, {count}."
+                )
+        edges = metadata.get("skeleton_edges")
+        if isinstance(edges, list) and any(not isinstance(e, list) or len(e) != 2 for e in edges):
+            place = f"{where}.metadata.skeleton_edges"
+            yield said(place, "has an entry that is no pair, which DepthAI leaves out.")
 
 
 RULES: Final = (
@@ -251,6 +268,7 @@ RULES: Final = (
         codes=(
             "head.output",
             "head.classes",
+            "head.value",
             "head.anchors",
             "head.keypoints",
             "head.postprocessor",
@@ -260,5 +278,6 @@ RULES: Final = (
     Rule(find=_stages, codes=("head.postprocessor-path", "head.stages")),
     Rule(find=_parsers, codes=("head.parser", "head.several")),
     Rule(find=_metadata, codes=("head.null", "head.metadata-missing")),
-    Rule(find=_yolo, codes=("head.generic", "head.subtype", "head.masks", "head.keypoints")),
+    Rule(find=_yolo, codes=("head.generic", "head.subtype", "head.masks")),
+    Rule(find=_keypoints, codes=("head.keypoints",)),
 )

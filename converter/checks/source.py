@@ -69,6 +69,7 @@ RULES: Final = (
             "output.layout",
             "head.output",
             "head.classes",
+            "head.value",
             "head.anchors",
             "head.keypoints",
             "head.postprocessor",

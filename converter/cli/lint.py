@@ -39,7 +39,7 @@ def lint(
     if as_sarif:
         from converter.sarif import to_sarif
 
-        print_json(to_sarif(findings, quote(source.name)))
+        print_json(to_sarif(findings, quote(source.resolve().name)))
     elif as_json:
         print_json({"findings": [finding.to_json() for finding in findings]})
     else:
