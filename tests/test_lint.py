@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import json
 import tarfile
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import pytest
 
 import converter
 from converter import describe
+from converter.archive import open_archive
 from converter.checks.registry import RULES, checks
 from converter.checks.subject import Side
 from converter.codes import BASES, Example, codes
@@ -252,6 +254,36 @@ def test_the_readers_take_the_good_archives(name: str, tmp_path: Path) -> None:
     path = build(Example(of=name), tmp_path)
     assert depthai_opens(path) is not None
     assert luxonis_ml_reads(path)
+
+
+# --------------------------------------------------------------- hostile configs
+
+ODD: tuple[Any, ...] = (None, True, -1, 1e300, "", "x" * 50, [], [None], {}, {"a": [{}]}, [[[1]]])
+
+
+def places(value: Any, way: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    yield way
+    rows = {dict: dict.items, list: enumerate}.get(type(value), lambda _: ())
+    for key, inner in rows(value):
+        yield from places(inner, (*way, key))
+
+
+@pytest.mark.parametrize("name", ["onnx", "rvc2", "rvc4"])
+def test_any_value_anywhere_gives_findings_and_no_traceback(name: str, tmp_path: Path) -> None:
+    yolo = codes()["head.masks"].failing[0].changes["set"]
+    with open_archive(build(Example(of=name, changes={"set": yolo}), tmp_path)) as archive:
+        for way in places(archive.config):
+            for odd in ODD:
+                config = json.loads(json.dumps(archive.config))
+                if way:
+                    inner = config
+                    for step in way[:-1]:
+                        inner = inner[step]
+                    inner[way[-1]] = odd
+                elif isinstance(odd, dict):
+                    config = odd
+                for finding in lint(dataclasses.replace(archive, config=config)):
+                    assert finding.code in checks()
 
 
 # ------------------------------------------------------------ the command line

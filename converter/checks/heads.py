@@ -38,6 +38,19 @@ _SUBTYPES: Final = (
 )  # fmt: skip
 # Custom keys that DepthAI itself looks for in a head that has become generic.
 _READ_ANYWAY: Final = ("skeleton_edges", "keypoint_label_names")
+# How many outputs a parser insists on (depthai-core's and depthai-nodes' own checks).
+_COUNTS: Final[Mapping[str, int]] = {
+    **dict.fromkeys(
+        (
+            "ClassificationParser", "ClassificationSequenceParser", "KeypointParser",
+            "LaneDetectionParser", "RegressionParser", "SegmentationParser", "SuperAnimalParser",
+        ),
+        1,
+    ),
+    "MLSDParser": 2,
+    "XFeatMonoParser": 3,
+    "XFeatStereoParser": 3,
+}  # fmt: skip
 # Null is what every reader takes these to be by itself.
 _NULL_IS_FINE: Final = ("postprocessor_path", "anchors")
 
@@ -61,6 +74,15 @@ def _outputs(subject: Subject) -> Iterator[Finding]:
                 where=f"{where}.outputs",
                 message="is not written; parsers read that as undefined.",
                 remedy="Name the outputs.",
+            )
+        count = _COUNTS.get(head["parser"])
+        if count is not None and head.get("outputs") and len(head["outputs"]) != count:
+            yield Finding(
+                code="head.outputs-count",
+                severity=Severity.WARNING,
+                where=f"{where}.outputs",
+                message=f"names {len(head['outputs'])} outputs, {head['parser']} takes {count}.",
+                remedy="Name those that it reads.",
             )
         for key, value in metadata.items():
             names = value if isinstance(value, list) else [value]
@@ -218,6 +240,15 @@ def _yolo(subject: Subject) -> Iterator[Finding]:
                 message=f"{subtype!r} is not known; DepthAI decodes it like yolov8.",
                 remedy=perhaps(subtype, _SUBTYPES[:-1]),
             )
+        plain = head["parser"] == "YOLOExtendedParser" and "26" not in str(subtype)
+        if plain and head.get("outputs") and not any("_yolo" in name for name in head["outputs"]):
+            yield Finding(
+                code="head.yolo-names",
+                severity=Severity.WARNING,
+                where=f"{where}.outputs",
+                message="YOLOExtendedParser finds the boxes in outputs named …_yolo…; there is none.",
+                remedy="Name the outputs so in the model, or take the parser YOLO.",
+            )
         masks = [name for name in head.get("outputs") or () if "_masks" in name]
         has_masks = bool(metadata.get("mask_outputs") or metadata.get("protos_outputs"))
         if head.get("outputs") and bool(masks) is not has_masks:
@@ -262,7 +293,7 @@ def _keypoints(subject: Subject) -> Iterator[Finding]:
 
 
 RULES: Final = (
-    Rule(find=_outputs, codes=("head.outputs-missing", "head.metadata-output")),
+    Rule(find=_outputs, codes=("head.outputs-missing", "head.outputs-count", "head.metadata-output")),
     Rule(
         find=_refused,
         codes=(
@@ -278,6 +309,6 @@ RULES: Final = (
     Rule(find=_stages, codes=("head.postprocessor-path", "head.stages")),
     Rule(find=_parsers, codes=("head.parser", "head.several")),
     Rule(find=_metadata, codes=("head.null", "head.metadata-missing")),
-    Rule(find=_yolo, codes=("head.generic", "head.subtype", "head.masks")),
+    Rule(find=_yolo, codes=("head.generic", "head.subtype", "head.masks", "head.yolo-names")),
     Rule(find=_keypoints, codes=("head.keypoints",)),
 )

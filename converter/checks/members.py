@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Final
 
 from converter.archive import CONFIG
 from converter.checks.rule import Rule
-from converter.checks.subject import Side, Subject
+from converter.checks.subject import BUILDINFO, Side, Subject
 from converter.findings import Finding, Severity, listed
 
-BUILDINFO: Final = "buildinfo.json"
 # What readers and converters look for without being told: our record, AIMET's overrides, frames.
 _KNOWN: Final = (CONFIG, BUILDINFO, "encodings.json")
 _KNOWN_FOLDER: Final = "calibration/"
 _WEIGHTS: Final = (".onnx_data", ".onnx.data")
-_MAX_RECORD_BYTES: Final = 64 << 20
 _SHOWN: Final = 5
 
 
@@ -67,18 +64,13 @@ def _names(subject: Subject) -> Iterator[Finding]:
 
 
 def _record(subject: Subject) -> Iterator[Finding]:
-    member = subject.archive.member(BUILDINFO)
-    if member is None or member.size_bytes > _MAX_RECORD_BYTES:
-        return
-    try:
-        json.loads(subject.archive.path(BUILDINFO).read_bytes())
-    except (ValueError, RecursionError) as error:
-        said = str(error) or "nested too deeply"
+    _, problem = subject.record
+    if problem:
         yield Finding(
             code="archive.buildinfo",
             severity=Severity.WARNING,
             where=BUILDINFO,
-            message=f"is not JSON ({said}).",
+            message=problem,
             remedy="Write it anew, or leave it out: no camera reads it.",
         )
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from converter.checks.members import BUILDINFO
 from converter.checks.rule import TARGET, Rule
-from converter.checks.subject import Subject
+from converter.checks.subject import BUILDINFO, Subject
 from converter.findings import Finding, Severity, perhaps
 from converter.formats import formats, recognized, suffixes
 from converter.tar import name_problem
@@ -93,12 +90,10 @@ def _platform(subject: Subject) -> Iterator[Finding]:
 def _claims(subject: Subject) -> Iterator[tuple[str, str]]:
     """The platforms that an archive's record and name speak of."""
     known = {item.target for item in formats()}
-    if subject.archive.member(BUILDINFO):
-        with contextlib.suppress(ValueError, RecursionError):
-            record = json.loads(subject.archive.path(BUILDINFO).read_bytes())
-            target = record.get("target") if isinstance(record, dict) else None
-            if isinstance(target, str) and target in known:
-                yield target, BUILDINFO
+    record, _ = subject.record
+    claimed = record.get("target") if isinstance(record, dict) else None
+    if isinstance(claimed, str) and claimed in known:
+        yield claimed, BUILDINFO
     for part in subject.file_name.lower().split("."):
         if part in known:
             yield part, "the archive's name"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
-from typing import Any
+from typing import Any, Final
 
 from converter.archive import Archive
 from converter.errors import ArchiveError, ConvertError, ModelError
@@ -15,6 +16,9 @@ from converter.formats import read_compiled, recognized, suffixes
 from converter.model import SourceModel
 from converter.options import Options
 from converter.schema import check_schema
+
+BUILDINFO: Final = "buildinfo.json"
+_MAX_RECORD_BYTES: Final = 64 << 20
 
 
 class Side(StrEnum):
@@ -67,6 +71,21 @@ class Subject:
     def heads(self) -> list[Mapping[str, Any]]:
         """The config's heads, raw."""
         return list(self.model.get("heads") or ())
+
+    @cached_property
+    def record(self) -> tuple[Any, str]:
+        """What buildinfo.json holds, and why it cannot be read; neither if there is none."""
+        member = self.archive.member(BUILDINFO)
+        if member is None:
+            return None, ""
+        if member.size_bytes > _MAX_RECORD_BYTES:
+            return None, f"is larger than {_MAX_RECORD_BYTES:,} bytes."
+        try:
+            return json.loads(self.archive.path(BUILDINFO).read_bytes()), ""
+        except RecursionError:
+            return None, "is nested too deeply."
+        except ValueError as error:
+            return None, f"is not JSON ({error})."
 
     @cached_property
     def schema(self) -> tuple[Finding, ...]:
