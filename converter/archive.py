@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import stat
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -136,7 +137,10 @@ def staged(
         if isinstance(content, bytes):
             place.write_bytes(content)
         else:
-            place.symlink_to(content.absolute())
+            try:
+                place.symlink_to(content.absolute())
+            except OSError:  # a file system without links
+                shutil.copyfile(content, place)
         digest = hashes.get(member)
         if digest is None:
             with place.open("rb") as file:

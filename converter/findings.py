@@ -22,7 +22,7 @@ class Finding:
     """One problem: where it is, what stands there, and what to write instead.
 
     Attributes:
-        code: Stable and searchable, `area.problem`, for example `input.mean-length`.
+        code: Stable and searchable, `area.problem`; declared in `configs/codes.yaml`.
         where: A JSON path (`model.inputs[0].shape`), a node, or a file.
         message: What stands there and what was expected.
         remedy: What to write or to run.

@@ -169,9 +169,9 @@ def convert(
                 raise
             with run.stage("pack", "Packing"):
                 members, compiled = _members(made, artifact)
+                said = "\n".join(warnings)  # what the plan has said need not be said again
                 for finding in _lint(destination, members, compiled, work):
-                    # What the plan has said of the same thing need not be said again.
-                    if not any(finding.message.rstrip(".") in text for text in warnings):
+                    if finding.message.rstrip(".") not in said:
                         on_warning(Warned(text=str(finding)))
                 sha256, size = _write(destination, members, force=force)
         except OSError as error:

@@ -256,6 +256,32 @@ def test_the_readers_take_the_good_archives(name: str, tmp_path: Path) -> None:
     assert luxonis_ml_reads(path)
 
 
+def test_depthai_has_no_size_for_a_layout_that_lint_warns_of(tmp_path: Path) -> None:
+    code = codes()["camera.layout"]
+    for example in code.failing:
+        assert depthai_opens(build(example, tmp_path)).getInputSize() is None
+    for example in code.passing:
+        assert depthai_opens(build(example, tmp_path)).getInputSize() == (32, 32)
+
+
+@pytest.mark.parametrize(
+    ("code", "platforms"),
+    [
+        ("model.suffix", [[], ["RVC4"], []]),  # a blob for RVC2 twice, a DLC
+        ("model.platform", [["RVC3"], ["RVC2"]]),  # called one for RVC2, for RVC3
+        ("camera.superblob-rvc3", [["RVC2"]]),
+    ],
+)
+def test_depthai_takes_them_for_another_platforms(
+    code: str, platforms: list[list[str]], tmp_path: Path
+) -> None:
+    found = [
+        depthai_opens(build(example, tmp_path)).getSupportedPlatforms()
+        for example in codes()[code].failing
+    ]
+    assert [[platform.name for platform in row] for row in found] == platforms
+
+
 # --------------------------------------------------------------- hostile configs
 
 ODD: tuple[Any, ...] = (None, True, -1, 1e300, "", "x" * 50, [], [None], {}, {"a": [{}]}, [[[1]]])

@@ -72,7 +72,9 @@ def _outputs(subject: Subject) -> Iterator[Finding]:
                 if undefined and subject.side is Side.TARGET
                 else Severity.WARNING,
                 where=f"{where}.outputs",
-                message="is not written; parsers read that as undefined.",
+                message="is empty; parsers take none, or all."
+                if head.get("outputs") is not None
+                else "is not written; parsers read that as undefined.",
                 remedy="Name the outputs.",
             )
         count = _COUNTS.get(head["parser"])
