@@ -74,7 +74,8 @@ class SourceModel:
         archive_name: The archive's file name without its suffix.
         path: The model file's member name.
         files: SHA-256 of each file that the model is made of, by member name.
-        opset: The version of the ONNX operator set.
+        format: What the model file is: `ONNX`, `OpenVINO IR` or `TFLite`.
+        opset: The version of the ONNX operator set, of the IR or of the TFLite schema.
         config: The archive's `config.json`, `config_version` filled in and nothing else changed.
     """
 
@@ -86,6 +87,12 @@ class SourceModel:
     outputs: tuple[Tensor, ...]
     opset: int
     config: Mapping[str, Any]
+    format: str = "ONNX"
+
+    @property
+    def onnx(self) -> str:
+        """The ONNX file that the first step of a target takes: the model itself, or what it became."""
+        return self.path if self.format == "ONNX" else "source.onnx"
 
     def input(self, name: str) -> ModelInput:
         """The input of that name."""
@@ -97,6 +104,7 @@ class SourceModel:
             "name": self.name,
             "path": self.path,
             "files": dict(self.files),
+            "format": self.format,
             "opset": self.opset,
             "inputs": [item.to_json() for item in self.inputs],
             "outputs": [item.to_json() for item in self.outputs],

@@ -67,7 +67,7 @@ def prepare_step(
         tool=tool,
         version=version(tool),
         call={"simplify": simplify, **(call or {})},
-        needs=(model.path,),
+        needs=(model.onnx,),
         gives=gives,
     )
 

@@ -25,6 +25,7 @@ from converter.events import OnEvent, ignore
 from converter.options import Layer, Options, Setting
 from converter.plans import Plan
 from converter.run import make_plan
+from converter.sources.importing import import_source
 from converter.target import Run
 from converter.target import load as load_target
 from converter.workfolder import work_folder
@@ -70,14 +71,10 @@ def verify_archive(
             chosen = _options(record, options, data)
             plan = _plan(source, record, chosen)
             _require_source(record, plan.model.files, source.name)
-            run = Run(
-                work=work,
-                model=source.path(plan.model.path),
-                plan=plan,
-                on_event=on_event or ignore,
-                compiled=made.path(made.config["model"]["metadata"]["path"]),
-            )
+            run = Run.of(source, plan, work=work, on_event=on_event or ignore)
+            run.compiled = made.path(made.config["model"]["metadata"]["path"])
             stack.callback(run.processes.end_all)
+            import_source(run)
             artifact = load_target(plan.target).run(run)
             _require_config(made, target_config(plan.model, artifact))
             with artifact.path.open("rb") as file:

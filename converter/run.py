@@ -20,6 +20,7 @@ from converter.errors import Cancelled, ToolError, UsageError, VerificationError
 from converter.events import Notice, OnEvent, Warned, ignore
 from converter.options import Layer, Options
 from converter.plans import Plan
+from converter.sources.importing import import_source, import_step
 from converter.target import Run
 from converter.target import load as load_target
 from converter.workfolder import work_folder
@@ -151,13 +152,9 @@ def convert(
                 listen(Notice(text=made.backend.reason))
             for finding in made.warnings:
                 on_warning(Warned(text=str(finding)))
-            run = Run(
-                work=work,
-                model=archive.path(made.model.path),
-                plan=made,
-                on_event=on_warning,
-            )
+            run = Run.of(archive, made, work=work, on_event=on_warning)
             stack.callback(run.processes.end_all)
+            import_source(run)
             try:
                 artifact = load_target(target).run(run)
             except VerificationError as error:
@@ -198,12 +195,13 @@ def make_plan(archive: Archive, target: str, options: Options, toolchain: str) -
 
     model, findings = understand(archive, options)
     share = module.plan(model, archive, options, toolchain)
+    first = import_step(model)
     return Plan(
         target=target,
         backend=share.backend,
         model=model,
         parameters=share.parameters,
-        steps=share.steps,
+        steps=(*((first,) if first else ()), *share.steps),
         warnings=(*findings, *share.warnings),
         options=options,
     )

@@ -10,15 +10,15 @@ from typing import Any, Final
 from converter.archive import Archive
 from converter.errors import ArchiveError, ModelError, UsageError, from_findings
 from converter.findings import Finding, errors, listed, perhaps
-from converter.graph.facts import GraphFacts, external_member, read_facts
+from converter.graph.facts import GraphFacts, external_member
 from converter.heads import check_heads
 from converter.model import SourceModel
 from converter.options import Options
 from converter.schema import check_schema
+from converter.sources.facts import KINDS, facts_of, kind_of
 from converter.tar import name_problem
 from converter.tensors import read_tensors
 
-_NOT_YET: Final = {".xml": "OpenVINO IR", ".bin": "OpenVINO IR", ".tflite": "TFLite"}
 _COMPILED: Final = (".blob", ".superblob", ".dlc")
 
 
@@ -37,7 +37,9 @@ def understand(archive: Archive, options: Options) -> tuple[SourceModel, tuple[F
     _require_none(findings)
     model = config["model"]
     path = model["metadata"]["path"]
-    facts = read_facts(archive.path(path), path)
+    facts = facts_of(archive.path(path), path).called(
+        [entry["name"] for entry in model["inputs"]], [entry["name"] for entry in model["outputs"]]
+    )
     _refuse_odd_faces(facts)
     files, missing = _model_files(archive, path, facts)
     findings += missing
@@ -54,6 +56,7 @@ def understand(archive: Archive, options: Options) -> tuple[SourceModel, tuple[F
         inputs=tuple(inputs),
         outputs=tuple(outputs),
         opset=facts.opset,
+        format=facts.format,
         config=config,
     )
     return source, tuple(findings)
@@ -85,14 +88,19 @@ def _check_files(archive: Archive, config: Mapping[str, Any]) -> list[Finding]:
     if suffix in _COMPILED:
         raise ModelError(
             f"{where}: {path!r} is compiled already.",
-            remedy="Give the source archive, the one with the ONNX model.",
+            remedy="Give the source archive, the one it was made from.",
         )
     if problem := name_problem(path):
         return [Finding(code="config.path", where=where, message=f"{path!r} {problem}")]
-    if suffix != ".onnx":
-        kind = _NOT_YET.get(suffix, f"a {suffix} file" if suffix else "a file without a suffix")
+    if suffix == ".bin":
         raise ModelError(
-            f"{where}: {path!r} is {kind}; only ONNX models are converted.",
+            f"{where}: {path!r} has an IR's weights; its .xml is the model.",
+            remedy=f"Write {PurePosixPath(path).with_suffix('.xml').name!r}.",
+        )
+    if not kind_of(path):
+        kind = f"a {suffix} file" if suffix else "a file without a suffix"
+        raise ModelError(
+            f"{where}: {path!r} is {kind}; {', '.join(KINDS.values())} are converted.",
             remedy="Export the model to ONNX.",
         )
     names = [member.name for member in archive.members]

@@ -1,7 +1,7 @@
 """Whether the compiled network computes what the source computes: frames, reference, figures, limits.
 
-The reference is always the source model as it was given, its preprocessing done in NumPy, on ONNX
-Runtime. What it is compared with is the target's matter; nothing here ran on a camera.
+The reference is always the source model as it was given, its preprocessing done in NumPy, on its own
+runtime. What it is compared with is the target's matter; nothing here ran on a camera.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from converter.errors import VerificationError
 from converter.model import SourceModel
 from converter.options import Options
+from converter.sources.runtimes import RUNTIMES
 
 if TYPE_CHECKING:
     from converter.calibration import Calibration
@@ -90,7 +91,7 @@ def source_outputs(run: Run, frames: Sequence[Feeds]) -> list[dict[str, NDArray[
     model, folder = run.plan.model, run.work / "verify-source"
     folder.mkdir()
     return reference.run(
-        run.model,
+        run.source,
         [model_feeds(model, frame) for frame in frames],
         [output.name for output in model.outputs],
         processes=run.processes,
@@ -146,14 +147,19 @@ def _cosine(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
 
 
 def judge(
-    figures: Mapping[str, Mapping[str, Any]], limits: Limits, *, checked_on: str, frames: str
+    figures: Mapping[str, Mapping[str, Any]],
+    limits: Limits,
+    *,
+    source_format: str,
+    checked_on: str,
+    frames: str,
 ) -> dict[str, Any]:
     """The verification record of the contract."""
     failed = [name for name, row in figures.items() if _fails(row, limits)]
     return {
         "status": "failed" if failed else "passed",
         "checked_on": checked_on,
-        "reference": "the source model on ONNX Runtime (CPU), preprocessing in NumPy",
+        "reference": f"the source model on {RUNTIMES[source_format]} (CPU), preprocessing in NumPy",
         "frames": frames,
         "outputs": {name: dict(row) for name, row in figures.items()},
         "limits": limits.to_json(),

@@ -56,7 +56,7 @@ class Comparison:
         self._feeds = [network_feeds(model.inputs, parameters.inputs, frame) for frame in self._frames]
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="reference")
         source_feeds = [verify.model_feeds(model, frame) for frame in self._frames]
-        self._source = self._start("source", run.model, source_feeds)
+        self._source = self._start("source", run.source, source_feeds)
         self._half: Future[_Results] | None = None
 
     def _start(
@@ -106,6 +106,7 @@ class Comparison:
                 limits(self._options),
                 checked_on=compiler.checked_on,
                 frames=self._described,
+                source_format=self._run.plan.model.format,
             )
             verify.require(record)
             if self._half is not None:

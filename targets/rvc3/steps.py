@@ -239,6 +239,7 @@ def _compare(run: Run, parameters: Parameters, ir: Ir) -> Mapping[str, Any]:
             checked_on=f"OpenVINO {version('openvino')}'s CPU plugin, the {parameters.precision} IR "
             "that was compiled; not on a camera",
             frames=described,
+            source_format=run.plan.model.format,
         )
         verify.require(record)
     return record

@@ -67,6 +67,7 @@ def compare(
             allowed,
             checked_on=f"the {kind} network on ONNX Runtime (CPU); not on a camera",
             frames=described,
+            source_format=run.plan.model.format,
         )
         verify.require(record)
     if not options.flag("verify.emulator"):
@@ -89,6 +90,7 @@ def compare(
             allowed,
             checked_on=f"the HTP emulator of QAIRT {toolchain.qairt}, not on a camera",
             frames=described,
+            source_format=run.plan.model.format,
         )
         whole[kind] = {
             "checked_on": record["checked_on"],

@@ -83,6 +83,7 @@ def compare(
             checked_on=f"SNPE's CPU runtime ({version}), the DLC's graph in floating point with its "
             "weights, not what was prepared for the HTP; not on a camera",
             frames=described,
+            source_format=run.plan.model.format,
         )
         verify.require(record)
     return record
