@@ -6,15 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from converter.archive import Archive
-from converter.errors import ModelError
 from converter.findings import Finding, listed, perhaps
 
 
 def check_heads(archive: Archive, model: Mapping[str, Any], outputs: Sequence[str]) -> list[Finding]:
     """What is wrong with the heads: outputs, classes and files that do not exist.
 
-    Raises:
-        ModelError: A head has a model of its own, which is not converted.
+    Args:
+        outputs: Those of the model, and of its second stage.
     """
     findings = []
     for index, head in enumerate(model.get("heads") or ()):
@@ -31,22 +30,15 @@ def check_heads(archive: Archive, model: Mapping[str, Any], outputs: Sequence[st
                 )
         metadata = head.get("metadata") or {}
         findings += _check_classes(where, metadata)
-        if path := metadata.get("postprocessor_path"):
-            if archive.member(str(path)) is None:
-                findings.append(
-                    Finding(
-                        code="head.postprocessor",
-                        where=f"{where}.metadata.postprocessor_path",
-                        message=f"{path!r} is not in the archive.",
-                        remedy=perhaps(str(path), [member.name for member in archive.members]),
-                    )
+        if (path := metadata.get("postprocessor_path")) and archive.member(str(path)) is None:
+            findings.append(
+                Finding(
+                    code="head.postprocessor",
+                    where=f"{where}.metadata.postprocessor_path",
+                    message=f"{path!r} is not in the archive.",
+                    remedy=perhaps(str(path), [member.name for member in archive.members]),
                 )
-            else:
-                raise ModelError(
-                    f"{where}.metadata.postprocessor_path: archives with a second model "
-                    "are not converted yet.",
-                    remedy="Convert the stages one by one.",
-                )
+            )
     return findings
 
 

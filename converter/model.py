@@ -67,6 +67,19 @@ class ModelInput(Tensor):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Link:
+    """Where the inputs of a second stage come from.
+
+    Attributes:
+        model: The first stage.
+        outputs: Its output by the input that it feeds, as far as that is known.
+    """
+
+    model: SourceModel
+    outputs: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
 class SourceModel:
     """The model of a source archive, checked against its config.
 
@@ -77,6 +90,8 @@ class SourceModel:
         format: What the model file is: `ONNX`, `OpenVINO IR` or `TFLite`.
         opset: The version of the ONNX operator set, of the IR or of the TFLite schema.
         config: The archive's `config.json`, `config_version` filled in and nothing else changed.
+        link: For a second stage: what feeds it.
+        second: For a first stage: the model that a head names as its postprocessor.
     """
 
     archive_name: str
@@ -88,6 +103,8 @@ class SourceModel:
     opset: int
     config: Mapping[str, Any]
     format: str = "ONNX"
+    link: Link | None = None
+    second: SourceModel | None = None
 
     @property
     def onnx(self) -> str:
@@ -108,4 +125,5 @@ class SourceModel:
             "opset": self.opset,
             "inputs": [item.to_json() for item in self.inputs],
             "outputs": [item.to_json() for item in self.outputs],
+            **({"fed_by": dict(self.link.outputs)} if self.link else {}),
         }

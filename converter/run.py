@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import os
 import secrets
@@ -16,8 +17,10 @@ from typing import IO, Any, Final
 from converter import options as option_module
 from converter import tar
 from converter.archive import Archive, open_archive
+from converter.artifact import Artifact
 from converter.errors import Cancelled, ToolError, UsageError, VerificationError
 from converter.events import Notice, OnEvent, Warned, ignore
+from converter.model import SourceModel
 from converter.options import Layer, Options
 from converter.plans import Plan
 from converter.sources.importing import import_source, import_step
@@ -154,9 +157,8 @@ def convert(
                 on_warning(Warned(text=str(finding)))
             run = Run.of(archive, made, work=work, on_event=on_warning)
             stack.callback(run.processes.end_all)
-            import_source(run)
             try:
-                artifact = load_target(target).run(run)
+                artifact = carry_out(run, archive)
             except VerificationError as error:
                 (work / "verification.json").write_text(error.tool_text)  # for --keep-work
                 raise
@@ -171,15 +173,36 @@ def convert(
         sha256=sha256,
         size_bytes=size,
         plan=made,
-        model={
-            "inputs": [{**item.to_json(), "dai_type": item.dai_type} for item in artifact.inputs],
-            "outputs": [item.to_json() for item in artifact.outputs],
-        },
-        verification=dict(artifact.verification or {}),
+        model=artifact.face,
+        verification=artifact.verifications,
         warnings=tuple(warnings),
         peak_bytes=run.peak_bytes,
         timings_s={**run.timings_s, "total": round(time.monotonic() - started, 3)},
     )
+
+
+def carry_out(run: Run, archive: Archive, compiled: Path | None = None) -> Artifact:
+    """Carry out the plan of a run: the model, then that of its second stage.
+
+    Args:
+        compiled: The second stage's compiled file, where one is looked at again.
+    """
+    import_source(run)
+    target = load_target(run.plan.target)
+    artifact = target.run(run)
+    if run.plan.second is None:
+        return artifact
+    work = run.work / "second"
+    work.mkdir()
+    run.notice(f"The second stage, {run.plan.second.model.path}:")
+    second = Run.of(archive, run.plan.second, work=work, on_event=run.on_event)
+    second.processes = run.processes
+    second.compiled = compiled
+    import_source(second)
+    made = target.run(second)
+    run.timings_s |= {f"second {name}": seconds for name, seconds in second.timings_s.items()}
+    run.peak_bytes |= {f"second {name}": size for name, size in second.peak_bytes.items()}
+    return dataclasses.replace(artifact, second=made)
 
 
 def _options(options: Overrides) -> Options:
@@ -194,17 +217,27 @@ def make_plan(archive: Archive, target: str, options: Options, toolchain: str) -
     from converter.understand import understand
 
     model, findings = understand(archive, options)
-    share = module.plan(model, archive, options, toolchain)
-    first = import_step(model)
-    return Plan(
-        target=target,
-        backend=share.backend,
-        model=model,
-        parameters=share.parameters,
-        steps=(*((first,) if first else ()), *share.steps),
-        warnings=(*findings, *share.warnings),
-        options=options,
-    )
+
+    def plan_of(model: SourceModel, options: Options) -> Plan:
+        share = module.plan(model, archive, options, toolchain)
+        first = import_step(model)
+        second = None
+        if model.second is not None:
+            record = options.record and options.record.get("postprocessor")
+            second = plan_of(model.second, dataclasses.replace(options, record=record))
+        return Plan(
+            target=target,
+            backend=share.backend,
+            model=model,
+            parameters=share.parameters,
+            steps=(*((first,) if first else ()), *share.steps),
+            warnings=(*share.warnings, *(second.warnings if second else ())),
+            options=options,
+            second=second,
+        )
+
+    made = plan_of(model, options)
+    return dataclasses.replace(made, warnings=(*findings, *dict.fromkeys(made.warnings)))
 
 
 # ----------------------------------------------------------------- output
@@ -247,13 +280,11 @@ def _not_writable(folder: Path) -> UsageError:
     return UsageError(f"{folder} cannot be written to.", remedy="Write elsewhere with -o.")
 
 
-def _write(path: Path, plan: Plan, artifact: Any, *, force: bool) -> tuple[str, int]:
+def _write(path: Path, plan: Plan, artifact: Artifact, *, force: bool) -> tuple[str, int]:
     """Write the archive beside its place and rename it there; never half of it."""
     from converter.describe import entries
 
-    with artifact.path.open("rb") as file:
-        compiled = hashlib.file_digest(file, "sha256").hexdigest()
-    members = entries(plan, artifact, compiled)
+    members = entries(plan, artifact)
     with _beside(path, force=force) as file:
         tar.write(file, members, _compression(path))
         _check_written(file, members, path)

@@ -55,6 +55,7 @@ class Run:
     Attributes:
         work: An empty folder of this run's own.
         source: The source's model file as it was given, its other files beside it.
+        before: For a second stage: the first one's model file as it was given.
         model: The ONNX file that the target's first step takes: the source, or what it became.
         compiled: The compiled file that is looked at again; a target that can run it does, and makes
             none. None to make one.
@@ -67,6 +68,7 @@ class Run:
     model: Path
     plan: Plan
     on_event: OnEvent
+    before: Path | None = None
     compiled: Path | None = None
     processes: Processes = field(default_factory=Processes)
     timings_s: dict[str, float] = field(default_factory=dict)
@@ -76,8 +78,9 @@ class Run:
     @classmethod
     def of(cls, archive: Archive, plan: Plan, *, work: Path, on_event: OnEvent) -> Self:
         """The run of a plan that was made from an archive."""
-        source = archive.path(plan.model.path)
-        return cls(work=work, source=source, model=source, plan=plan, on_event=on_event)
+        source, link = archive.path(plan.model.path), plan.model.link
+        before = archive.path(link.model.path) if link else None
+        return cls(work=work, source=source, model=source, plan=plan, on_event=on_event, before=before)
 
     @contextlib.contextmanager
     def stage(self, name: str, title: str) -> Iterator[None]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any, Final
 
@@ -16,6 +17,7 @@ from converter.model import SourceModel
 from converter.options import Options
 from converter.schema import check_schema
 from converter.sources.facts import KINDS, facts_of, kind_of
+from converter.stages import postprocessor_path, second_stage
 from converter.tar import name_problem
 from converter.tensors import read_tensors
 
@@ -43,10 +45,12 @@ def understand(archive: Archive, options: Options) -> tuple[SourceModel, tuple[F
     _refuse_odd_faces(facts)
     files, missing = _model_files(archive, path, facts)
     findings += missing
-    _check_option_names(options, facts)
+    second = _second_facts(archive, model)
+    stages = (facts, second) if second else (facts,)
+    _check_option_names(options, stages)
     inputs, outputs, problems = read_tensors(model, facts, options)
     findings += problems
-    findings += check_heads(archive, model, [output.name for output in facts.outputs])
+    findings += check_heads(archive, model, [tensor.name for face in stages for tensor in face.outputs])
     _require_none(findings)
     source = SourceModel(
         archive_name=archive.name,
@@ -59,7 +63,36 @@ def understand(archive: Archive, options: Options) -> tuple[SourceModel, tuple[F
         format=facts.format,
         config=config,
     )
+    if second is not None:
+        source, problems = _with_second(archive, source, second, options)
+        findings += problems
+        _require_none(findings)
     return source, tuple(findings)
+
+
+def _second_facts(archive: Archive, model: Mapping[str, Any]) -> GraphFacts | None:
+    """The face of the second stage's model, where the archive has one."""
+    path = postprocessor_path(model)
+    if path is None or archive.member(path) is None:
+        return None  # that the file is missing is a finding of the heads
+    if not kind_of(path):
+        raise ModelError(
+            f"postprocessor_path: {path!r} is no model; {', '.join(KINDS.values())} are converted.",
+            remedy="Export the second stage to ONNX.",
+        )
+    facts = facts_of(archive.path(path), path)
+    _refuse_odd_faces(facts)
+    return facts
+
+
+def _with_second(
+    archive: Archive, first: SourceModel, facts: GraphFacts, options: Options
+) -> tuple[SourceModel, list[Finding]]:
+    path = postprocessor_path(first.config["model"])
+    assert path is not None
+    files, findings = _model_files(archive, path, facts)
+    second, problems = second_stage(first, path, files, facts, options)
+    return dataclasses.replace(first, second=second), [*findings, *problems]
 
 
 def _require_none(findings: list[Finding]) -> None:
@@ -166,10 +199,13 @@ def _refuse_odd_faces(facts: GraphFacts) -> None:
         raise from_findings(ModelError, "The model", findings)
 
 
-def _check_option_names(options: Options, facts: GraphFacts) -> None:
+def _check_option_names(options: Options, stages: Sequence[GraphFacts]) -> None:
     findings = []
-    for group, tensors in (("inputs", facts.inputs), ("outputs", facts.outputs)):
-        names = [tensor.name for tensor in tensors]
+    faces = {
+        "inputs": [tensor.name for facts in stages for tensor in facts.inputs],
+        "outputs": [tensor.name for facts in stages for tensor in facts.outputs],
+    }
+    for group, names in faces.items():
         for name, keys in options.names(group).items():
             if name not in names:
                 findings += [

@@ -48,7 +48,7 @@ def compare(
     allowed = limits(parameters.precision, options)
     timeout_s = options.number("verify.timeout_s")
     with run.stage("verify", "Comparing with the source"):
-        frames, described = verify.frames(model, options, parameters.calibration)
+        frames, described = verify.frames(run, parameters.calibration)
         feeds = [target_feeds(model.inputs, parameters.inputs, frame) for frame in frames]
         names = [output.name for output in model.outputs]
         source = verify.source_outputs(run, frames)
