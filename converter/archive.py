@@ -117,7 +117,7 @@ def open_archive(
 
 
 def staged(
-    members: Sequence[tuple[str, bytes | Path]], name: str, folder: Path, hashes: Mapping[str, str]
+    members: Sequence[tuple[str, bytes | Path]], name: str, folder: Path, hashes: Mapping[Path, str]
 ) -> Archive:
     """The archive that these members would make, laid out in a folder: files are linked, not copied.
 
@@ -125,7 +125,7 @@ def staged(
         members: Name in the archive, and its content or the file that holds it.
         name: What the archive will be called.
         folder: An empty folder, which the caller removes.
-        hashes: SHA-256 of members, where it is known.
+        hashes: SHA-256 of files, where it is known.
 
     Raises:
         ArchiveError: Its config.json is not JSON.
@@ -141,7 +141,7 @@ def staged(
                 place.symlink_to(content.absolute())
             except OSError:  # a file system without links
                 shutil.copyfile(content, place)
-        digest = hashes.get(member)
+        digest = None if isinstance(content, bytes) else hashes.get(content)
         if digest is None:
             with place.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()

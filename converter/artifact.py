@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,7 @@ class Artifact:
         facts: What the file itself says, as plain JSON data.
         tools: Names and versions of the tools that made it.
         verification: How it compares with the source; None if nobody looked.
+        second: What came out for the second stage, for archives that have one.
     """
 
     path: Path
@@ -46,3 +49,25 @@ class Artifact:
     tools: Mapping[str, str]
     warnings: tuple[str, ...] = ()
     verification: Mapping[str, Any] | None = None
+    second: Artifact | None = None
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of the compiled file."""
+        with self.path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    @property
+    def verifications(self) -> dict[str, Any]:
+        """The verification, with that of the second stage inside."""
+        of_second = {"postprocessor": self.second.verifications} if self.second else {}
+        return {**(self.verification or {}), **of_second}
+
+    @property
+    def face(self) -> dict[str, Any]:
+        """Inputs and outputs as the compiled file has them, as plain JSON data."""
+        return {
+            "inputs": [{**item.to_json(), "dai_type": item.dai_type} for item in self.inputs],
+            "outputs": [item.to_json() for item in self.outputs],
+            **({"postprocessor": self.second.face} if self.second else {}),
+        }

@@ -1,64 +1,55 @@
-"""Calibration data: the user's frames, found, read one at a time, and made what a camera delivers.
+"""Calibration data: the user's frames, found, and handed out one at a time as a camera delivers them.
 
-Image files become BGR (or gray) uint8 frames of the input's size. `.npy` and `.raw` files hold one
-frame in the source input's own shape and layout: pixel values from 0 to 255 for images, plain numbers
-for other inputs. Nothing is guessed from sizes.
+The second stage of an archive is calibrated on what the first one gives for its own frames.
 """
 
 from __future__ import annotations
 
-import hashlib
-import io
+import dataclasses
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from converter.archive import Archive
-from converter.errors import ConvertError, UsageError, from_findings
+from converter.errors import UsageError
+from converter.feeding import source_feeds
 from converter.findings import Finding, Severity, listed
+from converter.frame_files import ARRAYS, IMAGES, InputData, Tree, batch_of
 from converter.model import ModelInput, SourceModel
 from converter.options import Options
-from converter.preprocessing import Color
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 FOLDER: Final = "calibration"
-IMAGES: Final = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
-_ARRAYS: Final = (".npy", ".raw")
 _RANDOM_FRAMES: Final = 20
-_MAX_FILE_BYTES: Final = 1 << 30
-_MAX_PIXELS: Final = 200_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class InputData:
-    """The files of one input, in their order.
+class FirstStage:
+    """The model whose outputs are the frames of a second stage.
 
     Attributes:
-        root: A folder or a `.zip`.
-        files: Names below it.
-        sha256: Over the files' contents, in their order.
-        resize_method: RESIZE (stretched), CROP (centre) or PAD (with black); for image files.
+        path: Its file.
+        inputs: What it takes.
+        outputs: Its output by the second stage's input that it feeds.
     """
 
-    input: str
-    root: str
-    files: tuple[str, ...]
-    sha256: str
-    resize_method: str
+    path: str
+    inputs: tuple[ModelInput, ...]
+    outputs: Mapping[str, str]
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON data; where the files lie is no part of what they hold."""
-        return {
-            "files": len(self.files),
-            "sha256": self.sha256,
-            "resize_method": self.resize_method,
-        }
+    def feed(self, frames: Iterable[Mapping[str, NDArray[Any]]]) -> Iterator[dict[str, NDArray[Any]]]:
+        """The second stage's frames for those of the first; in this process, for a child of ours."""
+        from converter.sources.runtimes import open_runtime
+
+        runtime = open_runtime(self.path)
+        wanted = list(dict.fromkeys(self.outputs.values()))
+        for frame in frames:
+            found = dict(zip(wanted, runtime(source_feeds(self.inputs, frame), wanted), strict=True))
+            yield {name: found[output] for name, output in self.outputs.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,16 +57,18 @@ class Calibration:
     """The data to calibrate with.
 
     Attributes:
-        inputs: One for each input of the model; empty for generated frames.
+        inputs: One for each input of the model (of the first stage); empty for generated frames.
         frames: How many frames there are.
         npy_color: The channel order of colour frames in arrays: BGR or RGB.
         random: Whether the frames are generated, which says nothing about the user's data.
+        first: For a second stage: what makes its frames out of those of the first.
     """
 
     inputs: tuple[InputData, ...]
     frames: int
     npy_color: str = "BGR"
     random: bool = False
+    first: FirstStage | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The data as a plan and the build record tell of it."""
@@ -84,6 +77,7 @@ class Calibration:
             "random": self.random,
             "npy_color": self.npy_color,
             "inputs": {item.input: item.to_json() for item in self.inputs},
+            **({"first_stage": dict(self.first.outputs)} if self.first else {}),
         }
 
     def to_call(self) -> dict[str, Any]:
@@ -93,13 +87,24 @@ class Calibration:
             "random": self.random,
             "npy_color": self.npy_color,
             "inputs": [vars(item) for item in self.inputs],
+            "first": self.first
+            and {
+                "path": self.first.path,
+                "inputs": [item.to_json() for item in self.first.inputs],
+                "outputs": dict(self.first.outputs),
+            },
         }
 
     @classmethod
     def from_call(cls, data: Mapping[str, Any]) -> Self:
         """The value that `to_call` wrote down."""
         inputs = tuple(InputData(**{**item, "files": tuple(item["files"])}) for item in data["inputs"])
-        return cls(**{**data, "inputs": inputs})
+        first = data["first"] and FirstStage(
+            path=data["first"]["path"],
+            inputs=tuple(ModelInput.from_json(item) for item in data["first"]["inputs"]),
+            outputs=data["first"]["outputs"],
+        )
+        return cls(**{**data, "inputs": inputs, "first": first})
 
     def read(
         self, inputs: Sequence[ModelInput], limit: int | None = None
@@ -114,13 +119,19 @@ class Calibration:
             UsageError: A file cannot be read or does not fit its input; the message names it.
         """
         count = self.frames if limit is None else min(limit, self.frames)
+        if self.first is not None:
+            base = dataclasses.replace(self, first=None)
+            yield from self.first.feed(base.read(self.first.inputs, count))
+            return
         if self.random:
             from converter.samples import camera_frames
 
             yield from camera_frames(inputs, count)
             return
+        from converter.frame_files import Reader
+
         readers = {
-            data.input: _Reader(data, self.npy_color, next(i for i in inputs if i.name == data.input))
+            data.input: Reader(data, self.npy_color, next(i for i in inputs if i.name == data.input))
             for data in self.inputs
         }
         for index in range(count):
@@ -141,6 +152,8 @@ def find(
     Raises:
         UsageError: A path does not exist or holds nothing usable; inputs with unequal numbers of files.
     """
+    if model.link is not None:
+        return _find_linked(model, archive, options)
     maximum = options.integer("calibration.max_images")
     if maximum == 0:
         raise UsageError("calibration.max_images: 0 leaves no frames.", remedy="Use -1 for all.")
@@ -165,6 +178,38 @@ def find(
         return None, []
     shared = Path(given) if given else archive.root / FOLDER
     return _of(model, single, shared, options, maximum, "calibration.path")
+
+
+def _find_linked(
+    model: SourceModel, archive: Archive, options: Options
+) -> tuple[Calibration | None, list[Finding]]:
+    """For a second stage: data of its own, else what the first stage gives for its data."""
+    assert model.link is not None
+    own = {item.name: options.text(f"inputs.{item.name}.calibration.path") for item in model.inputs}
+    if all(own.values()):
+        maximum = options.integer("calibration.max_images")
+        return _of(model, own, archive.root, options, maximum, "calibration.path")
+    data, findings = find(model.link.model, archive, options)
+    if data is None:
+        return None, findings
+    if unfed := [name for name in own if name not in model.link.outputs]:
+        raise UsageError(
+            f"Nothing says what feeds the inputs {listed(unfed)} of {model.path}, the second stage.",
+            remedy=f"Set inputs.{unfed[0]}.calibration.output to an output of the first stage, or "
+            f"calibration.path for each input of the second.",
+        )
+    return linked(data, model, archive), []
+
+
+def linked(data: Calibration, model: SourceModel, archive: Archive) -> Calibration:
+    """The frames of a second stage, made of the first's."""
+    assert model.link is not None
+    first = FirstStage(
+        path=str(archive.path(model.link.model.path)),
+        inputs=model.link.model.inputs,
+        outputs=model.link.outputs,
+    )
+    return dataclasses.replace(data, first=first)
 
 
 def random_warning() -> Finding:
@@ -203,11 +248,11 @@ def _of(
         names, tree = _files(
             item, Path(own) if own else shared, where, alone=bool(own) or len(model.inputs) == 1
         )
-        usable = [n for n in names if PurePosixPath(n).suffix.lower() in (*IMAGES, *_ARRAYS)]
+        usable = [n for n in names if PurePosixPath(n).suffix.lower() in (*IMAGES, *ARRAYS)]
         if not usable:
             raise UsageError(
                 f"{where}: {tree.root} holds no data for {item.name!r}.",
-                remedy=f"Give files that end in {', '.join((*IMAGES, *_ARRAYS))}.",
+                remedy=f"Give files that end in {', '.join((*IMAGES, *ARRAYS))}.",
             )
         if len(usable) < len(names):
             other = next(name for name in names if name not in usable)
@@ -221,7 +266,7 @@ def _of(
                 )
             )
         if maximum > 0:
-            usable = usable[: maximum * _batch(item)]
+            usable = usable[: maximum * batch_of(item)]
         method = options.text(f"inputs.{item.name}.calibration.resize_method")
         found.append(
             InputData(
@@ -233,7 +278,7 @@ def _of(
             )
         )
     counts = {
-        data.input: -(-len(data.files) // _batch(item))
+        data.input: -(-len(data.files) // batch_of(item))
         for data, item in zip(found, model.inputs, strict=True)
     }
     if len(set(counts.values())) > 1:
@@ -248,10 +293,10 @@ def _of(
     ), findings
 
 
-def _files(item: ModelInput, root: Path, key: str, *, alone: bool) -> tuple[list[str], _Tree]:
+def _files(item: ModelInput, root: Path, key: str, *, alone: bool) -> tuple[list[str], Tree]:
     """The names of an input's files, usable or not, and what they are in."""
     try:
-        tree = _Tree.open(root)
+        tree = Tree.open(root)
         names = tree.names
     except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError) as error:
         said = error.strerror if isinstance(error, OSError) else str(error)
@@ -268,194 +313,3 @@ def _files(item: ModelInput, root: Path, key: str, *, alone: bool) -> tuple[list
             remedy=f"Make one for each input, or set inputs.{item.name}.calibration.path.",
         )
     return own, tree
-
-
-def _batch(item: ModelInput) -> int:
-    return item.shape[item.layout.index("N")] if "N" in item.layout else 1
-
-
-@dataclass(frozen=True)
-class _Tree:
-    """The files below a folder, in a zip, or one file; names sorted, read one at a time."""
-
-    root: Path
-    zipped: bool
-
-    @classmethod
-    def open(cls, root: Path) -> Self:
-        """A tree of that root.
-
-        Raises:
-            OSError, BadZipFile: There is none.
-        """
-        tree = cls(root, root.suffix.lower() == ".zip" and root.is_file())
-        root.stat()
-        return tree
-
-    @cached_property
-    def _zip(self) -> zipfile.ZipFile:
-        return zipfile.ZipFile(self.root)
-
-    @cached_property
-    def names(self) -> list[str]:
-        """Files below the root; hidden ones and what macOS adds are no data."""
-        if self.zipped:
-            names = [info.filename for info in self._zip.infolist() if not info.is_dir()]
-        elif self.root.is_dir():
-            files = (path for path in self.root.rglob("*") if path.is_file())
-            names = [path.relative_to(self.root).as_posix() for path in files]
-        else:
-            names = [self.root.name]
-        hidden = (".", "__MACOSX")
-        return sorted(n for n in names if not any(p.startswith(hidden) for p in PurePosixPath(n).parts))
-
-    def read(self, name: str) -> bytes:
-        """The content of one file.
-
-        Raises:
-            OSError, BadZipFile, ValueError: It cannot be read, or is absurdly large.
-        """
-        if self.zipped:
-            info = self._zip.getinfo(name)
-            if info.file_size > _MAX_FILE_BYTES:
-                raise ValueError(f"{info.file_size:,} bytes are too many")
-            with self._zip.open(info) as file:
-                return file.read(_MAX_FILE_BYTES)
-        path = self.root / name if self.root.is_dir() else self.root
-        if path.stat().st_size > _MAX_FILE_BYTES:
-            raise ValueError(f"{path.stat().st_size:,} bytes are too many")
-        return path.read_bytes()
-
-    def digest(self, names: Sequence[str]) -> str:
-        """SHA-256 over the contents of files, each by its own digest."""
-        whole = hashlib.sha256()
-        for name in names:
-            try:
-                whole.update(hashlib.sha256(self.read(name)).digest())
-            except Exception as error:  # whatever zlib, lzma or the file system say of it
-                raise _unreadable(name, error) from error
-        return whole.hexdigest()
-
-
-def _unreadable(name: str, reason: object) -> ConvertError:
-    said = " ".join(str(reason).split())
-    finding = Finding(
-        code="calibration.file",
-        where=f"calibration file {name}",
-        message=f"{said.rstrip('.')}.",
-        remedy="Mend it or take it out.",
-    )
-    return from_findings(UsageError, "Calibration", [finding])
-
-
-# ---------------------------------------------------------------- reading
-
-
-class _Reader:
-    """Turns the files of one input into frames."""
-
-    def __init__(self, data: InputData, npy_color: str, item: ModelInput) -> None:
-        self._data, self._item = data, item
-        self._flips = npy_color == "RGB" and item.preprocessing.color in (Color.RGB, Color.BGR)
-        self._tree = _Tree.open(Path(data.root))
-
-    def frame(self, index: int) -> NDArray[Any]:
-        """A frame of the input's shape: as many files as its batch has room for."""
-        import numpy as np
-
-        batch = _batch(self._item)
-        files = self._data.files
-        items = [self._one(files[(index * batch + k) % len(files)]) for k in range(batch)]
-        if "N" not in self._item.layout:
-            return items[0]
-        return np.concatenate(items, axis=self._item.layout.index("N"))
-
-    def _one(self, name: str) -> NDArray[Any]:
-        suffix = PurePosixPath(name).suffix.lower()
-        try:
-            content = self._tree.read(name)
-            if suffix in IMAGES:
-                return self._image(content)
-            return self._array(content, suffix)
-        except Exception as error:  # whatever zlib, Pillow or NumPy say of a broken file
-            raise _unreadable(name, error) from error
-
-    def _image(self, content: bytes) -> NDArray[np.uint8]:
-        """A picture of any size as a BGR or gray frame in the input's layout."""
-        import numpy as np
-        from PIL import Image, ImageOps
-
-        item = self._item
-        if not item.is_image:
-            raise ValueError(f"the input {item.name!r} takes no images; give .npy or .raw")
-        color = item.preprocessing.color
-        picture = Image.open(io.BytesIO(content))
-        if picture.width * picture.height > _MAX_PIXELS:
-            raise ValueError(f"{picture.width} × {picture.height} pixels are too many")
-        if picture.mode.startswith(("I", "F")):
-            raise ValueError("has more than 8 bits a channel; save it with 8")
-        turned = ImageOps.exif_transpose(picture)
-        plain = turned.convert("L" if color is Color.GRAY else "RGB")
-        width, height = (item.shape[item.layout.index(axis)] for axis in "WH")
-        sized = _resize(plain, (width, height), self._data.resize_method)
-        pixels = np.asarray(sized, np.uint8).reshape(height, width, -1)
-        pixels = pixels[:, :, ::-1]  # Pillow's RGB as the camera's BGR
-        frame = pixels[None] if "N" in item.layout else pixels
-        order = "NHWC" if "N" in item.layout else "HWC"
-        return np.ascontiguousarray(frame.transpose([order.index(axis) for axis in item.layout]))
-
-    def _array(self, content: bytes, suffix: str) -> NDArray[Any]:
-        """An array in the input's own shape and layout."""
-        import numpy as np
-
-        item = self._item
-        batch_axis = item.layout.index("N") if "N" in item.layout else None
-        shape = [1 if axis == batch_axis else size for axis, size in enumerate(item.shape)]
-        dtype = np.dtype(np.uint8 if item.is_image else item.dtype)
-        if suffix == ".raw":
-            if len(content) != int(np.prod(shape)) * dtype.itemsize:
-                raise ValueError(
-                    f"has {len(content)} bytes; {shape} of {dtype.name} has "
-                    f"{int(np.prod(shape)) * dtype.itemsize}"
-                )
-            array = np.frombuffer(content, dtype).reshape(shape)
-        else:
-            array = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
-            without = [size for axis, size in enumerate(shape) if axis != batch_axis]
-            if list(array.shape) not in (shape, without):
-                raise ValueError(
-                    f"has the shape {list(array.shape)}; a frame of the input {item.name!r} is "
-                    f"{shape}, {item.layout or 'axes as in the model'}"
-                )
-            array = array.reshape(shape)
-        if array.dtype.kind not in "fiub":
-            raise ValueError(f"holds {array.dtype}, no numbers")
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise ValueError("holds values that are not finite")
-        if not item.is_image:
-            with np.errstate(all="ignore"):
-                numbers = array.astype(dtype)
-            if dtype.kind in "iu" and not np.array_equal(numbers, array):
-                least, most = np.iinfo(dtype).min, np.iinfo(dtype).max
-                raise ValueError(f"holds more than {dtype.name} does: whole, from {least} to {most}")
-            return numbers
-        low, high = float(array.min(initial=0)), float(array.max(initial=0))
-        if low < 0 or high > 255 or (array.dtype.kind == "f" and 0 < high <= 1):
-            raise ValueError(
-                f"has values from {low:g} to {high:g}; an image's go from 0 to 255, not normalized"
-            )
-        frame = np.rint(array).astype(np.uint8)
-        return np.ascontiguousarray(np.flip(frame, item.channel_axis) if self._flips else frame)
-
-
-def _resize(picture: Any, size: tuple[int, int], method: str) -> Any:
-    from PIL import Image, ImageOps
-
-    if picture.size == size:
-        return picture
-    bilinear = Image.Resampling.BILINEAR
-    if method == "CROP":
-        return ImageOps.fit(picture, size, bilinear)
-    if method == "PAD":
-        return ImageOps.pad(picture, size, bilinear)
-    return picture.resize(size, bilinear)

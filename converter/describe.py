@@ -22,7 +22,13 @@ _NOISE: Final = 1e-5
 def model_member(source: SourceModel, artifact: Artifact) -> str:
     """The compiled file's name in the archive: the source's, folders kept, with its own suffix."""
     path = PurePosixPath(source.path)
-    return str(path.with_name(path.stem + artifact.suffix))
+    name = str(path.with_name(path.stem + artifact.suffix))
+    if source.link is None:
+        return name
+    # Stages that were told apart by their endings only get the same one here.
+    first = PurePosixPath(source.link.model.path)
+    taken = str(first.with_name(first.stem + artifact.suffix))
+    return str(path.with_name(f"{path.stem}-postprocessor{artifact.suffix}")) if name == taken else name
 
 
 def output_name(archive_name: str, target: str) -> str:
@@ -47,7 +53,13 @@ def target_config(source: SourceModel, artifact: Artifact) -> dict[str, Any]:
         # "All outputs" is what a missing list means, and what DepthAI reads as undefined.
         if head.get("outputs") is None:
             head["outputs"] = list(names)
+        if source.second is not None and artifact.second is not None and _is_staged(head):
+            head["metadata"]["postprocessor_path"] = model_member(source.second, artifact.second)
     return config
+
+
+def _is_staged(head: Mapping[str, Any]) -> bool:
+    return (head.get("metadata") or {}).get("postprocessor_path") is not None
 
 
 def _entry(entries: list[dict[str, Any]], name: str) -> dict[str, Any]:
@@ -85,17 +97,30 @@ def _input(entry: dict[str, Any], item: CompiledInput) -> dict[str, Any]:
     return described
 
 
-def buildinfo(plan: Plan, artifact: Artifact, sha256: str) -> dict[str, Any]:
+def buildinfo(plan: Plan, artifact: Artifact) -> dict[str, Any]:
     """How the archive was made: nothing in it changes from run to run."""
     return {
         "converter": {"name": "nnarchive-converter", "version": version("nnarchive-converter")},
         "target": plan.target,
         "toolchain": plan.toolchain,
+        **_made(plan, artifact),
+        "options": plan.options.decisive(),
+        **(
+            {"postprocessor": _made(plan.second, artifact.second) | {"face": artifact.second.face}}
+            if plan.second and artifact.second
+            else {}
+        ),
+    }
+
+
+def _made(plan: Plan, artifact: Artifact) -> dict[str, Any]:
+    """How one stage was made."""
+    without = ("origins", "postprocessor")
+    return {
         "tools": dict(artifact.tools),
         # Who set an option is no part of what was made, so it is no part of the bytes.
-        "plan": {key: value for key, value in plan.to_json().items() if key != "origins"},
-        "options": plan.options.decisive(),
-        "compiled": {**artifact.facts, "sha256": sha256},
+        "plan": {key: value for key, value in plan.to_json().items() if key not in without},
+        "compiled": {**artifact.facts, "sha256": artifact.sha256},
         "warnings": [*(str(warning) for warning in plan.warnings), *artifact.warnings],
         "verification": _robust(artifact.verification) if artifact.verification else None,
     }
@@ -123,7 +148,7 @@ def _coarse(error: float | None) -> float | None:
     return float(f"{error:.0e}") if error >= _NOISE else 0.0
 
 
-def entries(plan: Plan, artifact: Artifact, sha256: str) -> list[tuple[str, bytes | Path]]:
+def entries(plan: Plan, artifact: Artifact) -> list[tuple[str, bytes | Path]]:
     """The members of the target archive, `config.json` first.
 
     Raises:
@@ -134,12 +159,15 @@ def entries(plan: Plan, artifact: Artifact, sha256: str) -> list[tuple[str, byte
     config = target_config(plan.model, artifact)
     if problems := check_schema(config):
         raise ToolError(f"The config that would be written is not valid: {problems[0]}")
-    record = buildinfo(plan, artifact, sha256)
-    return [
+    record = buildinfo(plan, artifact)
+    members: list[tuple[str, bytes | Path]] = [
         (CONFIG, _json(config)),
         (BUILDINFO, _json(record)),
         (config["model"]["metadata"]["path"], artifact.path),
     ]
+    if plan.model.second is not None and artifact.second is not None:
+        members.append((model_member(plan.model.second, artifact.second), artifact.second.path))
+    return members
 
 
 def _json(value: Any) -> bytes:

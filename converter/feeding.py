@@ -130,6 +130,19 @@ class TargetInput(Tensor):
         )
 
 
+def source_feeds(
+    inputs: Iterable[ModelInput], frame: Mapping[str, NDArray[Any]]
+) -> dict[str, NDArray[Any]]:
+    """What a source model is fed for a camera frame: preprocessing applied, in its own types."""
+    feeds = {}
+    for item in inputs:
+        values = frame[item.name]
+        if item.is_image or item.preprocessing.normalizes:
+            values = item.preprocessing.apply(values, item.channel_axis)
+        feeds[item.name] = values.astype(item.dtype)
+    return feeds
+
+
 def network_feeds(
     sources: Iterable[ModelInput], inputs: Iterable[TargetInput], frame: Mapping[str, NDArray[Any]]
 ) -> dict[str, NDArray[Any]]:

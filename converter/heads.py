@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from converter.archive import Archive
-from converter.errors import ModelError
 from converter.findings import Finding, listed, perhaps
 
 # The metadata that DepthAI reads of every head, whatever its parser (depthai-core, nn_archive/v1).
@@ -31,8 +30,8 @@ _KINDS: Final[Mapping[str, str]] = {
 def check_heads(archive: Archive, model: Mapping[str, Any], outputs: Sequence[str]) -> list[Finding]:
     """What is wrong with the heads: outputs, classes and files that do not exist.
 
-    Raises:
-        ModelError: A head has a model of its own, which is not converted.
+    Args:
+        outputs: Those of the model, and of its second stage.
     """
     findings = []
     for index, head in enumerate(model.get("heads") or ()):
@@ -49,22 +48,15 @@ def check_heads(archive: Archive, model: Mapping[str, Any], outputs: Sequence[st
                 )
         metadata = head.get("metadata") or {}
         findings += check_values(where, head)
-        if path := metadata.get("postprocessor_path"):
-            if archive.member(str(path)) is None:
-                findings.append(
-                    Finding(
-                        code="head.postprocessor",
-                        where=f"{where}.metadata.postprocessor_path",
-                        message=f"{path!r} is not in the archive.",
-                        remedy=perhaps(str(path), [member.name for member in archive.members]),
-                    )
+        if (path := metadata.get("postprocessor_path")) and archive.member(str(path)) is None:
+            findings.append(
+                Finding(
+                    code="head.postprocessor",
+                    where=f"{where}.metadata.postprocessor_path",
+                    message=f"{path!r} is not in the archive.",
+                    remedy=perhaps(str(path), [member.name for member in archive.members]),
                 )
-            else:
-                raise ModelError(
-                    f"{where}.metadata.postprocessor_path: archives with a second model "
-                    "are not converted yet.",
-                    remedy="Convert the stages one by one.",
-                )
+            )
     return findings
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from converter.archive import open_archive
 from converter.errors import ArchiveError, UsageError
 from converter.formats import read_compiled
+from converter.sources.facts import facts_of, kind_of
 
 
 def inspect(source: str | os.PathLike[str]) -> dict[str, Any]:
@@ -30,7 +31,7 @@ def inspect(source: str | os.PathLike[str]) -> dict[str, Any]:
         facts = None
         if isinstance(model_path, str) and archive.member(model_path):
             file = archive.path(model_path)
-            facts = read_compiled(file) or _onnx_facts(file)
+            facts = read_compiled(file) or _source_facts(file)
         record = None
         if archive.member("buildinfo.json"):
             import json
@@ -52,14 +53,13 @@ def inspect(source: str | os.PathLike[str]) -> dict[str, Any]:
         }
 
 
-def _onnx_facts(path: Path) -> dict[str, Any] | None:
-    if path.suffix.lower() != ".onnx":
+def _source_facts(path: Path) -> dict[str, Any] | None:
+    if not kind_of(path.name):
         return None
-    from converter.graph.facts import read_facts
-
-    facts = read_facts(path, path.name)
+    facts = facts_of(path, path.name)
     return {
-        "kind": "onnx",
+        "kind": "source",
+        "format": facts.format,
         "opset": facts.opset,
         "operators": dict(sorted(facts.operators.items())),
         "inputs": [_tensor(item) for item in facts.inputs],

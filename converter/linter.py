@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from converter.archive import Archive, open_archive, staged
+from converter.artifact import Artifact
 from converter.checks.registry import run
 from converter.checks.subject import Subject, as_finding
-from converter.errors import ArchiveError
-from converter.findings import Finding
+from converter.errors import ArchiveError, ToolError
+from converter.findings import Finding, Severity, errors
 
 
 def lint(source: str | os.PathLike[str] | Archive) -> tuple[Finding, ...]:
@@ -34,15 +36,32 @@ def lint(source: str | os.PathLike[str] | Archive) -> tuple[Finding, ...]:
         return error.findings or (as_finding(error, "archive.unreadable"),)
 
 
-def lint_members(
-    members: Sequence[tuple[str, bytes | Path]], name: str, folder: Path, hashes: Mapping[str, str]
-) -> tuple[Finding, ...]:
-    """The findings in an archive that is about to be written; nothing is packed, large files stay.
+def own_warnings(
+    members: Sequence[tuple[str, bytes | Path]], name: str, artifact: Artifact, work: Path
+) -> list[Finding]:
+    """The warnings that lint has for an archive of ours that is about to be written.
+
+    Nothing is packed for it, and large files stay where they are. The warnings are no part of the
+    build record: what lint knows may grow, the same conversion's bytes do not change for it.
 
     Args:
         members: Name in the archive, and the content or the file that holds it.
         name: What the archive will be called.
-        folder: An empty folder to lay the members out in.
-        hashes: SHA-256 of members, where it is known.
+        artifact: What came out of the toolchain; its hashes are known.
+        work: A folder to lay the members out below.
+
+    Raises:
+        ToolError: It has errors; a fault of ours, for the source was checked before the work.
     """
-    return run(Subject(archive=staged(members, name, folder, hashes), file_name=name))
+    hashes = {part.path: part.sha256 for part in (artifact, artifact.second) if part}
+    with tempfile.TemporaryDirectory(prefix="lint-", dir=work) as folder:
+        archive = staged(members, name, Path(folder), hashes)
+        findings = run(Subject(archive=archive, file_name=name))
+    if wrong := errors(findings):
+        raise ToolError(
+            f"{name} is not written, for lint finds {len(wrong)} errors in it, a fault of ours: "
+            f"[{wrong[0].code}] {wrong[0].one_line}",
+            remedy="Report it with what nnconvert plan --json prints.",
+            findings=wrong,
+        )
+    return [finding for finding in findings if finding.severity is Severity.WARNING]

@@ -67,6 +67,19 @@ class ModelInput(Tensor):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Link:
+    """Where the inputs of a second stage come from.
+
+    Attributes:
+        model: The first stage.
+        outputs: Its output by the input that it feeds, as far as that is known.
+    """
+
+    model: SourceModel
+    outputs: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
 class SourceModel:
     """The model of a source archive, checked against its config.
 
@@ -74,8 +87,11 @@ class SourceModel:
         archive_name: The archive's file name without its suffix.
         path: The model file's member name.
         files: SHA-256 of each file that the model is made of, by member name.
-        opset: The version of the ONNX operator set.
+        format: What the model file is: `ONNX`, `OpenVINO IR` or `TFLite`.
+        opset: The version of the ONNX operator set, of the IR or of the TFLite schema.
         config: The archive's `config.json`, `config_version` filled in and nothing else changed.
+        link: For a second stage: what feeds it.
+        second: For a first stage: the model that a head names as its postprocessor.
     """
 
     archive_name: str
@@ -86,6 +102,14 @@ class SourceModel:
     outputs: tuple[Tensor, ...]
     opset: int
     config: Mapping[str, Any]
+    format: str = "ONNX"
+    link: Link | None = None
+    second: SourceModel | None = None
+
+    @property
+    def onnx(self) -> str:
+        """The ONNX file that the first step of a target takes: the model itself, or what it became."""
+        return self.path if self.format == "ONNX" else "source.onnx"
 
     def input(self, name: str) -> ModelInput:
         """The input of that name."""
@@ -97,7 +121,9 @@ class SourceModel:
             "name": self.name,
             "path": self.path,
             "files": dict(self.files),
+            "format": self.format,
             "opset": self.opset,
             "inputs": [item.to_json() for item in self.inputs],
             "outputs": [item.to_json() for item in self.outputs],
+            **({"fed_by": dict(self.link.outputs)} if self.link else {}),
         }

@@ -67,7 +67,7 @@ def prepare_step(
         tool=tool,
         version=version(tool),
         call={"simplify": simplify, **(call or {})},
-        needs=(model.path,),
+        needs=(model.onnx,),
         gives=gives,
     )
 
@@ -85,6 +85,7 @@ class Plan:
         parameters: The target's own, typed.
         warnings: What deserves a second look.
         options: The options the plan was made from, each with its origin.
+        second: The plan of the second stage, for archives that have one.
     """
 
     target: str
@@ -94,6 +95,7 @@ class Plan:
     steps: tuple[Step, ...]
     warnings: tuple[Finding, ...]
     options: Options
+    second: Plan | None = None
 
     @property
     def toolchain(self) -> str:
@@ -110,6 +112,7 @@ class Plan:
             "model": self.model.to_json(),
             "parameters": self.parameters.to_json(),
             "steps": [step.to_json() for step in self.steps],
+            **({"postprocessor": self.second.hash} if self.second else {}),
         }
         canonical = json.dumps(decisive, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         return hashlib.sha256(canonical.encode()).hexdigest()
@@ -139,4 +142,5 @@ class Plan:
             "steps": [step.to_json() for step in self.steps],
             "warnings": [warning.to_json() for warning in self.warnings],
             "origins": self.origins,
+            **({"postprocessor": self.second.to_json()} if self.second else {}),
         }

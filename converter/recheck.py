@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
 import json
 import os
 import re
@@ -24,9 +23,9 @@ from converter.errors import ArchiveError, Cancelled, UsageError, VerificationEr
 from converter.events import OnEvent, ignore
 from converter.options import Layer, Options, Setting
 from converter.plans import Plan
-from converter.run import make_plan
+from converter.run import carry_out, make_plan
+from converter.stages import postprocessor_path
 from converter.target import Run
-from converter.target import load as load_target
 from converter.workfolder import work_folder
 
 # How it is looked at and run here: that is not for the archive to say, which may be anybody's.
@@ -70,30 +69,26 @@ def verify_archive(
             chosen = _options(record, options, data)
             plan = _plan(source, record, chosen)
             _require_source(record, plan.model.files, source.name)
-            run = Run(
-                work=work,
-                model=source.path(plan.model.path),
-                plan=plan,
-                on_event=on_event or ignore,
-                compiled=made.path(made.config["model"]["metadata"]["path"]),
-            )
+            run = Run.of(source, plan, work=work, on_event=on_event or ignore)
+            run.compiled = made.path(made.config["model"]["metadata"]["path"])
             stack.callback(run.processes.end_all)
-            artifact = load_target(plan.target).run(run)
+            second = postprocessor_path(made.config["model"])
+            artifact = carry_out(run, source, made.path(second) if second else None)
             _require_config(made, target_config(plan.model, artifact))
-            with artifact.path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            digests = [part.sha256 for part in (artifact, artifact.second) if part]
         except OSError as error:
             raise tar.disk_error(error, "verifying") from error
         except KeyboardInterrupt as error:
             raise Cancelled("Cancelled.") from error
-    if digest != record["compiled"]["sha256"]:
+    recorded = [part["compiled"]["sha256"] for part in (record, record.get("postprocessor")) if part]
+    if digests != recorded:
         raise VerificationError(
             f"The tools at hand make another file of {source.name} than the one in {made.name}: it "
             "cannot be told whether that one computes the same.",
             remedy=f"Use the tools that made it: {_tools(record['tools'])}; at hand are "
             f"{_tools(artifact.tools)}.",
         )
-    return {**(artifact.verification or {}), "sha256": digest}
+    return {**artifact.verifications, "sha256": digests[0]}
 
 
 def _plan(source: Archive, record: Mapping[str, Any], chosen: Options) -> Plan:
@@ -143,27 +138,32 @@ def _record(archive: Archive) -> dict[str, Any]:
         )
     try:
         record = json.loads(archive.path(BUILDINFO).read_bytes())
-        path = archive.config["model"]["metadata"]["path"]
-        recorded = record["compiled"]["sha256"]
-        known = all(key in record for key in ("target", "toolchain", "options", "tools", "plan"))
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        model = archive.config["model"]
+        parts = {model["metadata"]["path"]: record}
+        if second := postprocessor_path(model):
+            parts[second] = record["postprocessor"]
+        recorded = {path: part["compiled"]["sha256"] for path, part in parts.items()}
+        known = all(map(_is_record, parts.values()))
+        known = known and all(isinstance(record[key], str) for key in ("target", "toolchain"))
+        known = known and isinstance(record["options"], dict)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ArchiveError(f"The {BUILDINFO} of {archive.name} is none of ours ({error}).") from error
-    if not known or not _is_record(record):
+    if not known:
         raise ArchiveError(f"The {BUILDINFO} of {archive.name} is none of ours.")
-    compiled = archive.member(path) if isinstance(path, str) else None
-    if compiled is None or compiled.sha256 != recorded:
-        raise ArchiveError(
-            f"{path!r} is not the file that the {BUILDINFO} of {archive.name} describes: the archive "
-            "was changed.",
-            remedy="Take the archive as it was written.",
-        )
+    for path, digest in recorded.items():
+        compiled = archive.member(path) if isinstance(path, str) else None
+        if compiled is None or compiled.sha256 != digest:
+            raise ArchiveError(
+                f"{path!r} is not the file that the {BUILDINFO} of {archive.name} describes: the "
+                "archive was changed.",
+                remedy="Take the archive as it was written.",
+            )
     return dict(record)
 
 
 def _is_record(record: Mapping[str, Any]) -> bool:
-    """Whether what a target reads of a record has the types that it has in ours."""
-    kinds = {"options": dict, "tools": dict, "plan": dict, "target": str, "toolchain": str}
-    if not all(isinstance(record[key], kind) for key, kind in kinds.items()):
+    """Whether what a target reads of a stage's record has the types that it has in ours."""
+    if not all(isinstance(record[key], dict) for key in ("tools", "plan", "compiled")):
         return False
     report = record["compiled"].get("calibration")
     if report is None:

@@ -1,4 +1,4 @@
-"""The source model on ONNX Runtime: what every compiled network is compared with."""
+"""The source model on its own runtime: what every compiled network is compared with."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from converter.errors import ModelError
+from converter.errors import ConvertError, ModelError
 from converter.process import Processes
+from converter.sources.facts import kind_of
+from converter.sources.runtimes import RUNTIMES, open_runtime
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -49,7 +51,7 @@ def run(
     half: bool = False,
     exact: bool = False,
 ) -> list[dict[str, NDArray[Any]]]:
-    """Run feeds through an ONNX model on the CPU provider, in a child process.
+    """Run feeds through a model on its own runtime and on the CPU, in a child process.
 
     Args:
         feeds: For each frame, every input by name.
@@ -60,7 +62,7 @@ def run(
         exact: For quantized networks, see `session_of`.
 
     Raises:
-        ModelError: ONNX Runtime does not run the model.
+        ModelError: Its runtime does not run the model.
         ToolError: It crashed or ran out of time.
     """
     arguments = {
@@ -73,11 +75,16 @@ def run(
         arguments,
         feeds,
         outputs,
-        what="ONNX Runtime",
+        what=runtime_name(model),
         processes=processes,
         work=work,
         timeout_s=timeout_s,
     )
+
+
+def runtime_name(model: Path) -> str:
+    """What runs a model file, for people."""
+    return RUNTIMES[kind_of(model.name) or "ONNX"]
 
 
 def run_in_child(
@@ -115,7 +122,7 @@ def run_in_child(
     return [tensors.read(Path(result), outputs) for _, result in jobs]
 
 
-def _readable(path: str) -> str | bytes:
+def readable(path: str) -> str | bytes:
     """A model as ONNX Runtime takes it: it implements ONNX from opset 7 on; older ones are raised."""
     import onnx
     import onnx_ir as ir
@@ -161,15 +168,17 @@ def run_files(
         _write_rounded(model, rounded)
         model = rounded
     try:
-        session = session_of(_readable(model), exact=exact)
+        runtime = open_runtime(model, exact=exact)
         for feed, result in jobs:
-            values = session.run(list(outputs), tensors.read(Path(feed), inputs))
+            values = runtime(tensors.read(Path(feed), inputs), outputs)
             tensors.write(Path(result), dict(zip(outputs, values, strict=True)))
-    except Exception as error:  # ONNX Runtime's exceptions have no common base
+    except ConvertError:
+        raise
+    except Exception as error:  # the runtimes' exceptions have no common base
         said = " ".join(str(error).replace(model, Path(model).name).split())
         said = said if len(said) < 300 else said[:299] + "…"
         raise ModelError(
-            f"ONNX Runtime does not run the source model: {said.rstrip('.')}.",
+            f"{runtime_name(Path(model))} does not run the source model: {said.rstrip('.')}.",
             remedy="Check the model; --no-verify converts it without a comparison.",
         ) from error
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import os
 import secrets
 import shutil
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,9 +20,10 @@ from converter.archive import Archive, open_archive
 from converter.artifact import Artifact
 from converter.errors import Cancelled, ToolError, UsageError, VerificationError
 from converter.events import Notice, OnEvent, Warned, ignore
-from converter.findings import Finding, Severity, errors
+from converter.model import SourceModel
 from converter.options import Layer, Options
 from converter.plans import Plan
+from converter.sources.importing import import_source, import_step
 from converter.target import Run
 from converter.target import load as load_target
 from converter.workfolder import work_folder
@@ -132,6 +133,9 @@ def convert(
         ConvertError: One of its subclasses, each a cause with its own exit code. Nothing was
             written then, and an existing output is as it was.
     """
+    from converter.describe import entries
+    from converter.linter import own_warnings
+
     started = time.monotonic()
     listen = on_event or ignore
     warnings: list[str] = []
@@ -155,22 +159,17 @@ def convert(
                 listen(Notice(text=made.backend.reason))
             for finding in made.warnings:
                 on_warning(Warned(text=str(finding)))
-            run = Run(
-                work=work,
-                model=archive.path(made.model.path),
-                plan=made,
-                on_event=on_warning,
-            )
+            run = Run.of(archive, made, work=work, on_event=on_warning)
             stack.callback(run.processes.end_all)
             try:
-                artifact = load_target(target).run(run)
+                artifact = carry_out(run, archive)
             except VerificationError as error:
                 (work / "verification.json").write_text(error.tool_text)  # for --keep-work
                 raise
             with run.stage("pack", "Packing"):
-                members, compiled = _members(made, artifact)
+                members = entries(made, artifact)
                 said = "\n".join(warnings)  # what the plan has said need not be said again
-                for finding in _lint(destination, members, compiled, work):
+                for finding in own_warnings(members, destination.name, artifact, work):
                     if finding.message.rstrip(".") not in said:
                         on_warning(Warned(text=str(finding)))
                 sha256, size = _write(destination, members, force=force)
@@ -183,15 +182,36 @@ def convert(
         sha256=sha256,
         size_bytes=size,
         plan=made,
-        model={
-            "inputs": [{**item.to_json(), "dai_type": item.dai_type} for item in artifact.inputs],
-            "outputs": [item.to_json() for item in artifact.outputs],
-        },
-        verification=dict(artifact.verification or {}),
+        model=artifact.face,
+        verification=artifact.verifications,
         warnings=tuple(warnings),
         peak_bytes=run.peak_bytes,
         timings_s={**run.timings_s, "total": round(time.monotonic() - started, 3)},
     )
+
+
+def carry_out(run: Run, archive: Archive, compiled: Path | None = None) -> Artifact:
+    """Carry out the plan of a run: the model, then that of its second stage.
+
+    Args:
+        compiled: The second stage's compiled file, where one is looked at again.
+    """
+    import_source(run)
+    target = load_target(run.plan.target)
+    artifact = target.run(run)
+    if run.plan.second is None:
+        return artifact
+    work = run.work / "second"
+    work.mkdir()
+    run.notice(f"The second stage, {run.plan.second.model.path}:")
+    second = Run.of(archive, run.plan.second, work=work, on_event=run.on_event)
+    second.processes = run.processes
+    second.compiled = compiled
+    import_source(second)
+    made = target.run(second)
+    run.timings_s |= {f"second {name}": seconds for name, seconds in second.timings_s.items()}
+    run.peak_bytes |= {f"second {name}": size for name, size in second.peak_bytes.items()}
+    return dataclasses.replace(artifact, second=made)
 
 
 def _options(options: Overrides) -> Options:
@@ -206,16 +226,27 @@ def make_plan(archive: Archive, target: str, options: Options, toolchain: str) -
     from converter.understand import understand
 
     model, findings = understand(archive, options)
-    share = module.plan(model, archive, options, toolchain)
-    return Plan(
-        target=target,
-        backend=share.backend,
-        model=model,
-        parameters=share.parameters,
-        steps=share.steps,
-        warnings=(*findings, *share.warnings),
-        options=options,
-    )
+
+    def plan_of(model: SourceModel, options: Options) -> Plan:
+        share = module.plan(model, archive, options, toolchain)
+        first = import_step(model)
+        second = None
+        if model.second is not None:
+            record = options.record and options.record.get("postprocessor")
+            second = plan_of(model.second, dataclasses.replace(options, record=record))
+        return Plan(
+            target=target,
+            backend=share.backend,
+            model=model,
+            parameters=share.parameters,
+            steps=(*((first,) if first else ()), *share.steps),
+            warnings=(*share.warnings, *(second.warnings if second else ())),
+            options=options,
+            second=second,
+        )
+
+    made = plan_of(model, options)
+    return dataclasses.replace(made, warnings=(*findings, *dict.fromkeys(made.warnings)))
 
 
 # ----------------------------------------------------------------- output
@@ -256,38 +287,6 @@ def _refuse_existing(path: Path, *, force: bool) -> None:
 
 def _not_writable(folder: Path) -> UsageError:
     return UsageError(f"{folder} cannot be written to.", remedy="Write elsewhere with -o.")
-
-
-def _members(plan: Plan, artifact: Artifact) -> tuple[list[tuple[str, bytes | Path]], str]:
-    """The members of the archive, and the compiled file's SHA-256."""
-    from converter.describe import entries
-
-    with artifact.path.open("rb") as file:
-        compiled = hashlib.file_digest(file, "sha256").hexdigest()
-    return entries(plan, artifact, compiled), compiled
-
-
-def _lint(path: Path, members: Members, compiled: str, work: Path) -> list[Finding]:
-    """The warnings that lint has for what is about to be written.
-
-    They are no part of the build record: what lint knows may grow, the same conversion's bytes do not.
-
-    Raises:
-        ToolError: It has errors; a fault of ours, for the source was checked before the work.
-    """
-    from converter.linter import lint_members
-
-    hashes = {name: compiled for name, content in members if isinstance(content, Path)}
-    with tempfile.TemporaryDirectory(prefix="lint-", dir=work) as folder:
-        findings = lint_members(members, path.name, Path(folder), hashes)
-    if wrong := errors(findings):
-        raise ToolError(
-            f"{path.name} is not written, for lint finds {len(wrong)} errors in it, a fault of ours: "
-            f"[{wrong[0].code}] {wrong[0].one_line}",
-            remedy="Report it with what nnconvert plan --json prints.",
-            findings=wrong,
-        )
-    return [finding for finding in findings if finding.severity is Severity.WARNING]
 
 
 def _write(path: Path, members: Members, *, force: bool) -> tuple[str, int]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self, cast
 
 from converter.archive import Archive
 from converter.artifact import Artifact
@@ -54,7 +54,9 @@ class Run:
 
     Attributes:
         work: An empty folder of this run's own.
-        model: The source's model file, its other files beside it.
+        source: The source's model file as it was given, its other files beside it.
+        before: For a second stage: the first one's model file as it was given.
+        model: The ONNX file that the target's first step takes: the source, or what it became.
         compiled: The compiled file that is looked at again; a target that can run it does, and makes
             none. None to make one.
         processes: Every child is started here, so that all of them end with the run.
@@ -62,14 +64,23 @@ class Run:
     """
 
     work: Path
+    source: Path
     model: Path
     plan: Plan
     on_event: OnEvent
+    before: Path | None = None
     compiled: Path | None = None
     processes: Processes = field(default_factory=Processes)
     timings_s: dict[str, float] = field(default_factory=dict)
     peak_bytes: dict[str, int] = field(default_factory=dict)
     _done: int = 0
+
+    @classmethod
+    def of(cls, archive: Archive, plan: Plan, *, work: Path, on_event: OnEvent) -> Self:
+        """The run of a plan that was made from an archive."""
+        source, link = archive.path(plan.model.path), plan.model.link
+        before = archive.path(link.model.path) if link else None
+        return cls(work=work, source=source, model=source, plan=plan, on_event=on_event, before=before)
 
     @contextlib.contextmanager
     def stage(self, name: str, title: str) -> Iterator[None]:

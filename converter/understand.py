@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any, Final
 
 from converter.archive import Archive
 from converter.errors import ArchiveError, ModelError, UsageError, from_findings
 from converter.findings import Finding, errors, listed, perhaps
-from converter.graph.facts import GraphFacts, external_member, read_facts
+from converter.graph.facts import GraphFacts, external_member
 from converter.heads import check_heads
 from converter.model import SourceModel
 from converter.options import Options
 from converter.schema import check_schema
+from converter.sources.facts import KINDS, facts_of, kind_of
+from converter.stages import postprocessor_path, second_stage
 from converter.tar import name_problem
 from converter.tensors import read_tensors
 
-_NOT_YET: Final = {".xml": "OpenVINO IR", ".bin": "OpenVINO IR", ".tflite": "TFLite"}
 _COMPILED: Final = (".blob", ".superblob", ".dlc")
 
 
@@ -37,14 +39,18 @@ def understand(archive: Archive, options: Options) -> tuple[SourceModel, tuple[F
     _require_none(findings)
     model = config["model"]
     path = model["metadata"]["path"]
-    facts = read_facts(archive.path(path), path)
+    facts = facts_of(archive.path(path), path).called(
+        [entry["name"] for entry in model["inputs"]], [entry["name"] for entry in model["outputs"]]
+    )
     _refuse_odd_faces(facts)
     files, missing = _model_files(archive, path, facts)
     findings += missing
-    _check_option_names(options, facts)
+    second = _second_facts(archive, model)
+    stages = (facts, second) if second else (facts,)
+    _check_option_names(options, stages)
     inputs, outputs, problems = read_tensors(model, facts, options)
     findings += problems
-    findings += check_heads(archive, model, [output.name for output in facts.outputs])
+    findings += check_heads(archive, model, [tensor.name for face in stages for tensor in face.outputs])
     _require_none(findings)
     source = SourceModel(
         archive_name=archive.name,
@@ -54,9 +60,39 @@ def understand(archive: Archive, options: Options) -> tuple[SourceModel, tuple[F
         inputs=tuple(inputs),
         outputs=tuple(outputs),
         opset=facts.opset,
+        format=facts.format,
         config=config,
     )
+    if second is not None:
+        source, problems = _with_second(archive, source, second, options)
+        findings += problems
+        _require_none(findings)
     return source, tuple(findings)
+
+
+def _second_facts(archive: Archive, model: Mapping[str, Any]) -> GraphFacts | None:
+    """The face of the second stage's model, where the archive has one."""
+    path = postprocessor_path(model)
+    if path is None or archive.member(path) is None:
+        return None  # that the file is missing is a finding of the heads
+    if not kind_of(path):
+        raise ModelError(
+            f"postprocessor_path: {path!r} is no model; {', '.join(KINDS.values())} are converted.",
+            remedy="Export the second stage to ONNX.",
+        )
+    facts = facts_of(archive.path(path), path)
+    _refuse_odd_faces(facts)
+    return facts
+
+
+def _with_second(
+    archive: Archive, first: SourceModel, facts: GraphFacts, options: Options
+) -> tuple[SourceModel, list[Finding]]:
+    path = postprocessor_path(first.config["model"])
+    assert path is not None
+    files, findings = _model_files(archive, path, facts)
+    second, problems = second_stage(first, path, files, facts, options)
+    return dataclasses.replace(first, second=second), [*findings, *problems]
 
 
 def _require_none(findings: list[Finding]) -> None:
@@ -85,14 +121,19 @@ def _check_files(archive: Archive, config: Mapping[str, Any]) -> list[Finding]:
     if suffix in _COMPILED:
         raise ModelError(
             f"{where}: {path!r} is compiled already.",
-            remedy="Give the source archive, the one with the ONNX model.",
+            remedy="Give the source archive, the one it was made from.",
         )
     if problem := name_problem(path):
         return [Finding(code="config.path", where=where, message=f"{path!r} {problem}")]
-    if suffix != ".onnx":
-        kind = _NOT_YET.get(suffix, f"a {suffix} file" if suffix else "a file without a suffix")
+    if suffix == ".bin":
         raise ModelError(
-            f"{where}: {path!r} is {kind}; only ONNX models are converted.",
+            f"{where}: {path!r} has an IR's weights; its .xml is the model.",
+            remedy=f"Write {PurePosixPath(path).with_suffix('.xml').name!r}.",
+        )
+    if not kind_of(path):
+        kind = f"a {suffix} file" if suffix else "a file without a suffix"
+        raise ModelError(
+            f"{where}: {path!r} is {kind}; {', '.join(KINDS.values())} are converted.",
             remedy="Export the model to ONNX.",
         )
     names = [member.name for member in archive.members]
@@ -158,10 +199,13 @@ def _refuse_odd_faces(facts: GraphFacts) -> None:
         raise from_findings(ModelError, "The model", findings)
 
 
-def _check_option_names(options: Options, facts: GraphFacts) -> None:
+def _check_option_names(options: Options, stages: Sequence[GraphFacts]) -> None:
     findings = []
-    for group, tensors in (("inputs", facts.inputs), ("outputs", facts.outputs)):
-        names = [tensor.name for tensor in tensors]
+    faces = {
+        "inputs": [tensor.name for facts in stages for tensor in facts.inputs],
+        "outputs": [tensor.name for facts in stages for tensor in facts.outputs],
+    }
+    for group, names in faces.items():
         for name, keys in options.names(group).items():
             if name not in names:
                 findings += [

@@ -1,11 +1,12 @@
 """Whether the compiled network computes what the source computes: frames, reference, figures, limits.
 
-The reference is always the source model as it was given, its preprocessing done in NumPy, on ONNX
-Runtime. What it is compared with is the target's matter; nothing here ran on a camera.
+The reference is always the source model as it was given, its preprocessing done in NumPy, on its own
+runtime. What it is compared with is the target's matter; nothing here ran on a camera.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,9 +15,12 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from converter import reference
 from converter.errors import VerificationError
+from converter.feeding import source_feeds
 from converter.model import SourceModel
 from converter.options import Options
+from converter.sources.runtimes import RUNTIMES
 
 if TYPE_CHECKING:
     from converter.calibration import Calibration
@@ -48,15 +52,31 @@ class Limits:
 
 
 def frames(
-    model: SourceModel, options: Options, calibration: Calibration | None = None
+    run: Run, calibration: Calibration | None = None
 ) -> tuple[list[dict[str, NDArray[Any]]], str]:
     """The frames to compare on, in each input's own layout, and what they are in words.
 
-    The user's (`verify.data`), else some of the calibration data, else generated ones.
+    The user's (`verify.data`), else some of the calibration data, else generated ones. For a second
+    stage: what the first one gives for those.
 
     Raises:
         UsageError: The user's cannot be read.
     """
+    model = run.plan.model
+    if model.link is None:
+        return _frames(model, run.plan.options, calibration)
+    if calibration is not None and calibration.first is None:
+        return _frames(model, run.plan.options, calibration)  # data of its own
+    first = model.link.model
+    given, described = _frames(
+        first, run.plan.options, calibration and dataclasses.replace(calibration, first=None)
+    )
+    return _through(run, first, given), f"the first stage's outputs for {described}"
+
+
+def _frames(
+    model: SourceModel, options: Options, calibration: Calibration | None
+) -> tuple[list[dict[str, NDArray[Any]]], str]:
     from converter.calibration import frames_at
     from converter.samples import camera_frames
 
@@ -71,27 +91,42 @@ def frames(
     return camera_frames(model.inputs, count), f"{count} generated"
 
 
-def model_feeds(model: SourceModel, frame: Feeds) -> dict[str, NDArray[Any]]:
-    """What the source model is fed for a camera frame: preprocessing applied, in its own type."""
-    feeds = {}
-    for item in model.inputs:
-        values = frame[item.name]
-        pre = item.preprocessing
-        if item.is_image or pre.normalizes:
-            values = pre.apply(values, item.channel_axis)
-        feeds[item.name] = values.astype(item.dtype)
-    return feeds
+def _through(
+    run: Run, first: SourceModel, given: Sequence[dict[str, NDArray[Any]]]
+) -> list[dict[str, NDArray[Any]]]:
+    """The second stage's frames; inputs that nobody says what feeds get generated ones."""
+    from converter.samples import camera_frames
+
+    model = run.plan.model
+    assert model.link is not None
+    assert run.before is not None
+    made: list[dict[str, NDArray[Any]]] = camera_frames(model.inputs, len(given))
+    fed_by = model.link.outputs
+    if not fed_by:
+        return made
+    folder = run.work / "verify-first-stage"
+    folder.mkdir()
+    found = reference.run(
+        run.before,
+        [source_feeds(first.inputs, frame) for frame in given],
+        list(dict.fromkeys(fed_by.values())),
+        processes=run.processes,
+        work=folder,
+        timeout_s=run.plan.options.number("verify.timeout_s"),
+    )
+    return [
+        {**generated, **{name: outputs[output] for name, output in fed_by.items()}}
+        for generated, outputs in zip(made, found, strict=True)
+    ]
 
 
 def source_outputs(run: Run, frames: Sequence[Feeds]) -> list[dict[str, NDArray[Any]]]:
     """What the source model of a run gives for camera frames; errors as for `reference.run`."""
-    from converter import reference
-
     model, folder = run.plan.model, run.work / "verify-source"
     folder.mkdir()
     return reference.run(
-        run.model,
-        [model_feeds(model, frame) for frame in frames],
+        run.source,
+        [source_feeds(model.inputs, frame) for frame in frames],
         [output.name for output in model.outputs],
         processes=run.processes,
         work=folder,
@@ -146,14 +181,19 @@ def _cosine(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
 
 
 def judge(
-    figures: Mapping[str, Mapping[str, Any]], limits: Limits, *, checked_on: str, frames: str
+    figures: Mapping[str, Mapping[str, Any]],
+    limits: Limits,
+    *,
+    source_format: str,
+    checked_on: str,
+    frames: str,
 ) -> dict[str, Any]:
     """The verification record of the contract."""
     failed = [name for name, row in figures.items() if _fails(row, limits)]
     return {
         "status": "failed" if failed else "passed",
         "checked_on": checked_on,
-        "reference": "the source model on ONNX Runtime (CPU), preprocessing in NumPy",
+        "reference": f"the source model on {RUNTIMES[source_format]} (CPU), preprocessing in NumPy",
         "frames": frames,
         "outputs": {name: dict(row) for name, row in figures.items()},
         "limits": limits.to_json(),

@@ -313,7 +313,10 @@ def test_a_file_that_is_no_onnx_model_is_told_so(tmp_path: Path) -> None:
         understand(archive, Options({}))
 
 
-@pytest.mark.parametrize(("path", "said"), [("m.blob", "compiled already"), ("m.tflite", "TFLite")])
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [("m.blob", "compiled already"), ("m.bin", r"its \.xml is"), ("m.pt", r"a \.pt file")],
+)
 def test_other_kinds_of_models_are_told_so(tmp_path: Path, path: str, said: str) -> None:
     config = changed(lambda c: c["model"]["metadata"].update(path=path))
     with pytest.raises(ModelError, match=said):

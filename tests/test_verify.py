@@ -25,7 +25,7 @@ LIMITS = Limits(min_cosine=0.999, max_rel_rmse=0.01)
 
 def record(reference: np.ndarray, actual: np.ndarray) -> dict[str, object]:
     figures = verify.compare([{"y": reference}], [{"y": actual}])
-    return verify.judge(figures, LIMITS, checked_on="a test", frames="1")
+    return verify.judge(figures, LIMITS, checked_on="a test", frames="1", source_format="ONNX")
 
 
 def test_equal_outputs_pass_and_different_ones_fail_with_their_figures() -> None:

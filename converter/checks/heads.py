@@ -61,7 +61,7 @@ def _heads(subject: Subject) -> Iterator[tuple[str, Mapping[str, Any], Mapping[s
 
 
 def _outputs(subject: Subject) -> Iterator[Finding]:
-    outputs = [item["name"] for item in subject.model["outputs"]]
+    outputs = subject.outputs
     for where, head, metadata in _heads(subject):
         if not head.get("outputs"):
             # `head.outputs->empty()` of a missing list: undefined in C++ (SegmentationParser.cpp).
@@ -91,7 +91,7 @@ def _outputs(subject: Subject) -> Iterator[Finding]:
             if not key.endswith("_outputs"):
                 continue
             for name in names:
-                if isinstance(name, str) and name not in outputs:
+                if outputs is not None and isinstance(name, str) and name not in outputs:
                     yield Finding(
                         code="head.metadata-output",
                         severity=Severity.WARNING,
@@ -103,11 +103,11 @@ def _outputs(subject: Subject) -> Iterator[Finding]:
 
 def _refused(subject: Subject) -> Iterator[Finding]:
     """What a source's heads are checked for as it is understood."""
-    outputs = [item["name"] for item in subject.model["outputs"]]
+    outputs = subject.outputs
     names = [member.name for member in subject.archive.members]
     for where, head, metadata in _heads(subject):
         for name in head.get("outputs") or ():
-            if name not in outputs:
+            if outputs is not None and name not in outputs:
                 yield Finding(
                     code="head.output",
                     where=f"{where}.outputs",

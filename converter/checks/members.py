@@ -83,7 +83,8 @@ def _leftovers(subject: Subject) -> Iterator[Finding]:
         source, _ = subject.understood
         if source is None:  # which files the model has is not known
             return
-        known |= set(source.files)
+        for stage in (source, source.second):
+            known |= set(stage.files) if stage else set()
     left = [
         member.name
         for member in subject.archive.members

@@ -73,6 +73,31 @@ class Subject:
         return list(self.model.get("heads") or ())
 
     @cached_property
+    def outputs(self) -> tuple[str, ...] | None:
+        """What heads may name: the outputs of both stages; None where the second's are not known."""
+        outputs = [item["name"] for item in self.model["outputs"]]
+        for head in self.heads:
+            if path := head["metadata"].get("postprocessor_path"):
+                second = self._second_outputs(str(path))
+                if second is None:
+                    return None
+                outputs += second
+        return tuple(dict.fromkeys(outputs))
+
+    def _second_outputs(self, path: str) -> list[str] | None:
+        if self.side is Side.SOURCE:
+            source, _ = self.understood
+            second = source and source.second
+            return [item.name for item in second.outputs] if second else None
+        if self.archive.member(path) is None:
+            return None
+        try:
+            facts = read_compiled(self.archive.path(path)) or {}
+        except ArchiveError:
+            return None
+        return [item["name"] for item in facts["outputs"]] if "outputs" in facts else None
+
+    @cached_property
     def record(self) -> tuple[Any, str]:
         """What buildinfo.json holds, and why it cannot be read; neither if there is none."""
         member = self.archive.member(BUILDINFO)

@@ -222,14 +222,15 @@ def _print_archive(source: Path, facts: Any) -> None:
     heads = [str(head.get("parser")) for head in model.get("heads") or ()]
     print(f"heads: {', '.join(heads) or 'none'}")
     compiled = facts["model_file"]
-    if compiled and compiled["kind"] != "onnx":
+    if compiled and compiled["kind"] != "source":
         print(f"compiled: {_summary(compiled)}")
         # Somebody else's build record may hold anything.
         with contextlib.suppress(AttributeError, KeyError, TypeError, ValueError):
             print(_verification_line(facts["buildinfo"]["verification"]))
         print(f'load it: dai.NNArchive("{source}")')
     elif compiled:
-        print(f"source: ONNX opset {compiled['opset']}, {sum(compiled['operators'].values())} nodes")
+        version = f"{'opset ' if compiled['format'] == 'ONNX' else ''}{compiled['opset']}"
+        print(f"source: {compiled['format']} {version}, {sum(compiled['operators'].values())} nodes")
         print(f"convert it: convert --target rvc2 {source}")
 
 

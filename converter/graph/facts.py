@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
@@ -32,18 +32,26 @@ DTYPES: Final = {
 
 @dataclass(frozen=True, kw_only=True)
 class TensorFacts:
-    """A graph input or output; a dimension is a size, a symbol's name, or None if unknown."""
+    """A graph input or output; a dimension is a size, a symbol's name, or None if unknown.
+
+    `aliases` are all its names, where the format gives a tensor more than one.
+    """
 
     name: str
     dtype: str
     shape: tuple[int | str | None, ...] | None
+    aliases: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class GraphFacts:
-    """The face of an ONNX graph. `external` are the files that hold its weights, as written there.
+    """The face of a model's graph.
 
-    `unused` are inputs that no node reads.
+    Attributes:
+        opset: The version of the ONNX operator set, of the IR or of the TFLite schema.
+        external: The files that hold its weights, as written there.
+        unused: Inputs that no node reads.
+        format: What the file is, `ONNX` and so on (`converter.sources.facts.KINDS`).
     """
 
     inputs: tuple[TensorFacts, ...]
@@ -52,6 +60,20 @@ class GraphFacts:
     operators: Counter[str]
     external: tuple[str, ...]
     unused: tuple[str, ...]
+    format: str = "ONNX"
+
+    def called(self, inputs: Sequence[str], outputs: Sequence[str]) -> GraphFacts:
+        """The same with each tensor under that of its names which a config uses."""
+        return replace(
+            self,
+            inputs=tuple(_called(tensor, inputs) for tensor in self.inputs),
+            outputs=tuple(_called(tensor, outputs) for tensor in self.outputs),
+        )
+
+
+def _called(tensor: TensorFacts, names: Sequence[str]) -> TensorFacts:
+    used = [alias for alias in tensor.aliases if alias in names]
+    return replace(tensor, name=used[0]) if used else tensor
 
 
 def read_facts(path: Path, name: str) -> GraphFacts:

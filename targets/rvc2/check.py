@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from converter import reference, verify
 from converter.errors import ConvertError
-from converter.feeding import network_feeds
+from converter.feeding import network_feeds, source_feeds
 from converter.options import Options
 from converter.target import Run
 from converter.verify import Limits
@@ -52,11 +52,11 @@ class Comparison:
         if not self.enabled:
             return
         model = run.plan.model
-        self._frames, self._described = verify.frames(model, self._options)
+        self._frames, self._described = verify.frames(run)
         self._feeds = [network_feeds(model.inputs, parameters.inputs, frame) for frame in self._frames]
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="reference")
-        source_feeds = [verify.model_feeds(model, frame) for frame in self._frames]
-        self._source = self._start("source", run.model, source_feeds)
+        feeds = [source_feeds(model.inputs, frame) for frame in self._frames]
+        self._source = self._start("source", run.source, feeds)
         self._half: Future[_Results] | None = None
 
     def _start(
@@ -106,6 +106,7 @@ class Comparison:
                 limits(self._options),
                 checked_on=compiler.checked_on,
                 frames=self._described,
+                source_format=self._run.plan.model.format,
             )
             verify.require(record)
             if self._half is not None:

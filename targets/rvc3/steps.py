@@ -221,7 +221,7 @@ def _compare(run: Run, parameters: Parameters, ir: Ir) -> Mapping[str, Any]:
     if not options.flag("verify.enabled"):
         return verify.skipped("switched off")
     with run.stage("verify", "Comparing with the source"):
-        frames, described = verify.frames(model, options, parameters.calibration)
+        frames, described = verify.frames(run, parameters.calibration)
         source = verify.source_outputs(run, frames)
         folder = run.work / "verify-ir"
         folder.mkdir()
@@ -239,6 +239,7 @@ def _compare(run: Run, parameters: Parameters, ir: Ir) -> Mapping[str, Any]:
             checked_on=f"OpenVINO {version('openvino')}'s CPU plugin, the {parameters.precision} IR "
             "that was compiled; not on a camera",
             frames=described,
+            source_format=run.plan.model.format,
         )
         verify.require(record)
     return record

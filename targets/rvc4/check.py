@@ -48,7 +48,7 @@ def compare(
     allowed = limits(parameters.precision, options)
     timeout_s = options.number("verify.timeout_s")
     with run.stage("verify", "Comparing with the source"):
-        frames, described = verify.frames(model, options, parameters.calibration)
+        frames, described = verify.frames(run, parameters.calibration)
         feeds = [target_feeds(model.inputs, parameters.inputs, frame) for frame in frames]
         names = [output.name for output in model.outputs]
         source = verify.source_outputs(run, frames)
@@ -67,6 +67,7 @@ def compare(
             allowed,
             checked_on=f"the {kind} network on ONNX Runtime (CPU); not on a camera",
             frames=described,
+            source_format=run.plan.model.format,
         )
         verify.require(record)
     if not options.flag("verify.emulator"):
@@ -89,6 +90,7 @@ def compare(
             allowed,
             checked_on=f"the HTP emulator of QAIRT {toolchain.qairt}, not on a camera",
             frames=described,
+            source_format=run.plan.model.format,
         )
         whole[kind] = {
             "checked_on": record["checked_on"],

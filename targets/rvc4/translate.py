@@ -54,7 +54,7 @@ def translate(
     precision = _precision(mode, options)
     uses_snpe = backend.toolchain == "container"
     recorded = _recorded(options)
-    encodings = _encodings(archive, options, precision, recorded)
+    encodings = _encodings(model, archive, options, precision, recorded)
     data, findings = _calibration(model, archive, options, mode, precision, encodings, recorded)
     if encodings and precision.is_float:
         findings.append(
@@ -147,10 +147,16 @@ def _recorded(options: Options) -> Mapping[str, Any] | None:
 
 
 def _encodings(
-    archive: Archive, options: Options, precision: Precision, recorded: Mapping[str, Any] | None
+    model: SourceModel,
+    archive: Archive,
+    options: Options,
+    precision: Precision,
+    recorded: Mapping[str, Any] | None,
 ) -> Encodings | None:
     if recorded is not None:
         return Encodings.from_call(recorded["encodings"]) if recorded["encodings"] else None
+    if model.link is not None:
+        return None  # they are the first stage's
     given = options.text("rvc4.encodings")
     if given:
         if precision.is_float:

@@ -42,7 +42,7 @@ def compare(
     if not options.flag("verify.enabled"):
         return verify.skipped("switched off")
     with run.stage("verify", "Comparing with the source"):
-        frames, described = verify.frames(model, options, parameters.calibration)
+        frames, described = verify.frames(run, parameters.calibration)
         source = verify.source_outputs(run, frames)
         (run.work / _FOLDER).mkdir()
         # Native files are of the DLC's own types: frames' codes, where it takes those.
@@ -83,6 +83,7 @@ def compare(
             checked_on=f"SNPE's CPU runtime ({version}), the DLC's graph in floating point with its "
             "weights, not what was prepared for the HTP; not on a camera",
             frames=described,
+            source_format=run.plan.model.format,
         )
         verify.require(record)
     return record

@@ -1,0 +1,39 @@
+"""The face of a source model of any kind, read from its file and without running anything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+from converter.graph.facts import GraphFacts
+
+# How a member of an archive ends, and how people call what it is.
+KINDS: Final = {".onnx": "ONNX", ".xml": "OpenVINO IR", ".tflite": "TFLite"}
+
+
+def kind_of(path: str) -> str:
+    """What a model file is, by its name's ending: `ONNX` and so on; empty for any other file."""
+    return KINDS.get(PurePosixPath(path).suffix.lower(), "")
+
+
+def facts_of(path: Path, name: str) -> GraphFacts:
+    """Read the face of a model file: ONNX, OpenVINO IR or TFLite.
+
+    Args:
+        path: Where the file lies.
+        name: What to call it in errors, with the ending that says what it is.
+
+    Raises:
+        ArchiveError: It is damaged, or no such model.
+        ModelError: It is of a kind, or of a version, that is not read.
+        ToolchainError: The package that reads it is not installed.
+    """
+    return _readers()[kind_of(name)](path, name)
+
+
+def _readers() -> Mapping[str, Callable[[Path, str], GraphFacts]]:
+    from converter.graph.facts import read_facts
+    from converter.sources import ir, tflite
+
+    return {"ONNX": read_facts, "OpenVINO IR": ir.read_facts, "TFLite": tflite.read_facts}

@@ -1,0 +1,95 @@
+"""What runs a source model as it was given: the reference that everything else is compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from converter.errors import ArchiveError
+from converter.sources.facts import kind_of
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# A feed by input name and the names of outputs, to those outputs.
+Runtime = Callable[[Mapping[str, "NDArray[Any]"], Sequence[str]], Sequence["NDArray[Any]"]]
+RUNTIMES: Final = {"ONNX": "ONNX Runtime", "OpenVINO IR": "OpenVINO", "TFLite": "LiteRT"}
+
+
+def open_runtime(model: str, *, exact: bool = False) -> Runtime:
+    """The model file's own runtime, on the CPU and in float32.
+
+    Args:
+        exact: For quantized ONNX networks, see `converter.reference.session_of`.
+
+    Raises:
+        Exception: What the runtime says of a model that it does not take.
+    """
+    match kind_of(model):
+        case "OpenVINO IR":
+            return _openvino(model)
+        case "TFLite":
+            return _litert(model)
+        case _:
+            return _onnxruntime(model, exact=exact)
+
+
+def _onnxruntime(model: str, *, exact: bool) -> Runtime:
+    from converter.reference import readable, session_of
+
+    session = session_of(readable(model), exact=exact)
+
+    def run(feed: Mapping[str, NDArray[Any]], outputs: Sequence[str]) -> Sequence[NDArray[Any]]:
+        found: Sequence[NDArray[Any]] = session.run(list(outputs), dict(feed))
+        return found
+
+    return run
+
+
+def _openvino(model: str) -> Runtime:
+    import openvino
+
+    from converter.sources.ports import places_of
+
+    core = openvino.Core()
+    net = core.read_model(model)
+    compiled: dict[tuple[str, ...], Any] = {}
+
+    def run(feed: Mapping[str, NDArray[Any]], outputs: Sequence[str]) -> Sequence[NDArray[Any]]:
+        names = tuple(feed)
+        places = places_of(net.inputs, names)
+        if names not in compiled:
+            net.reshape({net.inputs[i]: feed[n].shape for i, n in zip(places, names, strict=True)})
+            # Some processors have bfloat16, which the plugin would use unasked.
+            compiled[names] = core.compile_model(net, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        ready = compiled[names]
+        result = ready({place: feed[name] for place, name in zip(places, names, strict=True)})
+        return [result[place] for place in places_of(net.outputs, outputs)]
+
+    return run
+
+
+def _litert(model: str) -> Runtime:
+    from converter.sources.tflite import missing
+
+    try:
+        from ai_edge_litert.interpreter import Interpreter
+    except ImportError as error:
+        raise missing(error) from error
+    interpreter = Interpreter(model)
+    inputs = {entry["name"]: entry for entry in interpreter.get_input_details()}
+    results = {entry["name"]: entry["index"] for entry in interpreter.get_output_details()}
+
+    def run(feed: Mapping[str, NDArray[Any]], outputs: Sequence[str]) -> Sequence[NDArray[Any]]:
+        for name, values in feed.items():
+            if tuple(inputs[name]["shape"]) != values.shape:
+                interpreter.resize_tensor_input(inputs[name]["index"], values.shape)
+        interpreter.allocate_tensors()
+        for name, values in feed.items():
+            interpreter.set_tensor(inputs[name]["index"], values)
+        interpreter.invoke()
+        if gone := [name for name in outputs if name not in results]:
+            raise ArchiveError(f"LiteRT reads the model without an output {gone[0]!r}.")
+        return [interpreter.get_tensor(results[name]) for name in outputs]
+
+    return run

@@ -1,0 +1,110 @@
+"""The face of a TFLite model, out of its flatbuffer.
+
+The format: https://ai.google.dev/edge/litert, `schema.fbs`; LiteRT's own package has the reader.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections import Counter
+from pathlib import Path
+from typing import Any, Final
+
+from converter.errors import ArchiveError, ModelError, ToolchainError
+from converter.graph.facts import GraphFacts, TensorFacts
+
+_IDENTIFIER: Final = b"TFL3"
+_MAX_BYTES: Final = 2 << 30  # a flatbuffer's own limit
+# schema.fbs, enum TensorType.
+_DTYPES: Final = {
+    0: "float32", 1: "float16", 2: "int32", 3: "uint8", 4: "int64", 5: "string", 6: "boolean",
+    7: "int16", 9: "int8", 10: "float64", 12: "uint64", 15: "uint32", 16: "uint16", 17: "int4",
+}  # fmt: skip
+
+
+def missing(error: Exception) -> ToolchainError:
+    """What to tell somebody who has not the package."""
+    return ToolchainError(
+        f"TFLite models are read with the package ai-edge-litert, which does not load ({error}).",
+        remedy="Run: pip install 'nnarchive-converter[tflite]'",
+    )
+
+
+def read_facts(path: Path, name: str) -> GraphFacts:
+    """Read the face of a TFLite file: its first subgraph.
+
+    Raises:
+        ArchiveError: It is no TFLite model, or a damaged one.
+        ModelError: It has several subgraphs, for control flow.
+        ToolchainError: The package that reads it is not installed.
+    """
+    try:
+        from ai_edge_litert import schema_py_generated as schema
+    except ImportError as error:
+        raise missing(error) from error
+    if path.stat().st_size > _MAX_BYTES:
+        raise ArchiveError(f"{name} is larger than {_MAX_BYTES:,} bytes, too large for TFLite.")
+    data = path.read_bytes()
+    if data[4:8] != _IDENTIFIER:
+        raise ArchiveError(f"{name} is not a TFLite model: it does not begin like one.")
+    try:
+        model = schema.Model.GetRootAs(data, 0)
+        if model.SubgraphsLength() == 1:
+            return _graph(schema, model)
+    except (
+        struct.error,
+        IndexError,
+        TypeError,
+        ValueError,
+        AttributeError,
+    ) as error:
+        raise ArchiveError(f"{name} is a damaged TFLite model ({error}).") from error
+    if model.SubgraphsLength() == 0:
+        raise ArchiveError(f"{name} is not a TFLite model: it has no graph.")
+    raise ModelError(
+        f"{name} has {model.SubgraphsLength()} subgraphs: a camera's accelerator runs no control flow.",
+        remedy="Export the model without branches and loops.",
+    )
+
+
+def _graph(schema: Any, model: Any) -> GraphFacts:
+    graph = model.Subgraphs(0)
+    kinds = {number: word for word, number in vars(schema.BuiltinOperator).items() if word.isupper()}
+    operators: Counter[str] = Counter()
+    read: set[int] = set()
+    for index in range(graph.OperatorsLength()):
+        node = graph.Operators(index)
+        code = model.OperatorCodes(node.OpcodeIndex())
+        number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
+        custom = code.CustomCode()
+        operators[custom.decode() if custom else kinds.get(number, str(number))] += 1
+        read |= {node.Inputs(k) for k in range(node.InputsLength())}
+    inputs = [graph.Inputs(k) for k in range(graph.InputsLength())]
+    outputs = [graph.Outputs(k) for k in range(graph.OutputsLength())]
+    if not outputs:
+        raise ValueError("it has no outputs")
+    faces = {index: _tensor(graph.Tensors(index)) for index in (*inputs, *outputs)}
+    return GraphFacts(
+        inputs=tuple(faces[index] for index in inputs),
+        outputs=tuple(faces[index] for index in outputs),
+        opset=model.Version(),
+        operators=operators,
+        external=(),
+        unused=tuple(faces[k].name for k in inputs if k not in read and k not in outputs),
+        format="TFLite",
+    )
+
+
+def _tensor(tensor: Any) -> TensorFacts:
+    count = tensor.ShapeSignatureLength()
+    sizes = (
+        [tensor.ShapeSignature(k) for k in range(count)]
+        if count
+        else [tensor.Shape(k) for k in range(tensor.ShapeLength())]
+    )
+    kind = tensor.Type()
+    return TensorFacts(
+        name=tensor.Name().decode(),
+        dtype=_DTYPES.get(kind, f"TFLite type {kind}"),
+        shape=tuple(int(size) if size >= 0 else None for size in sizes),
+    )
