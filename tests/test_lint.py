@@ -24,7 +24,7 @@ from converter.findings import Finding, Severity
 from converter.linter import lint
 from targets.rvc2.toolchain import Toolchain
 from targets.rvc4.toolchain import problem_with_machine as qnn_problem
-from tests.archives import BUILDERS, build
+from tests.archives import BUILDERS, base, blob_double, build
 from tests.sources import DIGITS_ARCHIVE, RGB, config_for, conv_model, write_folder
 
 ROOT = Path(__file__).parent.parent
@@ -105,6 +105,20 @@ def test_good_archives_have_nothing_to_find(name: str, tmp_path: Path) -> None:
     }
     codes_found = {finding.code for finding in found(Example(of=name), tmp_path)}
     assert codes_found == meant.get(name, set())
+
+
+@pytest.mark.parametrize(("name", "wrong"), [("map", set()), ("mop", {"head.output"})])
+def test_heads_may_name_what_the_second_stage_gives(name: str, wrong: set[str], tmp_path: Path) -> None:
+    """The DLC in the first place has no output `map`, the blob in the second has."""
+    members = dict(base("rvc4")) | {"post.blob": blob_double()}
+    config = json.loads(members["config.json"])
+    head = config["model"]["heads"][0]
+    head["outputs"] = [name]
+    head["metadata"]["postprocessor_path"] = "post.blob"
+    members["config.json"] = json.dumps(config).encode()
+    for member, content in members.items():
+        (tmp_path / member).write_bytes(content)
+    assert {finding.code for finding in lint(tmp_path)} == wrong
 
 
 # ---------------------------------------------------------------------- codes
