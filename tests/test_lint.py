@@ -30,12 +30,15 @@ from tests.sources import DIGITS_ARCHIVE, RGB, config_for, conv_model, write_fol
 ROOT = Path(__file__).parent.parent
 SEVERITIES = list(Severity)
 QUICK = {"verify.enabled": False}
-# What the variables of codes that are put together stand for.
-PARTS = {
-    "kind": ("input", "output"),
-    "name": ("mean", "scale"),
-    "key": ("dtype", "shape"),
-    "target": ("rvc2", "rvc3"),
+# The codes that are put together of parts, and what those stand for.
+TEMPLATES = {
+    **dict.fromkeys(
+        ("{}.duplicate", "{}.twice-in-model", "{}.unknown", "{}.missing", "{}.layout"),
+        ("input", "output"),
+    ),
+    "input.{}": ("mean", "scale"),
+    "compiled.{}": ("dtype", "shape"),
+    "{}.tensor": ("rvc2", "rvc3"),
 }
 
 
@@ -154,15 +157,11 @@ def _codes_of(call: ast.Call) -> Iterator[str]:
             case ast.Constant(value=str(text)) if "." in text and " " not in text:
                 yield text
             case ast.JoinedStr(values=parts) if name == "Finding":
-                options = [""]
-                for part in parts:
-                    if isinstance(part, ast.Constant):
-                        words: tuple[str, ...] = (str(part.value),)
-                    else:
-                        assert isinstance(part, ast.FormattedValue)
-                        words = PARTS[ast.unparse(part.value)]
-                    options = [option + word for option in options for word in words]
-                yield from options
+                template = "".join(
+                    str(part.value) if isinstance(part, ast.Constant) else "{}" for part in parts
+                )
+                assert template in TEMPLATES, f"what f-string {template!r} stands for: see TEMPLATES"
+                yield from map(template.format, TEMPLATES[template])
             case ast.Name() | ast.Constant() | ast.JoinedStr():
                 assert name != "Finding" or isinstance(value, ast.Name)
 
