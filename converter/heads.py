@@ -23,7 +23,7 @@ _KINDS: Final[Mapping[str, str]] = {
     ),
     **dict.fromkeys(("is_softmax", "background_class"), "true or false"),
     "strides": "a list of numbers",
-    "anchors": "lists of lists of numbers, in a list",
+    "anchors": "a list of lists of lists of numbers",
 }
 
 
@@ -115,7 +115,7 @@ def _value(where: str, kind: str) -> Finding:
         code="head.value",
         where=where,
         message=f"must be {kind}.",
-        remedy="DepthAI refuses the whole archive else.",
+        remedy="Write it so, or leave it out; DepthAI refuses the whole archive otherwise.",
     )
 
 
