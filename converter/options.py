@@ -12,6 +12,7 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -20,6 +21,7 @@ from converter.errors import UsageError, from_findings
 from converter.findings import Finding
 
 Value = bool | int | float | str | tuple[int, ...] | tuple[float, ...] | tuple[str, ...] | None
+ENTRY_POINTS: Final = "converter.options"
 _TYPES = Literal["bool", "int", "float", "str", "path", "floats", "ints", "strs", "args"]
 _WORDS: Final = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
@@ -184,11 +186,17 @@ def configs() -> Path:
 
 @cache
 def specs() -> tuple[Spec, ...]:
-    """Every declared option, in the order of the file."""
+    """Every declared option, in the order of the file; then those of targets that others wrote.
+
+    A target declares its own in a file of the same form, named by the entry point `converter.options`
+    of the target's name; their keys begin with that name.
+    """
     import yaml
 
-    text = (configs() / "options.yaml").read_text(encoding="utf-8")
-    declared = yaml.safe_load(text)
+    declared = yaml.safe_load((configs() / "options.yaml").read_text(encoding="utf-8"))
+    for entry in sorted(entry_points(group=ENTRY_POINTS), key=lambda entry: entry.name):
+        own = yaml.safe_load(Path(entry.load()).read_text(encoding="utf-8"))
+        declared |= {key: fields for key, fields in own.items() if key.startswith(f"{entry.name}.")}
     return tuple(
         Spec(
             key=key,
