@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import onnx
 
 # From here on the large weights stay out, and from which size a weight is large.
-_HEAVY_BYTES: Final = 1 << 30
+HEAVY_BYTES: Final = 1 << 30
 _LARGE_BYTES: Final = 1 << 20
 
 
@@ -51,7 +51,7 @@ def _check(tensor: ir.ExternalTensor) -> None:
 
 def _is_heavy(values: Iterable[ir.Value]) -> bool:
     held = (value.const_value for value in values)
-    return sum(tensor.nbytes for tensor in held if tensor is not None) >= _HEAVY_BYTES
+    return sum(tensor.nbytes for tensor in held if tensor is not None) >= HEAVY_BYTES
 
 
 def through_proto(

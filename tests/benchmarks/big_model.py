@@ -96,7 +96,7 @@ def peak_of(argv: list[str], cwd: Path) -> tuple[int, float, int]:
     child = subprocess.Popen(argv, cwd=cwd)
     while child.poll() is None:
         found = sum(map(_pss_bytes, _tree(child.pid)))
-        if found > peak * 1.05:
+        if found > peak * 1.05 + 1e8:
             print(f"  {time.monotonic() - started:.0f} s: {found / 1e9:.2f} GB", flush=True)
         peak = max(peak, found)
         time.sleep(0.1)
