@@ -41,6 +41,7 @@ def draft(
     path: str | None = None,
     inputs: Mapping[str, InputHints] | None = None,
     heads: Sequence[Mapping[str, Any]] = (),
+    facts: GraphFacts | None = None,
 ) -> Draft:
     """The config that describes a bare model. Only the model's face is read, nothing is written.
 
@@ -50,6 +51,7 @@ def draft(
         path: The member name that the model gets in the archive; None is the file's name.
         inputs: What the user knows, by input name.
         heads: The config's heads as raw JSON; one without outputs gets all of them.
+        facts: The model's face, if it was read already.
 
     Raises:
         UsageError: Something is missing that cannot be inferred, or the hints contradict the model;
@@ -57,7 +59,7 @@ def draft(
         ArchiveError: The file is no model.
         ModelError: It is of a kind that is not converted.
     """
-    facts = faces(model)
+    facts = facts or faces(model)
     path = model.name if path is None else path
     hints = inputs or {}
     _refuse(facts, path, name, hints)

@@ -33,7 +33,7 @@ def _version() -> str:
 app.version = _version
 
 Source = Annotated[
-    Path, Parameter(help="An NN Archive: a .tar.xz, .tar.gz, .tar.bz2, .tar, or a folder.")
+    Path, Parameter(help="An NN Archive (.tar.xz, .tar.gz, .tar.bz2, .tar, a folder) or an .onnx.")
 ]
 Overrides = Annotated[
     str,
