@@ -15,6 +15,7 @@ from converter.tar import Member, name_problem
 
 if TYPE_CHECKING:
     from converter.archive import Archive
+    from converter.draft import Draft
     from converter.graph.facts import GraphFacts
     from converter.guesses import InputHints
     from converter.options import Options
@@ -45,13 +46,28 @@ def open_bare(model: Path, hints: Mapping[str, InputHints]) -> Archive:
     Raises:
         UsageError, ArchiveError, ModelError: As `converter.draft.draft`; a file of weights is missing.
     """
-    from converter.archive import Archive
     from converter.draft import draft, faces
 
     facts = faces(model)
-    drafted = draft(model, inputs=hints, facts=facts)
+    return as_archive(model, draft(model, inputs=hints, facts=facts), facts)
+
+
+def as_archive(model: Path, drafted: Draft, facts: GraphFacts | None = None) -> Archive:
+    """A model and its draft as an archive whose members lie where they are.
+
+    Args:
+        model: The model's file, absolute; the draft's `path` is its name.
+        drafted: Its config.
+        facts: The model's face, if it was read already.
+
+    Raises:
+        ArchiveError: A file of weights is missing.
+    """
+    from converter.archive import Archive
+    from converter.draft import faces
+
     members = []
-    for name, path in model_files(model, facts).items():
+    for name, path in model_files(model, facts or faces(model)).items():
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         members.append(Member(name=name, size_bytes=path.stat().st_size, sha256=digest))

@@ -24,7 +24,7 @@ class InputHints:
         layout: One letter an axis, `NCHW`.
         is_image: Whether it takes camera frames.
         color: The model's colour order.
-        mean: In the model's channel order; one value a channel, or one for all.
+        mean: In the model's channel order; one value a channel, or one for all; empty for none.
         scale: What is divided by, in the same order.
         resize_mode: CROP, STRETCH or LETTERBOX.
     """
@@ -55,7 +55,7 @@ def read_input(
     if is_image:
         preprocessing["dai_type"], found = _frames(where, tensor, layout, channels, hint)
         findings += found
-        if tensor.dtype != "uint8" and not hint.mean and not hint.scale:
+        if tensor.dtype != "uint8" and hint.mean is None and hint.scale is None:
             findings.append(
                 _guess(
                     "normalization",
