@@ -148,7 +148,8 @@ def _layout(
             and len(layout) == len(shape)
             and shape[layout.index("C")] in _CHANNELS
         )
-        return layout, is_frame, [_kind(where, key, written, is_image=True)] if is_frame else []
+        asked = is_frame or (takes_frames and len(shape) in (3, 4))
+        return layout, is_frame, [_kind(where, key, written, is_image=is_frame)] if asked else []
     raw = infer_layout(shape)
     if hint.is_image is False or (hint.is_image is None and not takes_frames):
         return raw, False, []
@@ -170,7 +171,7 @@ def _layout(
             return layout, True, found
         # By the format's rule channels are fewer than rows and columns.
         if certain:
-            return layout, True, [*found, _kind(where, key, written, is_image=True)]
+            return layout, True, [_kind(where, key, written, is_image=True), *found]
         return raw, False, [_kind(where, key, written, is_image=False)]
     if candidates:
         return raw, False, [_which(where, key, written, candidates)]

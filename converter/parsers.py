@@ -281,7 +281,7 @@ def _count_differs(tensor: TensorFacts, has: str, wanted: str) -> Finding:
     return Finding(
         code="head.n_classes",
         where="n_classes",
-        message=f"{tensor.name!r} has {has}; it would be {wanted} classes.",
+        message=f"{tensor.name!r} has {has}, not the {wanted} classes.",
         remedy="Give the classes that the model was trained on.",
     )
 

@@ -152,30 +152,31 @@ def settle_head(kind: str, hints: HeadHints, tensors: Sequence[TensorFacts]) -> 
     """
     answered: set[str] = set()
     while True:
+        head = None
         try:
             head = make_head(kind, hints, tensors)
-            findings = tuple(guess for guess in head.guesses if guess.where in _GUESSED)
+            asked = [_FIELD.get(g.where, g.where) for g in head.guesses if g.where in _GUESSED]
         except UsageError as error:
-            findings = error.findings
-            if not any(finding.where in _FIELDS for finding in findings):
+            asked = [_FIELD.get(f.where, f.where) for f in error.findings if f.where in _FIELDS]
+            if not asked:
                 raise
-            if any(finding.where in answered for finding in findings):
-                for finding in findings:
+            for finding in error.findings:  # an answer that was none
+                field = _FIELD.get(finding.where, finding.where)
+                if field in answered:
                     _say(str(finding))
-                answered -= {finding.where for finding in findings}
-            head = None
-        open_fields = [f.where for f in findings if f.where in _FIELDS and f.where not in answered]
-        if not open_fields and head is not None:
-            kept = tuple(guess for guess in head.guesses if guess.where not in answered)
-            return replace(head, guesses=kept)
-        field = open_fields[0]
-        answered.add(field)
+                    answered.discard(field)
+        left = [field for field in asked if field not in answered]
+        if head is not None and not left:
+            return replace(head, guesses=tuple(g for g in head.guesses if g.where not in answered))
+        field = left[0]
         text, default, read = _FIELDS[field]
         try:
-            hints = replace(hints, **{_HINTS.get(field, field): read(_ask(text, default))})
-        except (ValueError, UsageError) as error:
-            _say(str(error) if isinstance(error, UsageError) else "That cannot be read.")
-            answered.discard(field)
+            hints = replace(hints, **{field: read(_ask(text, default))})
+            answered.add(field)
+        except UsageError as error:
+            _say(str(error))
+        except ValueError:
+            _say("That cannot be read.")
 
 
 def _yes(text: str) -> bool:
@@ -202,7 +203,7 @@ _FIELDS: Final[Mapping[str, tuple[str, str, Callable[[str], Any]]]] = {
 # Of what is guessed, that which has an answer.
 _GUESSED: Final = ("subtype", "iou_threshold", "conf_threshold", "max_det")
 # A count that does not fit is mended by other names.
-_HINTS: Final = {"n_classes": "classes"}
+_FIELD: Final = {"n_classes": "classes"}
 
 
 def _ask(text: str, default: str, choices: Sequence[str] = ()) -> str:
