@@ -272,7 +272,7 @@ def _check_grids(
         expected_size = max(1, len(layer)) * (5 + count)
         if channels != expected_size:
             findings.append(
-                _count_differs(tensor, f"{channels} channels", f"{expected_size} for {count}")
+                _count_differs(tensor, f"{channels} channels", f"{expected_size} with {count}")
             )
     return findings
 
@@ -281,7 +281,7 @@ def _count_differs(tensor: TensorFacts, has: str, wanted: str) -> Finding:
     return Finding(
         code="head.n_classes",
         where="n_classes",
-        message=f"{tensor.name!r} has {has}, not the {wanted} classes.",
+        message=f"{tensor.name!r} has {has}; it would have {wanted} classes.",
         remedy="Give the classes that the model was trained on.",
     )
 
@@ -311,7 +311,7 @@ def _one_output(
             findings.append(_not_checked(tensors[0].name))
         elif count not in sizes:
             has = " or ".join(map(str, sorted(sizes))) + " scores"
-            findings.append(_count_differs(tensors[0], has, f"{count} for as many"))
+            findings.append(_count_differs(tensors[0], has, f"{count} with {count}"))
     return parser, metadata, findings
 
 

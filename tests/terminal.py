@@ -6,6 +6,7 @@ import os
 import pty
 import re
 import select
+import termios
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,7 +32,8 @@ def talk(
     end = time.monotonic() + timeout_s
     try:
         while time.monotonic() < end:
-            if left and (found := re.search(left[0][0], screen[seen:])):
+            found = re.search(left[0][0], screen[seen:]) if left else None
+            if found and screen.endswith(": ") and _listens(terminal):
                 seen += found.end()
                 os.write(terminal, left.pop(0)[1].encode())
             if select.select([terminal], [], [], 0.1)[0]:
@@ -52,3 +54,12 @@ def talk(
         _, status = os.waitpid(pid, 0)
     assert not left, f"it never asked {left[0][0]!r}; on the screen is:\n{screen}"
     return os.waitstatus_to_exitcode(status), screen
+
+
+def _listens(terminal: int) -> bool:
+    """Whether the child reads what is typed; what comes before readline is ready may be lost."""
+    for _ in range(20):
+        if not termios.tcgetattr(terminal)[3] & termios.ICANON:
+            return True
+        time.sleep(0.1)
+    return True  # it reads without readline

@@ -444,7 +444,7 @@ def test_on_a_terminal_what_is_guessed_is_asked(net: Path, here: Path) -> None:
             (r"Head, what", "classification\n"),
             (r"Classes", "a,b\n"),
             (r"Outputs of the head", "scores\n"),
-            (r"has 6 scores, not the 2 of 2 classes[^:]*softmax", "maybe\n"),
+            (r"has 6 scores; it would have 2 with 2[^:]*softmax", "maybe\n"),
             (r"cannot be read[^:]*softmax", "no\n"),
             (r"Classes", "a,b,c,d,e,f\n"),
         ],
