@@ -68,8 +68,11 @@ def as_archive(model: Path, drafted: Draft, facts: GraphFacts | None = None) -> 
 
     members = []
     for name, path in model_files(model, facts or faces(model)).items():
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        try:
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise ArchiveError(f"{path} cannot be read: {error.strerror}.") from error
         members.append(Member(name=name, size_bytes=path.stat().st_size, sha256=digest))
     return Archive(
         name=model.stem,

@@ -58,7 +58,7 @@ def read_input(
         if tensor.dtype != "uint8" and hint.mean is None and hint.scale is None:
             findings.append(
                 _guess(
-                    "normalization",
+                    "init.normalization",
                     f"{where}.preprocessing",
                     "no mean and scale: the model takes 0 to 255.",
                     f"If it was trained on others, set inputs.{tensor.name}.mean_values "
@@ -80,9 +80,9 @@ def read_input(
 
 
 def _guess(
-    kind: str, where: str, message: str, remedy: str, severity: Severity = Severity.INFO
+    code: str, where: str, message: str, remedy: str, severity: Severity = Severity.INFO
 ) -> Finding:
-    return Finding(code=f"init.{kind}", severity=severity, where=where, message=message, remedy=remedy)
+    return Finding(code=code, severity=severity, where=where, message=message, remedy=remedy)
 
 
 def _shape(
@@ -112,7 +112,7 @@ def _shape(
             example = ",".join(map(str, sizes))
             findings.append(
                 _guess(
-                    "batch",
+                    "init.batch",
                     f"{where}.shape",
                     f"{written} leaves the first axis open: taken as a batch of 1.",
                     f"For another, set {key}, for example {example}.",
@@ -160,7 +160,7 @@ def _layout(
         certain = all(channels < shape[layout.index(axis)] for axis in "HW")
         found = [
             _guess(
-                "layout",
+                "init.layout",
                 f"{where}.layout",
                 f"{layout}, for {written} has {channels} channel{'s' * (channels > 1)} on axis "
                 f"{layout.index('C')}.",
@@ -216,7 +216,7 @@ def _kind(where: str, key: str, written: list[int], *, is_image: bool) -> Findin
     kind, other = ("image", "raw") if is_image else ("raw", "image")
     what = "camera frames" if is_image else "plain numbers"
     return _guess(
-        "input-type",
+        "init.input-type",
         f"{where}.input_type",
         f"{written} is taken for {what}.",
         f"Settle it with {key}.input_type {kind}, or {key}.input_type {other}.",
@@ -245,7 +245,7 @@ def _frames(
     other = write_dai_type(Color.BGR, interleaved=interleaved)
     return write_dai_type(Color.RGB, interleaved=interleaved), [
         _guess(
-            "color",
+            "init.color",
             f"{where}.preprocessing.dai_type",
             "the model's colour order is taken as RGB.",
             f"If it was trained on BGR, set inputs.{tensor.name}.dai_type {other}.",

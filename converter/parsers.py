@@ -68,8 +68,8 @@ def make_head(kind: str, hints: HeadHints, tensors: Sequence[TensorFacts]) -> He
         tensors: The model's outputs.
 
     Raises:
-        UsageError: Something is missing, or contradicts the model; all of it at once. The code is
-            `head.KEY` with the metadata's key.
+        UsageError: Something is missing, or contradicts the model; all of it at once. `where` is the
+            metadata's key.
     """
     names = [tensor.name for tensor in tensors]
     chosen = names if hints.outputs is None else list(hints.outputs)
@@ -78,7 +78,7 @@ def make_head(kind: str, hints: HeadHints, tensors: Sequence[TensorFacts]) -> He
         hints = replace(hints, classes=tuple(map(str, written)))
     findings = [
         Finding(
-            code="head.outputs",
+            code="init.head",
             where="outputs",
             message=f"the model has no output {name!r}; it has {listed(names)}.",
             remedy=perhaps(name, names),
@@ -102,7 +102,7 @@ def make_head(kind: str, hints: HeadHints, tensors: Sequence[TensorFacts]) -> He
         parser, metadata, more = _one_output(kind, hints, own, known)
         found += more
     metadata |= hints.metadata
-    findings += [item for item in found if item.code.removeprefix("head.") not in hints.metadata]
+    findings += [item for item in found if item.where not in hints.metadata]
     if fatal := errors(findings):
         raise from_findings(UsageError, f"A head of {kind}", fatal)
     head = {"parser": parser, "metadata": metadata, "outputs": chosen}
@@ -110,11 +110,11 @@ def make_head(kind: str, hints: HeadHints, tensors: Sequence[TensorFacts]) -> He
 
 
 def _missing(key: str, what: str, remedy: str) -> Finding:
-    return Finding(code=f"head.{key}", where=key, message=f"is missing: {what}.", remedy=remedy)
+    return Finding(code="init.head", where=key, message=f"is missing: {what}.", remedy=remedy)
 
 
 def _guess(key: str, message: str, remedy: str, severity: Severity = Severity.INFO) -> Finding:
-    return Finding(code=f"head.{key}", severity=severity, where=key, message=message, remedy=remedy)
+    return Finding(code="init.head", severity=severity, where=key, message=message, remedy=remedy)
 
 
 def _classes(hints: HeadHints) -> tuple[dict[str, Any], list[Finding]]:
@@ -126,7 +126,7 @@ def _classes(hints: HeadHints) -> tuple[dict[str, Any], list[Finding]]:
             return known, []
         return known, [
             Finding(
-                code="head.n_classes",
+                code="init.head",
                 where="n_classes",
                 message=f"{hints.n_classes} is given, there are {count} names of classes.",
                 remedy="Leave it out.",
@@ -157,7 +157,7 @@ def _thresholds(hints: HeadHints) -> tuple[dict[str, Any], list[Finding]]:
             bounds = "1 or more" if key == "max_det" else "from 0 to 1"
             message = f"{given} is not {bounds}."
             findings.append(
-                Finding(code=f"head.{key}", where=key, message=message, remedy=f"Mend {flag}.")
+                Finding(code="init.head", where=key, message=message, remedy=f"Mend {flag}.")
             )
     return values, findings
 
@@ -192,7 +192,7 @@ def _yolo(
             message = "an instance segmentation has prototypes, a pose has keypoints."
             findings.append(
                 Finding(
-                    code="head.n_keypoints", where="n_keypoints", message=message,
+                    code="init.head", where="n_keypoints", message=message,
                     remedy="Leave one of --n-prototypes and --n-keypoints out.",
                 )
             )  # fmt: skip
@@ -241,9 +241,7 @@ def _check_anchors(anchors: Sequence[Sequence[Sequence[float]]], grids: int) -> 
     elif len(anchors) != grids:
         problem = f"there are anchors for {len(anchors)} outputs, the head has {grids}."
     remedy = "Give a list for each output: [[[10,13],[16,30],[33,23]], …]."
-    return [Finding(code="head.anchors", where="anchors", message=problem, remedy=remedy)] * bool(
-        problem
-    )
+    return [Finding(code="init.head", where="anchors", message=problem, remedy=remedy)] * bool(problem)
 
 
 def _check_grids(
@@ -279,7 +277,7 @@ def _check_grids(
 
 def _count_differs(tensor: TensorFacts, has: str, wanted: str) -> Finding:
     return Finding(
-        code="head.n_classes",
+        code="init.head",
         where="n_classes",
         message=f"{tensor.name!r} has {has}; it would have {wanted} classes.",
         remedy="Give the classes that the model was trained on.",
