@@ -74,7 +74,7 @@ def make_head(kind: str, hints: HeadHints, tensors: Sequence[TensorFacts]) -> He
     names = [tensor.name for tensor in tensors]
     chosen = names if hints.outputs is None else list(hints.outputs)
     written = hints.metadata.get("classes")
-    if hints.classes is None and isinstance(written, list):
+    if kind in KINDS and hints.classes is None and isinstance(written, list):
         hints = replace(hints, classes=tuple(map(str, written)))
     findings = [
         Finding(

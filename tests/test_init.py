@@ -17,7 +17,8 @@ from PIL import Image
 
 import converter
 from converter.archive import open_archive
-from converter.draft import InputHints, draft
+from converter.cli.flags import in_flags, input_hints
+from converter.draft import InputHints, draft, faces
 from converter.errors import ArchiveError, ConvertError, ModelError, UsageError
 from converter.options import Options
 from converter.preprocessing import Color
@@ -162,6 +163,43 @@ def test_everything_wrong_is_told_at_once(tmp_path: Path) -> None:
         "model.inputs[0",
         "model.inputs[1",
     ]
+
+
+def two_inputs(folder: Path, *shapes: tuple[int, ...]) -> Path:
+    """A model of two inputs, `a` and `b`."""
+    model = one_op_model("Add", dict(zip("ab", shapes, strict=True)))
+    onnx.save(model, folder / "two.onnx")
+    return folder / "two.onnx"
+
+
+def test_a_value_without_a_name_is_for_the_only_image(tmp_path: Path) -> None:
+    facts = faces(two_inputs(tmp_path, (1, 3, 8, 8), (8,)))
+    hints = input_hints(facts, [], [], {"mean": ["1,2,3"], "scale": ["b=4", "a=-5"], "color": ["bgr"]})
+    assert hints == {
+        "a": InputHints(mean=(1, 2, 3), scale=(-5,), color=Color.BGR),
+        "b": InputHints(scale=(4,)),
+    }
+    facts = faces(two_inputs(tmp_path, (1, 3, 8, 8), (1, 3, 8, 8)))
+    with pytest.raises(UsageError, match=r"'1,2,3' is for one of the inputs 'a', 'b'.*--mean a=1,2,3"):
+        input_hints(facts, [], [], {"mean": ["1,2,3"]})
+    assert input_hints(facts, ["b"], [], {"mean": ["1"]})["b"].mean == (1,)
+    assert input_hints(facts, [], ["b"], {"mean": ["none"]})["a"].mean == ()
+
+
+def test_remedies_speak_of_flags_whatever_the_input_is_called(tmp_path: Path) -> None:
+    names = ["in.0", "inputs.in.0.layout"]
+    for name in names:
+        guesses = draft(bare(tmp_path, ["N", 3, 8, 8], name=name)).guesses
+        told = [in_flags(guess, [name]).remedy for guess in guesses]
+        assert told == [
+            "For another, set --shape, for example 1,3,8,8.",
+            f"Settle it with --image {name}, or --raw {name}.",
+            "Settle it with --layout NCHW.",
+            "If it was trained on BGR, set --color BGR.",
+            "If it was trained on others, set --mean and --scale.",
+        ]
+    guess = draft(bare(tmp_path, [1, 8, 8, 3], name="in.0")).guesses[1]
+    assert in_flags(guess, ["in.0", "in"]).remedy == "Settle it with --layout in.0=NHWC."
 
 
 def test_a_symbol_has_the_size_that_the_inputs_give_it(tmp_path: Path) -> None:

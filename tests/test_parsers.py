@@ -180,7 +180,7 @@ def test_a_count_alone_calls_the_classes_by_number() -> None:
 
 
 def test_any_parser_gets_its_metadata_as_it_is() -> None:
-    metadata = {"skeleton_edges": [[0, 1]], "score_threshold": 0.3}
+    metadata = {"skeleton_edges": [[0, 1]], "score_threshold": 0.3, "classes": ["x"]}
     hints = HeadHints(metadata=metadata, outputs=("b",))
     head = make_head("HRNetParser", hints, [tensor("a", 1), tensor("b", 1)])
     assert head.config == {"parser": "HRNetParser", "metadata": metadata, "outputs": ["b"]}

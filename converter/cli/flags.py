@@ -190,8 +190,7 @@ def in_flags(finding: Finding, names: Sequence[str]) -> Finding:
             return f"--{value} {name}" if value else f"--image {name} or --raw {name}"
         if field == "dai_type" and (frames := read_dai_type(value)):
             value = frames[0].value
-        # What follows a flag without a value is an example of one.
-        value = value if len(names) == 1 else f"{name}={value}"
+        value = value if len(names) == 1 else f"{name}={value or '…'}"
         return f"{_FLAGS[field]} {value}".strip()
 
     return replace(
