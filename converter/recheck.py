@@ -18,6 +18,7 @@ from typing import Any, Final
 from converter import options as option_module
 from converter import tar
 from converter.archive import Archive, open_archive
+from converter.bare import hints_of
 from converter.describe import BUILDINFO, target_config
 from converter.errors import ArchiveError, Cancelled, UsageError, VerificationError
 from converter.events import OnEvent, ignore
@@ -65,8 +66,8 @@ def verify_archive(
             work = stack.enter_context(work_folder())
             made = stack.enter_context(open_archive(archive, work=work))
             record = _record(made)
-            source = stack.enter_context(open_archive(against, work=work))
             chosen = _options(record, options, data)
+            source = stack.enter_context(open_archive(against, work=work, hints=hints_of(chosen)))
             plan = _plan(source, record, chosen)
             _require_source(record, plan.model.files, source.name)
             run = Run.of(source, plan, work=work, on_event=on_event or ignore)
