@@ -15,9 +15,11 @@ from typing import IO, Any, Final
 
 from converter import options as option_module
 from converter import tar
-from converter.archive import Archive, open_archive
-from converter.errors import Cancelled, ToolError, UsageError, VerificationError
+from converter.archive import Archive
+from converter.errors import Cancelled, ToolError, UsageError, VerificationError, from_findings
 from converter.events import Notice, OnEvent, Warned, ignore
+from converter.findings import errors
+from converter.modelconverter.source import open_source
 from converter.options import Layer, Options
 from converter.plans import Plan
 from converter.target import Run
@@ -86,7 +88,8 @@ def plan(
     """Resolve what a conversion would do, without running anything.
 
     Args:
-        source: An NN Archive (file or unpacked folder), or one that is open.
+        source: An NN Archive (file or unpacked folder) or one that is open; an ONNX model, or a
+            ModelConverter file that names one.
         target: `rvc2`, or another target that is installed.
         options: Options by key, dotted or nested, e.g. `{"rvc2.superblob": True}`.
         toolchain: `auto`, or one that the target has.
@@ -96,8 +99,9 @@ def plan(
     """
     if isinstance(source, Archive):
         return make_plan(source, target, _options(options), toolchain)
-    with open_archive(source) as archive:
-        return make_plan(archive, target, _options(options), toolchain)
+    archive, resolved = open_source(source, _options(options))
+    with archive:
+        return make_plan(archive, target, resolved, toolchain)
 
 
 def convert(
@@ -114,7 +118,8 @@ def convert(
     """Convert an NN Archive for a camera.
 
     Args:
-        source: An NN Archive (file or unpacked folder), or one that is open.
+        source: An NN Archive (file or unpacked folder) or one that is open; an ONNX model, or a
+            ModelConverter file that names one.
         target: `rvc2`, or another target that is installed.
         output: The archive to write: `.tar.xz`, `.tar.gz`, `.tar.bz2` or `.tar`. None writes
             `<archive name>.<target>.tar.xz` into the current folder.
@@ -144,7 +149,8 @@ def convert(
             if isinstance(source, Archive):
                 archive = source
             else:
-                archive = stack.enter_context(open_archive(source, work=work))
+                archive, resolved = open_source(source, resolved, work=work)
+                stack.enter_context(archive)
             made = make_plan(archive, target, resolved, toolchain)
             destination = _destination(output, made, force=force)
             if made.backend.reason:
@@ -196,6 +202,9 @@ def make_plan(archive: Archive, target: str, options: Options, toolchain: str) -
     module = load_target(target)
     from converter.understand import understand
 
+    notes = options.notes_for(target)
+    if fatal := errors(notes):
+        raise from_findings(UsageError, "The options", fatal)
     model, findings = understand(archive, options)
     share = module.plan(model, archive, options, toolchain)
     return Plan(
@@ -204,7 +213,7 @@ def make_plan(archive: Archive, target: str, options: Options, toolchain: str) -
         model=model,
         parameters=share.parameters,
         steps=share.steps,
-        warnings=(*findings, *share.warnings),
+        warnings=(*notes, *findings, *share.warnings),
         options=options,
     )
 
