@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -41,6 +42,7 @@ def draft(
     path: str | None = None,
     inputs: Mapping[str, InputHints] | None = None,
     heads: Sequence[Mapping[str, Any]] = (),
+    facts: GraphFacts | None = None,
 ) -> Draft:
     """The config that describes a bare model. Only the model's face is read, nothing is written.
 
@@ -50,6 +52,7 @@ def draft(
         path: The member name that the model gets in the archive; None is the file's name.
         inputs: What the user knows, by input name.
         heads: The config's heads as raw JSON; one without outputs gets all of them.
+        facts: The model's face, if it was read already.
 
     Raises:
         UsageError: Something is missing that cannot be inferred, or the hints contradict the model;
@@ -57,7 +60,7 @@ def draft(
         ArchiveError: The file is no model.
         ModelError: It is of a kind that is not converted.
     """
-    facts = faces(model)
+    facts = facts or faces(model)
     path = model.name if path is None else path
     hints = inputs or {}
     _refuse(facts, path, name, hints)
@@ -69,8 +72,9 @@ def draft(
         config_inputs += [entry] if entry else []
         findings += found
     # An input of an open shape is an error already; the others are compared for the same answer.
-    described = {entry["name"] for entry in config_inputs}
-    known = [tensor for tensor in facts.inputs if tensor.name in described]
+    described = [entry["name"] for entry in config_inputs]
+    places = [index for index, tensor in enumerate(facts.inputs) if tensor.name in described]
+    known = [facts.inputs[index] for index in places]
     outputs = _outputs(facts.outputs, _sizes(known, config_inputs))
     names = [tensor.name for tensor in facts.outputs]
     half = any(tensor.dtype == "float16" for tensor in (*facts.inputs, *facts.outputs))
@@ -91,10 +95,19 @@ def draft(
     problems = check_schema(config)
     if not problems:
         problems = read_tensors(config["model"], replace(facts, inputs=tuple(known)), Options({}))[2]
-    findings += problems
+    findings += [_placed(problem, places) for problem in problems]
     if fatal := errors(findings):
         raise from_findings(UsageError, model.name, fatal)
     return Draft(config=config, guesses=tuple(findings))
+
+
+def _placed(problem: Finding, places: Sequence[int]) -> Finding:
+    """A problem with its input's place in the model, where others were left out before it."""
+
+    def place(match: re.Match[str]) -> str:
+        return f"model.inputs[{places[int(match[1])]}]"
+
+    return replace(problem, where=re.sub(r"^model\.inputs\[(\d+)\]", place, problem.where))
 
 
 def faces(model: Path) -> GraphFacts:
@@ -125,11 +138,7 @@ def faces(model: Path) -> GraphFacts:
 
 def _refuse(facts: GraphFacts, path: str, name: str | None, hints: Mapping[str, InputHints]) -> None:
     """Models that no config can describe, names that cannot be, hints for inputs there are not."""
-    tensors = [
-        (f"model.{kind}s[{index}]", tensor)
-        for kind, group in (("input", facts.inputs), ("output", facts.outputs))
-        for index, tensor in enumerate(group)
-    ]
+    tensors = (*facts.inputs, *facts.outputs)
     findings = [
         Finding(
             code="init.dtype",
@@ -137,7 +146,7 @@ def _refuse(facts: GraphFacts, path: str, name: str | None, hints: Mapping[str, 
             message=f"is of {tensor.dtype}, which the format cannot describe.",
             remedy="Export the model with float32 here.",
         )
-        for _, tensor in tensors
+        for tensor in tensors
         if tensor.dtype not in DTYPES.values()
     ]
     findings += [
@@ -147,8 +156,8 @@ def _refuse(facts: GraphFacts, path: str, name: str | None, hints: Mapping[str, 
             message="stands twice in the model's face.",
             remedy="Export it with each name once.",
         )
-        for index, (_, tensor) in enumerate(tensors)
-        if tensor.name in [other.name for _, other in tensors[:index]]
+        for index, tensor in enumerate(tensors)
+        if tensor.name in [other.name for other in tensors[:index]]
     ]
     if not facts.inputs:
         findings.append(Finding(code="init.inputs", where="", message="the model has no inputs."))

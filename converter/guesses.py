@@ -24,7 +24,7 @@ class InputHints:
         layout: One letter an axis, `NCHW`.
         is_image: Whether it takes camera frames.
         color: The model's colour order.
-        mean: In the model's channel order; one value a channel, or one for all.
+        mean: In the model's channel order; one value a channel, or one for all; empty for none.
         scale: What is divided by, in the same order.
         resize_mode: CROP, STRETCH or LETTERBOX.
     """
@@ -55,7 +55,7 @@ def read_input(
     if is_image:
         preprocessing["dai_type"], found = _frames(where, tensor, layout, channels, hint)
         findings += found
-        if tensor.dtype != "uint8" and not hint.mean and not hint.scale:
+        if tensor.dtype != "uint8" and hint.mean is None and hint.scale is None:
             findings.append(
                 _guess(
                     "normalization",
@@ -148,7 +148,8 @@ def _layout(
             and len(layout) == len(shape)
             and shape[layout.index("C")] in _CHANNELS
         )
-        return layout, is_frame, [_kind(where, key, written, is_image=True)] if is_frame else []
+        asked = is_frame or (takes_frames and len(shape) in (3, 4))
+        return layout, is_frame, [_kind(where, key, written, is_image=is_frame)] if asked else []
     raw = infer_layout(shape)
     if hint.is_image is False or (hint.is_image is None and not takes_frames):
         return raw, False, []
@@ -170,7 +171,7 @@ def _layout(
             return layout, True, found
         # By the format's rule channels are fewer than rows and columns.
         if certain:
-            return layout, True, [*found, _kind(where, key, written, is_image=True)]
+            return layout, True, [_kind(where, key, written, is_image=True), *found]
         return raw, False, [_kind(where, key, written, is_image=False)]
     if candidates:
         return raw, False, [_which(where, key, written, candidates)]

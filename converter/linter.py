@@ -36,7 +36,10 @@ def lint(source: str | os.PathLike[str] | Archive) -> tuple[Finding, ...]:
             )
         except ArchiveError as error:
             return error.findings or (_as_finding(error, "archive.unreadable"),)
-        findings = list(_source_findings(archive) if _is_source(archive) else _target_findings(archive))
+        findings = list(archive.guesses)
+        findings += list(
+            _source_findings(archive) if _is_source(archive) else _target_findings(archive)
+        )
         if not isinstance(source, Archive) and str(source).endswith(".tar.bz2"):
             findings.append(
                 Finding(

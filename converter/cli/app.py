@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
+from converter.cli.init import init
+
 _CONVERT_EXAMPLE = "Example: convert --target rvc4 model.tar.xz calibration.path=images/"
 _OPTIONS_HELP = (
     "Options are KEY VALUE pairs behind the source, or KEY=VALUE. List them with "
@@ -33,7 +35,7 @@ def _version() -> str:
 app.version = _version
 
 Source = Annotated[
-    Path, Parameter(help="An NN Archive: a .tar.xz, .tar.gz, .tar.bz2, .tar, or a folder.")
+    Path, Parameter(help="An NN Archive (.tar.xz, .tar.gz, .tar.bz2, .tar, a folder) or an .onnx.")
 ]
 Overrides = Annotated[
     str,
@@ -167,6 +169,9 @@ def doctor(*, json: AsJson = False) -> int:
     from converter.cli import commands
 
     return commands.doctor(as_json=json)
+
+
+app.command(init, help_epilogue="Example: nnconvert init model.onnx --color BGR --mean 104,117,123")
 
 
 ToolTarget = Annotated[str, Parameter(help="Whose toolchain: rvc2, rvc3 or rvc4.")]

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from converter import options as option_module
 from converter.archive import Archive, open_archive
+from converter.bare import as_archive, hints_of
+from converter.draft import draft, faces
 from converter.errors import UsageError, from_findings
 from converter.findings import Finding, Severity, listed, perhaps
-from converter.graph.facts import GraphFacts, external_member
+from converter.graph.facts import GraphFacts, TensorFacts
+from converter.guesses import InputHints
 from converter.modelconverter.document import Document, read
 from converter.options import Layer, Options
-from converter.preprocessing import Color, read_dai_type
-from converter.tar import Member
+from converter.preprocessing import Color
 
 _DOCUMENTS: Final = (".yaml", ".yml", ".json")
 _MODELS: Final = (".onnx", ".xml", ".bin", ".tflite", ".pt")
@@ -62,89 +64,41 @@ def open_source(
             layer=Layer(origin="", values={}),
         )
     )
-    return _archive(document, options)
+    return _bare(document, options)
 
 
-def _archive(document: Document, given: Options) -> tuple[Archive, Options]:
+def _bare(document: Document, given: Options) -> tuple[Archive, Options]:
     """The archive that the model would be in, had somebody packed it; its files stay where they are."""
-    from converter import options as option_module
-    from converter.draft import draft, faces
-
-    model = document.model
-    facts = faces(model)
+    facts = faces(document.model)
     inputs = [tensor.name for tensor in facts.inputs]
     outputs = [tensor.name for tensor in facts.outputs]
     brought = option_module.resolve([document.layer])
     options = given.by_name(document.inputs or inputs, list(document.outputs) or outputs).over(brought)
     _require_all(document, inputs, outputs)
-    drafted = draft(model, name=document.name, inputs={name: hints(options, name) for name in inputs})
-    described = drafted.config["model"]["outputs"]
-    for entry in described:
+    hints = hints_of(options, inputs)
+    for tensor in facts.inputs:
+        hint = hints[tensor.name]
+        if hint.color is not None and _channels(hint, tensor) == 1:
+            # As ModelConverter has it: one channel is gray, whatever is said.
+            hints[tensor.name] = dataclasses.replace(hint, color=Color.GRAY)
+    drafted = draft(document.model, name=document.name, inputs=hints, facts=facts)
+    for entry in drafted.config["model"]["outputs"]:
         said = document.outputs.get(entry["name"], {})
         entry |= {key: said[key] for key in ("shape", "layout") if said.get(key)}
-    notes = [
-        *options.notes,
-        *_types(document, facts),
-        *drafted.guesses,
-        *_defaults_that_differ(document, options),
-    ]
-    name = document.name or model.stem
+    archive = as_archive(document.model, drafted, facts)
+    name = document.name or archive.name
     if any(part in name for part in ("/", "\\", "\0")) or name.startswith("."):
         raise UsageError(f"{document.path}: name {name!r} is none that a file can have.")
-    files = [model.name, *(external_member(model.name, location) for location in facts.external)]
-    return (
-        Archive(
-            name=name,
-            root=model.parent,
-            members=tuple(_member(model.parent, file) for file in files),
-            config=drafted.config,
-        ),
-        dataclasses.replace(options, notes=tuple(dict.fromkeys(notes))),
+    notes = (*options.notes, *_types(document, facts), *_defaults_that_differ(document, options))
+    return dataclasses.replace(archive, name=name), dataclasses.replace(
+        options, notes=tuple(dict.fromkeys(notes))
     )
 
 
-def hints(options: Options, name: str) -> Any:
-    """What options say of an input of a bare model."""
-    from converter.draft import InputHints
-
-    def text(field: str) -> str | None:
-        return options.text(f"inputs.{name}.{field}")
-
-    kind, encoding, dai_type = text("input_type"), text("encoding.from"), text("dai_type")
-    color = Color(encoding) if encoding and encoding != "NONE" else None
-    if color is None and dai_type and (frames := read_dai_type(dai_type)):
-        color = frames[0]
-    is_image = kind == "image" if kind else encoding != "NONE" if encoding else None
-    shape = options.ints(f"inputs.{name}.shape")
-    layout = text("layout")
-    if color is not Color.GRAY and color is not None and _channels(shape, layout) == 1:
-        color = Color.GRAY  # as ModelConverter has it: one channel is gray, whatever is said
-    return InputHints(
-        shape=shape,
-        layout=layout,
-        is_image=is_image,
-        color=color,
-        mean=options.floats(f"inputs.{name}.mean_values"),
-        scale=options.floats(f"inputs.{name}.scale_values"),
-    )
-
-
-def _channels(shape: tuple[int, ...] | None, layout: str | None) -> int | None:
-    if shape is None or layout is None or len(shape) != len(layout) or "C" not in layout.upper():
-        return None
-    return shape[layout.upper().index("C")]
-
-
-def _member(root: Path, name: str) -> Member:
-    path = root / name
-    if not path.is_file():
-        raise UsageError(
-            f"{path}: no such file; the model's weights are in it.",
-            remedy="Put it beside the model, under this name.",
-        )
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return Member(name=name, size_bytes=path.stat().st_size, sha256=digest)
+def _channels(hint: InputHints, tensor: TensorFacts) -> int | str | None:
+    """How many channels an input has, where shape and layout are known."""
+    shape, layout = hint.shape or tensor.shape or (), (hint.layout or "").upper()
+    return shape[layout.index("C")] if "C" in layout and len(shape) == len(layout) else None
 
 
 def _names(config: Mapping[str, Any]) -> tuple[list[str], list[str]]:
