@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from converter.errors import ArchiveError, from_findings
 from converter.findings import Finding
-from converter.preprocessing import read_dai_type
+from converter.preprocessing import Color, read_dai_type
 from converter.sources.facts import KINDS
 from converter.tar import Member, name_problem
 
@@ -26,8 +26,8 @@ SUFFIXES: Final = tuple(KINDS)
 _SETTLED_BY: Final[Mapping[str, tuple[str, ...]]] = {
     "init.batch": ("shape",),
     "init.layout": ("layout",),
-    "init.input-type": ("input_type",),
-    "init.color": ("dai_type",),
+    "init.input-type": ("input_type", "encoding.from"),
+    "init.color": ("dai_type", "encoding.from"),
     "init.normalization": ("mean_values", "scale_values"),
 }
 
@@ -114,20 +114,27 @@ def model_files(model: Path, facts: GraphFacts) -> dict[str, Path]:
     return files
 
 
-def hints_of(options: Options) -> dict[str, InputHints]:
-    """What the options `inputs.NAME.…` say of a model without a config."""
+def hints_of(options: Options, names: Iterable[str] = ()) -> dict[str, InputHints]:
+    """What the options `inputs.NAME.…` say of a model without a config.
+
+    Args:
+        names: The model's inputs, for options that hold for all of them.
+    """
     from converter.guesses import InputHints
 
     hints = {}
-    for name in options.names("inputs"):
+    for name in dict.fromkeys((*options.names("inputs"), *names)):
         key = f"inputs.{name}"
-        kind = options.text(f"{key}.input_type")
+        kind, encoding = options.text(f"{key}.input_type"), options.text(f"{key}.encoding.from")
         frames = read_dai_type(options.text(f"{key}.dai_type") or "")
+        color = Color(encoding) if encoding and encoding != "NONE" else frames[0] if frames else None
+        if kind is None and encoding is not None:
+            kind = "raw" if encoding == "NONE" else "image"
         hints[name] = InputHints(
             shape=options.ints(f"{key}.shape"),
             layout=options.text(f"{key}.layout"),
             is_image=None if kind is None else kind == "image",
-            color=frames[0] if frames else None,
+            color=color,
             mean=options.floats(f"{key}.mean_values"),
             scale=options.floats(f"{key}.scale_values"),
         )

@@ -18,10 +18,10 @@ from typing import Any, Final
 from converter import options as option_module
 from converter import tar
 from converter.archive import Archive, open_archive
-from converter.bare import hints_of
 from converter.describe import BUILDINFO, target_config
 from converter.errors import ArchiveError, Cancelled, UsageError, VerificationError
 from converter.events import OnEvent, ignore
+from converter.modelconverter.source import open_source
 from converter.options import Layer, Options, Setting
 from converter.plans import Plan
 from converter.run import carry_out, make_plan
@@ -67,7 +67,8 @@ def verify_archive(
             made = stack.enter_context(open_archive(archive, work=work))
             record = _record(made)
             chosen = _options(record, options, data)
-            source = stack.enter_context(open_archive(against, work=work, hints=hints_of(chosen)))
+            source, chosen = open_source(against, chosen, work=work)
+            stack.enter_context(source)
             plan = _plan(source, record, chosen)
             _require_source(record, plan.model.files, source.name)
             run = Run.of(source, plan, work=work, on_event=on_event or ignore)

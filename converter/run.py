@@ -13,12 +13,14 @@ from typing import Any
 
 from converter import options as option_module
 from converter import tar
-from converter.archive import Archive, open_archive
+from converter.archive import Archive
 from converter.artifact import Artifact
-from converter.bare import hints_of, unsettled
-from converter.errors import Cancelled, VerificationError
+from converter.bare import unsettled
+from converter.errors import Cancelled, UsageError, VerificationError, from_findings
 from converter.events import Notice, OnEvent, Warned, ignore
+from converter.findings import errors
 from converter.model import SourceModel
+from converter.modelconverter.source import open_source
 from converter.options import Layer, Options
 from converter.output import destination, write_archive
 from converter.plans import Plan
@@ -82,7 +84,8 @@ def plan(
     """Resolve what a conversion would do, without running anything.
 
     Args:
-        source: An NN Archive (file or unpacked folder), one that is open, or a bare ONNX model.
+        source: An NN Archive (file or unpacked folder) or one that is open; an ONNX model, or a
+            ModelConverter file that names one.
         target: `rvc2`, or another target that is installed.
         options: Options by key, dotted or nested, e.g. `{"rvc2.superblob": True}`.
         toolchain: `auto`, or one that the target has.
@@ -93,7 +96,8 @@ def plan(
     resolved = _options(options)
     if isinstance(source, Archive):
         return make_plan(source, target, resolved, toolchain)
-    with open_archive(source, hints=hints_of(resolved)) as archive:
+    archive, resolved = open_source(source, resolved)
+    with archive:
         return make_plan(archive, target, resolved, toolchain)
 
 
@@ -111,7 +115,8 @@ def convert(
     """Convert an NN Archive for a camera.
 
     Args:
-        source: An NN Archive (file or unpacked folder), one that is open, or a bare ONNX model.
+        source: An NN Archive (file or unpacked folder) or one that is open; an ONNX model, or a
+            ModelConverter file that names one.
         target: `rvc2`, or another target that is installed.
         output: The archive to write: `.tar.xz`, `.tar.gz`, `.tar.bz2` or `.tar`. None writes
             `<archive name>.<target>.tar.xz` into the current folder.
@@ -141,7 +146,8 @@ def convert(
             if isinstance(source, Archive):
                 archive = source
             else:
-                archive = stack.enter_context(open_archive(source, work=work, hints=hints_of(resolved)))
+                archive, resolved = open_source(source, resolved, work=work)
+                stack.enter_context(archive)
             made = make_plan(archive, target, resolved, toolchain)
             place = _destination(output, made, force=force)
             if made.backend.reason:
@@ -209,6 +215,9 @@ def make_plan(archive: Archive, target: str, options: Options, toolchain: str) -
     module = load_target(target)
     from converter.understand import understand
 
+    notes = options.notes_for(target)
+    if fatal := errors(notes):
+        raise from_findings(UsageError, "The options", fatal)
     model, findings = understand(archive, options)
 
     def plan_of(model: SourceModel, options: Options) -> Plan:
@@ -231,7 +240,7 @@ def make_plan(archive: Archive, target: str, options: Options, toolchain: str) -
 
     made = plan_of(model, options)
     return dataclasses.replace(
-        made, warnings=(*unsettled(archive, options), *findings, *dict.fromkeys(made.warnings))
+        made, warnings=(*notes, *unsettled(archive, options), *findings, *dict.fromkeys(made.warnings))
     )
 
 

@@ -37,7 +37,7 @@ app.version = _version
 Source = Annotated[
     Path,
     Parameter(
-        help="An NN Archive (.tar.xz, .tar.gz, .tar.bz2, .tar, a folder) or a model (.onnx, .xml, .tflite)."
+        help="An NN Archive (.tar.xz, .tar.gz, .tar.bz2, .tar, a folder), a model, or a YAML file."
     ),
 ]
 Overrides = Annotated[
@@ -113,11 +113,16 @@ def plan(
     verify: Annotated[bool, Parameter(help="Plan the comparison with the source.")] = True,
     explain: Explain = False,
     json: AsJson = False,
+    format: Annotated[  # noqa: A002 - the flag's name
+        Literal["modelconverter"] | None, Parameter(help="Print a YAML file that ModelConverter takes.")
+    ] = None,
 ) -> int:
     """Print what a conversion would do: parameters, steps, warnings. Nothing is run."""
     from converter.cli import commands
 
     layers = commands.layers(overrides, config, preset, preprocess, verify=verify)
+    if format is not None:
+        return commands.plan_for_modelconverter(source, target, toolchain, layers)
     return commands.plan(source, target, toolchain, layers, explain=explain, as_json=json)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from converter.artifact import Artifact
 from converter.formats import read_compiled
 from converter.model import SourceModel
+from converter.modelconverter.record import dlc_known
 from converter.options import Options
 from converter.plans import PACK, Step, prepare_step
 from converter.target import Run
@@ -117,6 +118,7 @@ def run(run: Run, parameters: Parameters) -> Artifact:
         tools={"qairt": toolchain.qairt, toolchains.PACKAGE: toolchain.version},
         warnings=(*warnings, *network.warnings),
         verification=verification,
+        known=dlc_known([parameters.soc], snpe=None),
     )
 
 

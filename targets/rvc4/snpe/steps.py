@@ -17,6 +17,7 @@ from converter.feeding import calibration_report
 from converter.findings import Finding
 from converter.formats import read_compiled
 from converter.model import SourceModel
+from converter.modelconverter.record import dlc_known
 from converter.options import Options
 from converter.plans import PACK, Step, prepare_step
 from converter.process import of_model
@@ -145,6 +146,7 @@ def run(run: Run, parameters: Parameters) -> Artifact:
         tools=tools,
         warnings=tuple(warnings),
         verification=verification,
+        known=dlc_known(list(parameters.snpe.socs), snpe=tools["snpe"]),
     )
 
 
