@@ -12,12 +12,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from converter import tar
+from converter.bare import is_bare, open_bare
 from converter.errors import ArchiveError, ConvertError, UsageError, from_findings
 from converter.findings import Finding
 from converter.tar import Limits, Member
+
+if TYPE_CHECKING:
+    from converter.guesses import InputHints
 
 CONFIG: Final = "config.json"
 SUFFIXES: Final = (".tar.xz", ".tar.gz", ".tar.bz2", ".tar")
@@ -34,12 +38,14 @@ class Archive:
         root: The folder that holds the members under their own names.
         members: The regular files, in archive order.
         config: `config.json` as it stands, unknown keys and all.
+        guesses: What of the config was guessed, for a bare model that came without one.
     """
 
     name: str
     root: Path
     members: tuple[Member, ...]
     config: dict[str, Any]
+    guesses: tuple[Finding, ...] = ()
     _temporary: tempfile.TemporaryDirectory[str] | None = None
 
     def member(self, name: str) -> Member | None:
@@ -74,16 +80,19 @@ def open_archive(
     *,
     limits: Limits | None = None,
     work: Path | None = None,
+    hints: Mapping[str, InputHints] | None = None,
 ) -> Archive:
-    """Open an NN Archive: a tar (plain, xz, gz, bz2) or a folder with the same files.
+    """Open an NN Archive: a tar (plain, xz, gz, bz2), a folder with the same files, or a bare model.
 
     Args:
-        source: The archive file or folder.
+        source: The archive file or folder, or a model (`.onnx`, `.xml`, `.tflite`), whose config is
+            inferred.
         limits: How much is unpacked before we refuse.
         work: Below which folder to unpack; None is the system's temporary folder.
+        hints: What is known of a bare model's inputs, by name.
 
     Raises:
-        UsageError: There is no such file.
+        UsageError: There is no such file; a bare model leaves something open that hints must say.
         ArchiveError: It is no archive, is damaged or hostile, or its config.json is not JSON.
     """
     path = Path(source).absolute()  # children work in folders of their own
@@ -98,6 +107,8 @@ def open_archive(
         )
     if not path.is_file():
         raise UsageError(f"{source}: no such file or folder.", remedy="Give an NN Archive.")
+    if is_bare(path):
+        return open_bare(path, hints or {})
     temporary = tempfile.TemporaryDirectory(prefix="nnconvert-", dir=work)
     try:
         root = Path(temporary.name)

@@ -37,6 +37,7 @@ class Artifact:
         facts: What the file itself says, as plain JSON data.
         tools: Names and versions of the tools that made it.
         verification: How it compares with the source; None if nobody looked.
+        known: What readers of ModelConverter's build record look for by name; see `record`.
         second: What came out for the second stage, for archives that have one.
     """
 
@@ -49,6 +50,7 @@ class Artifact:
     tools: Mapping[str, str]
     warnings: tuple[str, ...] = ()
     verification: Mapping[str, Any] | None = None
+    known: Mapping[str, Any] = field(default_factory=dict)
     second: Artifact | None = None
 
     @cached_property

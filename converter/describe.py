@@ -13,6 +13,7 @@ from converter.archive import CONFIG, SUFFIXES
 from converter.artifact import Artifact, CompiledInput
 from converter.errors import ToolError
 from converter.model import SourceModel, Tensor
+from converter.modelconverter.record import known
 from converter.plans import Plan
 
 BUILDINFO: Final = "buildinfo.json"
@@ -100,6 +101,7 @@ def _input(entry: dict[str, Any], item: CompiledInput) -> dict[str, Any]:
 def buildinfo(plan: Plan, artifact: Artifact) -> dict[str, Any]:
     """How the archive was made: nothing in it changes from run to run."""
     return {
+        **known(plan, artifact),
         "converter": {"name": "nnarchive-converter", "version": version("nnarchive-converter")},
         "target": plan.target,
         "toolchain": plan.toolchain,

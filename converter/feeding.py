@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -112,7 +113,9 @@ class TargetInput(Tensor):
         layout = ("N" if "N" in item.layout else "") + ("HWC" if interleaved else "CHW")
         # Values that a host has normalized are no bytes any more: they come in as float16.
         half = not embed and pre.normalizes
-        camera = pre.color if not embed or pre.color.channels == 1 else Color.BGR
+        camera = pre.color if not embed or pre.color.channels == 1 else _camera_color(item, options)
+        if embed and camera is Color.RGB:
+            pre = dataclasses.replace(pre, color=None)  # it comes in as the model wants it
         return cls(
             name=item.name,
             dtype="float16" if half else "uint8",
@@ -143,6 +146,25 @@ def source_feeds(
     return feeds
 
 
+def _camera_color(item: ModelInput, options: Options) -> Color:
+    """The colour of the frames that go into a model with embedded preprocessing: BGR, or the model's.
+
+    Raises:
+        UsageError: The option `inputs.NAME.encoding.to` cannot be had.
+    """
+    chosen = options.text(f"inputs.{item.name}.encoding.to")
+    if chosen in (None, Color.BGR):
+        return Color.BGR
+    wanted = item.preprocessing.color
+    assert wanted is not None
+    if chosen == wanted:
+        return wanted
+    raise UsageError(
+        f"inputs.{item.name}.encoding.to: the model takes {wanted}, which is not made of {chosen}.",
+        remedy=f"Use BGR{f' or {wanted}' if wanted is not Color.BGR else ''}.",
+    )
+
+
 def network_feeds(
     sources: Iterable[ModelInput], inputs: Iterable[TargetInput], frame: Mapping[str, NDArray[Any]]
 ) -> dict[str, NDArray[Any]]:
@@ -160,6 +182,8 @@ def network_feeds(
             pre = source.preprocessing
             if source.is_image or pre.normalizes:
                 values = pre.apply(values, source.channel_axis)
+        elif item.remaining.reverses:  # a camera that was asked for RGB
+            values = values.take([2, 1, 0], source.channel_axis)
         feeds[item.name] = values.transpose(permutation(source.layout, item.network_layout))
     return feeds
 

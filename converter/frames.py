@@ -78,7 +78,34 @@ def _read_color(
     layout: str,
     options: Options,
 ) -> tuple[Color, list[Finding]]:
-    """The colour the model wants: `dai_type`, else `reverse_channels`, else RGB; one is gray."""
+    """The colour the model wants: what the option says, else the archive; one channel is gray."""
+    chosen = options.text(f"{key}.encoding.from")
+    color, findings = _archive_color(where, key, entry, channels, layout, options)
+    if chosen in (None, "NONE") or channels == 1:
+        return color, findings
+    color = Color(chosen)
+    findings = [finding for finding in findings if finding.code != "input.dai-type-channels"]
+    if color.channels != channels:
+        findings.append(
+            Finding(
+                code="input.encoding",
+                where=f"{key}.encoding.from",
+                message=f"{chosen} has one channel, the input has {channels}.",
+                remedy="Use RGB or BGR, or NONE for plain numbers.",
+            )
+        )
+    return color, findings
+
+
+def _archive_color(
+    where: str,
+    key: str,
+    entry: Mapping[str, Any],
+    channels: int,
+    layout: str,
+    options: Options,
+) -> tuple[Color, list[Finding]]:
+    """The colour by `dai_type`, else `reverse_channels`, else RGB; one is gray."""
     interleaved = layout.endswith("C")
     settle = f"or settle it with {key}.layout or {key}.dai_type"
     dai_type = options.text(f"{key}.dai_type") or entry.get("dai_type")

@@ -10,8 +10,9 @@ import json
 import os
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cache
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -20,17 +21,24 @@ from converter.errors import UsageError, from_findings
 from converter.findings import Finding
 
 Value = bool | int | float | str | tuple[int, ...] | tuple[float, ...] | tuple[str, ...] | None
+ENTRY_POINTS: Final = "converter.options"
 _TYPES = Literal["bool", "int", "float", "str", "path", "floats", "ints", "strs", "args"]
 _WORDS: Final = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
 
 # What says how something is looked at or run, not what comes out.
 _NOT_DECISIVE: Final = ("verify.", "container.", "online.")
+# Stands for the name of every input or output that is not named.
+ANY: Final = "*"
+_PLATFORMS: Final = ("hailo", "rvc2", "rvc3", "rvc4")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Spec:
-    """One declared option. `key` may hold NAME for the name of an input or output."""
+    """One declared option. `key` may hold NAME for the name of an input or output.
+
+    `names` are words that stand for values.
+    """
 
     key: str
     type: _TYPES
@@ -41,12 +49,15 @@ class Spec:
     max: float | None = None
     unit: str = ""
     targets: tuple[str, ...] = ()
+    names: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
     @property
     def kind(self) -> str:
         """The type and its bounds in words, for help and errors."""
         if self.choices:
             return " or ".join(self.choices)
+        if self.names:
+            return f"numbers, separated by commas, or {' or '.join(self.names)}"
         words = {
             "bool": "true or false",
             "int": "a whole number",
@@ -67,10 +78,14 @@ class Spec:
 
 @dataclass(frozen=True, kw_only=True)
 class Layer:
-    """Values from one place: `origin` is `file conf.yaml`, `command line` and the like."""
+    """Values from one place: `origin` is `file conf.yaml`, `command line` and the like.
+
+    `notes` are what is to be said of them; a note about `rvc2.…` concerns RVC2 alone.
+    """
 
     origin: str
     values: Mapping[str, Any]
+    notes: tuple[Finding, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,19 +102,24 @@ class Options:
 
     Attributes:
         record: The build record of an archive that is to be made again, where that is what is done.
+        notes: What is to be said of what was given, errors among it; `notes_for` a target.
     """
 
     settings: Mapping[str, Setting]
     record: Mapping[str, Any] | None = None
+    notes: tuple[Finding, ...] = ()
 
     def get(self, key: str) -> Value:
         """The value of a key such as `rvc2.superblob` or `inputs.images.layout`."""
         return self.setting(key).value
 
     def setting(self, key: str) -> Setting:
-        """The value of a key together with its origin."""
+        """The value of a key together with its origin; `inputs.*.layout` is that of all not named."""
         if key in self.settings:
             return self.settings[key]
+        split = _split_name(key)
+        if split is not None and (shared := f"{split[0]}.{ANY}.{split[2]}") in self.settings:
+            return self.settings[shared]
         return Setting(value=_specs_by_key()[_pattern(key)].default, origin="default")
 
     def decisive(self) -> dict[str, Any]:
@@ -118,9 +138,33 @@ class Options:
         found: dict[str, list[str]] = {}
         for key in self.settings:
             split = _split_name(key)
-            if split is not None and split[0] == group:
+            if split is not None and split[0] == group and split[1] != ANY:
                 found.setdefault(split[1], []).append(key)
         return found
+
+    def notes_for(self, target: str) -> tuple[Finding, ...]:
+        """The notes without those about another platform."""
+        others = {*_PLATFORMS} - {target}
+        return tuple(note for note in self.notes if note.where.partition(".")[0] not in others)
+
+    def over(self, weaker: Options) -> Options:
+        """These options on top of others."""
+        return replace(
+            self,
+            settings=_over(weaker.settings, self.settings),
+            notes=tuple(dict.fromkeys((*weaker.notes, *self.notes))),
+        )
+
+    def by_name(self, inputs: Sequence[str], outputs: Sequence[str]) -> Options:
+        """`inputs.0.layout`, which is ModelConverter's way, as `inputs.NAME.layout`."""
+        settings = {}
+        for key, setting in self.settings.items():
+            group, name, tail = _split_name(key) or ("", "", "")
+            names = outputs if group == "outputs" else inputs
+            if name.isdecimal() and name not in names and int(name) < len(names):
+                key = f"{group}.{names[int(name)]}.{tail}"
+            settings[key] = setting
+        return replace(self, settings=settings)
 
     def flag(self, key: str) -> bool:
         """A `bool` option."""
@@ -184,17 +228,24 @@ def configs() -> Path:
 
 @cache
 def specs() -> tuple[Spec, ...]:
-    """Every declared option, in the order of the file."""
+    """Every declared option, in the order of the file; then those of targets that others wrote.
+
+    A target declares its own in a file of the same form, named by the entry point `converter.options`
+    of the target's name; their keys begin with that name.
+    """
     import yaml
 
-    text = (configs() / "options.yaml").read_text(encoding="utf-8")
-    declared = yaml.safe_load(text)
+    declared = yaml.safe_load((configs() / "options.yaml").read_text(encoding="utf-8"))
+    for entry in sorted(entry_points(group=ENTRY_POINTS), key=lambda entry: entry.name):
+        own = yaml.safe_load(Path(entry.load()).read_text(encoding="utf-8"))
+        declared |= {key: fields for key, fields in own.items() if key.startswith(f"{entry.name}.")}
     return tuple(
         Spec(
             key=key,
             **fields
             | {name: tuple(map(str, fields.get(name, ()))) for name in ("choices", "targets")}
-            | ({"default": tuple(fields["default"])} if isinstance(fields["default"], list) else {}),
+            | ({"default": tuple(fields["default"])} if isinstance(fields["default"], list) else {})
+            | {"names": {name: tuple(values) for name, values in fields.get("names", {}).items()}},
         )
         for key, fields in declared.items()
     )
@@ -211,10 +262,21 @@ def resolve(layers: Sequence[Layer]) -> Options:
     Raises:
         UsageError: With every unknown key (and the nearest declared one) and every wrong value.
     """
-    settings: dict[str, Setting] = {}
+    from converter.modelconverter.keys import translated
+
+    settings: Mapping[str, Setting] = {}
     findings: list[Finding] = []
+    notes: list[Finding] = []
     for layer in layers:
+        of_layer: dict[str, Setting] = {}
+        notes += layer.notes
+        values: dict[str, Any] = {}
         for key, raw in flatten(layer.values).items():
+            # Other keys of ModelConverter's than those that are ours as well.
+            theirs = None if is_declared(key) else translated(key, raw)
+            values |= {key: raw} if theirs is None else theirs.values
+            notes += theirs.notes if theirs else ()
+        for key, raw in values.items():
             spec = _specs_by_key().get(_pattern(key))
             if spec is None:
                 findings.append(_unknown(key, layer.origin))
@@ -231,10 +293,36 @@ def resolve(layers: Sequence[Layer]) -> Options:
                     )
                 )
                 continue
-            settings[key] = Setting(value=value, origin=layer.origin)
+            of_layer[key] = Setting(value=value, origin=layer.origin)
+        settings = _over(settings, of_layer)
     if findings:
         raise from_findings(UsageError, "The options", findings)
-    return Options(settings)
+    return Options(settings, notes=tuple(dict.fromkeys(notes)))
+
+
+def is_declared(key: str) -> bool:
+    """Whether there is such an option."""
+    return _pattern(key) in _specs_by_key()
+
+
+def kind_of(key: str) -> str:
+    """The type of a declared option; empty for others."""
+    spec = _specs_by_key().get(_pattern(key))
+    return spec.type if spec else ""
+
+
+def _over(weaker: Mapping[str, Setting], stronger: Mapping[str, Setting]) -> dict[str, Setting]:
+    """Stronger settings on weaker ones; of calibration data there is one kind."""
+    gone = set()
+    random = stronger.get("calibration.random")
+    paths = {key for key in (*weaker, *stronger) if key.endswith("calibration.path")}
+    if random is not None and random.value:
+        gone = paths
+    elif paths & {*stronger}:
+        gone = {"calibration.random"}
+    if "calibration.path" in stronger:
+        gone |= {f"inputs.{ANY}.calibration.path"}
+    return {**{key: value for key, value in weaker.items() if key not in gone}, **stronger}
 
 
 def _pattern(key: str) -> str:
@@ -249,15 +337,17 @@ def _split_name(key: str) -> tuple[str, str, str] | None:
     if group not in ("inputs", "outputs") or "." not in rest:
         return None
     fields = [spec.key.split(".NAME.")[1] for spec in specs() if spec.key.startswith(f"{group}.NAME.")]
-    for field in sorted(fields, key=len, reverse=True):
-        if rest.endswith(f".{field}"):
-            return group, rest[: -len(field) - 1], field
-    name, _, field = rest.rpartition(".")
-    return group, name, field
+    for known in sorted(fields, key=len, reverse=True):
+        if rest.endswith(f".{known}"):
+            return group, rest[: -len(known) - 1], known
+    name, _, tail = rest.rpartition(".")
+    return group, name, tail
 
 
 def _unknown(key: str, origin: str) -> Finding:
-    declared = [spec.key for spec in specs()]
+    from converter.modelconverter.keys import KEYS
+
+    declared = [*(spec.key for spec in specs()), *KEYS]
     # With the group forgotten or misspelt, the last part still tells what was meant.
     by_tail = [name for name in declared if name.rpartition(".")[2] == key.rpartition(".")[2]]
     near = by_tail[:1] or difflib.get_close_matches(key, declared, n=1, cutoff=0.5)
@@ -277,6 +367,8 @@ def parse(spec: Spec, raw: Any) -> Value:
     """
     if raw is None or (isinstance(raw, str) and raw.lower() in ("null", "none")):
         return spec.default
+    if isinstance(raw, str) and raw.lower() in spec.names:
+        return spec.names[raw.lower()]
     value = _parse_type(spec, raw)
     if spec.choices:
         by_lower = {choice.lower(): choice for choice in spec.choices}
@@ -394,14 +486,29 @@ def from_arguments(words: Iterable[str]) -> Layer:
 
 
 def from_file(path: str | os.PathLike[str], origin: str | None = None) -> Layer:
-    """A YAML or JSON file of options.
+    """A YAML or JSON file of options, ours or ModelConverter's.
+
+    Raises:
+        UsageError: It cannot be read, is no mapping, or asks for what cannot be had.
+    """
+    from converter.modelconverter import document
+
+    path = Path(path)
+    values = load(path)
+    origin = origin or f"file {path.name}"
+    if document.is_document(values):
+        return document.layer(values, path, origin)
+    return Layer(origin=origin, values=values)
+
+
+def load(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML or JSON file.
 
     Raises:
         UsageError: It cannot be read, or is no mapping.
     """
     import yaml
 
-    path = Path(path)
     try:
         text = path.read_text(encoding="utf-8")
         values = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
@@ -414,7 +521,7 @@ def from_file(path: str | os.PathLike[str], origin: str | None = None) -> Layer:
         values = {}
     if not isinstance(values, dict):
         raise UsageError(f"{path} holds no options, but {type(values).__name__}.")
-    return Layer(origin=origin or f"file {path.name}", values=values)
+    return values
 
 
 def preset(name: str) -> Layer:

@@ -21,6 +21,7 @@ from converter.archive import Archive, open_archive
 from converter.describe import BUILDINFO, target_config
 from converter.errors import ArchiveError, Cancelled, UsageError, VerificationError
 from converter.events import OnEvent, ignore
+from converter.modelconverter.source import open_source
 from converter.options import Layer, Options, Setting
 from converter.plans import Plan
 from converter.run import carry_out, make_plan
@@ -65,8 +66,9 @@ def verify_archive(
             work = stack.enter_context(work_folder())
             made = stack.enter_context(open_archive(archive, work=work))
             record = _record(made)
-            source = stack.enter_context(open_archive(against, work=work))
             chosen = _options(record, options, data)
+            source, chosen = open_source(against, chosen, work=work)
+            stack.enter_context(source)
             plan = _plan(source, record, chosen)
             _require_source(record, plan.model.files, source.name)
             run = Run.of(source, plan, work=work, on_event=on_event or ignore)

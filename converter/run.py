@@ -4,36 +4,30 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
 import os
-import secrets
-import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Any
 
 from converter import options as option_module
 from converter import tar
-from converter.archive import Archive, open_archive
+from converter.archive import Archive
 from converter.artifact import Artifact
-from converter.errors import Cancelled, ToolError, UsageError, VerificationError
+from converter.bare import unsettled
+from converter.errors import Cancelled, UsageError, VerificationError, from_findings
 from converter.events import Notice, OnEvent, Warned, ignore
+from converter.findings import errors
 from converter.model import SourceModel
+from converter.modelconverter.source import open_source
 from converter.options import Layer, Options
+from converter.output import destination, write_archive
 from converter.plans import Plan
 from converter.sources.importing import import_source, import_step
 from converter.target import Run
 from converter.target import load as load_target
 from converter.workfolder import work_folder
-
-_COMPRESSIONS: Final[Mapping[str, tar.Compression]] = {
-    ".tar.xz": "xz",
-    ".tar.gz": "gz",
-    ".tar.bz2": "bz2",
-    ".tar": "",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +72,6 @@ class Conversion:
 
 
 Overrides = Options | Mapping[str, Any] | None
-Members = Sequence[tuple[str, bytes | Path]]
 
 
 def plan(
@@ -91,7 +84,8 @@ def plan(
     """Resolve what a conversion would do, without running anything.
 
     Args:
-        source: An NN Archive (file or unpacked folder), or one that is open.
+        source: An NN Archive (file or unpacked folder) or one that is open; an ONNX model, or a
+            ModelConverter file that names one.
         target: `rvc2`, or another target that is installed.
         options: Options by key, dotted or nested, e.g. `{"rvc2.superblob": True}`.
         toolchain: `auto`, or one that the target has.
@@ -99,10 +93,12 @@ def plan(
     Raises:
         UsageError, ArchiveError, ModelError: See `converter.errors`.
     """
+    resolved = _options(options)
     if isinstance(source, Archive):
-        return make_plan(source, target, _options(options), toolchain)
-    with open_archive(source) as archive:
-        return make_plan(archive, target, _options(options), toolchain)
+        return make_plan(source, target, resolved, toolchain)
+    archive, resolved = open_source(source, resolved)
+    with archive:
+        return make_plan(archive, target, resolved, toolchain)
 
 
 def convert(
@@ -119,7 +115,8 @@ def convert(
     """Convert an NN Archive for a camera.
 
     Args:
-        source: An NN Archive (file or unpacked folder), or one that is open.
+        source: An NN Archive (file or unpacked folder) or one that is open; an ONNX model, or a
+            ModelConverter file that names one.
         target: `rvc2`, or another target that is installed.
         output: The archive to write: `.tar.xz`, `.tar.gz`, `.tar.bz2` or `.tar`. None writes
             `<archive name>.<target>.tar.xz` into the current folder.
@@ -152,9 +149,10 @@ def convert(
             if isinstance(source, Archive):
                 archive = source
             else:
-                archive = stack.enter_context(open_archive(source, work=work))
+                archive, resolved = open_source(source, resolved, work=work)
+                stack.enter_context(archive)
             made = make_plan(archive, target, resolved, toolchain)
-            destination = _destination(output, made, force=force)
+            place = _destination(output, made, force=force)
             if made.backend.reason:
                 listen(Notice(text=made.backend.reason))
             for finding in made.warnings:
@@ -169,16 +167,16 @@ def convert(
             with run.stage("pack", "Packing"):
                 members = entries(made, artifact)
                 said = "\n".join(warnings)  # what the plan has said need not be said again
-                for finding in own_warnings(members, destination.name, artifact, work):
+                for finding in own_warnings(members, place.name, artifact, work):
                     if finding.message.rstrip(".") not in said:
                         on_warning(Warned(text=str(finding)))
-                sha256, size = _write(destination, members, force=force)
+                sha256, size = write_archive(place, members, force=force)
         except OSError as error:
             raise tar.disk_error(error, "converting") from error
         except KeyboardInterrupt as error:
             raise Cancelled("Cancelled; nothing was written.") from error
     return Conversion(
-        output=destination,
+        output=place,
         sha256=sha256,
         size_bytes=size,
         plan=made,
@@ -225,6 +223,9 @@ def make_plan(archive: Archive, target: str, options: Options, toolchain: str) -
     module = load_target(target)
     from converter.understand import understand
 
+    notes = options.notes_for(target)
+    if fatal := errors(notes):
+        raise from_findings(UsageError, "The options", fatal)
     model, findings = understand(archive, options)
 
     def plan_of(model: SourceModel, options: Options) -> Plan:
@@ -246,100 +247,12 @@ def make_plan(archive: Archive, target: str, options: Options, toolchain: str) -
         )
 
     made = plan_of(model, options)
-    return dataclasses.replace(made, warnings=(*findings, *dict.fromkeys(made.warnings)))
-
-
-# ----------------------------------------------------------------- output
+    return dataclasses.replace(
+        made, warnings=(*notes, *unsettled(archive, options), *findings, *dict.fromkeys(made.warnings))
+    )
 
 
 def _destination(output: str | os.PathLike[str] | None, plan: Plan, *, force: bool) -> Path:
-    """Where the result goes; checked before the work begins."""
     from converter.describe import output_name
 
-    path = (
-        Path(output) if output is not None else Path(output_name(plan.model.archive_name, plan.target))
-    )
-    if path.is_dir():
-        path = path / output_name(plan.model.archive_name, plan.target)
-    _compression(path)
-    _refuse_existing(path, force=force)
-    folder = path.parent
-    if not folder.is_dir():
-        raise UsageError(f"{folder}: no such folder.", remedy="Make it, or write elsewhere with -o.")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise _not_writable(folder)
-    return path
-
-
-def _compression(path: Path) -> tar.Compression:
-    for suffix, compression in _COMPRESSIONS.items():
-        if path.name.endswith(suffix):
-            return compression
-    raise UsageError(
-        f"{path.name} is no name of an archive.", remedy=f"End it with {', '.join(_COMPRESSIONS)}."
-    )
-
-
-def _refuse_existing(path: Path, *, force: bool) -> None:
-    if os.path.lexists(path) and not force:
-        raise UsageError(f"{path} exists.", remedy="Replace it with --force, or choose -o OUT.")
-
-
-def _not_writable(folder: Path) -> UsageError:
-    return UsageError(f"{folder} cannot be written to.", remedy="Write elsewhere with -o.")
-
-
-def _write(path: Path, members: Members, *, force: bool) -> tuple[str, int]:
-    """Write the archive beside its place and rename it there; never half of it."""
-    with _beside(path, force=force) as file:
-        tar.write(file, members, _compression(path))
-        _check_written(file, members, path)
-        file.seek(0)
-        digest = hashlib.sha256()
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-        return digest.hexdigest(), file.tell()
-
-
-def _check_written(file: IO[bytes], members: Members, path: Path) -> None:
-    """The names in the archive are those that were meant to be there; the config first."""
-    file.flush()
-    names = tar.list_names(file, limit=2)
-    if names != [name for name, _ in members][:2]:
-        raise ToolError(f"{path.name} does not begin with {members[0][0]}: a fault of ours.")
-
-
-@contextlib.contextmanager
-def _beside(path: Path, *, force: bool) -> Iterator[IO[bytes]]:
-    """A file that appears under its name when all is well, and vanishes otherwise."""
-    part = path.parent / f".{path.name[:100]}.{secrets.token_hex(6)}.part"
-    try:
-        file = part.open("x+b")  # as any new file: its mode follows the umask
-    except PermissionError:
-        raise _not_writable(path.parent) from None
-    except OSError as error:
-        if error.errno == 30:  # EROFS
-            raise _not_writable(path.parent) from None
-        raise
-    try:
-        with file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        if force:
-            part.replace(path)
-        else:
-            _rename_new(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _rename_new(part: Path, path: Path) -> None:
-    """Rename without replacing: whoever made the file in the meantime keeps it."""
-    try:
-        os.link(part, path)
-    except FileExistsError:
-        _refuse_existing(path, force=False)
-    except OSError:  # a file system without hard links
-        _refuse_existing(path, force=False)
-        shutil.move(part, path)
+    return destination(output, output_name(plan.model.archive_name, plan.target), force=force)

@@ -99,7 +99,9 @@ def _read_input(
     shape = options.ints(f"{key}.shape") or tuple(entry["shape"])
     findings = _check_shape(where, key, shape, tensor)
     findings += _check_dtype(where, entry["dtype"], tensor)
-    is_image = (options.text(f"{key}.input_type") or entry["input_type"]) == "image"
+    encoding = options.text(f"{key}.encoding.from")
+    told = ("raw" if encoding == "NONE" else "image") if encoding else entry["input_type"]
+    is_image = (options.text(f"{key}.input_type") or told) == "image"
     layout, problems = _read_layout(where, key, entry, shape, options, is_image=is_image)
     findings += problems
     if errors(findings):

@@ -144,7 +144,7 @@ def used() -> Iterator[str]:
 
 
 # Functions that make a finding, or an error of one, of a code that they are given.
-MAKERS = {"_finding": 0, "_refused": 0, "as_finding": 1}
+MAKERS = {"_finding": 0, "_refused": 0, "_guess": 0, "as_finding": 1}
 
 
 def _codes_of(call: ast.Call) -> Iterator[str]:

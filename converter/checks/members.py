@@ -27,7 +27,8 @@ def _packing(subject: Subject) -> Iterator[Finding]:
             message="DepthAI's model zoo does not know .tar.bz2 as an archive.",
             remedy="Pack it as .tar.xz.",
         )
-    if subject.archive.members[0].name != CONFIG:
+    # A bare model has no config of its own, so that none is in the wrong place.
+    if subject.archive.member(CONFIG) and subject.archive.members[0].name != CONFIG:
         yield Finding(
             code="archive.config-not-first",
             # A source is read once, a target at every start of the camera.

@@ -57,7 +57,7 @@ def checks() -> Mapping[str, Check]:
 
 def run(subject: Subject) -> tuple[Finding, ...]:
     """What all rules find in an archive, errors first, each thing once."""
-    found: dict[Finding, None] = {}
+    found = dict.fromkeys(subject.archive.guesses)  # of a bare model's config
     for rule in RULES:
         if subject.side in rule.sides and not (rule.needs_schema and subject.schema):
             found |= dict.fromkeys(rule.find(subject))

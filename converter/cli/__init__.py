@@ -27,13 +27,14 @@ def _run(arguments: list[str]) -> NoReturn:
     from cyclopts import CycloptsError
 
     from converter.cli.app import app
+    from converter.cli.modelconverter import ours
 
     debug = "--debug" in arguments
     _mend_streams()
     signal.signal(signal.SIGTERM, _terminate)
     try:
         code = app(
-            [word for word in arguments if word != "--debug"],
+            ours([word for word in arguments if word != "--debug"]),
             exit_on_error=False,
             print_error=False,
             result_action="return_value",

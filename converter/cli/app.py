@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
+from converter.cli.init import init
+
 _CONVERT_EXAMPLE = "Example: convert --target rvc4 model.tar.xz calibration.path=images/"
 _OPTIONS_HELP = (
     "Options are KEY VALUE pairs behind the source, or KEY=VALUE. List them with "
@@ -33,7 +35,10 @@ def _version() -> str:
 app.version = _version
 
 Source = Annotated[
-    Path, Parameter(help="An NN Archive: a .tar.xz, .tar.gz, .tar.bz2, .tar, or a folder.")
+    Path,
+    Parameter(
+        help="An NN Archive (.tar.xz, .tar.gz, .tar.bz2, .tar, a folder), a model, or a YAML file."
+    ),
 ]
 Overrides = Annotated[
     str,
@@ -108,11 +113,16 @@ def plan(
     verify: Annotated[bool, Parameter(help="Plan the comparison with the source.")] = True,
     explain: Explain = False,
     json: AsJson = False,
+    format: Annotated[  # noqa: A002 - the flag's name
+        Literal["modelconverter"] | None, Parameter(help="Print a YAML file that ModelConverter takes.")
+    ] = None,
 ) -> int:
     """Print what a conversion would do: parameters, steps, warnings. Nothing is run."""
     from converter.cli import commands
 
     layers = commands.layers(overrides, config, preset, preprocess, verify=verify)
+    if format is not None:
+        return commands.plan_for_modelconverter(source, target, toolchain, layers)
     return commands.plan(source, target, toolchain, layers, explain=explain, as_json=json)
 
 
@@ -184,6 +194,9 @@ def doctor(*, json: AsJson = False) -> int:
     from converter.cli import commands
 
     return commands.doctor(as_json=json)
+
+
+app.command(init, help_epilogue="Example: nnconvert init model.onnx --color BGR --mean 104,117,123")
 
 
 ToolTarget = Annotated[str, Parameter(help="Whose toolchain: rvc2, rvc3 or rvc4.")]

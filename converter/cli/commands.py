@@ -142,6 +142,15 @@ def plan(
     return 0
 
 
+def plan_for_modelconverter(source: Path, target: str, toolchain: str, chosen: Options) -> int:
+    """`plan --format modelconverter`: a file for ModelConverter."""
+    from converter.modelconverter.export import text
+    from converter.run import plan as make
+
+    print(text(make(source, target, options=chosen, toolchain=toolchain), source), end="")
+    return 0
+
+
 def print_plan(made: Plan, *, explain: bool, file: Any = None) -> None:
     """A plan for people."""
 

@@ -24,6 +24,7 @@ from converter.graph.rewrite import (
     text_attribute,
 )
 from converter.graph.simplify import infer_shapes
+from converter.graph.weights import through_proto
 
 TARGET_OPSET: Final = 13
 # Attributes that newer opsets added, with the value that means what opset 13 does.
@@ -55,11 +56,14 @@ def raise_opset(model: ir.Model, oldest: int = _OLDEST_OPSET, target: int = TARG
         model = infer_shapes(model)
         for node in model.graph:
             _align_slope(node)
+
+    def convert(proto: onnx.ModelProto) -> onnx.ModelProto:
+        return onnx.version_converter.convert_version(proto, target)
+
     try:
-        raised = onnx.version_converter.convert_version(ir.to_proto(model), target)
+        return through_proto(model, convert) or model
     except (RuntimeError, ValueError, onnx.version_converter.ConvertError):
         return model  # the compiler reads most of the old operators as they are
-    return ir.from_proto(raised)
 
 
 def _align_slope(node: ir.Node) -> None:

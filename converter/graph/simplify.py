@@ -17,20 +17,24 @@ def simplify(model: ir.Model) -> tuple[ir.Model, str | None]:
     Returns:
         The simplified model, or the given one with the reason why it could not be simplified.
     """
-    import onnx_ir as ir
     from onnxslim.cli._main import slim
 
-    proto = ir.to_proto(model)
-    before = _face(proto)
+    from converter.graph.weights import through_proto
+
+    def slimmed(proto: onnx.ModelProto) -> onnx.ModelProto | None:
+        before = _face(proto)
+        found: onnx.ModelProto | None = slim(proto)
+        return found if found is not None and _face(found) == before else None
+
     # onnxslim prints, and raises whatever its passes raise: a model it stumbles over goes on as it is.
     with contextlib.redirect_stdout(io.StringIO()):
         try:
-            slimmed = slim(proto)
+            simplified = through_proto(model, slimmed)
         except Exception as error:  # noqa: BLE001
             return model, f"onnxslim could not simplify the model ({error})"
-    if slimmed is None or _face(slimmed) != before:
+    if simplified is None:
         return model, "onnxslim changed the model's inputs or outputs; its result is not used"
-    return ir.from_proto(slimmed), None
+    return simplified, None
 
 
 def infer_shapes(model: ir.Model) -> ir.Model:

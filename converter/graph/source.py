@@ -28,17 +28,18 @@ def read_source(
         ArchiveError: The file is damaged.
         ModelError: It uses foreign operators or control flow.
     """
-    import onnx
     import onnx_ir as ir
     from onnx_ir.passes import common
 
     from converter.graph.freeze import FreezeShapes
     from converter.graph.opset import raise_opset
     from converter.graph.simplify import simplify
+    from converter.graph.weights import settle
 
     warnings: list[str] = []
     try:
-        model = ir.from_proto(onnx.load(path))
+        model = ir.load(path)
+        settle(model)
     except Exception as error:  # whatever protobuf, onnx or the file system say of a broken file
         said = " ".join(str(error).split())[:300]
         raise ArchiveError(f"The model file or its external data is damaged: {said}.") from error

@@ -10,6 +10,7 @@ from typing import Any
 from converter.artifact import Artifact
 from converter.formats import read_compiled
 from converter.model import SourceModel
+from converter.modelconverter.record import blob_known
 from converter.options import Options
 from converter.plans import PACK, Step, prepare_step
 from converter.target import Run
@@ -121,7 +122,20 @@ def run(run: Run) -> Artifact:
         tools=compiler.tools,
         warnings=prepared.warnings,
         verification=verification,
+        known=_known(parameters),
     )
+
+
+def _known(parameters: Parameters) -> dict[str, Any]:
+    backend, counts = parameters.backend, sorted(parameters.shave_counts)
+    is_tool = backend.tool == backends.COMPILE_TOOL
+    slices = parameters.cmx_slices or (counts if parameters.superblob else parameters.shaves)
+    return {
+        **blob_known("MYRIAD", compile_tool=backend.version if is_tool else None),
+        "is_superblob": parameters.superblob,
+        "number_of_shaves": counts if parameters.superblob else parameters.shaves,
+        "number_of_cmx_slices": slices,
+    }
 
 
 # ---------------------------------------------------------------- compile

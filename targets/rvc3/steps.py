@@ -15,6 +15,7 @@ from converter.errors import ToolError
 from converter.feeding import calibration_report, network_feeds
 from converter.formats import read_compiled
 from converter.model import SourceModel, Tensor
+from converter.modelconverter.record import blob_known
 from converter.options import Options
 from converter.plans import PACK, Step, prepare_step
 from converter.target import Run
@@ -153,6 +154,9 @@ def run(run: Run) -> Artifact:
         },
         warnings=prepared.warnings,
         verification=verification,
+        known=blob_known(
+            DEVICE, compile_tool=backend.version if backend.toolchain == "container" else None
+        ),
     )
 
 

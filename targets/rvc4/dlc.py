@@ -8,6 +8,7 @@ bytes and a flatbuffer; the fields are those of the public schema in Netron (`dl
 from __future__ import annotations
 
 import json
+import mmap
 import re
 import struct
 import zlib
@@ -162,10 +163,14 @@ def read_dlc_file(path: Path) -> Dlc:
     Raises:
         ArchiveError: It is none, or is damaged.
     """
-    return read_dlc(path.read_bytes(), path.name)
+    # Mapped, not read: the weights of a large one need not be in memory.
+    with path.open("rb") as file:
+        if not path.stat().st_size:
+            return read_dlc(b"", path.name)
+        return read_dlc(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), path.name)
 
 
-def read_dlc(data: bytes, name: str = "dlc") -> Dlc:
+def read_dlc(data: bytes | mmap.mmap, name: str = "dlc") -> Dlc:
     """Read a DLC; errors as for `read_dlc_file`."""
     try:
         records = read_records(memoryview(data))
@@ -236,26 +241,39 @@ _NO_TIME: Final = b"1980-01-01 00:00:00 UTC"
 _NO_ZIP_TIME: Final = struct.pack("<HH", 0, 0x21)
 
 
+def clear_times(path: Path) -> None:
+    """Set the times of a DLC's making to one moment, in place, so that its bytes repeat."""
+    with path.open("r+b") as file, mmap.mmap(file.fileno(), 0) as mapped:
+        _clear(mapped)
+
+
 def without_times(data: bytes) -> bytes:
-    """The same DLC with the times of its making set to one moment, so that its bytes repeat.
+    """The same DLC with the times of its making set to one moment."""
+    changed = bytearray(data)
+    _clear(changed)
+    return bytes(changed)
+
+
+def _clear(changed: bytearray | mmap.mmap) -> None:
+    """Clear the times in a DLC.
 
     They stand in the zip's headers, and in the metadata records as texts of one length. Sizes and
     places stay as they are, so nothing else is touched; a changed record's checksum, where there is
     one, is made anew. (All of QNN's are zero.)
     """
-    changed = bytearray(data)
-    for entry in list(_entries(memoryview(data))):
+    with memoryview(changed) as view:
+        found = list(_entries(view))
+    for entry in found:
         changed[entry.central + 12 : entry.central + 16] = _NO_ZIP_TIME
         changed[entry.local + 10 : entry.local + 14] = _NO_ZIP_TIME
         if entry.name.startswith("dlc.metadata"):
-            record = data[entry.begin : entry.begin + entry.size]
+            record = bytes(changed[entry.begin : entry.begin + entry.size])
             for match in _STAMP.finditer(record):
                 changed[entry.begin + match.start() : entry.begin + match.end()] = _NO_TIME
             checksum = zlib.crc32(changed[entry.begin : entry.begin + entry.size])
             for at in (entry.central + 16, entry.local + 14):
                 if any(changed[at : at + 4]):
                     changed[at : at + 4] = struct.pack("<I", checksum)
-    return bytes(changed)
 
 
 def _zip64_sizes(extra: memoryview, size: int, packed: int, start: int) -> tuple[int, int, int]:

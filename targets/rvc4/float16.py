@@ -59,10 +59,16 @@ def _needed_single(value: ir.Value) -> bool:
 
 
 def _halve_constant(value: ir.Value) -> None:
-    assert value.const_value is not None
-    with np.errstate(over="ignore"):
-        array = value.const_value.numpy().astype(np.float16)
-    value.const_value = ir.Tensor(array, name=value.name)
+    """Weights are converted as they are written, one tensor after the other."""
+    single = value.const_value
+    assert single is not None
+    assert value.shape is not None
+
+    def half() -> ir.Tensor[Any]:
+        with np.errstate(over="ignore"):
+            return ir.Tensor(single.numpy().astype(np.float16), name=value.name)
+
+    value.const_value = ir.LazyTensor(half, ir.DataType.FLOAT16, value.shape, name=value.name)
     value.dtype = ir.DataType.FLOAT16
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from converter.feeding import TargetInput, frames_of
+from converter.graph.weights import HEAVY_BYTES
 from targets.rvc4.calibrate import inputs_of
 from targets.rvc4.encodings import TensorEncoding, channel_axis, none_matches
 from targets.rvc4.faces import WIDE_SCALE, expose, take_half
@@ -118,6 +119,9 @@ def _quantized(
     weight_type = {8: kinds.QInt8, 16: kinds.QInt16}[weights]
     activation_type = {8: kinds.QUInt8, 16: kinds.QUInt16}[activations]
     proto = onnx.load(model)
+    if sum(len(tensor.raw_data) for tensor in proto.graph.initializer) >= HEAVY_BYTES:
+        # Shapes are inferred already; the quantizer would do it again on two further copies.
+        onnx.helper.set_model_props(proto, {"onnx.infer": "onnxruntime.quant"})
     for node in proto.graph.node:
         # The quantizer gives every Softmax the range from 0 to 1, however small its values are.
         if node.op_type == "Softmax" and node.output[0] in ranges:

@@ -8,12 +8,13 @@ from pathlib import Path
 from converter.artifact import Artifact
 from converter.formats import read_compiled
 from converter.model import SourceModel
+from converter.modelconverter.record import dlc_known
 from converter.options import Options
 from converter.plans import PACK, Step, prepare_step
 from converter.target import Run
 from targets.rvc4 import toolchain as toolchains
 from targets.rvc4.check import compare, limits
-from targets.rvc4.dlc import Dlc, read_dlc_file, without_times
+from targets.rvc4.dlc import Dlc, clear_times, read_dlc_file
 from targets.rvc4.network import Network, in_order, make_network
 from targets.rvc4.parameters import Parameters
 from targets.rvc4.prepare import Prepared, prepare
@@ -117,6 +118,7 @@ def run(run: Run, parameters: Parameters) -> Artifact:
         tools={"qairt": toolchain.qairt, toolchains.PACKAGE: toolchain.version},
         warnings=(*warnings, *network.warnings),
         verification=verification,
+        known=dlc_known([parameters.soc], snpe=None),
     )
 
 
@@ -146,8 +148,8 @@ def _write_dlc(run: Run, parameters: Parameters, network: Network, toolchain: To
     )
     run.peak_bytes["compile"] = made.peak_rss_bytes
     path = run.work / "model.dlc"
-    path.write_bytes(without_times(made.path.read_bytes()))
-    made.path.unlink()
+    made.path.rename(path)
+    clear_times(path)
     return path
 
 

@@ -17,13 +17,14 @@ from converter.feeding import calibration_report
 from converter.findings import Finding
 from converter.formats import read_compiled
 from converter.model import SourceModel
+from converter.modelconverter.record import dlc_known
 from converter.options import Options
 from converter.plans import PACK, Step, prepare_step
 from converter.process import of_model
 from converter.target import Run
 from converter.workfolder import read_made
 from targets.rvc4.check import limits
-from targets.rvc4.dlc import Dlc, read_dlc_file, without_times
+from targets.rvc4.dlc import Dlc, clear_times, read_dlc_file
 from targets.rvc4.parameters import Parameters
 from targets.rvc4.readback import bit_width_findings, face_findings, read_back
 from targets.rvc4.snpe import commands
@@ -145,6 +146,7 @@ def run(run: Run, parameters: Parameters) -> Artifact:
         tools=tools,
         warnings=tuple(warnings),
         verification=verification,
+        known=dlc_known(list(parameters.snpe.socs), snpe=tools["snpe"]),
     )
 
 
@@ -213,7 +215,7 @@ def _compile(run: Run, parameters: Parameters, session: Session, path: Path) -> 
     with run.stage("compile", "Preparing for the HTP"):
         _tool(session, parameters, commands.prepare(parameters), "compile", path)
         read_made(path, lambda: read_dlc_file(path))
-        path.write_bytes(without_times(path.read_bytes()))
+        clear_times(path)
     with run.stage("inspect", "Looking at the DLC"):
         _tool(session, parameters, commands.info(), "inspect", run.work / "info.csv")
 

@@ -1,0 +1,245 @@
+"""`nnconvert init`: its flags, and what it does with them."""
+
+# ruff: noqa: T201 - printing is what a command is for
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+if TYPE_CHECKING:
+    from converter.draft import Draft, InputHints
+    from converter.errors import ConvertError
+    from converter.findings import Finding
+    from converter.graph.facts import GraphFacts
+    from converter.parsers import HeadHints
+
+_EACH = "VALUE for the only image input, or NAME=VALUE."
+
+
+def _flag(help: str, *names: str) -> Any:  # noqa: A002 - as Parameter calls it
+    return Parameter(
+        name=names or None, help=help, negative="", allow_leading_hyphen=True, show_default=False
+    )
+
+
+def init(
+    model: Annotated[Path, Parameter(help="An ONNX model; weights in other files lie beside it.")],
+    *,
+    output: Annotated[
+        Path | None, _flag("Default: the model's name.tar.xz here.", "-o", "--output")
+    ] = None,
+    name: Annotated[str | None, _flag("What the model is called; default: its file's name.")] = None,
+    image: Annotated[tuple[str, ...], _flag("An input that takes camera frames.")] = (),
+    raw: Annotated[tuple[str, ...], _flag("An input that takes plain numbers.")] = (),
+    shape: Annotated[tuple[str, ...], _flag(f"Sizes such as 1,3,224,224: {_EACH}")] = (),
+    layout: Annotated[tuple[str, ...], _flag(f"Axes such as NCHW: {_EACH}")] = (),
+    mean: Annotated[tuple[str, ...], _flag(f"In the model's channel order: {_EACH}")] = (),
+    scale: Annotated[tuple[str, ...], _flag(f"What is divided by: {_EACH}")] = (),
+    color: Annotated[tuple[str, ...], _flag(f"RGB, BGR or GRAY, the model's order: {_EACH}")] = (),
+    resize_mode: Annotated[tuple[str, ...], _flag(f"CROP, STRETCH or LETTERBOX: {_EACH}")] = (),
+    head: Annotated[
+        Literal["yolo", "classification", "segmentation", "ssd", "none"] | None,
+        _flag("What the camera makes of the outputs."),
+    ] = None,
+    parser: Annotated[str | None, _flag("Or the class of any parser of depthai-nodes.")] = None,
+    heads: Annotated[Path | None, _flag("Or a JSON file with a list of heads, as they are.")] = None,
+    outputs: Annotated[str | None, _flag("The head's outputs, a,b,c; default: all.")] = None,
+    classes: Annotated[
+        str | None, _flag("a,b,c, or a file: one a line, a YAML or JSON list, Ultralytics' data.yaml.")
+    ] = None,
+    n_classes: Annotated[int | None, _flag("How many classes, if nobody has names for them.")] = None,
+    subtype: Annotated[str | None, _flag("Which YOLO, for example yolov8.")] = None,
+    anchors: Annotated[
+        str | None, _flag("By output, smallest first, [[[w,h],…],…] or a file with it.")
+    ] = None,
+    iou_threshold: Annotated[float | None, _flag("Boxes that overlap more are one.")] = None,
+    conf_threshold: Annotated[float | None, _flag("Less certain detections are none.")] = None,
+    max_det: Annotated[int | None, _flag("How many detections a frame at most.")] = None,
+    softmax: Annotated[bool | None, Parameter(help="Whether the model ends with a softmax.")] = None,
+    n_prototypes: Annotated[int | None, _flag("YOLO instance segmentation: prototypes.")] = None,
+    n_keypoints: Annotated[int | None, _flag("YOLO pose: keypoints.")] = None,
+    head_metadata: Annotated[Path | None, _flag("A JSON file with further keys of the head.")] = None,
+    encodings: Annotated[Path | None, _flag("AIMET's encodings, for RVC4.")] = None,
+    calibration: Annotated[Path | None, _flag("A folder of frames to calibrate with.")] = None,
+    force: Annotated[bool, _flag("Replace an existing output.")] = False,
+    json: Annotated[bool, _flag("Print one JSON document.")] = False,
+    yes: Annotated[bool, _flag("Ask nothing, take every guess.")] = False,
+) -> int:
+    """Write a source archive from a bare model. On a terminal it asks for what it would guess."""
+    from converter.classes import read_classes
+    from converter.cli.flags import input_hints, read_anchors, read_json
+    from converter.draft import faces
+    from converter.init import place_for, write_source
+    from converter.parsers import HeadHints
+
+    _refuse_two_heads(head, parser, heads)
+    place_for(model, output, force=force)
+    facts = faces(model)
+    given = {
+        "shape": shape, "layout": layout, "mean": mean, "scale": scale, "color": color,
+        "resize_mode": resize_mode,
+    }  # fmt: skip
+    hints = input_hints(facts, image, raw, given)
+    head_hints = HeadHints(
+        outputs=tuple(part.strip() for part in outputs.split(",")) if outputs else None,
+        classes=read_classes(classes) if classes is not None else None,
+        n_classes=n_classes,
+        subtype=subtype,
+        iou_threshold=iou_threshold,
+        conf_threshold=conf_threshold,
+        max_det=max_det,
+        anchors=read_anchors(anchors) if anchors is not None else None,
+        is_softmax=softmax,
+        n_prototypes=n_prototypes,
+        n_keypoints=n_keypoints,
+        metadata=read_json("--head-metadata", head_metadata, dict),
+    )
+    written_heads = read_json("--heads", heads, list)
+    asks = not json and not yes and sys.stdin.isatty() and sys.stderr.isatty()
+    drafted = _draft(
+        model,
+        name,
+        facts,
+        hints,
+        lambda asks: _heads(parser or head, head_hints, written_heads, facts, asks=asks),
+        asks=asks,
+    )
+    done = write_source(
+        model,
+        drafted,
+        output=output,
+        encodings=encodings,
+        calibration=calibration,
+        force=force,
+    )
+    if json:
+        from converter.cli import print_json
+
+        print_json(done.to_json())
+        return 0
+    for word, findings in (("guess", done.guesses), ("warning", done.warnings)):
+        for finding in findings:
+            print(f"{word}: {' '.join(str(finding).split())}", file=sys.stderr)
+    print(f"{done.size_bytes:,} bytes, sha256 {done.sha256}", file=sys.stderr)
+    print(done.output)
+    return 0
+
+
+def _refuse_two_heads(head: str | None, parser: str | None, heads: Path | None) -> None:
+    from converter.errors import UsageError
+
+    given = {"--head": head, "--parser": parser, "--heads": heads}
+    flags = [flag for flag, value in given.items() if value is not None]
+    if len(flags) > 1:
+        raise UsageError(
+            f"{' and '.join(flags)} each say what the head is.",
+            remedy="Give one of them; several heads go into a file for --heads.",
+        )
+
+
+def _draft(
+    model: Path,
+    name: str | None,
+    facts: GraphFacts,
+    hints: Mapping[str, InputHints],
+    heads: Callable[[bool], tuple[list[Any], tuple[Finding, ...]]],
+    *,
+    asks: bool,
+) -> Draft:
+    """The config; on a terminal what is open or guessed is asked for.
+
+    Args:
+        heads: Makes the heads and says what of them is guessed, asking if it may.
+
+    Raises:
+        UsageError: With everything that is missing or wrong, in the words of the flags.
+    """
+    from converter.cli.flags import error_in_flags, in_flags
+    from converter.cli.questions import settle_inputs
+    from converter.draft import draft
+    from converter.errors import ConvertError, UsageError, from_findings
+
+    names = [tensor.name for tensor in facts.inputs]
+
+    def attempt(said: Mapping[str, InputHints], found: list[Any]) -> Draft:
+        try:
+            return draft(model, name=name, inputs=said, heads=found, facts=facts)
+        except ConvertError as error:
+            raise error_in_flags(error, model.name, names) from error
+
+    answered: frozenset[tuple[str, str]] = frozenset()
+    if asks:
+        hints, answered = settle_inputs(facts, hints, lambda said: attempt(said, []))
+    problems: list[Finding] = []
+    found: list[Any] = []
+    guesses: tuple[Finding, ...] = ()
+    try:
+        found, guesses = heads(asks)
+    except UsageError as error:
+        problems += error.findings or [_as_finding(error)]
+    try:
+        drafted = attempt(hints, found)
+    except UsageError as error:
+        problems = [*(error.findings or [_as_finding(error)]), *problems]
+    if problems:
+        raise from_findings(UsageError, model.name, problems)
+    kept = [guess for guess in drafted.guesses if (guess.code, guess.where) not in answered]
+    return replace(drafted, guesses=(*(in_flags(guess, names) for guess in kept), *guesses))
+
+
+def _as_finding(error: ConvertError) -> Finding:
+    from converter.findings import Finding
+
+    return Finding(code="init.error", where="", message=error.message, remedy=error.remedy)
+
+
+def _heads(
+    kind: str | None, hints: HeadHints, written: list[Any], facts: GraphFacts, *, asks: bool
+) -> tuple[list[Any], tuple[Finding, ...]]:
+    """The config's heads, and what of them was guessed.
+
+    Raises:
+        UsageError: Something is missing, or there is no head for what was said of it.
+    """
+    from converter.cli.questions import ask_kind, settle_head
+    from converter.errors import UsageError
+    from converter.findings import Finding, Severity
+    from converter.parsers import HeadHints, make_head
+
+    if written:
+        if not all(isinstance(head, dict) for head in written):
+            raise UsageError("--heads: every head is a JSON object.")
+        return written, ()
+    if kind is None and asks:
+        kind = ask_kind()
+    if kind in (None, "none"):
+        if hints != HeadHints():
+            raise UsageError(
+                "There are flags for a head, but no head.",
+                remedy="Give --head yolo, classification, segmentation or ssd, or --parser CLASS.",
+            )
+        if kind == "none" or asks:
+            return [], ()
+        guess = Finding(
+            code="init.heads",
+            severity=Severity.INFO,
+            where="model.heads",
+            message="there is none: the outputs are handed on as they are.",
+            remedy="Give --head or --parser for what the camera shall make of them, or --head none.",
+        )
+        return [], (guess,)
+    assert kind is not None
+    head = settle_head(kind, hints, facts.outputs) if asks else make_head(kind, hints, facts.outputs)
+    return [head.config], tuple(
+        replace(
+            guess,
+            where=f"model.heads[0].{'' if guess.where == 'outputs' else 'metadata.'}{guess.where}",
+        )
+        for guess in head.guesses
+    )

@@ -1,0 +1,95 @@
+"""ModelConverter's command line, as ours: `convert rvc4 --path FILE --archive-preprocess KEY VALUE …`.
+
+What means the same is taken, and for the rest the error says what to use instead. A first word that is
+a target counts as one only where `--target` is missing, which we require: nothing is ambiguous.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from converter.errors import UsageError
+
+_COMMANDS: Final = ("convert", "plan")
+_PLATFORMS: Final = ("rvc2", "rvc3", "rvc4", "hailo")
+_TARGET: Final = ("--target", "-t")
+# Flags with a value, and the option of ours that says the same.
+_OPTIONS: Final = {
+    "--image": "container.image",
+    "--docker-image": "container.image",
+    "--memory": "container.memory",
+    "--cpus": "container.cpus",
+}
+_TAKEN: Final = ("--path", "--to", "--tool-version", *_OPTIONS)
+# They choose what runs ModelConverter's own container on a host with an Nvidia card, for Hailo alone.
+_WITHOUT_EFFECT: Final = ("--gpu", "--no-gpu", "--no-dev", "--no-archive-preprocess")
+_REFUSED: Final = {
+    "--output-dir": "Write into a folder of yours with -o FOLDER.",
+    "--dev": "Build an image of your own with: nnconvert toolchain build TARGET.",
+    "--main-stage": "One model is converted at a time: give an archive or a file with one stage.",
+    "--model-name": "The name is the archive's; of a model file, `name` in its YAML file.",
+    "--output-remote-url": "Nothing is uploaded: the archive is written here, -o OUT says where.",
+    "--put-file-plugin": "Nothing is uploaded: the archive is written here, -o OUT says where.",
+}
+
+
+def ours(arguments: Sequence[str]) -> list[str]:
+    """The words of our command line that mean the same.
+
+    Raises:
+        UsageError: A flag of ModelConverter's that has no counterpart; it names what to use instead.
+    """
+    if not arguments or arguments[0] not in _COMMANDS:
+        return list(arguments)
+    command, *rest = arguments
+    last: list[str] = []
+    target = _given_target(rest)
+    if target is None and rest and rest[0].lower() in _PLATFORMS:
+        target = rest.pop(0).lower()
+        if target == "hailo":
+            raise UsageError("hailo is no target here.", remedy="There are rvc2, rvc3 and rvc4.")
+        last += [_TARGET[0], target]
+    words: list[str] = []
+    sources: list[str] = []
+    while rest:
+        word = rest.pop(0)
+        flag, equals, value = word.partition("=")
+        if flag in _REFUSED:
+            raise UsageError(f"{flag} is not known here.", remedy=_REFUSED[flag])
+        if word in _WITHOUT_EFFECT:
+            continue
+        if word == "--archive-preprocess":
+            words += ["--preprocess", "archive"]
+        elif flag in _TAKEN:
+            if not equals:
+                if not rest:
+                    raise UsageError(f"{flag}: the value is missing.")
+                value = rest.pop(0)
+            if flag == "--path":
+                sources.append(value)
+            elif flag == "--to":
+                _require_archive(value)
+            elif flag in _OPTIONS or target:  # without one the target is asked for
+                last.append(f"{_OPTIONS.get(flag) or f'{target}.tool_version'}={value}")
+        else:
+            words.append(word)
+    if len(sources) > 1:
+        raise UsageError("--path stands there twice.", remedy="Keep one.")
+    return [command, *sources, *words, *last]
+
+
+def _given_target(words: Sequence[str]) -> str | None:
+    for index, word in enumerate(words):
+        flag, equals, value = word.partition("=")
+        if flag in _TARGET:
+            return value if equals else next(iter(words[index + 1 :]), "")
+    return None
+
+
+def _require_archive(value: str) -> None:
+    if value != "nn_archive":
+        raise UsageError(
+            f"--to {value}: only archives are written.",
+            remedy="Take the compiled file out of it: tar -xf NAME.TARGET.tar.xz.",
+        )

@@ -1,0 +1,341 @@
+"""A configuration file of ModelConverter: the model it names, and its keys as options of ours."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+from converter import options
+from converter.errors import UsageError, from_findings
+from converter.findings import Finding, Severity, errors, listed
+from converter.modelconverter.keys import KEYS, Translation, translated
+from converter.options import Layer
+
+_OF_FILE: Final = ("name", "stages", "rich_logging")
+_URL: Final = re.compile(r"([a-z][a-z0-9+.-]+):/+[^/]", re.IGNORECASE)
+_OVERRIDES: Final = "--quantization_overrides"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Document:
+    """A file with one stage.
+
+    Attributes:
+        name: What the file calls the model; None if it does not.
+        model: The model's file.
+        inputs: The names of the inputs that it describes, in its order; empty if it describes none.
+        outputs: What it says of each output, by name.
+        types: The element types that it gives, by key; the model's own are what counts.
+        layer: Its keys as options of ours.
+    """
+
+    path: Path
+    name: str | None
+    model: Path
+    inputs: tuple[str, ...]
+    outputs: Mapping[str, Mapping[str, Any]]
+    types: Mapping[str, str]
+    layer: Layer
+
+
+def is_document(values: Mapping[str, Any]) -> bool:
+    """Whether a file is one of ModelConverter's, and not one of options of ours."""
+    return "stages" in values or "input_model" in values
+
+
+def read(path: Path) -> Document:
+    """Read a file that names a model.
+
+    Raises:
+        UsageError: With everything in it that cannot be understood or had.
+    """
+    values = options.load(path)
+    if not is_document(values):
+        raise UsageError(
+            f"{path} names no model: it has neither input_model nor stages.",
+            remedy="Give the archive as the source, and this file with --config.",
+        )
+    name, stage = _stage(values, path)
+    layer, inputs, outputs = _read(stage, path, f"file {path.name}")
+    given = stage.get("input_model")
+    if not isinstance(given, str) or not given:
+        raise UsageError(
+            f"{path}: input_model is missing, or is no path.", remedy="Write the ONNX model's path."
+        )
+    notes = tuple(note for note in layer.notes if not note.where.endswith("data_type"))
+    return Document(
+        path=path,
+        name=name,
+        model=Path(located(given, path.parent, "input_model")),
+        inputs=tuple(inputs),
+        outputs=outputs,
+        types=_types(stage, path),
+        layer=replace(layer, notes=notes),
+    )
+
+
+def _types(stage: Mapping[str, Any], path: Path) -> dict[str, str]:
+    """Every element type that is written, by key."""
+    written = {"data_type": stage.get("data_type")}
+    for kind in ("inputs", "outputs"):
+        for entry in _entries(stage, kind, path):
+            written[f"{kind}.{entry['name']}.data_type"] = entry.get("data_type")
+    return {key: str(value) for key, value in written.items() if value is not None}
+
+
+def layer(values: Mapping[str, Any], path: Path, origin: str) -> Layer:
+    """The options in a file that is given beside an archive, which has the model.
+
+    Raises:
+        UsageError: With everything in it that cannot be understood or had.
+    """
+    found, _, outputs = _read(_stage(values, path)[1], path, origin)
+    told = ", ".join(key for key, there in (("input_model", True), ("outputs", outputs)) if there)
+    note = Finding(
+        code="modelconverter.ignored",
+        severity=Severity.WARNING,
+        where=path.name,
+        message=f"{told}: model and outputs are those of the source that was given.",
+    )
+    return Layer(origin=origin, values=found.values, notes=(*found.notes, note))
+
+
+def _stage(values: Mapping[str, Any], path: Path) -> tuple[str | None, dict[str, Any]]:
+    """The name and the one stage; what stands beside `stages` holds for each that has no own."""
+    name = values.get("name")
+    if name is not None and not isinstance(name, str):
+        raise UsageError(f"{path}: name is {name!r}, which is no text.", remedy="Put it into quotes.")
+    if "stages" not in values:
+        return name, {key: value for key, value in values.items() if key not in _OF_FILE}
+    stages = values["stages"]
+    if not isinstance(stages, dict) or not all(isinstance(stage, dict) for stage in stages.values()):
+        raise UsageError(f"{path}: stages is no mapping of names to stages.")
+    if len(stages) != 1:
+        raise UsageError(
+            f"{path} has {len(stages)} stages ({listed([str(stage) for stage in stages])}); "
+            "one model is converted at a time.",
+            remedy="Write a file for each stage.",
+        )
+    ((stage_name, stage),) = stages.items()
+    shared = {key: value for key, value in values.items() if key not in _OF_FILE}
+    return name or str(stage_name), shared | stage
+
+
+def _read(
+    stage: Mapping[str, Any], path: Path, origin: str
+) -> tuple[Layer, list[str], dict[str, Mapping[str, Any]]]:
+    """The stage's keys as options, and the names of its inputs and outputs."""
+    rest = {key: value for key, value in stage.items() if key not in ("input_model", "outputs")}
+    inputs = [str(entry["name"]) for entry in _entries(stage, "inputs", path)]
+    outputs: dict[str, Mapping[str, Any]] = {
+        entry["name"]: {key: value for key, value in entry.items() if key != "name"}
+        for entry in _entries(stage, "outputs", path)
+    }
+    rest["inputs"] = {
+        entry["name"]: {key: value for key, value in entry.items() if key != "name"}
+        for entry in _entries(stage, "inputs", path)
+    }
+    findings: list[Finding] = []
+    _require_encodings_file(rest, findings)
+    if rest.get("encoding") and not isinstance(rest["encoding"], str | Mapping):
+        findings.append(_problem("encoding", "is neither a word nor from and to."))
+    findings += [
+        _unknown(f"outputs.{name}.{key}")
+        for name, said in outputs.items()
+        for key in said
+        if f"outputs.NAME.{key}" not in KEYS
+    ]
+    flat = options.flatten(rest)
+    values: dict[str, Any] = {}
+    notes: list[Finding] = []
+    # Whether there is calibration decides about a mode, so it comes last.
+    for key in sorted(flat, key=lambda key: key.endswith("disable_calibration")):
+        tail = key.rpartition(".")[2]
+        meant = translated(key, flat[key])
+        if meant is None and options.is_declared(key):
+            meant = Translation(values={key: flat[key]})
+        if meant is None:
+            findings.append(_unknown(key))
+            continue
+        notes += meant.notes
+        for ours, raw in meant.values.items():
+            raw = _with_places(ours, raw, path.parent)
+            if ours in values and values[ours] != raw and tail != "disable_calibration":
+                findings.append(
+                    _problem(
+                        key, f"{raw!r}, but another input has {values[ours]!r}: one holds for all."
+                    )
+                )
+            values[ours] = raw
+    _move_overrides(values, path.parent, findings)
+    _settle_calibration(flat, values, notes, findings)
+    findings += [note for note in errors(notes) if not _of_a_platform(note)]
+    if findings:
+        raise from_findings(UsageError, str(path), findings)
+    return Layer(origin=origin, values=values, notes=tuple(notes)), inputs, outputs
+
+
+def _of_a_platform(note: Finding) -> bool:
+    """What is wrong for one platform is no fault where the file serves for another."""
+    return note.where.startswith(("hailo.", "rvc2.", "rvc3.", "rvc4."))
+
+
+def _entries(stage: Mapping[str, Any], kind: str, path: Path) -> list[dict[str, Any]]:
+    entries = stage.get(kind)
+    if entries is None:
+        return []
+    if not isinstance(entries, list) or not all(
+        isinstance(entry, dict) and isinstance(entry.get("name"), str) and entry["name"]
+        for entry in entries
+    ):
+        raise UsageError(
+            f"{path}: {kind} is no list of entries with names.",
+            remedy=f"Write {kind}: [{{name: NAME, …}}].",
+        )
+    names = [entry["name"] for entry in entries]
+    if twice := [name for index, name in enumerate(names) if name in names[:index]]:
+        raise UsageError(f"{path}: {kind} has {listed(twice)} twice.", remedy="Keep one.")
+    return entries
+
+
+def _require_encodings_file(stage: dict[str, Any], findings: list[Finding]) -> None:
+    section = stage.get("rvc4")
+    given = section.get("encodings") if isinstance(section, dict) else None
+    if isinstance(given, dict) or (isinstance(given, str) and given.lstrip().startswith("{")):
+        findings.append(
+            _problem(
+                "rvc4.encodings",
+                "the encodings stand in the file itself.",
+                "Write them into a JSON file and give its path.",
+            )
+        )
+        assert isinstance(section, dict)
+        stage["rvc4"] = {key: value for key, value in section.items() if key != "encodings"}
+
+
+def _settle_calibration(
+    flat: Mapping[str, Any], values: dict[str, Any], notes: list[Finding], findings: list[Finding]
+) -> None:
+    """Without a path, what is calibrated on is random, as ModelConverter has it."""
+    said = [key for key in flat if "calibration" in key.split(".")]
+    paths = [key for key in values if key.endswith("calibration.path")]
+    random = values.get("calibration.random")
+    if random is not None and random is not True:
+        findings.append(
+            _problem(
+                next(key for key in said if key.endswith("calibration")),
+                f"{random!r} is neither random nor a mapping.",
+                "Write calibration: {path: FOLDER}.",
+            )
+        )
+    elif random and paths:
+        findings.append(
+            _problem("calibration", "is random for one input and files for another; it is one of them.")
+        )
+    elif said and not random and not paths and not errors(notes):
+        values["calibration.random"] = True
+        notes.append(
+            Finding(
+                code="modelconverter.random",
+                severity=Severity.WARNING,
+                where="calibration",
+                message="names no path: ModelConverter takes it as random, and so it is here.",
+            )
+        )
+
+
+# ------------------------------------------------------------------ paths
+
+
+def located(given: str, folder: Path, key: str) -> str:
+    """A path of the file, absolute: beside the file, else in the current folder.
+
+    Raises:
+        UsageError: It is an address on the network or the name of a dataset, or two files have it.
+    """
+    if found := _URL.match(given):
+        raise UsageError(
+            f"{key}: {given}: nothing is fetched ({found[1]}).",
+            remedy="Download it and write its path.",
+        )
+    path = Path(given).expanduser()
+    beside, here = (folder / path).absolute(), path.absolute()
+    there = [place for place in dict.fromkeys((beside, here)) if place.exists()]
+    if len(there) > 1 and not there[0].samefile(there[1]):
+        raise UsageError(
+            f"{key}: {given} may be {there[0]} or {there[1]}.", remedy="Write the absolute path."
+        )
+    if not there and key.endswith("calibration.path") and ":" in given:
+        raise UsageError(
+            f"{key}: there is no folder {given}; datasets in LDF (NAME:SPLIT) are not read.",
+            remedy="Write the images into a folder and give its path.",
+        )
+    return str(there[0] if there else beside)
+
+
+def _with_places(key: str, raw: Any, folder: Path) -> Any:
+    """The value with its paths made absolute: they are meant beside the file."""
+    kind = options.kind_of(key)
+    if kind == "path" and isinstance(raw, str):
+        return located(raw, folder, key)
+    if kind == "args" and isinstance(raw, list):
+        return [
+            str((folder / word).absolute())
+            if isinstance(word, str) and not word.startswith("-") and (folder / word).is_file()
+            else word
+            for word in raw
+        ]
+    return raw
+
+
+def _move_overrides(values: dict[str, Any], folder: Path, findings: list[Finding]) -> None:
+    """Encodings among SNPE's arguments are an option of their own, for they need more than that one."""
+    words = values.get("rvc4.snpe_onnx_to_dlc_args")
+    if not isinstance(words, list):
+        return
+    kept: list[Any] = []
+    given: list[str] = []
+    rest = [str(word) for word in words]
+    while rest:
+        word = rest.pop(0)
+        if word == _OVERRIDES and rest:
+            given.append(rest.pop(0))
+        elif word.startswith(f"{_OVERRIDES}="):
+            given.append(word.partition("=")[2])
+        else:
+            kept.append(word)
+    if not given:
+        return
+    if len(given) > 1 or "rvc4.encodings" in values:
+        findings.append(
+            _problem(
+                "rvc4.snpe_onnx_to_dlc_args",
+                f"{_OVERRIDES} and rvc4.encodings name more than one file of encodings.",
+                "Keep one.",
+            )
+        )
+    values["rvc4.snpe_onnx_to_dlc_args"] = kept
+    values["rvc4.encodings"] = located(given[0], folder, "rvc4.encodings")
+
+
+# --------------------------------------------------------------- findings
+
+
+def _problem(key: str, message: str, remedy: str = "") -> Finding:
+    return Finding(code="modelconverter.value", where=key, message=message, remedy=remedy)
+
+
+def _unknown(key: str) -> Finding:
+    known = [*KEYS, *(spec.key for spec in options.specs())]
+    by_tail = [name for name in known if name.rpartition(".")[2] == key.rpartition(".")[2]]
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5) or by_tail[:1]
+    return Finding(
+        code="option.unknown",
+        where=key,
+        message="neither ModelConverter nor we have such a key.",
+        remedy=f"Perhaps you meant {near[0]}." if near else "",
+    )
