@@ -172,31 +172,43 @@ def _some(names: list[str]) -> str:
 
 
 def _read_config(root: Path, archive: str) -> dict[str, Any]:
-    path = root / CONFIG
+    config = read_json(root / CONFIG, archive)
+    if not isinstance(config, dict):
+        raise ArchiveError(f"{archive}: config.json is no JSON object.")
+    return config
+
+
+def read_json(path: Path, archive: str) -> Any:
+    """The JSON document in a file, of which nothing is trusted.
+
+    Args:
+        archive: What to call the archive in errors.
+
+    Raises:
+        ArchiveError: It is none, or one that cannot be handed on.
+    """
     if path.stat().st_size > _MAX_CONFIG_BYTES:
-        raise ArchiveError(f"{archive}: config.json is larger than {_MAX_CONFIG_BYTES:,} bytes.")
+        raise ArchiveError(f"{archive}: {path.name} is larger than {_MAX_CONFIG_BYTES:,} bytes.")
     try:
-        config = json.loads(
+        document = json.loads(
             path.read_bytes().decode("utf-8-sig"),
             object_pairs_hook=_no_duplicate_keys,
             parse_constant=_no_constant,
             parse_float=_finite,
         )
-        _check_json(config)
+        _check_json(document)
     except UnicodeDecodeError as error:
-        raise ArchiveError(f"{archive}: config.json is not UTF-8 ({error.reason}).") from error
+        raise ArchiveError(f"{archive}: {path.name} is not UTF-8 ({error.reason}).") from error
     except json.JSONDecodeError as error:
         raise ArchiveError(
-            f"{archive}: config.json is not JSON: {error.msg} "
+            f"{archive}: {path.name} is not JSON: {error.msg} "
             f"(line {error.lineno}, column {error.colno})."
         ) from error
     except RecursionError as error:
-        raise ArchiveError(f"{archive}: config.json is nested too deeply.") from error
+        raise ArchiveError(f"{archive}: {path.name} is nested too deeply.") from error
     except ValueError as error:
-        raise ArchiveError(f"{archive}: config.json: {error}.") from error
-    if not isinstance(config, dict):
-        raise ArchiveError(f"{archive}: config.json is no JSON object.")
-    return config
+        raise ArchiveError(f"{archive}: {path.name}: {error}.") from error
+    return document
 
 
 def _no_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

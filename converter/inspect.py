@@ -6,8 +6,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-from converter.archive import open_archive
-from converter.errors import ArchiveError, UsageError
+from converter.archive import open_archive, read_json
+from converter.describe import BUILDINFO
+from converter.errors import UsageError
 from converter.formats import read_compiled
 
 
@@ -29,16 +30,10 @@ def inspect(source: str | os.PathLike[str]) -> dict[str, Any]:
         model_path = metadata.get("path") if isinstance(metadata, dict) else None
         facts = None
         if isinstance(model_path, str) and archive.member(model_path):
-            file = archive.path(model_path)
-            facts = read_compiled(file) or _onnx_facts(file)
+            facts = model_facts(archive.path(model_path))
         record = None
-        if archive.member("buildinfo.json"):
-            import json
-
-            try:
-                record = json.loads(archive.path("buildinfo.json").read_text())
-            except ValueError as error:
-                raise ArchiveError(f"buildinfo.json is not JSON ({error}).") from error
+        if archive.member(BUILDINFO):
+            record = read_json(archive.path(BUILDINFO), path.name)
         return {
             "kind": "archive",
             "name": archive.name,
@@ -50,6 +45,15 @@ def inspect(source: str | os.PathLike[str]) -> dict[str, Any]:
             "model_file": facts,
             "buildinfo": record,
         }
+
+
+def model_facts(path: Path) -> dict[str, Any] | None:
+    """What a model file says of itself; None if it is none that we read.
+
+    Raises:
+        ArchiveError: It is damaged.
+    """
+    return read_compiled(path) or _onnx_facts(path)
 
 
 def _onnx_facts(path: Path) -> dict[str, Any] | None:

@@ -165,7 +165,7 @@ def read_dlc_file(path: Path) -> Dlc:
     return read_dlc(path.read_bytes(), path.name)
 
 
-def read_dlc(data: bytes, name: str = "dlc") -> Dlc:
+def read_dlc(data: bytes | memoryview, name: str = "dlc") -> Dlc:
     """Read a DLC; errors as for `read_dlc_file`."""
     try:
         records = read_records(memoryview(data))
