@@ -190,13 +190,7 @@ def read_json(path: Path, archive: str) -> Any:
     if path.stat().st_size > _MAX_CONFIG_BYTES:
         raise ArchiveError(f"{archive}: {path.name} is larger than {_MAX_CONFIG_BYTES:,} bytes.")
     try:
-        document = json.loads(
-            path.read_bytes().decode("utf-8-sig"),
-            object_pairs_hook=_no_duplicate_keys,
-            parse_constant=_no_constant,
-            parse_float=_finite,
-        )
-        _check_json(document)
+        return parse_json(path.read_bytes())
     except UnicodeDecodeError as error:
         raise ArchiveError(f"{archive}: {path.name} is not UTF-8 ({error.reason}).") from error
     except json.JSONDecodeError as error:
@@ -208,6 +202,22 @@ def read_json(path: Path, archive: str) -> Any:
         raise ArchiveError(f"{archive}: {path.name} is nested too deeply.") from error
     except ValueError as error:
         raise ArchiveError(f"{archive}: {path.name}: {error}.") from error
+
+
+def parse_json(data: bytes) -> Any:
+    """A JSON document that can be handed on and printed again.
+
+    Raises:
+        ValueError: It is none; keys come twice, numbers are no numbers, texts no texts.
+        RecursionError: It is nested too deeply.
+    """
+    document = json.loads(
+        data.decode("utf-8-sig"),
+        object_pairs_hook=_no_duplicate_keys,
+        parse_constant=_no_constant,
+        parse_float=_finite,
+    )
+    _check_json(document)
     return document
 
 

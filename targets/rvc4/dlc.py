@@ -7,7 +7,7 @@ bytes and a flatbuffer; the fields are those of the public schema in Netron (`dl
 
 from __future__ import annotations
 
-import json
+import math
 import re
 import struct
 import zlib
@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from converter.archive import parse_json
 from converter.errors import ArchiveError
 from targets.rvc4.flatbuffer import BrokenBufferError, Table, root
 
@@ -287,7 +288,7 @@ def _read(records: Mapping[str, memoryview], size: int) -> Dlc:
     metadata = {}
     for name, record in records.items():
         if name.startswith("dlc.metadata"):
-            metadata[name] = json.loads(bytes(record))
+            metadata[name] = parse_json(bytes(record))
     return Dlc(
         format_version=(major, minor),
         graph_name=graph.text(0),
@@ -332,8 +333,11 @@ def _encodings(table: Table | None) -> tuple[tuple[Encoding, ...], int | None]:
 
 
 def _encoding(table: Table) -> Encoding:
+    scale = float(table.number(3, "f"))
+    if not math.isfinite(scale):
+        raise ValueError(f"an encoding's scale is {scale}")
     return Encoding(
         bitwidth=int(table.number(0, "i")),
-        scale=float(table.number(3, "f")),
+        scale=scale,
         offset=int(table.number(4, "i")),
     )

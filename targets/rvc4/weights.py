@@ -72,7 +72,7 @@ def _stored(
 def _content(table: Table, shared: memoryview) -> memoryview:
     place = table.table(3)
     if place is None:
-        return memoryview(bytes(table.numbers(1, "B")))
+        return table.raw(1)
     begin, size = int(place.number(0, "Q")), int(place.number(1, "Q"))
     if begin + size > len(shared):
         raise ValueError(f"the tensor {table.text(0)!r} leads out of the file")
@@ -86,7 +86,7 @@ def _reader(tensor: DlcTensor, data: memoryview) -> Callable[[], NDArray[Any]] |
     """How the tensor's values are read; None if its bytes are not those of its type and shape."""
     import numpy as np
 
-    if tensor.dtype.startswith("type "):
+    if tensor.dtype.startswith("type ") or min(tensor.shape, default=0) < 0:
         return None
     dtype = np.dtype(_NUMPY.get(tensor.dtype, tensor.dtype))
     count = 1

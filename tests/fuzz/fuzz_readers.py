@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import json
 import os
 import sys
 import tempfile
@@ -97,15 +98,14 @@ def archive(data: bytes) -> None:
             with open_archive(source, work=work) as opened:
                 for member in opened.members:
                     assert opened.path(member.name).stat().st_size == member.size_bytes
-                for finding in lint(opened):
-                    finding.to_json()
+                json.dumps([finding.to_json() for finding in lint(opened)], allow_nan=False).encode()
         except ConvertError as error:
             str(error)
     assert not list(work.iterdir()), "the work folder was left behind"
 
 
 def _compiled(data: bytes, suffix: str) -> None:
-    """Read a file as its name and first bytes have it, and say it in a line."""
+    """Read a file as its name and first bytes have it, say it in a line and as JSON, take it apart."""
     from converter.errors import ConvertError
     from converter.formats import formats, read_compiled
 
@@ -119,6 +119,11 @@ def _compiled(data: bytes, suffix: str) -> None:
     assert facts is not None
     found = [f for f in formats() if (f.suffix, f.target) == (f".{facts['kind']}", facts["target"])]
     assert found[0].summary(facts)
+    assert json.dumps(facts, allow_nan=False).encode()
+    if found[0].parts is not None:
+        with contextlib.suppress(ConvertError):
+            for part in found[0].parts(path):
+                part.read()
 
 
 def blob(data: bytes) -> None:

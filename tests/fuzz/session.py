@@ -98,6 +98,7 @@ def write(outcomes: list[Outcome], began: datetime, elapsed_s: float) -> None:
     """The table, and the same as JSON."""
     versions = {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}}
     total = sum(outcome.seconds for outcome in outcomes)
+    load = os.getloadavg()[1]
     rows = [
         f"| {o.target} | {o.seconds:.0f} | {o.executions:,} | {o.executions / o.seconds:,.0f} "
         f"| {o.features:,} | {o.kept_inputs:,} | {o.peak_mb} | {len(o.crashes)} |"
@@ -105,8 +106,8 @@ def write(outcomes: list[Outcome], began: datetime, elapsed_s: float) -> None:
     ]
     text = f"""# Fuzzing the readers
 
-Made by `nox -s fuzz` on {began:%Y-%m-%d %H:%M} UTC, on {os.cpu_count()} cores, two targets at a time:
-{total / 60:.1f} minutes of fuzzing in {elapsed_s / 60:.1f} minutes. A crash is an input that ends a reader
+Made by `nox -s fuzz` on {began:%Y-%m-%d %H:%M} UTC, on {os.cpu_count()} cores (load average at the end:
+{load:.1f}), two targets at a time: {total / 60:.1f} minutes of fuzzing in {elapsed_s / 60:.1f} minutes. A crash is an input that ends a reader
 with anything but a `ConvertError`, takes over ten seconds or 2 GB, or is written outside of the work folder.
 Inputs are at most {MAX_BYTES:,} bytes.
 
