@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -81,10 +81,10 @@ def _in_lists(old: list[Any], new: list[Any], path: str) -> Iterator[Change]:
         yield Change(path=path, old=old, new=new)
 
 
-def labelled(items: Sequence[Any], key: Callable[[Any], Hashable]) -> dict[str, Any]:
+def labelled(items: Sequence[Any], key: Callable[[Any], str]) -> dict[str, Any]:
     """Items by a label for people; a key that comes again gets a number."""
     found: dict[str, Any] = {}
-    seen: Counter[Hashable] = Counter()
+    seen: Counter[str] = Counter()
     for item in items:
         name = key(item)
         seen[name] += 1
@@ -93,9 +93,9 @@ def labelled(items: Sequence[Any], key: Callable[[Any], Hashable]) -> dict[str, 
     return found
 
 
-def text(name: object) -> str:
+def text(name: str) -> str:
     """A name for a line of text; one that a terminal would not show as it is comes quoted."""
-    return name if isinstance(name, str) and name.isprintable() else json.dumps(name, default=str)
+    return name if name.isprintable() else json.dumps(name)
 
 
 def _named(items: list[Any]) -> bool:

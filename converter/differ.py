@@ -161,8 +161,9 @@ def _config(one: Side, other: Side, tensors: tuple[Change, ...]) -> Iterator[Cha
         yield Change(path="model.heads", old=orders[0], new=orders[1])
 
 
-def _parser(head: Any) -> Any:
-    return head.get("parser", "no parser") if isinstance(head, dict) else "no head"
+def _parser(head: Any) -> str:
+    parser = head.get("parser") if isinstance(head, dict) else None
+    return parser if isinstance(parser, str) else "no parser"
 
 
 def _inside(one: Side, other: Side, scratch: Path) -> tuple[list[PartChange], list[Change]]:
@@ -181,7 +182,10 @@ def _graphs(one: Side, other: Side, scratch: Path) -> tuple[list[PartChange], li
     ours, theirs = one.graph(scratch / "old"), other.graph(scratch / "new")
     pairs = paired(ours.parts, theirs.parts)
     before, after = (
-        {name: {"computation": word} for name, word in graph.computed(_labels(pairs, at)).items()}
+        [
+            {"name": name, "computation": word}
+            for name, word in graph.computed(_labels(pairs, at)).items()
+        ]
         for at, graph in enumerate((ours, theirs))
     )
     return list(compared(pairs)), list(changes(before, after, "outputs"))

@@ -65,7 +65,11 @@ class Side:
         facts = {k: v for k, v in self._facts.items() if k not in (*_SIZES, *_OF_THE_TOOL)}
         for kind in _KINDS:
             if kind in facts:
-                told = {face["name"]: face for face in self.tensors[kind] if "name" in face}
+                told = {
+                    face["name"]: face
+                    for face in self.tensors[kind]
+                    if isinstance(face.get("name"), str)
+                }
                 facts[kind] = [
                     {
                         k: v

@@ -64,6 +64,8 @@ def read_weights(path: Path, name: str, scratch: Path) -> Graph:
     try:
         model = ir.load(path)
         stored = list(_stored(model.graph))
+        for value, tensor in stored:
+            _check_size(value.name or "", tensor)
         inside = [
             (holder, tensor)
             for holder, (_, tensor) in enumerate(stored)
@@ -109,6 +111,20 @@ def _constant(node: ir.Node) -> ir.Attr | None:
 
     attribute = node.attributes.get("value") if node.op_type == "Constant" else None
     return attribute if attribute is not None and attribute.type == ir.AttributeType.TENSOR else None
+
+
+def _check_size(name: str, tensor: ir.TensorProtocol) -> None:
+    """See that a tensor has as many bytes as its type and shape want: onnx-ir reads on beyond them."""
+    import onnx_ir as ir
+
+    if tensor.dtype == ir.DataType.STRING:
+        return
+    if isinstance(tensor, ir.ExternalTensor):
+        size = tensor.nbytes if tensor.length is None else tensor.length
+    else:
+        size = len(tensor.tobytes())
+    if size != tensor.nbytes:
+        raise ValueError(f"{name!r} has {size:,} bytes, its type and shape want {tensor.nbytes:,}")
 
 
 def _put(value: ir.Value, tensor: ir.TensorProtocol) -> None:
