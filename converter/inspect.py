@@ -68,6 +68,7 @@ def _onnx_facts(path: Path) -> dict[str, Any] | None:
         "operators": dict(sorted(facts.operators.items())),
         "inputs": [_tensor(item) for item in facts.inputs],
         "outputs": [_tensor(item) for item in facts.outputs],
+        "external_data": list(facts.external),
     }
 
 

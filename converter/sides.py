@@ -13,7 +13,7 @@ from converter.changes import ABSENT
 from converter.describe import BUILDINFO
 from converter.errors import ArchiveError
 from converter.formats import format_of
-from converter.graph.facts import external_member, read_facts
+from converter.graph.facts import external_member
 from converter.inspect import model_facts
 from converter.parts import Part
 from converter.tar import Member
@@ -26,7 +26,8 @@ _KINDS: Final = ("inputs", "outputs")
 _FACE: Final = ("dtype", "shape", "layout")
 # What stands in a build record a second time, or only there where it means nothing.
 _REPEATED: Final = ("target", "toolchain", "warnings", "parameters", "steps")
-_SIZES: Final = ("size_bytes", "base_size_bytes", "patch_size_bytes")
+# What is told elsewhere, or says where something lies.
+_ELSEWHERE: Final = ("size_bytes", "base_size_bytes", "patch_size_bytes", "external_data")
 # What a tool writes about itself and its run, and the name it makes up for a graph.
 _OF_THE_TOOL: Final = ("metadata", "graph")
 
@@ -62,7 +63,7 @@ class Side:
         """What the model file says of itself and the config does not."""
         if self._facts is None:
             return {"kind": Path(self.model).suffix.removeprefix(".") or None}
-        facts = {k: v for k, v in self._facts.items() if k not in (*_SIZES, *_OF_THE_TOOL)}
+        facts = {k: v for k, v in self._facts.items() if k not in (*_ELSEWHERE, *_OF_THE_TOOL)}
         for kind in _KINDS:
             if kind in facts:
                 told = {
@@ -138,8 +139,8 @@ class Side:
     def _files(self) -> dict[str, Member]:
         names = {"model": self.model} if self.model else {}
         if self.is_onnx:
-            facts = read_facts(self._archive.path(self.model), self.model)
-            names |= {place: external_member(self.model, place) for place in facts.external}
+            places = (self._facts or {})["external_data"]
+            names |= {place: external_member(self.model, place) for place in places}
         found = {}
         for role, name in names.items():
             member = self._archive.member(name)

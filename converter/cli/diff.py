@@ -83,7 +83,8 @@ def _part(change: PartChange) -> str:
         return f"  {'+' if old is None else '-'} {name}: {_face(only)}"
     face = _face(old) if old == new else f"{_face(old)} → {_face(new)}"
     if change.bytes_changed is not None:
-        return f"  {name} differ in {change.bytes_changed:,} of {max(old[1][0], new[1][0]):,} bytes"
+        length = max(old[1][0], new[1][0])
+        return f"  {name}: {change.bytes_changed:,} of {length:,} bytes differ"
     if change.max_abs is None:
         return f"  {name}: {face}, not to be compared"
     figures = f"max abs {change.max_abs:.4g}"
