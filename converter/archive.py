@@ -86,7 +86,12 @@ def open_archive(
     """
     path = Path(source).absolute()  # children work in folders of their own
     if path.is_dir():
-        members = _folder_members(path)
+        try:
+            members = _folder_members(path)
+        except OSError as error:
+            raise ArchiveError(
+                f"{source}: {error.filename} cannot be read ({error.strerror})."
+            ) from error
         _check_config_names(path.name, [member.name for member in members])
         return Archive(
             name=archive_name(path.resolve().name),

@@ -116,6 +116,7 @@ def diff(old: str | os.PathLike[str], new: str | os.PathLike[str]) -> Difference
         UsageError: There is no such file.
         ArchiveError: One of them is no archive, or it or its model file is damaged.
         ModelError: A model is of a newer opset than can be read.
+        ToolError: The disk is full: two ONNX models that differ are laid out in the temporary folder.
     """
     with (
         open_archive(old) as ours,

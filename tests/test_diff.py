@@ -18,7 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 import converter
 from converter import Difference, diff
 from converter.archive import open_archive
-from converter.errors import ArchiveError, ConvertError, UsageError
+from converter.errors import ArchiveError, ConvertError, ToolError, UsageError
 from targets.rvc2.toolchain import Toolchain
 from targets.rvc4 import toolchain as rvc4
 from targets.rvc4.dlc import without_times
@@ -639,3 +639,18 @@ def test_trouble_is_2_with_its_line_and_its_document(plain: Path, tmp_path: Path
     error = json.loads(done.stdout)["error"]
     assert (done.returncode, error["exit_code"], error["kind"]) == (2, 2, "ArchiveError")
     assert nnconvert("inspect", broken).returncode == 3
+
+
+def test_a_full_disk_is_not_a_damaged_model(
+    tmp_path: Path, small_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def large(value: float) -> Callable[[onnx.ModelProto], object]:
+        tensor = numpy_helper.from_array(np.full(40_000, value, np.float32), "large")
+        return lambda model: model.graph.initializer.append(tensor)
+
+    folders = [source(tmp_path / str(value), mend=large(value)) for value in (1, 2)]
+    assert [change.name for change in diff(*folders).weights] == ["large"]
+    monkeypatch.setattr("tempfile.tempdir", str(small_disk))
+    with pytest.raises(ToolError, match="disk is full"):
+        diff(*folders)
+    assert not list(small_disk.iterdir())

@@ -82,6 +82,23 @@ def test_a_write_outside_of_the_work_folder_would_be_seen(tmp_path: Path) -> Non
             escape()
 
 
+def test_a_folders_file_that_goes_while_it_is_read_is_said_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_folder(tmp_path / "net", conv_model(), preprocessing=RGB)
+    look = tar.name_problem
+
+    def vanishing(name: str) -> str:
+        if name == "model.onnx":
+            (folder / name).unlink()
+            (folder / name).symlink_to("model.onnx")  # a loop: there, and not to be opened
+        return look(name)
+
+    monkeypatch.setattr(tar, "name_problem", vanishing)
+    with pytest.raises(ArchiveError, match=r"model\.onnx cannot be read"):
+        open_archive(folder)
+
+
 def overlapping(depth: int) -> bytes:
     """A DLC whose `depth` tensors are one and the same, which has `depth` encodings, again all the same."""
     buffer = bytearray(b"\0\0\0\0NETD")

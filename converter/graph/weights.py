@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from converter.errors import ArchiveError
 from converter.graph.facts import DTYPES
 from converter.parts import Part
+from converter.tar import disk_error
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -58,6 +59,7 @@ def read_weights(path: Path, name: str, scratch: Path) -> Graph:
 
     Raises:
         ArchiveError: The file is damaged.
+        ToolError: The disk is full.
     """
     import onnx_ir as ir
 
@@ -85,6 +87,8 @@ def read_weights(path: Path, name: str, scratch: Path) -> Graph:
             there = moved.get(holder, tensor)
             _put(value, there)
             parts.append(_part(value.name or "", there))
+    except OSError as error:
+        raise disk_error(error, "laying weights out for the comparison") from error
     except Exception as error:  # whatever protobuf, onnx or the file system say of a broken file
         said = " ".join(str(error).split())[:300]
         raise ArchiveError(f"{name} is damaged: {said}.") from error

@@ -108,7 +108,7 @@ def write(outcomes: list[Outcome], began: datetime, elapsed_s: float) -> None:
 
 Made by `tests/fuzz/session.py` (`nox -s fuzz`) on {began:%Y-%m-%d %H:%M} UTC, on {os.cpu_count()} cores (load average at the end:
 {load:.1f}), two targets at a time: {total / 60:.1f} minutes of fuzzing in {elapsed_s / 60:.1f} minutes. A crash is an input that ends a reader
-with anything but a `ConvertError`, takes over ten seconds or 2 GB, or is written outside of the work folder.
+with anything but a `ConvertError`, takes over ten seconds or 2 GB, or makes it write outside of the work folder.
 Inputs are at most {MAX_BYTES:,} bytes.
 
 {", ".join(f"{name} {number}" for name, number in versions.items())}
