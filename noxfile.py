@@ -34,6 +34,13 @@ def lint(session: nox.Session) -> None:
 
 
 @nox.session
+def fuzz(session: nox.Session) -> None:
+    """The readers of archives and compiled files under atheris; half an hour, or --seconds a target."""
+    session.install("-e", ".[test]", "atheris==3.0.0")
+    session.run("python", "-m", "tests.fuzz.session", *session.posargs)
+
+
+@nox.session
 def benchmarks(session: nox.Session) -> None:
     """Speed and memory, side by side with today's tools; writes tests/benchmarks/results."""
     session.install("-e", ".[test]")

@@ -1,12 +1,13 @@
 """Convert NN Archives for Luxonis cameras.
 
 >>> import converter
->>> sorted(converter.__all__)
-['Conversion', 'ConvertError', 'Plan', 'convert', 'lint', 'open_archive', 'plan', 'verify_archive']
+>>> sorted(name for name in converter.__all__ if name.islower())
+['convert', 'diff', 'lint', 'open_archive', 'plan', 'verify_archive']
 
 `convert(source, target)` writes an archive, `plan(source, target)` only says what it would do,
 `open_archive(source)` reads one, `lint(source)` says what cameras and parsers would trip over,
-`verify_archive(archive, source)` compares a converted one with its source again.
+`diff(old, new)` compares two by what they mean, `verify_archive(archive, source)` compares a
+converted one with its source again.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from converter.archive import open_archive
+    from converter.differ import Difference, diff
     from converter.errors import ConvertError
     from converter.linter import lint
     from converter.plans import Plan
@@ -24,8 +26,10 @@ if TYPE_CHECKING:
 __all__ = [
     "Conversion",
     "ConvertError",
+    "Difference",
     "Plan",
     "convert",
+    "diff",
     "lint",
     "open_archive",
     "plan",
@@ -35,8 +39,10 @@ __all__ = [
 _HOMES = {
     "Conversion": "run",
     "ConvertError": "errors",
+    "Difference": "differ",
     "Plan": "plans",
     "convert": "run",
+    "diff": "differ",
     "lint": "linter",
     "open_archive": "archive",
     "plan": "run",

@@ -97,7 +97,12 @@ def open_archive(
     """
     path = Path(source).absolute()  # children work in folders of their own
     if path.is_dir():
-        members = _folder_members(path)
+        try:
+            members = _folder_members(path)
+        except OSError as error:
+            raise ArchiveError(
+                f"{source}: {error.filename} cannot be read ({error.strerror})."
+            ) from error
         _check_config_names(path.name, [member.name for member in members])
         return Archive(
             name=archive_name(path.resolve().name),
@@ -233,26 +238,7 @@ def _some(names: list[str]) -> str:
 
 
 def _read_config(root: Path, archive: str) -> dict[str, Any]:
-    path = root / CONFIG
-    if path.stat().st_size > _MAX_CONFIG_BYTES:
-        raise _not_json(archive, f"config.json is larger than {_MAX_CONFIG_BYTES:,} bytes.")
-    try:
-        config = json.loads(
-            path.read_bytes().decode("utf-8-sig"),
-            object_pairs_hook=_no_duplicate_keys,
-            parse_constant=_no_constant,
-            parse_float=_finite,
-        )
-        _check_json(config)
-    except UnicodeDecodeError as error:
-        raise _not_json(archive, f"config.json is not UTF-8 ({error.reason}).") from error
-    except json.JSONDecodeError as error:
-        said = f"{error.msg} (line {error.lineno}, column {error.colno})."
-        raise _not_json(archive, f"config.json is not JSON: {said}") from error
-    except RecursionError as error:
-        raise _not_json(archive, "config.json is nested too deeply.") from error
-    except ValueError as error:
-        raise _not_json(archive, f"config.json: {error}.") from error
+    config = read_json(root / CONFIG, archive)
     if not isinstance(config, dict):
         raise _not_json(archive, "config.json is no JSON object.")
     return config
@@ -260,6 +246,47 @@ def _read_config(root: Path, archive: str) -> dict[str, Any]:
 
 def _not_json(archive: str, message: str) -> ConvertError:
     return _refused("config.not-json", archive, message)
+
+
+def read_json(path: Path, archive: str) -> Any:
+    """The JSON document in a file, of which nothing is trusted.
+
+    Args:
+        archive: What to call the archive in errors.
+
+    Raises:
+        ArchiveError: It is none, or one that cannot be handed on.
+    """
+    if path.stat().st_size > _MAX_CONFIG_BYTES:
+        raise _not_json(archive, f"{path.name} is larger than {_MAX_CONFIG_BYTES:,} bytes.")
+    try:
+        return parse_json(path.read_bytes())
+    except UnicodeDecodeError as error:
+        raise _not_json(archive, f"{path.name} is not UTF-8 ({error.reason}).") from error
+    except json.JSONDecodeError as error:
+        said = f"{error.msg} (line {error.lineno}, column {error.colno})."
+        raise _not_json(archive, f"{path.name} is not JSON: {said}") from error
+    except RecursionError as error:
+        raise _not_json(archive, f"{path.name} is nested too deeply.") from error
+    except ValueError as error:
+        raise _not_json(archive, f"{path.name}: {error}.") from error
+
+
+def parse_json(data: bytes) -> Any:
+    """A JSON document that can be handed on and printed again.
+
+    Raises:
+        ValueError: It is none; keys come twice, numbers are no numbers, texts no texts.
+        RecursionError: It is nested too deeply.
+    """
+    document = json.loads(
+        data.decode("utf-8-sig"),
+        object_pairs_hook=_no_duplicate_keys,
+        parse_constant=_no_constant,
+        parse_float=_finite,
+    )
+    _check_json(document)
+    return document
 
 
 def _no_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

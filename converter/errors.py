@@ -7,7 +7,7 @@ together are carried together, so that a user mends them all at once.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 from converter.findings import Finding, Severity
 
@@ -16,13 +16,13 @@ class ConvertError(Exception):
     """Anything that ends a conversion for a reason a user can act on.
 
     Attributes:
-        exit_code: What the process exits with (see the README's table).
+        exit_code: What the process exits with (see the README's table); a command may have its own.
         remedy: What to do about it; empty where the message says it all.
         findings: The single problems behind the message, if there are several.
         tool_text: The vendor tool's own words, whole, for `--debug`.
     """
 
-    exit_code: ClassVar[int] = 1
+    exit_code: int = 1
 
     def __init__(
         self,

@@ -5,12 +5,15 @@ A target makes files; a format reads them. Some files can be read by people who 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
+
+if TYPE_CHECKING:
+    from converter.parts import Part
 
 ENTRY_POINTS: Final = "converter.formats"
 _HEAD_BYTES: Final = 512
@@ -30,6 +33,9 @@ class Format:
         summary: One line for people, out of what `read` returned.
         load_with: The expression with which DepthAI loads such a file by itself; empty if it takes it
             only inside an archive.
+        parts: All of a file that means something, in pieces to be compared: weights, code, but no times
+            and no padding. Raises ArchiveError for a damaged file. None where nothing is known of the
+            inside: files are then the same or not.
     """
 
     suffix: str
@@ -38,6 +44,7 @@ class Format:
     read: Callable[[Path], dict[str, Any]]
     summary: Callable[[Mapping[str, Any]], str]
     load_with: str
+    parts: Callable[[Path], Iterable[Part]] | None = None
 
 
 @cache

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from converter.archive import open_archive
-from converter.errors import ArchiveError, UsageError
+from converter.archive import open_archive, read_json
+from converter.describe import BUILDINFO
+from converter.errors import UsageError
 from converter.formats import read_compiled
 from converter.sources.facts import facts_of, kind_of
+
+# What a file is called in JSON, by its format.
+_KINDS: Final = {"ONNX": "onnx", "OpenVINO IR": "ir", "TFLite": "tflite"}
 
 
 def inspect(source: str | os.PathLike[str]) -> dict[str, Any]:
@@ -30,16 +34,10 @@ def inspect(source: str | os.PathLike[str]) -> dict[str, Any]:
         model_path = metadata.get("path") if isinstance(metadata, dict) else None
         facts = None
         if isinstance(model_path, str) and archive.member(model_path):
-            file = archive.path(model_path)
-            facts = read_compiled(file) or _source_facts(file)
+            facts = model_facts(archive.path(model_path))
         record = None
-        if archive.member("buildinfo.json"):
-            import json
-
-            try:
-                record = json.loads(archive.path("buildinfo.json").read_text())
-            except ValueError as error:
-                raise ArchiveError(f"buildinfo.json is not JSON ({error}).") from error
+        if archive.member(BUILDINFO):
+            record = read_json(archive.path(BUILDINFO), path.name)
         return {
             "kind": "archive",
             "name": archive.name,
@@ -53,17 +51,27 @@ def inspect(source: str | os.PathLike[str]) -> dict[str, Any]:
         }
 
 
+def model_facts(path: Path) -> dict[str, Any] | None:
+    """What a model file says of itself; None if it is none that we read.
+
+    Raises:
+        ArchiveError: It is damaged.
+    """
+    return read_compiled(path) or _source_facts(path)
+
+
 def _source_facts(path: Path) -> dict[str, Any] | None:
     if not kind_of(path.name):
         return None
     facts = facts_of(path, path.name)
     return {
-        "kind": "source",
+        "kind": _KINDS[facts.format],
         "format": facts.format,
         "opset": facts.opset,
         "operators": dict(sorted(facts.operators.items())),
         "inputs": [_tensor(item) for item in facts.inputs],
         "outputs": [_tensor(item) for item in facts.outputs],
+        "external_data": list(facts.external),
     }
 
 

@@ -21,8 +21,10 @@ def test_the_public_names_are_these_and_keep_their_meaning() -> None:
     assert converter.__all__ == [
         "Conversion",
         "ConvertError",
+        "Difference",
         "Plan",
         "convert",
+        "diff",
         "lint",
         "open_archive",
         "plan",

@@ -438,20 +438,6 @@ def test_a_bar_is_shown_on_a_terminal_only(here: Path, toolchain: Toolchain) -> 
 # ------------------------------------------------------------------ disks
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Any:
-    """A tmpfs of 48 KB; needs the right to mount."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=48k", "tmpfs", folder], capture_output=True
-    )
-    if mounted.returncode != 0:
-        pytest.skip("no right to mount a tmpfs")
-    yield folder
-    subprocess.run(["umount", folder], check=True)
-
-
 def test_a_full_disk_under_the_output_leaves_the_old_file(
     small_disk: Path, tmp_path: Path, temporary: Path, toolchain: Toolchain
 ) -> None:

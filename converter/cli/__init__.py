@@ -30,11 +30,14 @@ def _run(arguments: list[str]) -> NoReturn:
     from converter.cli.modelconverter import ours
 
     debug = "--debug" in arguments
+    words = [word for word in arguments if word != "--debug"]
+    # As diff(1) has it: 1 says that there is a difference, so whatever else ends it is 2.
+    trouble = 2 if words[:1] == ["diff"] else None
     _mend_streams()
     signal.signal(signal.SIGTERM, _terminate)
     try:
         code = app(
-            ours([word for word in arguments if word != "--debug"]),
+            ours(words),
             exit_on_error=False,
             print_error=False,
             result_action="return_value",
@@ -43,6 +46,7 @@ def _run(arguments: list[str]) -> NoReturn:
         _complain(" ".join(str(error).split()), "See: nnconvert --help")
         code = 2
     except ConvertError as error:
+        error.exit_code = trouble or error.exit_code
         if debug:
             traceback.print_exc()
             print(error.tool_text, file=sys.stderr)  # noqa: T201
@@ -56,15 +60,15 @@ def _run(arguments: list[str]) -> NoReturn:
     except BrokenPipeError:
         # Whoever read our output left; nothing more can be said to it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 1
+        code = trouble or 1
     except Exception as error:
         if debug:
             raise
+        code = trouble or 1
         said = f"An error of the converter itself: {type(error).__name__}: {error}"
         _complain(said, "Run again with --debug and report what it prints.")
         if "--json" in arguments:
-            print_json({"error": {"kind": "InternalError", "exit_code": 1, "message": said}})
-        code = 1
+            print_json({"error": {"kind": "InternalError", "exit_code": code, "message": said}})
     try:
         sys.stdout.flush()
     except BrokenPipeError:

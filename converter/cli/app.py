@@ -188,6 +188,19 @@ def lint(
     )
 
 
+@app.command(help_epilogue="Example: nnconvert diff model.v1.tar.xz model.v2.tar.xz")
+def diff(
+    old: Annotated[Path, Parameter(help="An archive, source or target.")],
+    new: Annotated[Path, Parameter(help="The one to compare it with.")],
+    *,
+    json: AsJson = False,
+) -> int:
+    """Compare two archives by meaning. Exit code 0 if it is the same, 1 if not, 2 in trouble."""
+    from converter.cli.diff import diff as compare
+
+    return compare(old, new, as_json=json)
+
+
 @app.command(help_epilogue="Example: nnconvert doctor")
 def doctor(*, json: AsJson = False) -> int:
     """Check this machine: libraries, toolchains, disk. Exit code 5 if something is missing."""

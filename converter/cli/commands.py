@@ -231,7 +231,7 @@ def _print_archive(source: Path, facts: Any) -> None:
     heads = [str(head.get("parser")) for head in model.get("heads") or ()]
     print(f"heads: {', '.join(heads) or 'none'}")
     compiled = facts["model_file"]
-    if compiled and compiled["kind"] != "source":
+    if compiled and "format" not in compiled:
         print(f"compiled: {_summary(compiled)}")
         # Somebody else's build record may hold anything.
         with contextlib.suppress(AttributeError, KeyError, TypeError, ValueError):

@@ -12,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 import onnx_ir as ir
 
+from converter.graph.heavy import through_proto
 from converter.graph.rewrite import (
     Builder,
     Rewrite,
@@ -24,7 +25,6 @@ from converter.graph.rewrite import (
     text_attribute,
 )
 from converter.graph.simplify import infer_shapes
-from converter.graph.weights import through_proto
 
 TARGET_OPSET: Final = 13
 # Attributes that newer opsets added, with the value that means what opset 13 does.

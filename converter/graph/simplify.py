@@ -19,7 +19,7 @@ def simplify(model: ir.Model) -> tuple[ir.Model, str | None]:
     """
     from onnxslim.cli._main import slim
 
-    from converter.graph.weights import through_proto
+    from converter.graph.heavy import through_proto
 
     def slimmed(proto: onnx.ModelProto) -> onnx.ModelProto | None:
         before = _face(proto)

@@ -32,9 +32,9 @@ def read_source(
     from onnx_ir.passes import common
 
     from converter.graph.freeze import FreezeShapes
+    from converter.graph.heavy import settle
     from converter.graph.opset import raise_opset
     from converter.graph.simplify import simplify
-    from converter.graph.weights import settle
 
     warnings: list[str] = []
     try:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from converter.formats import Format
+from converter.parts import Part, bytes_part, mapped
 from targets.rvc2.blob import is_blob, read_blob
 from targets.rvc2.superblob import is_superblob, read_superblob
 
@@ -33,6 +34,23 @@ def _summary(facts: Mapping[str, Any]) -> str:
     )
 
 
+def _blob_parts(path: Path) -> Iterator[Part]:
+    return _parts(mapped(path), path.name)
+
+
+def _superblob_parts(path: Path) -> Iterator[Part]:
+    superblob = read_superblob(path.read_bytes(), path.name)
+    yield from _parts(superblob.base, path.name)
+    yield bytes_part("(patches)", b"".join(superblob.patches.values()))
+
+
+def _parts(data: bytes | memoryview, name: str) -> Iterator[Part]:
+    """The code, and the constants, of which nobody but the code knows which is whose."""
+    at = read_blob(data, name).constants_at
+    yield bytes_part("(code)", data[:at])
+    yield bytes_part("(weights)", data[at:])
+
+
 BLOB: Final = Format(
     suffix=".blob",
     target="rvc2",
@@ -40,6 +58,7 @@ BLOB: Final = Format(
     read=_read_blob,
     summary=_summary,
     load_with="dai.OpenVINO.Blob",
+    parts=_blob_parts,
 )
 SUPERBLOB: Final = Format(
     suffix=".superblob",
@@ -48,4 +67,5 @@ SUPERBLOB: Final = Format(
     read=_read_superblob,
     summary=_summary,
     load_with="dai.OpenVINO.SuperBlob",
+    parts=_superblob_parts,
 )

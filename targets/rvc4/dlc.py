@@ -7,7 +7,7 @@ bytes and a flatbuffer; the fields are those of the public schema in Netron (`dl
 
 from __future__ import annotations
 
-import json
+import math
 import mmap
 import re
 import struct
@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from converter.archive import parse_json
 from converter.errors import ArchiveError
 from targets.rvc4.flatbuffer import BrokenBufferError, Table, root
 
@@ -170,7 +171,7 @@ def read_dlc_file(path: Path) -> Dlc:
         return read_dlc(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), path.name)
 
 
-def read_dlc(data: bytes | mmap.mmap, name: str = "dlc") -> Dlc:
+def read_dlc(data: bytes | memoryview | mmap.mmap, name: str = "dlc") -> Dlc:
     """Read a DLC; errors as for `read_dlc_file`."""
     try:
         records = read_records(memoryview(data))
@@ -305,7 +306,7 @@ def _read(records: Mapping[str, memoryview], size: int) -> Dlc:
     metadata = {}
     for name, record in records.items():
         if name.startswith("dlc.metadata"):
-            metadata[name] = json.loads(bytes(record))
+            metadata[name] = parse_json(bytes(record))
     return Dlc(
         format_version=(major, minor),
         graph_name=graph.text(0),
@@ -350,8 +351,11 @@ def _encodings(table: Table | None) -> tuple[tuple[Encoding, ...], int | None]:
 
 
 def _encoding(table: Table) -> Encoding:
+    scale = float(table.number(3, "f"))
+    if not math.isfinite(scale):
+        raise ValueError(f"an encoding's scale is {scale}")
     return Encoding(
         bitwidth=int(table.number(0, "i")),
-        scale=float(table.number(3, "f")),
+        scale=scale,
         offset=int(table.number(4, "i")),
     )

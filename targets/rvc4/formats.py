@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from converter.formats import Format
 from targets.rvc4.dlc import is_dlc, read_dlc_file
+from targets.rvc4.weights import parts
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -29,4 +30,5 @@ DLC: Final = Format(
     read=_read,
     summary=_summary,
     load_with="",
+    parts=parts,
 )

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from converter.feeding import TargetInput, frames_of
-from converter.graph.weights import HEAVY_BYTES
+from converter.graph.heavy import HEAVY_BYTES
 from targets.rvc4.calibrate import inputs_of
 from targets.rvc4.encodings import TensorEncoding, channel_axis, none_matches
 from targets.rvc4.faces import WIDE_SCALE, expose, take_half
