@@ -35,7 +35,11 @@ def _version() -> str:
 app.version = _version
 
 Source = Annotated[
-    Path, Parameter(help="An NN Archive (.tar.xz, .tar.gz, .tar.bz2, .tar, a folder) or an .onnx.")
+    Path,
+    Parameter(
+        help="An NN Archive (.tar.xz, .tar.gz, .tar.bz2, .tar, a folder), an .onnx, or a ModelConverter "
+        "YAML file."
+    ),
 ]
 Overrides = Annotated[
     str,
