@@ -145,6 +145,12 @@ def test_a_document_means_what_the_archive_means(net: Path, tmp_path: Path) -> N
     assert plan(flat, "rvc2").model.archive_name == "net"
 
 
+def test_an_open_batch_is_one(tmp_path: Path) -> None:
+    onnx.save(conv_model(), tmp_path / "net.onnx")
+    file = write(tmp_path / "a.yaml", {"input_model": "net.onnx", "shape": [0, 3, 12, 16]})
+    assert plan(file, "rvc2").model.inputs[0].shape == (1, 3, 12, 16)
+
+
 def test_what_a_stage_says_holds_for_each_input_that_has_none_of_its_own(tmp_path: Path) -> None:
     write_two(tmp_path)
     file = write(
@@ -223,6 +229,9 @@ def test_a_bare_model_is_a_source_and_options_describe_it(net: Path) -> None:
         ({"encoding": "GRAY"}, "one channel"),
         ({"input_model": "gs://bucket/net.onnx"}, "Download it"),
         ({"name": "../x"}, "none that a file can have"),
+        ({"input_model": "~nobody-here/net.onnx"}, "no path here"),
+        ({"input_model": "n" * 300 + ".onnx"}, "no path here"),
+        ({"calibration": {"path": "~nobody-here/x"}}, "no path here"),
         ({"onnx_simplification": "onnxfast"}, "onnx_simplification"),
         ({"rvc2": 5}, "no section"),
         ({"yolo_input_shape": [640, 640]}, "PyTorch"),

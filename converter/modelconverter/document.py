@@ -164,6 +164,8 @@ def _read(
         notes += meant.notes
         for ours, raw in meant.values.items():
             raw = _with_places(ours, raw, path.parent)
+            if tail == "shape" and isinstance(raw, list) and raw and raw[0] == 0:
+                raw = [1, *raw[1:]]  # an open batch, in ModelConverter's words
             if ours in values and values[ours] != raw and tail != "disable_calibration":
                 findings.append(
                     _problem(
@@ -262,9 +264,12 @@ def located(given: str, folder: Path, key: str) -> str:
             f"{key}: {given}: nothing is fetched ({found[1]}).",
             remedy="Download it and write its path.",
         )
-    path = Path(given).expanduser()
-    beside, here = (folder / path).absolute(), path.absolute()
-    there = [place for place in dict.fromkeys((beside, here)) if place.exists()]
+    try:
+        path = Path(given).expanduser()
+        beside, here = (folder / path).absolute(), path.absolute()
+        there = [place for place in dict.fromkeys((beside, here)) if place.exists()]
+    except (OSError, RuntimeError) as error:
+        raise UsageError(f"{key}: {given[:200]!r} is no path here ({error}).") from error
     if len(there) > 1 and not there[0].samefile(there[1]):
         raise UsageError(
             f"{key}: {given} may be {there[0]} or {there[1]}.", remedy="Write the absolute path."
