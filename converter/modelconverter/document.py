@@ -64,18 +64,32 @@ def read(path: Path) -> Document:
     given = stage.get("input_model")
     if not isinstance(given, str) or not given:
         raise UsageError(
-            f"{path}: input_model is missing, or is no path.", remedy="Write the ONNX model's path."
+            f"{path}: input_model is missing, or is no path.", remedy="Write the model's path."
         )
     notes = tuple(note for note in layer.notes if not note.where.endswith("data_type"))
+    model = Path(located(given, path.parent, "input_model"))
+    _check_weights(stage.get("input_bin"), model, path)
     return Document(
         path=path,
         name=name,
-        model=Path(located(given, path.parent, "input_model")),
+        model=model,
         inputs=tuple(inputs),
         outputs=outputs,
         types=_types(stage, path),
         layer=replace(layer, notes=notes),
     )
+
+
+def _check_weights(given: Any, model: Path, path: Path) -> None:
+    """An IR's weights are in the `.bin` beside it: another one would not be read."""
+    if given is None:
+        return
+    beside = model.with_suffix(".bin")
+    if Path(located(str(given), path.parent, "input_bin")).resolve() != beside.resolve():
+        raise UsageError(
+            f"{path}: input_bin is {given!r}; an IR's weights lie beside it as {beside.name!r}.",
+            remedy="Move or link them there.",
+        )
 
 
 def _types(stage: Mapping[str, Any], path: Path) -> dict[str, str]:

@@ -129,7 +129,7 @@ KEYS: Final[Mapping[str, Rule]] = {
     ),
     # The stage.
     "input_model": Structure(remedy="Give the model as the source: convert --target T MODEL.onnx."),
-    "input_bin": Ignored(why="it belongs to an OpenVINO IR; only ONNX models are converted."),
+    "input_bin": Ignored(why="an IR's weights are those beside its .xml, of the same name."),
     "input_file_type": Ignored(why="the model's suffix tells it.", usual=(*_UNSET, "ONNX")),
     "inputs": Structure(remedy="Write inputs.NAME.KEY."),
     "outputs": Structure(remedy="Write outputs.NAME.KEY."),

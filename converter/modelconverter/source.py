@@ -69,7 +69,7 @@ def open_source(
 
 def _bare(document: Document, given: Options) -> tuple[Archive, Options]:
     """The archive that the model would be in, had somebody packed it; its files stay where they are."""
-    facts = faces(document.model)
+    facts = faces(document.model).called(document.inputs, list(document.outputs))
     inputs = [tensor.name for tensor in facts.inputs]
     outputs = [tensor.name for tensor in facts.outputs]
     brought = option_module.resolve([document.layer])
