@@ -105,7 +105,8 @@ def evaluate(node: ov.Node, inputs: list[NDArray[Any]], index: int) -> NDArray[A
         return fake_quantize(*inputs, levels=node.get_attributes()["levels"])
     names = [output.get_element_type().to_string() for output in node.outputs()]
     if kind == "Convert" and not _UNPACKED.keys() & set(names):
-        return _converted(inputs[0], names[0])
+        dtype = node.get_output_element_type(0).to_dtype()
+        return inputs[0] != 0 if names[0] == "boolean" else inputs[0].astype(dtype)
     kinds = [value.get_element_type() for value in node.input_values()]
     if _UNPACKED.keys() & ({item.to_string() for item in kinds} | set(names)):
         return None
@@ -121,11 +122,6 @@ def evaluate(node: ov.Node, inputs: list[NDArray[Any]], index: int) -> NDArray[A
     except RuntimeError:  # "not implemented" of an operator without an evaluator
         return None
     return np.array(outputs[index].data) if done else None
-
-
-def _converted(values: NDArray[Any], kind: str) -> NDArray[Any]:
-    dtype = ov.Type(kind).to_dtype()
-    return values != 0 if kind == "boolean" else values.astype(dtype)
 
 
 def fake_quantize(

@@ -16,6 +16,7 @@ from onnx_ir.passes import common
 
 from converter.errors import ModelError, from_findings
 from converter.findings import Finding
+from converter.sources.constants import Constants
 from converter.sources.emitter import Emitter, Inexpressible, NewerOpset, Values, onnx_type, sizes_of
 from converter.sources.rules import CONTROL_FLOW, RULES
 
@@ -46,6 +47,7 @@ def export(
     """
     assert len(inputs) == len(model.inputs)
     assert len(outputs) == len(model.outputs)
+    _refuse_edges(model)
     _refuse_unknown(model)
     opset = OPSET
     while True:
@@ -53,6 +55,18 @@ def export(
             return _export(model, inputs, outputs, opset)
         except NewerOpset as newer:
             opset = newer.opset
+
+
+def _refuse_edges(model: ov.Model) -> None:
+    found = []
+    for port in (*model.inputs, *model.outputs):
+        try:
+            onnx_type(port)
+            sizes_of(port)
+        except Inexpressible as reason:
+            found.append(_finding(port.get_node(), f"{reason}, which ONNX does not take"))
+    if found:
+        raise from_findings(ModelError, "The model cannot be written as ONNX", found)
 
 
 def _refuse_unknown(model: ov.Model) -> None:
@@ -70,8 +84,6 @@ def _refuse_unknown(model: ov.Model) -> None:
 
 
 def _not_constant(model: ov.Model, counts: Counter[str], found: list[Finding]) -> list[Finding]:
-    from converter.sources.constants import Constants
-
     constants = Constants()
     depends = {
         node.get_type_name()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import onnx_ir as ir
@@ -105,8 +105,18 @@ def round_(e: Emitter) -> Sequence[ir.Value]:
 
 
 def convert(e: Emitter) -> Sequence[ir.Value]:
-    """Convert-1, ConvertLike-1."""
-    return [e.cast(e.x(), e.out_dtype(), e.dtype())]
+    """Convert-1, ConvertLike-1; a quantized tensor's steps are whole numbers, and rounded to such."""
+    x = e.x()
+    if e.dtype() in FLOATS and e.out_dtype() not in FLOATS and _is_quantized(e.node.input_value(0)):
+        x = e.op("Round", x)
+    return [e.cast(x, e.out_dtype(), e.dtype())]
+
+
+def _is_quantized(value: Any) -> bool:
+    """Whether a FakeQuantize made it; its own steps are left out (`rules_nn.fake_quantize`)."""
+    while value.get_node().get_type_name() in ("Reshape", "Transpose"):
+        value = value.get_node().input_value(0)
+    return bool(value.get_node().get_type_name() == "FakeQuantize")
 
 
 def convert_promote(e: Emitter) -> Sequence[ir.Value]:
