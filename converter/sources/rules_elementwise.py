@@ -21,29 +21,18 @@ def same(op: str) -> Rule:
     """An operator of ONNX that takes the same inputs and has no attributes."""
 
     def rule(e: Emitter) -> Sequence[ir.Value]:
-        return [e.op(op, *_broadcastable(e))]
+        mode = str(e.attributes.get("auto_broadcast", "numpy")).lower()
+        if mode == "pdpd" and len({e.rank(index) for index in range(e.node.get_input_size())}) > 1:
+            raise Inexpressible(" that broadcasts along an axis of its own")
+        return [e.op(op, *e.inputs())]
 
     rule.__doc__ = f"{op} of the same inputs; every opset."
     return rule
 
 
-def _broadcastable(e: Emitter) -> list[ir.Value]:
-    """The inputs; aligned to an axis from the left where the node says `pdpd`."""
-    inputs = e.inputs()
-    mode = str(e.attributes.get("auto_broadcast", "numpy")).lower()
-    if mode != "pdpd" or len(inputs) != 2 or e.rank(0) == e.rank(1):
-        return inputs
-    missing = e.rank(0) - e.rank(1)
-    axis = int(e.attributes.get("axis", -1))
-    behind = missing - (missing if axis < 0 else axis)
-    if missing < 0 or behind < 0:
-        raise Inexpressible(" that broadcasts its first input")
-    return [inputs[0], e.unsqueeze(inputs[1], *range(e.rank(1), e.rank(1) + behind))]
-
-
 def divide(e: Emitter) -> Sequence[ir.Value]:
     """Divide-1; of signed integers it rounds down (`m_pythondiv`), which ONNX's does not."""
-    x, y = _broadcastable(e)
+    x, y = e.inputs()
     quotient = e.op("Div", x, y)
     if e.out_dtype() not in INTS or not e.attributes.get("m_pythondiv", True):
         return [quotient]
@@ -56,12 +45,12 @@ def divide(e: Emitter) -> Sequence[ir.Value]:
 
 def mod(e: Emitter) -> Sequence[ir.Value]:
     """Mod-1: the sign is the dividend's."""
-    return [e.op("Mod", *_broadcastable(e), fmod=1)]
+    return [e.op("Mod", *e.inputs(), fmod=1)]
 
 
 def floor_mod(e: Emitter) -> Sequence[ir.Value]:
     """FloorMod-1: the sign is the divisor's."""
-    x, y = _broadcastable(e)
+    x, y = e.inputs()
     if e.dtype() not in FLOATS:
         return [e.op("Mod", x, y)]
     return [e.op("Sub", x, e.op("Mul", e.op("Floor", e.op("Div", x, y)), y))]
@@ -69,13 +58,13 @@ def floor_mod(e: Emitter) -> Sequence[ir.Value]:
 
 def squared_difference(e: Emitter) -> Sequence[ir.Value]:
     """SquaredDifference-1: (x − y)²."""
-    difference = e.op("Sub", *_broadcastable(e))
+    difference = e.op("Sub", *e.inputs())
     return [e.op("Mul", difference, difference)]
 
 
 def not_equal(e: Emitter) -> Sequence[ir.Value]:
     """NotEqual-1."""
-    return [e.op("Not", e.op("Equal", *_broadcastable(e)))]
+    return [e.op("Not", e.op("Equal", *e.inputs()))]
 
 
 def is_finite(e: Emitter) -> Sequence[ir.Value]:
@@ -232,9 +221,9 @@ def bitwise(logical: str) -> Rule:
 
     def rule(e: Emitter) -> Sequence[ir.Value]:
         if e.dtype() == ir.DataType.BOOL:
-            return [e.op(logical, *_broadcastable(e))]
+            return [e.op(logical, *e.inputs())]
         e.need(18)
-        return [e.op(f"Bitwise{logical}", *_broadcastable(e))]
+        return [e.op(f"Bitwise{logical}", *e.inputs())]
 
     rule.__doc__ = f"Bitwise{logical}-13."
     return rule

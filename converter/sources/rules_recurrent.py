@@ -51,7 +51,7 @@ def cell(op: str) -> Rule:
     def rule(e: Emitter) -> Sequence[ir.Value]:
         if op == "LSTM" and str(e.attributes.get("weights_format", "fico")).lower() != "fico":
             raise Inexpressible(" whose gates are in another order")
-        if e.node.get_input_size() > states + 4:
+        if e.has(states + 4) and ((peepholes := e.known(states + 4)) is None or peepholes.any()):
             raise Inexpressible(" with peepholes")
         x = e.unsqueeze(e.x(), 0)
         first = [e.unsqueeze(e.x(1 + state), 0) for state in range(states)]

@@ -152,7 +152,7 @@ def _resize(
         order = [0, 3, 1, 2]
     back = [order.index(axis) for axis in range(rank)]
     x = e.transpose(x, order)
-    mode = {"linear_onnx": "linear"}.get(asked.mode, asked.mode)
+    mode = asked.mode if asked.mode in ("nearest", "cubic") else "linear"
     more: dict[str, Any] = {"mode": mode, "coordinate_transformation_mode": coordinates}
     if mode == "nearest":
         more["nearest_mode"] = nearest or asked.nearest

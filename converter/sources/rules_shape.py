@@ -114,7 +114,7 @@ def strided_slice(e: Emitter) -> Sequence[ir.Value]:
 
 
 def _mask(e: Emitter, name: str, count: int) -> list[bool]:
-    """A mask; for the ends it says where they count, in the attributes where they do not."""
+    """A mask, as long as there are ends; what it leaves out is not set."""
     bits = [bool(bit) for bit in e.attributes.get(name) or []]
     return (bits + [False] * count)[:count]
 
@@ -177,10 +177,10 @@ def tile(e: Emitter) -> Sequence[ir.Value]:
 
 
 def broadcast(e: Emitter) -> Sequence[ir.Value]:
-    """Broadcast-1 and Broadcast-3: by NumPy's rules, both ways, or with given axes."""
+    """Broadcast-1 and Broadcast-3: by NumPy's rules, both ways, or with given axes ("none" of these)."""
     mode = str(e.attributes["mode"]).lower()
     x = e.x()
-    if mode == "explicit":
+    if mode in ("explicit", "none"):
         axes, rank = e.ints_of(2), e.node.get_output_partial_shape(0).rank.get_length()
         x = e.unsqueeze(x, *(axis for axis in range(rank) if axis not in axes))
     elif mode == "pdpd":
