@@ -53,7 +53,9 @@ def exported(model: ov.Model) -> onnx.ModelProto:
     return proto
 
 
-def run(model: bytes | str, feeds: Mapping[str, np.ndarray], outputs: Sequence[str]) -> list[np.ndarray]:
+def run(
+    model: bytes | str, feeds: Mapping[str, np.ndarray], outputs: Sequence[str]
+) -> list[np.ndarray]:
     session = ort.InferenceSession(model, providers=["CPUExecutionProvider"])
     return session.run(list(outputs), dict(feeds))
 
@@ -263,7 +265,9 @@ def of_control_flow() -> ov.Model:
         ],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, [2])],
     )
-    return read_onnx(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8))
+    return read_onnx(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    )
 
 
 def of_detection() -> ov.Model:
@@ -367,7 +371,9 @@ def test_what_cannot_be_said_is_told(why):
 # -------------------------------------------------------------------- TFLite
 
 
-def imported(path: Path, target: Path, ins: list[str], outs: list[str], **shapes: list[int]) -> list[str]:
+def imported(
+    path: Path, target: Path, ins: list[str], outs: list[str], **shapes: list[int]
+) -> list[str]:
     warnings: list[str] = import_file(str(path), str(target), ins, outs, shapes)["warnings"]
     return warnings
 
@@ -415,7 +421,9 @@ def saved(tmp_path: Path) -> Path:
     x.set_friendly_name("left")
     y.set_friendly_name("right")
     y.output(0).set_names({"right_tensor"})
-    product = op(1, "MatMul", op(1, "Subtract", x, y), weights(8, 200), transpose_a=False, transpose_b=False)
+    product = op(
+        1, "MatMul", op(1, "Subtract", x, y), weights(8, 200), transpose_a=False, transpose_b=False
+    )
     product.set_friendly_name("product")
     parts = op(1, "Split", x, scalar(1), num_splits=2)
     parts.set_friendly_name("parts")
@@ -437,7 +445,7 @@ def test_names_are_matched_in_any_order(saved, separator, tmp_path):
     assert (left == 1).all()
     assert (right == 2).all()
     wanted = ov.Core().compile_model(saved, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    assert_close([product], [list(wanted([feeds["left"], feeds["right_tensor"]]).values())[0]])
+    assert_close([product], [next(iter(wanted([feeds["left"], feeds["right_tensor"]]).values()))])
 
 
 def test_old_files_with_float16(tmp_path):
@@ -471,7 +479,11 @@ def test_shapes_are_set(tmp_path):
 @pytest.mark.parametrize(
     ("ins", "outs", "said"),
     [
-        (["left", "wrong"], ["product", "parts.0", "parts.1"], "no input 'wrong'; it has 'left', 'right"),
+        (
+            ["left", "wrong"],
+            ["product", "parts.0", "parts.1"],
+            "no input 'wrong'; it has 'left', 'right",
+        ),
         (["left"], ["product", "parts.0", "parts.1"], "2 inputs, not 1"),
         (["left", "right"], ["product", "parts", "parts.1"], "no output 'parts'"),
         (["left", "right"], ["product"], "3 outputs, not 1"),

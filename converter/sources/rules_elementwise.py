@@ -211,9 +211,7 @@ def cum_sum(e: Emitter) -> Sequence[ir.Value]:
     """CumSum-3."""
     a = e.attributes
     axis = e.constant(e.ints_of(1)[0], np.int64)
-    return [
-        e.op("CumSum", e.x(), axis, exclusive=int(a["exclusive"]), reverse=int(a["reverse"]))
-    ]
+    return [e.op("CumSum", e.x(), axis, exclusive=int(a["exclusive"]), reverse=int(a["reverse"]))]
 
 
 def bitwise(logical: str) -> Rule:

@@ -50,8 +50,7 @@ def interpolate(e: Emitter) -> Sequence[ir.Value]:
     if any(begin) or any(end):
         x = e.op("Pad", x, e.ints(*begin, *end), e.like(0), mode="constant")
         shape = [
-            None if size is None else size + b + a
-            for size, b, a in zip(shape, begin, end, strict=True)
+            None if size is None else size + b + a for size, b, a in zip(shape, begin, end, strict=True)
         ]
     return [_resized(e, x, shape, asked)]
 
@@ -146,7 +145,9 @@ def _resize(
         scales = [1.0] * rank
         for axis, scale in zip(asked.axes, asked.scales, strict=True):
             scales[axis] = scale
-    changed = [a for a in asked.axes if shape[a] is None or shape[a] != out[a] or (scales and scales[a] != 1)]
+    changed = [
+        a for a in asked.axes if shape[a] is None or shape[a] != out[a] or (scales and scales[a] != 1)
+    ]
     order = list(range(rank))
     if rank == 4 and changed and set(changed) <= {1, 2}:
         order = [0, 3, 1, 2]

@@ -73,10 +73,12 @@ def _litert(model: str) -> Runtime:
     from converter.sources.tflite import missing
 
     try:
-        from ai_edge_litert.interpreter import Interpreter
+        from ai_edge_litert.interpreter import Interpreter, OpResolverType
     except ImportError as error:
         raise missing(error) from error
-    interpreter = Interpreter(model)
+    # The XNNPACK delegate, which it takes by itself, refuses some quantized models.
+    plain = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    interpreter = Interpreter(model, experimental_op_resolver_type=plain)
     inputs = {entry["name"]: entry for entry in interpreter.get_input_details()}
     results = {entry["name"]: entry["index"] for entry in interpreter.get_output_details()}
 
