@@ -213,7 +213,7 @@ def test_a_symbol_has_the_size_that_the_inputs_give_it(tmp_path: Path) -> None:
     [
         ("junk.onnx", b"no model at all", ArchiveError, "not an ONNX model"),
         ("empty.onnx", b"", ArchiveError, "empty file"),
-        ("net.pt", b"PK\x03\x04", ModelError, r"a \.pt file; only ONNX"),
+        ("net.pt", b"PK\x03\x04", ModelError, r"a \.pt file; ONNX, OpenVINO IR"),
         ("missing.onnx", None, UsageError, "no such file"),
     ],
 )
