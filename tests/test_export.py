@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -53,14 +54,24 @@ def exported(model: ov.Model) -> onnx.ModelProto:
     return proto
 
 
-def run(model: bytes | str, feeds: Mapping[str, np.ndarray], outputs: Sequence[str]) -> list[np.ndarray]:
-    session = ort.InferenceSession(model, providers=["CPUExecutionProvider"])
+def run(
+    model: bytes | str, feeds: Mapping[str, np.ndarray], outputs: Sequence[str]
+) -> list[np.ndarray]:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     return session.run(list(outputs), dict(feeds))
 
 
-def on_cpu(model: ov.Model, feeds: Sequence[np.ndarray]) -> list[np.ndarray]:
-    compiled = ov.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    return [np.array(value) for value in compiled(list(feeds)).values()]
+@functools.cache
+def core() -> ov.Core:
+    found = ov.Core()
+    found.set_property("CPU", {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1})
+    return found
+
+
+def on_cpu(model: ov.Model | Path, feeds: Sequence[np.ndarray]) -> list[np.ndarray]:
+    return [np.array(value) for value in core().compile_model(model, "CPU")(list(feeds)).values()]
 
 
 def by_reference(model: ov.Model, feeds: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -263,7 +274,9 @@ def of_control_flow() -> ov.Model:
         ],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, [2])],
     )
-    return read_onnx(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8))
+    return read_onnx(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    )
 
 
 def of_detection() -> ov.Model:
@@ -316,8 +329,10 @@ def test_what_is_constant_needs_no_rule():
 
 
 REFUSED = {
-    "TopK whose input 1 is computed": None,
-    "of the element type f8e4m3": lambda: one(13, "Convert", (4,), destination_type="f8e4m3")(),
+    "over no axes": one(
+        1, "NormalizeL2", (4, 4), more=[np.zeros([0], np.int64)], eps=0.1, eps_mode="add"
+    ),
+    "of the element type f8e4m3": one(1, "Convert", (4,), destination_type="f8e4m3"),
     "with the reduction mean": one(
         12,
         "ScatterElementsUpdate",
@@ -353,7 +368,6 @@ REFUSED = {
         method="bilinear",
     ),
 }
-del REFUSED["TopK whose input 1 is computed"]
 
 
 @pytest.mark.parametrize("why", REFUSED)
@@ -367,7 +381,9 @@ def test_what_cannot_be_said_is_told(why):
 # -------------------------------------------------------------------- TFLite
 
 
-def imported(path: Path, target: Path, ins: list[str], outs: list[str], **shapes: list[int]) -> list[str]:
+def imported(
+    path: Path, target: Path, ins: list[str], outs: list[str], **shapes: list[int]
+) -> list[str]:
     warnings: list[str] = import_file(str(path), str(target), ins, outs, shapes)["warnings"]
     return warnings
 
@@ -415,7 +431,9 @@ def saved(tmp_path: Path) -> Path:
     x.set_friendly_name("left")
     y.set_friendly_name("right")
     y.output(0).set_names({"right_tensor"})
-    product = op(1, "MatMul", op(1, "Subtract", x, y), weights(8, 200), transpose_a=False, transpose_b=False)
+    product = op(
+        1, "MatMul", op(1, "Subtract", x, y), weights(8, 200), transpose_a=False, transpose_b=False
+    )
     product.set_friendly_name("product")
     parts = op(1, "Split", x, scalar(1), num_splits=2)
     parts.set_friendly_name("parts")
@@ -430,14 +448,13 @@ def test_names_are_matched_in_any_order(saved, separator, tmp_path):
     target = tmp_path / "net.onnx"
     assert imported(saved, target, ["right_tensor", "left"], outs) == []
     onnx.checker.check_model(str(target))
-    assert (tmp_path / "net.onnx.data").stat().st_size > 8 * 200 * 4
+    assert (tmp_path / "net.onnx.data").stat().st_size >= 8 * 200 * 4
     feeds = {"left": np.ones([2, 8], np.float32), "right_tensor": np.zeros([2, 8], np.float32)}
     feeds["left"][:, 4:] = 2
     right, product, left = run(str(target), feeds, outs)
     assert (left == 1).all()
     assert (right == 2).all()
-    wanted = ov.Core().compile_model(saved, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    assert_close([product], [list(wanted([feeds["left"], feeds["right_tensor"]]).values())[0]])
+    assert_close([product], on_cpu(saved, [feeds["left"], feeds["right_tensor"]])[:1])
 
 
 def test_old_files_with_float16(tmp_path):
@@ -445,7 +462,7 @@ def test_old_files_with_float16(tmp_path):
     ov.save_model(OWN["halves"](), tmp_path / "net.xml")
     text = (tmp_path / "net.xml").read_text().replace('version="11"', 'version="10"', 1)
     (tmp_path / "net.xml").write_text(text)
-    model = ov.Core().read_model(tmp_path / "net.xml")
+    model = core().read_model(tmp_path / "net.xml")
     ins = [port.get_node().get_friendly_name() for port in model.inputs]
     outs = [port.get_node().input_value(0).get_node().get_friendly_name() for port in model.outputs]
     target = tmp_path / "net.onnx"
@@ -458,7 +475,7 @@ def test_old_files_with_float16(tmp_path):
 
 def test_shapes_are_set(tmp_path):
     ov.save_model(OWN["dynamic"](), tmp_path / "net.xml")
-    model = ov.Core().read_model(tmp_path / "net.xml")
+    model = core().read_model(tmp_path / "net.xml")
     (name,) = [port.get_node().get_friendly_name() for port in model.inputs]
     outs = [port.get_node().input_value(0).get_node().get_friendly_name() for port in model.outputs]
     imported(tmp_path / "net.xml", tmp_path / "net.onnx", [name], outs, **{name: [3, 3, 8]})
@@ -471,7 +488,11 @@ def test_shapes_are_set(tmp_path):
 @pytest.mark.parametrize(
     ("ins", "outs", "said"),
     [
-        (["left", "wrong"], ["product", "parts.0", "parts.1"], "no input 'wrong'; it has 'left', 'right"),
+        (
+            ["left", "wrong"],
+            ["product", "parts.0", "parts.1"],
+            "no input 'wrong'; it has 'left', 'right",
+        ),
         (["left"], ["product", "parts.0", "parts.1"], "2 inputs, not 1"),
         (["left", "right"], ["product", "parts", "parts.1"], "no output 'parts'"),
         (["left", "right"], ["product"], "3 outputs, not 1"),
@@ -500,6 +521,9 @@ def test_broken_files(saved, tmp_path):
         assert "\n" not in str(caught.value)
         if name == "alone.xml":
             assert "'alone.bin'" in caught.value.remedy
+    saved.with_suffix(".bin").write_bytes(saved.with_suffix(".bin").read_bytes()[:100])
+    with pytest.raises(ArchiveError, match="damaged"):
+        imported(saved, tmp_path / "net.onnx", ["left", "right"], ["product", "parts.0", "parts.1"])
     good = (FOLDER / "mobile.tflite").read_bytes()
     (tmp_path / "cut.tflite").write_bytes(good[: len(good) // 2])
     with pytest.raises(ArchiveError):

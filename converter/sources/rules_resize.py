@@ -1,6 +1,6 @@
-"""Interpolate-1, -4 and -11. What ONNX's Resize does not do is a matrix for each axis, or a list of places.
+"""Interpolate: what ONNX's Resize does not do is a matrix for each axis, or a list of places.
 
-Formulas: OpenVINO's specifications of Interpolate-1, -4 and -11 and, for the modes of Pillow, its source.
+Formulas: OpenVINO's specifications of Interpolate-1, -4, -11; for the modes of Pillow, its source.
 """
 
 from __future__ import annotations
@@ -50,8 +50,7 @@ def interpolate(e: Emitter) -> Sequence[ir.Value]:
     if any(begin) or any(end):
         x = e.op("Pad", x, e.ints(*begin, *end), e.like(0), mode="constant")
         shape = [
-            None if size is None else size + b + a
-            for size, b, a in zip(shape, begin, end, strict=True)
+            None if size is None else size + b + a for size, b, a in zip(shape, begin, end, strict=True)
         ]
     return [_resized(e, x, shape, asked)]
 
@@ -146,7 +145,9 @@ def _resize(
         scales = [1.0] * rank
         for axis, scale in zip(asked.axes, asked.scales, strict=True):
             scales[axis] = scale
-    changed = [a for a in asked.axes if shape[a] is None or shape[a] != out[a] or (scales and scales[a] != 1)]
+    changed = [
+        a for a in asked.axes if shape[a] is None or shape[a] != out[a] or (scales and scales[a] != 1)
+    ]
     order = list(range(rank))
     if rank == 4 and changed and set(changed) <= {1, 2}:
         order = [0, 3, 1, 2]
@@ -222,12 +223,17 @@ def _places(size: int, new: int, scale: float, asked: Resize) -> NDArray[np.int6
             rounded = np.ceil(x)
         case _:
             rounded = np.floor(x)
-    return rounded.astype(np.int64).clip(0, size - 1)
+    return _within(rounded, size)
 
 
 def _floor_places(size: int, new: int, scale: float) -> NDArray[np.int64]:
     x = np.arange(new, dtype=np.float32) / np.float32(scale)
-    return np.floor(x).astype(np.int64).clip(0, size - 1)
+    return _within(np.floor(x), size)
+
+
+def _within(places: NDArray[np.float32], size: int) -> NDArray[np.int64]:
+    inside: NDArray[np.int64] = places.clip(0, size - 1).astype(np.int64)
+    return inside
 
 
 def _matrix(size: int, new: int, scale: float, asked: Resize) -> NDArray[np.float64]:

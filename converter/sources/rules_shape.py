@@ -125,7 +125,10 @@ def _computed_slice(
     if more:
         raise Inexpressible(" whose ends are computed")
     ends = []
-    for index, mask, whole in ((1, begin_mask, (0, _INT64.max)), (2, end_mask, (_INT64.max, _INT64.min))):
+    for index, mask, whole in (
+        (1, begin_mask, (0, _INT64.max)),
+        (2, end_mask, (_INT64.max, _INT64.min)),
+    ):
         neutral = [whole[0] if stride > 0 else whole[1] for stride in strides]
         given = e.vector(index)
         ends.append(
@@ -137,10 +140,8 @@ def _computed_slice(
 def slice_(e: Emitter) -> Sequence[ir.Value]:
     """Slice-8: start, stop, step, axes."""
     start, stop, step = (e.vector(index) for index in (1, 2, 3))
-    if e.has(4):
-        axes = e.vector(4)
-    else:
-        axes = e.ints(*range(int(e.node.input_value(1).get_shape()[0])))
+    count = int(e.node.input_value(1).get_shape()[0])
+    axes = e.vector(4) if e.has(4) else e.ints(*range(count))
     return [e.op("Slice", e.x(), start, stop, axes, step)]
 
 
@@ -157,7 +158,9 @@ def pad(e: Emitter) -> Sequence[ir.Value]:
     for axis, (before, after) in enumerate(zip(begin, end, strict=True)):
         if before or after:
             places = np.pad(
-                np.arange(e.shape()[axis]), (max(before, 0), max(after, 0)), mode  # type: ignore[call-overload]
+                np.arange(e.shape()[axis]),
+                (max(before, 0), max(after, 0)),
+                mode,  # type: ignore[call-overload]
             )
             places = places[max(-before, 0) : len(places) + min(after, 0)]
             y = e.op("Gather", y, e.ints(*places), axis=axis)
@@ -177,7 +180,7 @@ def tile(e: Emitter) -> Sequence[ir.Value]:
 
 
 def broadcast(e: Emitter) -> Sequence[ir.Value]:
-    """Broadcast-1 and Broadcast-3: by NumPy's rules, both ways, or with given axes ("none" of these)."""
+    """Broadcast-1 and Broadcast-3: by NumPy's rules, both ways, or with given axes ("none")."""
     mode = str(e.attributes["mode"]).lower()
     x = e.x()
     if mode in ("explicit", "none"):

@@ -1,11 +1,10 @@
 """Operators of detectors: boxes, regions of interest, YOLO's own layers.
 
-Formulas: OpenVINO's operation specifications (opset1 to opset9), for RegionYolo and ReorgYolo its source.
+Formulas: OpenVINO's operation specifications (opset1 to opset9); for RegionYolo its source.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -86,7 +85,9 @@ def non_max_suppression(e: Emitter) -> Sequence[ir.Value]:
 def roi_pooling(e: Emitter) -> Sequence[ir.Value]:
     """ROIPooling-1 and -2 of maxima."""
     a = e.attributes
-    size = [int(a[key]) for key in ("pooled_h", "pooled_w")] if "pooled_h" in a else list(a["output_size"])
+    size = (
+        [int(a[key]) for key in ("pooled_h", "pooled_w")] if "pooled_h" in a else list(a["output_size"])
+    )
     if str(a["method"]).lower() != "max":
         raise Inexpressible(f" by the method {a['method']}")
     return [
@@ -115,11 +116,10 @@ def region_yolo(e: Emitter) -> Sequence[ir.Value]:
 
 
 def reorg_yolo(e: Emitter) -> Sequence[ir.Value]:
-    """ReorgYolo-1: Darknet's reorganization, which reads the tensor as if it were larger and thinner."""
+    """ReorgYolo-2: Darknet's reorganization, which reads the tensor as a larger and thinner one."""
     n, c, h, w = e.shape()
-    stride = int(math.prod(e.attributes["stride"]) if not isinstance(e.attributes["stride"], int) else 0)
-    stride = math.isqrt(stride) if stride and len(e.attributes["stride"]) == 2 else stride
-    stride = stride or int(e.attributes["stride"])
+    given = e.attributes["stride"]
+    stride = int(given if isinstance(given, int) else given[0])
     x = e.reshape(e.x(), [n, c // stride**2, h * stride, w * stride])
     return [e.reshape(e.op("SpaceToDepth", x, blocksize=stride), e.out_shape())]
 

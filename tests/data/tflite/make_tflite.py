@@ -79,7 +79,9 @@ def _segment() -> Any:
     frame = layers.Input((*SIZE, 3), batch_size=1, name="images")
     a = layers.Conv2D(8, 3, strides=2, padding="same", activation="relu")(frame)
     b = layers.MaxPool2D(2, padding="same")(a)
-    b = layers.PReLU(shared_axes=[1, 2], alpha_initializer="random_normal")(layers.Conv2D(8, 3, padding="same")(b))
+    b = layers.PReLU(shared_axes=[1, 2], alpha_initializer="random_normal")(
+        layers.Conv2D(8, 3, padding="same")(b)
+    )
     c = layers.Conv2D(8, 3, dilation_rate=2, padding="same", activation="elu")(b)
     c = layers.Concatenate()([b, c])
     c = layers.UpSampling2D(2, interpolation="bilinear")(c)
