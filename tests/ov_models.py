@@ -260,7 +260,6 @@ def _shapes() -> Iterator[tuple[str, Made]]:
     yield "shuffle_channels", one(3, "ShuffleChannels", IMAGE, axis=1, group=2)
     yield "shuffle_last", one(3, "ShuffleChannels", IMAGE, axis=-1, group=4)
     yield "roll", one(7, "Roll", IMAGE, more=[ints(2, -3), ints(1, -1)])
-    yield "roll_one_shift", one(7, "Roll", IMAGE, more=[scalar(5), ints(1, 2)])
     yield "reverse", one(1, "Reverse", ROWS, more=[ints(0, 2)], mode="index")
     yield "reverse_mask", one(1, "Reverse", ROWS, more=[np.array([False, True, False])], mode="mask")
     yield (
@@ -438,10 +437,13 @@ def _images() -> Iterator[tuple[str, Made]]:
             f"normalize_l2_{mode}",
             one(1, "NormalizeL2", IMAGE, more=[ints(1)], eps=2.0, eps_mode=mode),
         )
+<<<<<<< HEAD
     yield (
         "normalize_l2_nothing",
         one(1, "NormalizeL2", IMAGE, more=[np.zeros([0], np.int64)], eps=0.1, eps_mode="add"),
     )
+=======
+>>>>>>> h-exporter
     # oneDNN, and so OpenVINO's CPU, computes with a bias of one whatever it is.
     window = {"alpha": 0.7, "beta": 0.6, "bias": 1.0, "size": 3}
     yield "lrn_channels", one(1, "LRN", IMAGE, more=[ints(1)], **window)
@@ -663,10 +665,28 @@ _V4 = {
     "cube_coeff": -0.75,
     "nearest_mode": "floor",
 }
+<<<<<<< HEAD
+=======
+
+
+def resized(version: int, *cases: tuple[list[np.ndarray], dict[str, Any]], shape: Any = IMAGE) -> Made:
+    """One input in many sizes."""
+
+    def made() -> ov.Model:
+        x = parameter(*shape)
+        return model_of(
+            *(op(version, "Interpolate", x, *given, **more) for given, more in cases), inputs=[x]
+        )
+
+    return made
+>>>>>>> h-exporter
 
 
 def _resizes() -> Iterator[tuple[str, Made]]:
+    sizes = ((12, 16), (9, 5), (3, 4))
+    first = {"axes": [2, 3], "antialias": False, "pads_begin": [0], "pads_end": [0]}
     for mode in ("nearest", "linear", "cubic"):
+<<<<<<< HEAD
         for aligned in (False, True):
             for size in ((12, 16), (9, 5), (3, 4)):
                 more = {
@@ -680,11 +700,22 @@ def _resizes() -> Iterator[tuple[str, Made]]:
                 name = f"interpolate_1_{mode}_{aligned:d}_{size[0]}"
                 yield name, one(1, "Interpolate", IMAGE, more=[ints(*size)], **more)
     coordinates = (
+=======
+        cases = [
+            ([ints(*size)], {**first, "mode": mode, "align_corners": aligned})
+            for size in sizes
+            for aligned in (False, True)
+        ]
+        yield f"interpolate_1_{mode}", resized(1, *cases)
+    nearest = ("simple", "floor", "ceil", "round_prefer_floor", "round_prefer_ceil")
+    for coordinate in (
+>>>>>>> h-exporter
         "half_pixel",
         "pytorch_half_pixel",
         "asymmetric",
         "align_corners",
         "tf_half_pixel_for_nn",
+<<<<<<< HEAD
     )
     for coordinate in coordinates:
         for size in ((12, 16), (9, 5), (3, 4)):
@@ -743,6 +774,37 @@ def _resizes() -> Iterator[tuple[str, Made]]:
                 f"interpolate_11_{mode}_{size[0]}",
                 one(11, "Interpolate", IMAGE, more=[ints(*size), ints(2, 3)], **pillow),
             )
+=======
+    ):
+        more = {**_V4, "shape_calculation_mode": "sizes", "coordinate_transformation_mode": coordinate}
+        modes = ("linear",) if coordinate.startswith("tf") else ("linear", "linear_onnx", "cubic")
+        kinds = [{**more, "mode": mode} for mode in modes]
+        kinds += [{**more, "mode": "nearest", "nearest_mode": mode} for mode in nearest]
+        cases = [
+            ([ints(*size), floats(size[0] / 6, size[1] / 8), ints(2, 3)], kind)
+            for size in sizes
+            for kind in kinds
+        ]
+        yield f"interpolate_4_{coordinate}", resized(4, *cases)
+    more = {**_V4, "shape_calculation_mode": "scales", "coordinate_transformation_mode": "half_pixel"}
+    half = [ints(3, 4), floats(0.5, 0.5), ints(2, 3)]
+    for antialias in (True, False):
+        name = f"interpolate_4_antialias_{antialias:d}"
+        yield name, resized(4, (half, {**more, "mode": "linear", "antialias": antialias}))
+    linear = {**more, "mode": "linear_onnx"}
+    double = [ints(14, 20), floats(2, 2), ints(2, 3)]
+    padded = {**linear, "pads_begin": [0, 0, 1, 0], "pads_end": [0, 0, 0, 2]}
+    yield "interpolate_4_padded", resized(4, (double, padded))
+    last = [ints(12, 12), floats(2, 1.5), ints(1, 2)]
+    yield "interpolate_4_last", resized(4, (last, linear), shape=(1, 6, 8, 4))
+    pillow = {**more, "shape_calculation_mode": "sizes", "cube_coeff": -0.5}
+    cases = [
+        ([ints(*size), ints(2, 3)], {**pillow, "mode": mode})
+        for mode in ("bilinear_pillow", "bicubic_pillow")
+        for size in ((9, 12), (3, 5))
+    ]
+    yield "interpolate_11_pillow", resized(11, *cases)
+>>>>>>> h-exporter
 
 
 def _detectors() -> Iterator[tuple[str, Made]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -56,13 +57,25 @@ def exported(model: ov.Model) -> onnx.ModelProto:
 def run(
     model: bytes | str, feeds: Mapping[str, np.ndarray], outputs: Sequence[str]
 ) -> list[np.ndarray]:
+<<<<<<< HEAD
     session = ort.InferenceSession(model, providers=["CPUExecutionProvider"])
+=======
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+>>>>>>> h-exporter
     return session.run(list(outputs), dict(feeds))
 
 
-def on_cpu(model: ov.Model, feeds: Sequence[np.ndarray]) -> list[np.ndarray]:
-    compiled = ov.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    return [np.array(value) for value in compiled(list(feeds)).values()]
+@functools.cache
+def core() -> ov.Core:
+    found = ov.Core()
+    found.set_property("CPU", {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1})
+    return found
+
+
+def on_cpu(model: ov.Model | Path, feeds: Sequence[np.ndarray]) -> list[np.ndarray]:
+    return [np.array(value) for value in core().compile_model(model, "CPU")(list(feeds)).values()]
 
 
 def by_reference(model: ov.Model, feeds: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -320,8 +333,10 @@ def test_what_is_constant_needs_no_rule():
 
 
 REFUSED = {
-    "TopK whose input 1 is computed": None,
-    "of the element type f8e4m3": lambda: one(13, "Convert", (4,), destination_type="f8e4m3")(),
+    "over no axes": one(
+        1, "NormalizeL2", (4, 4), more=[np.zeros([0], np.int64)], eps=0.1, eps_mode="add"
+    ),
+    "of the element type f8e4m3": one(1, "Convert", (4,), destination_type="f8e4m3"),
     "with the reduction mean": one(
         12,
         "ScatterElementsUpdate",
@@ -357,7 +372,6 @@ REFUSED = {
         method="bilinear",
     ),
 }
-del REFUSED["TopK whose input 1 is computed"]
 
 
 @pytest.mark.parametrize("why", REFUSED)
@@ -438,14 +452,18 @@ def test_names_are_matched_in_any_order(saved, separator, tmp_path):
     target = tmp_path / "net.onnx"
     assert imported(saved, target, ["right_tensor", "left"], outs) == []
     onnx.checker.check_model(str(target))
-    assert (tmp_path / "net.onnx.data").stat().st_size > 8 * 200 * 4
+    assert (tmp_path / "net.onnx.data").stat().st_size >= 8 * 200 * 4
     feeds = {"left": np.ones([2, 8], np.float32), "right_tensor": np.zeros([2, 8], np.float32)}
     feeds["left"][:, 4:] = 2
     right, product, left = run(str(target), feeds, outs)
     assert (left == 1).all()
     assert (right == 2).all()
+<<<<<<< HEAD
     wanted = ov.Core().compile_model(saved, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     assert_close([product], [next(iter(wanted([feeds["left"], feeds["right_tensor"]]).values()))])
+=======
+    assert_close([product], on_cpu(saved, [feeds["left"], feeds["right_tensor"]])[:1])
+>>>>>>> h-exporter
 
 
 def test_old_files_with_float16(tmp_path):
@@ -453,7 +471,7 @@ def test_old_files_with_float16(tmp_path):
     ov.save_model(OWN["halves"](), tmp_path / "net.xml")
     text = (tmp_path / "net.xml").read_text().replace('version="11"', 'version="10"', 1)
     (tmp_path / "net.xml").write_text(text)
-    model = ov.Core().read_model(tmp_path / "net.xml")
+    model = core().read_model(tmp_path / "net.xml")
     ins = [port.get_node().get_friendly_name() for port in model.inputs]
     outs = [port.get_node().input_value(0).get_node().get_friendly_name() for port in model.outputs]
     target = tmp_path / "net.onnx"
@@ -466,7 +484,7 @@ def test_old_files_with_float16(tmp_path):
 
 def test_shapes_are_set(tmp_path):
     ov.save_model(OWN["dynamic"](), tmp_path / "net.xml")
-    model = ov.Core().read_model(tmp_path / "net.xml")
+    model = core().read_model(tmp_path / "net.xml")
     (name,) = [port.get_node().get_friendly_name() for port in model.inputs]
     outs = [port.get_node().input_value(0).get_node().get_friendly_name() for port in model.outputs]
     imported(tmp_path / "net.xml", tmp_path / "net.onnx", [name], outs, **{name: [3, 3, 8]})
@@ -512,6 +530,9 @@ def test_broken_files(saved, tmp_path):
         assert "\n" not in str(caught.value)
         if name == "alone.xml":
             assert "'alone.bin'" in caught.value.remedy
+    saved.with_suffix(".bin").write_bytes(saved.with_suffix(".bin").read_bytes()[:100])
+    with pytest.raises(ArchiveError, match="damaged"):
+        imported(saved, tmp_path / "net.onnx", ["left", "right"], ["product", "parts.0", "parts.1"])
     good = (FOLDER / "mobile.tflite").read_bytes()
     (tmp_path / "cut.tflite").write_bytes(good[: len(good) // 2])
     with pytest.raises(ArchiveError):

@@ -16,11 +16,10 @@ if TYPE_CHECKING:
 _LONGEST_SAID: Final = 300
 # What OpenVINO's readers say of an operator that they do not know, and not of a broken file.
 _OPERATOR_SAID: Final = (
+    "doesn't contain the operation",
     "from unsupported opset",
-    "is not supported",
     "No translator found",
-    "unsupported operation",
-    "not convert",
+    "OpConversionFailure",
 )
 
 

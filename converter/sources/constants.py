@@ -40,7 +40,7 @@ class Known:
 
 
 class Constants:
-    """The known tensors among those of a model; asked in topological order, remembered for its length."""
+    """The known tensors among those of a model; asked in topological order."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, int], Known | None] = {}

@@ -93,7 +93,7 @@ class Values:
         """Register a constant whose values are fetched as the model is written."""
         wanted = dtype.numpy()
 
-        def tensor() -> ir.Tensor:
+        def tensor() -> ir.TensorProtocol:
             array = known.get() if change is None else change(known.get())
             return ir.Tensor(np.ascontiguousarray(array, wanted).reshape(array.shape), dtype=dtype)
 

@@ -1,7 +1,7 @@
 """From an OpenVINO model to the ONNX graph that computes the same.
 
-OpenVINO reads its own IR and TFLite; what its operators are in ONNX is in the `rules_…` modules. Here is
-the walk through a model. All that cannot be said is told at once.
+OpenVINO reads its own IR and TFLite; what its operators are in ONNX is in the `rules_…` modules. Here
+is the walk through a model. All that cannot be said is told at once.
 """
 
 from __future__ import annotations

@@ -251,7 +251,8 @@ def reduce_logical(kind: str) -> Rule:
 _SAME: Final = {
     "Abs": "Abs", "Acos": "Acos", "Acosh": "Acosh", "Add": "Add", "Asin": "Asin", "Asinh": "Asinh",
     "Atan": "Atan", "Atanh": "Atanh", "Ceiling": "Ceil", "Cos": "Cos", "Cosh": "Cosh", "Equal": "Equal",
-    "Erf": "Erf", "Exp": "Exp", "Floor": "Floor", "Greater": "Greater", "GreaterEqual": "GreaterOrEqual",
+    "Erf": "Erf", "Exp": "Exp", "Floor": "Floor", "Greater": "Greater",
+    "GreaterEqual": "GreaterOrEqual",
     "IsNaN": "IsNaN", "Less": "Less", "LessEqual": "LessOrEqual", "Log": "Log", "LogicalAnd": "And",
     "LogicalNot": "Not", "LogicalOr": "Or", "LogicalXor": "Xor", "Maximum": "Max", "Minimum": "Min",
     "Multiply": "Mul", "Negative": "Neg", "Power": "Pow", "Select": "Where", "Sigmoid": "Sigmoid",

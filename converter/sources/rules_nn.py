@@ -143,7 +143,7 @@ def mvn(e: Emitter) -> Sequence[ir.Value]:
         return [e.op("InstanceNormalization", x, one, zero, epsilon=epsilon)]
     width = [sizes[axis] for axis in axes]
     if variance and inside and axes == list(range(rank - len(axes), rank)) and None not in width:
-        return [e.op("LayerNormalization", x, e.like(np.ones(width)), axis=axes[0], epsilon=epsilon)]  # type: ignore[arg-type]
+        return [e.op("LayerNormalization", x, e.like(np.ones(width)), axis=axes[0], epsilon=epsilon)]
     centred = e.op("Sub", x, e.reduce("ReduceMean", x, axes, True))
     if not variance:
         return [centred]
@@ -156,7 +156,7 @@ def mvn(e: Emitter) -> Sequence[ir.Value]:
 
 
 def group_norm(e: Emitter) -> Sequence[ir.Value]:
-    """GroupNormalization-12: instance normalization of each group; then scale and shift the channels."""
+    """GroupNormalization-12: each group as a channel; then scale and shift the channels."""
     shape, groups = e.shape(), int(e.attributes["num_groups"])
     rows = e.reshape(e.x(), [shape[0], groups, -1])
     one, zero = e.like(np.ones(groups)), e.like(np.zeros(groups))
@@ -169,6 +169,8 @@ def group_norm(e: Emitter) -> Sequence[ir.Value]:
 
 def normalize_l2(e: Emitter) -> Sequence[ir.Value]:
     """NormalizeL2-1: x / √(Σx² + eps), or the greater of the two under the root."""
+    if not e.axes(1):
+        raise Inexpressible(" over no axes")
     x, epsilon = e.x(), e.like(float(e.attributes["eps"]))
     total = e.reduce("ReduceSum", e.op("Mul", x, x), e.axes(1), True)
     combine = "Add" if str(e.attributes["eps_mode"]).lower() == "add" else "Max"

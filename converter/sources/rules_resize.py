@@ -1,6 +1,6 @@
-"""Interpolate-1, -4 and -11. What ONNX's Resize does not do is a matrix for each axis, or a list of places.
+"""Interpolate: what ONNX's Resize does not do is a matrix for each axis, or a list of places.
 
-Formulas: OpenVINO's specifications of Interpolate-1, -4 and -11 and, for the modes of Pillow, its source.
+Formulas: OpenVINO's specifications of Interpolate-1, -4, -11; for the modes of Pillow, its source.
 """
 
 from __future__ import annotations
@@ -223,12 +223,17 @@ def _places(size: int, new: int, scale: float, asked: Resize) -> NDArray[np.int6
             rounded = np.ceil(x)
         case _:
             rounded = np.floor(x)
-    return rounded.astype(np.int64).clip(0, size - 1)
+    return _within(rounded, size)
 
 
 def _floor_places(size: int, new: int, scale: float) -> NDArray[np.int64]:
     x = np.arange(new, dtype=np.float32) / np.float32(scale)
-    return np.floor(x).astype(np.int64).clip(0, size - 1)
+    return _within(np.floor(x), size)
+
+
+def _within(places: NDArray[np.float32], size: int) -> NDArray[np.int64]:
+    inside: NDArray[np.int64] = places.clip(0, size - 1).astype(np.int64)
+    return inside
 
 
 def _matrix(size: int, new: int, scale: float, asked: Resize) -> NDArray[np.float64]:
