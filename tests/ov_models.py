@@ -437,13 +437,6 @@ def _images() -> Iterator[tuple[str, Made]]:
             f"normalize_l2_{mode}",
             one(1, "NormalizeL2", IMAGE, more=[ints(1)], eps=2.0, eps_mode=mode),
         )
-<<<<<<< HEAD
-    yield (
-        "normalize_l2_nothing",
-        one(1, "NormalizeL2", IMAGE, more=[np.zeros([0], np.int64)], eps=0.1, eps_mode="add"),
-    )
-=======
->>>>>>> h-exporter
     # oneDNN, and so OpenVINO's CPU, computes with a bias of one whatever it is.
     window = {"alpha": 0.7, "beta": 0.6, "bias": 1.0, "size": 3}
     yield "lrn_channels", one(1, "LRN", IMAGE, more=[ints(1)], **window)
@@ -665,8 +658,6 @@ _V4 = {
     "cube_coeff": -0.75,
     "nearest_mode": "floor",
 }
-<<<<<<< HEAD
-=======
 
 
 def resized(version: int, *cases: tuple[list[np.ndarray], dict[str, Any]], shape: Any = IMAGE) -> Made:
@@ -679,28 +670,12 @@ def resized(version: int, *cases: tuple[list[np.ndarray], dict[str, Any]], shape
         )
 
     return made
->>>>>>> h-exporter
 
 
 def _resizes() -> Iterator[tuple[str, Made]]:
     sizes = ((12, 16), (9, 5), (3, 4))
     first = {"axes": [2, 3], "antialias": False, "pads_begin": [0], "pads_end": [0]}
     for mode in ("nearest", "linear", "cubic"):
-<<<<<<< HEAD
-        for aligned in (False, True):
-            for size in ((12, 16), (9, 5), (3, 4)):
-                more = {
-                    "axes": [2, 3],
-                    "mode": mode,
-                    "align_corners": aligned,
-                    "antialias": False,
-                    "pads_begin": [0],
-                    "pads_end": [0],
-                }
-                name = f"interpolate_1_{mode}_{aligned:d}_{size[0]}"
-                yield name, one(1, "Interpolate", IMAGE, more=[ints(*size)], **more)
-    coordinates = (
-=======
         cases = [
             ([ints(*size)], {**first, "mode": mode, "align_corners": aligned})
             for size in sizes
@@ -709,72 +684,11 @@ def _resizes() -> Iterator[tuple[str, Made]]:
         yield f"interpolate_1_{mode}", resized(1, *cases)
     nearest = ("simple", "floor", "ceil", "round_prefer_floor", "round_prefer_ceil")
     for coordinate in (
->>>>>>> h-exporter
         "half_pixel",
         "pytorch_half_pixel",
         "asymmetric",
         "align_corners",
         "tf_half_pixel_for_nn",
-<<<<<<< HEAD
-    )
-    for coordinate in coordinates:
-        for size in ((12, 16), (9, 5), (3, 4)):
-            given = [ints(*size), floats(size[0] / 6, size[1] / 8), ints(2, 3)]
-            more = {
-                **_V4,
-                "shape_calculation_mode": "sizes",
-                "coordinate_transformation_mode": coordinate,
-            }
-            for mode in ("linear", "linear_onnx", "cubic"):
-                if mode == "linear" or coordinate != "tf_half_pixel_for_nn":
-                    yield (
-                        f"interpolate_4_{mode}_{coordinate}_{size[0]}",
-                        one(4, "Interpolate", IMAGE, more=given, **{**more, "mode": mode}),
-                    )
-            for nearest in ("simple", "floor", "ceil", "round_prefer_floor", "round_prefer_ceil"):
-                yield (
-                    f"interpolate_4_{nearest}_{coordinate}_{size[0]}",
-                    one(
-                        4,
-                        "Interpolate",
-                        IMAGE,
-                        more=given,
-                        **{**more, "mode": "nearest", "nearest_mode": nearest},
-                    ),
-                )
-    more = {
-        **_V4,
-        "mode": "linear",
-        "shape_calculation_mode": "scales",
-        "coordinate_transformation_mode": "half_pixel",
-    }
-    for antialias in (True, False):
-        given = [ints(3, 4), floats(0.5, 0.5), ints(2, 3)]
-        yield (
-            f"interpolate_4_antialias_{antialias:d}",
-            one(4, "Interpolate", IMAGE, more=given, **{**more, "antialias": antialias}),
-        )
-    given = [ints(14, 20), floats(2, 2), ints(2, 3)]
-    padded = {**more, "mode": "linear_onnx", "pads_begin": [0, 0, 1, 0], "pads_end": [0, 0, 0, 2]}
-    yield "interpolate_4_padded", one(4, "Interpolate", IMAGE, more=given, **padded)
-    yield (
-        "interpolate_4_last",
-        one(
-            4,
-            "Interpolate",
-            (1, 6, 8, 4),
-            more=[ints(12, 12), floats(2, 1.5), ints(1, 2)],
-            **{**more, "mode": "linear_onnx"},
-        ),
-    )
-    for mode in ("bilinear_pillow", "bicubic_pillow"):
-        for size in ((9, 12), (3, 5)):
-            pillow = {**more, "mode": mode, "shape_calculation_mode": "sizes", "cube_coeff": -0.5}
-            yield (
-                f"interpolate_11_{mode}_{size[0]}",
-                one(11, "Interpolate", IMAGE, more=[ints(*size), ints(2, 3)], **pillow),
-            )
-=======
     ):
         more = {**_V4, "shape_calculation_mode": "sizes", "coordinate_transformation_mode": coordinate}
         modes = ("linear",) if coordinate.startswith("tf") else ("linear", "linear_onnx", "cubic")
@@ -804,7 +718,6 @@ def _resizes() -> Iterator[tuple[str, Made]]:
         for size in ((9, 12), (3, 5))
     ]
     yield "interpolate_11_pillow", resized(11, *cases)
->>>>>>> h-exporter
 
 
 def _detectors() -> Iterator[tuple[str, Made]]:

@@ -140,12 +140,8 @@ def _computed_slice(
 def slice_(e: Emitter) -> Sequence[ir.Value]:
     """Slice-8: start, stop, step, axes."""
     start, stop, step = (e.vector(index) for index in (1, 2, 3))
-<<<<<<< HEAD
-    axes = e.vector(4) if e.has(4) else e.ints(*range(int(e.node.input_value(1).get_shape()[0])))
-=======
     count = int(e.node.input_value(1).get_shape()[0])
     axes = e.vector(4) if e.has(4) else e.ints(*range(count))
->>>>>>> h-exporter
     return [e.op("Slice", e.x(), start, stop, axes, step)]
 
 

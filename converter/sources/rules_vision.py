@@ -118,16 +118,8 @@ def region_yolo(e: Emitter) -> Sequence[ir.Value]:
 def reorg_yolo(e: Emitter) -> Sequence[ir.Value]:
     """ReorgYolo-2: Darknet's reorganization, which reads the tensor as a larger and thinner one."""
     n, c, h, w = e.shape()
-<<<<<<< HEAD
-    stride = int(
-        math.prod(e.attributes["stride"]) if not isinstance(e.attributes["stride"], int) else 0
-    )
-    stride = math.isqrt(stride) if stride and len(e.attributes["stride"]) == 2 else stride
-    stride = stride or int(e.attributes["stride"])
-=======
     given = e.attributes["stride"]
     stride = int(given if isinstance(given, int) else given[0])
->>>>>>> h-exporter
     x = e.reshape(e.x(), [n, c // stride**2, h * stride, w * stride])
     return [e.reshape(e.op("SpaceToDepth", x, blocksize=stride), e.out_shape())]
 
