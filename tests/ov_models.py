@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -18,7 +19,12 @@ Made = Callable[[], ov.Model]
 def op(version: int, kind: str, *inputs: Any, **attributes: Any) -> ov.Node:
     """A node of an opset's operator; arrays become constants, a list of attributes their names."""
     given = [constant(item) if isinstance(item, np.ndarray) else item for item in inputs]
-    return NodeFactory(f"opset{version}").create(kind, given, attributes)
+    return _factory(version).create(kind, given, attributes)
+
+
+@functools.cache
+def _factory(version: int) -> NodeFactory:
+    return NodeFactory(f"opset{version}")
 
 
 def parameter(*shape: int, kind: Any = np.float32) -> ov.Node:
