@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from converter.errors import ArchiveError, ConvertError, ModelError
-from converter.findings import listed
+from converter.sources.ports import places_of
 
 if TYPE_CHECKING:
     import openvino as ov
@@ -53,8 +53,8 @@ def import_file(
     from converter.sources.export import export
 
     model = _read(source)
-    ins = _matched("input", model.inputs, inputs, _input_names)
-    outs = _matched("output", model.outputs, outputs, _output_names)
+    ins = _in_order("input", model.inputs, inputs)
+    outs = _in_order("output", model.outputs, outputs)
     _reshape(model, dict(zip(ins, model.inputs, strict=True)), shapes)
     made, warnings = export(model, ins, outs)
     ir.save(made, target, external_data=f"{Path(target).name}.data", size_threshold_bytes=4096)
@@ -102,45 +102,19 @@ def _said(error: Exception) -> str:
     return said if len(said) <= _LONGEST_SAID else said[: _LONGEST_SAID - 1] + "…"
 
 
-def _input_names(port: ov.Output) -> Iterable[str]:
-    return [port.get_node().get_friendly_name()]
+def _in_order(what: str, ports: Sequence[ov.Output], names: Sequence[str]) -> list[str]:
+    """The given names in the model's order.
 
-
-def _output_names(port: ov.Output) -> Iterable[str]:
-    result = port.get_node()
-    made = result.input_value(0)
-    layer, index = made.get_node().get_friendly_name(), made.get_index()
-    names = [layer] if len(made.get_node().outputs()) == 1 else []
-    return [*names, f"{layer}.{index}", f"{layer}:{index}", result.get_friendly_name()]
-
-
-def _matched(
-    what: str,
-    ports: Sequence[ov.Output],
-    names: Sequence[str],
-    layers: Callable[[ov.Output], Iterable[str]],
-) -> list[str]:
-    """The given names in the model's order."""
-    found: dict[int, str] = {}
-    for known in (lambda port: port.get_names(), layers):
-        for name in names:
-            fits = [index for index, port in enumerate(ports) if name in known(port)]
-            free = [index for index in fits if index not in found]
-            if name not in found.values() and free:
-                found[free[0]] = name
-    if len(found) < len(ports) or len(names) != len(ports):
-        missing = sorted(set(names) - set(found.values()))
-        has = [_name(port, layers) for port in ports]
-        which = f"no {what} {listed(missing)}" if missing else f"{len(ports)} {what}s, not {len(names)}"
+    Raises:
+        ArchiveError: They are not the model's, or not all of them.
+    """
+    places = places_of(what, ports, names)
+    if len(places) != len(ports):
         raise ArchiveError(
-            f"The model has {which}; it has {listed(has)}.",
+            f"The model has {len(ports)} {what}s, not {len(names)}.",
             remedy=f"Name every {what} in config.json as the model does.",
         )
-    return [found[index] for index in range(len(ports))]
-
-
-def _name(port: ov.Output, layers: Callable[[ov.Output], Iterable[str]]) -> str:
-    return min(port.get_names(), default="") or next(iter(layers(port)))
+    return sorted(places, key=places.__getitem__)
 
 
 def _reshape(

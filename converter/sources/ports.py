@@ -2,41 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from converter.errors import ArchiveError
+from converter.findings import listed
+
+if TYPE_CHECKING:
+    import openvino as ov
 
 
-def names_of(port: Any) -> tuple[str, ...]:
-    """All names of an input or output of an `openvino.Model`.
+def places_of(what: str, ports: Sequence[ov.Output], names: Sequence[str]) -> Mapping[str, int]:
+    """Which of a model's inputs or outputs each name is.
 
-    The names of its tensor, and that of the layer which makes it, with `.N` for one of several outputs.
-    """
-    node = port.get_node()
-    names = set(port.get_names())
-    if node.get_type_name() == "Result":
-        made = node.input_value(0)
-        names |= set(made.get_names())
-        node, index = made.get_node(), made.get_index()
-    else:
-        index = port.get_index()
-    plain = node.get_friendly_name()
-    if node.get_output_size() > 1:
-        plain = f"{plain}.{index}"
-    return (*sorted(names - {plain}), plain)
+    The names of a tensor come first, then that of the layer which makes it, with `.N` or `:N` for one
+    of several outputs.
 
-
-def places_of(ports: Sequence[Any], names: Sequence[str]) -> list[int]:
-    """Which of the ports each name is; a name that is one of several takes the first that is free.
+    Args:
+        what: `input` or `output`, for messages.
+        ports: The model's, all of them.
 
     Raises:
-        ArchiveError: There is none of that name.
+        ArchiveError: A name is none of them, or one too many.
     """
-    places: list[int] = []
-    for name in names:
-        found = [i for i, port in enumerate(ports) if name in names_of(port) and i not in places]
-        if not found:
-            raise ArchiveError(f"OpenVINO reads the model without a tensor {name!r}.")
-        places.append(found[0])
+    places: dict[str, int] = {}
+    for known in (_tensor_names, _layer_names):
+        for name in names:
+            if name in places:
+                continue
+            free = (i for i, port in enumerate(ports) if name in known(port))
+            place = next((i for i in free if i not in places.values()), None)
+            if place is not None:
+                places[name] = place
+    if missing := sorted(set(names) - set(places)):
+        has = [min(_tensor_names(port), default="") or _layer_names(port)[0] for port in ports]
+        raise ArchiveError(
+            f"The model has no {what} {listed(missing)}; it has {listed(has)}.",
+            remedy=f"Name every {what} in config.json as the model does.",
+        )
     return places
+
+
+def _tensor_names(port: ov.Output) -> Sequence[str]:
+    names = set(port.get_names())
+    if port.get_node().get_type_name() == "Result":
+        names |= set(port.get_node().input_value(0).get_names())
+    return sorted(names)
+
+
+def _layer_names(port: ov.Output) -> Sequence[str]:
+    node = port.get_node()
+    own = node.get_friendly_name()
+    if node.get_type_name() != "Result":
+        return [own]
+    made = node.input_value(0)
+    layer, index = made.get_node().get_friendly_name(), made.get_index()
+    plain = [layer] if made.get_node().get_output_size() == 1 else []
+    return [*plain, f"{layer}.{index}", f"{layer}:{index}", own]

@@ -57,14 +57,15 @@ def _openvino(model: str) -> Runtime:
 
     def run(feed: Mapping[str, NDArray[Any]], outputs: Sequence[str]) -> Sequence[NDArray[Any]]:
         names = tuple(feed)
-        places = places_of(net.inputs, names)
+        places = places_of("input", net.inputs, names)
         if names not in compiled:
-            net.reshape({net.inputs[i]: feed[n].shape for i, n in zip(places, names, strict=True)})
+            net.reshape({net.inputs[places[name]]: feed[name].shape for name in names})
             # Some processors have bfloat16, which the plugin would use unasked.
             compiled[names] = core.compile_model(net, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
         ready = compiled[names]
-        result = ready({place: feed[name] for place, name in zip(places, names, strict=True)})
-        return [result[place] for place in places_of(net.outputs, outputs)]
+        result = ready({places[name]: feed[name] for name in names})
+        found = places_of("output", net.outputs, outputs)
+        return [result[found[name]] for name in outputs]
 
     return run
 
