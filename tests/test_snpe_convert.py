@@ -31,6 +31,7 @@ from converter.errors import (
     VerificationError,
 )
 from converter.events import Notice, ToolSaid, ignore
+from converter.findings import Severity
 from converter.linter import lint
 from targets.rvc4.dlc import read_dlc
 from targets.rvc4.snpe.image import recipe
@@ -62,7 +63,7 @@ def convert(source: Path, folder: Path, **options: Any) -> tuple[dict[str, Any],
     done = converter.convert(
         source, "rvc4", output=folder / "out.tar", options=options, toolchain="container", force=True
     )
-    assert lint(done.output) == ()
+    assert not [found for found in lint(done.output) if found.severity is not Severity.INFO]
     config = json.loads(member(done.output, "config.json"))["model"]
     return config, json.loads(member(done.output, "buildinfo.json"))
 
