@@ -89,3 +89,10 @@ def coverage_rvc2(session: nox.Session) -> None:
     session.install("-e", ".[test]")
     session.install(os.environ.get("BENCH_TORCH", "torch==2.13.0"), "onnxscript")
     session.run("python", "-m", "tests.benchmarks.coverage", *session.posargs)
+
+
+@nox.session
+def big_model(session: nox.Session) -> None:
+    """How much memory a generated model of 2.2 GB takes; writes tests/benchmarks/results."""
+    session.install("-e", ".[test]")
+    session.run("python", "-m", "tests.benchmarks.big_model", *session.posargs)
