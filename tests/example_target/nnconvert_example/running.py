@@ -151,6 +151,8 @@ def compile_file(source: str, target: str, level: str) -> None:
     options.optimized_model_filepath = f"{target}.onnx"
     ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     model = onnx.load(f"{target}.onnx")
-    # ONNX Runtime writes weights in no order of its own; the same source shall give the same bytes.
+    # ONNX Runtime keeps weights and attributes in no order; the same source shall give the same bytes.
+    for node in model.graph.node:
+        node.attribute.sort(key=lambda attribute: attribute.name)
     model.graph.initializer.sort(key=lambda tensor: tensor.name)
     Path(target).write_bytes(MAGIC + model.SerializeToString(deterministic=True))
