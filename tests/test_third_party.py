@@ -35,7 +35,7 @@ def nnconvert(site: Path, *words: object, code: int = 0) -> subprocess.Completed
 @pytest.mark.network
 def test_it_converts_and_what_it_wrote_passes_lint(installed: Path, here: Path) -> None:
     source = write_folder(here / "net", conv_model(), preprocessing=RGB)
-    words = ("convert", "--target", "example", source, "example.layout_pass", "all", "--json")
+    words = ("convert", "--target", "example", source, "example.optimization", "extended", "--json")
     document = json.loads(nnconvert(installed, *words).stdout)
     assert document["target"] == "example"
     assert document["verification"]["status"] == "passed"
@@ -52,13 +52,13 @@ def test_it_converts_and_what_it_wrote_passes_lint(installed: Path, here: Path) 
 def test_its_options_are_declared_checked_and_part_of_the_plan(installed: Path) -> None:
     plan = ("plan", "--target", "example", DIGITS_ARCHIVE, "--json")
     one = json.loads(nnconvert(installed, *plan).stdout)
-    two = json.loads(nnconvert(installed, *plan, "example.layout_pass=all").stdout)
-    assert one["origins"]["example.layout_pass"] == {"value": "none", "origin": "default"}
+    two = json.loads(nnconvert(installed, *plan, "example.optimization=extended").stdout)
+    assert one["origins"]["example.optimization"] == {"value": "none", "origin": "default"}
     assert one["hash"] != two["hash"]
-    said = nnconvert(installed, *plan, "example.layout_pass=some", code=2).stderr
-    assert "none or all" in said
-    said = nnconvert(installed, *plan, "example.layout_pas=all", code=2).stderr
-    assert "Perhaps you meant example.layout_pass" in said
+    said = nnconvert(installed, *plan, "example.optimization=some", code=2).stderr
+    assert "none or extended" in said
+    said = nnconvert(installed, *plan, "example.optimizatio=extended", code=2).stderr
+    assert "Perhaps you meant example.optimization" in said
 
 
 @pytest.mark.network

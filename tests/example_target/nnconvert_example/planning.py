@@ -41,7 +41,7 @@ def make(model: SourceModel, options: Options, toolchain: str) -> TargetPlan:
             TargetInput.of(item, options, interleaved=True, raw_dtype="float32")
             for item in model.inputs
         ),
-        optimization=str(options.get("example.layout_pass")),
+        optimization=str(options.get("example.optimization")),
         simplify=options.flag("onnx_simplification"),
     )
     steps = (
