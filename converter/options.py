@@ -27,7 +27,7 @@ _WORDS: Final = {"true": True, "yes": True, "on": True, "false": False, "no": Fa
 
 
 # What says how something is looked at or run, not what comes out.
-_NOT_DECISIVE: Final = ("verify.", "container.", "online.")
+_NOT_DECISIVE: Final = ("verify.", "container.", "online.", "cache.")
 # Stands for the name of every input or output that is not named.
 ANY: Final = "*"
 _PLATFORMS: Final = ("hailo", "rvc2", "rvc3", "rvc4")

@@ -69,6 +69,22 @@ def write_archive(
         return digest.hexdigest(), file.tell()
 
 
+def copy_archive(path: Path, archive: Path, *, force: bool) -> None:
+    """Put a finished archive into its place, beside it and renamed as `write_archive` does."""
+    with _beside(path, force=force) as file, archive.open("rb") as made:
+        shutil.copyfileobj(made, file, 1 << 20)
+
+
+def suffix_of(path: Path) -> str:
+    """How an archive of that name is packed: `.tar.xz` and so on.
+
+    Raises:
+        UsageError: It is no name of an archive.
+    """
+    compression = _compression(path)
+    return next(suffix for suffix, packed in _COMPRESSIONS.items() if packed == compression)
+
+
 def _compression(path: Path) -> tar.Compression:
     for suffix, compression in _COMPRESSIONS.items():
         if path.name.endswith(suffix):

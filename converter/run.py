@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from converter import cache, tar
 from converter import options as option_module
-from converter import tar
 from converter.archive import Archive
 from converter.artifact import Artifact
 from converter.bare import unsettled
@@ -22,7 +22,7 @@ from converter.findings import errors
 from converter.model import SourceModel
 from converter.modelconverter.source import open_source
 from converter.options import Layer, Options
-from converter.output import destination, write_archive
+from converter.output import copy_archive, destination, suffix_of, write_archive
 from converter.plans import Plan
 from converter.sources.importing import import_source, import_step
 from converter.target import Run
@@ -41,6 +41,7 @@ class Conversion:
         verification: How the compiled network compares with the source; see the README.
         timings_s: Wall seconds by stage.
         peak_bytes: Peak memory of the tools by stage, where they report it.
+        cached: Whether it was taken from the cache (`cache.enabled`).
     """
 
     output: Path
@@ -52,6 +53,7 @@ class Conversion:
     warnings: tuple[str, ...]
     timings_s: Mapping[str, float] = field(default_factory=dict)
     peak_bytes: Mapping[str, int] = field(default_factory=dict)
+    cached: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """The document that `--json` prints."""
@@ -67,7 +69,7 @@ class Conversion:
             "warnings": list(self.warnings),
             "timings_s": dict(self.timings_s),
             "peak_bytes": dict(self.peak_bytes),
-            "cache": {"hit": False},
+            "cache": {"hit": self.cached},
         }
 
 
@@ -157,6 +159,12 @@ def convert(
                 listen(Notice(text=made.backend.reason))
             for finding in made.warnings:
                 on_warning(Warned(text=str(finding)))
+            key = cache.key_of(made, suffix_of(place)) if resolved.flag("cache.enabled") else None
+            entry = cache.find(key) if key is not None and keep_work is None else None
+            if entry is not None:
+                listen(Notice(text="Taken from the cache: the same plan was carried out before."))
+                copy_archive(place, entry.archive, force=force)
+                return _from_cache(entry, made, place, started)
             run = Run.of(archive, made, work=work, on_event=on_warning)
             stack.callback(run.processes.end_all)
             try:
@@ -175,7 +183,7 @@ def convert(
             raise tar.disk_error(error, "converting") from error
         except KeyboardInterrupt as error:
             raise Cancelled("Cancelled; nothing was written.") from error
-    return Conversion(
+    done = Conversion(
         output=place,
         sha256=sha256,
         size_bytes=size,
@@ -185,6 +193,24 @@ def convert(
         warnings=tuple(warnings),
         peak_bytes=run.peak_bytes,
         timings_s={**run.timings_s, "total": round(time.monotonic() - started, 3)},
+    )
+    if key is not None:
+        cache.keep(key, place, done.to_json(), int(resolved.number("cache.max_gb") * 1e9))
+    return done
+
+
+def _from_cache(entry: cache.Entry, made: Plan, place: Path, started: float) -> Conversion:
+    document = entry.document
+    return Conversion(
+        output=place,
+        sha256=document["sha256"],
+        size_bytes=document["size_bytes"],
+        plan=made,
+        model=document["model"],
+        verification=document["verification"],
+        warnings=tuple(document["warnings"]),
+        timings_s={"total": round(time.monotonic() - started, 3)},
+        cached=True,
     )
 
 
