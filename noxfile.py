@@ -34,6 +34,13 @@ def lint(session: nox.Session) -> None:
 
 
 @nox.session
+def docs(session: nox.Session) -> None:
+    """The documentation, into site/; a page, link or anchor that is missing fails."""
+    session.install("-e", ".[docs]")
+    session.run("python", "-m", "mkdocs", "build", "--strict", "--clean", *session.posargs)
+
+
+@nox.session
 def fuzz(session: nox.Session) -> None:
     """The readers of archives and compiled files under atheris; half an hour, or --seconds a target."""
     session.install("-e", ".[test]", "atheris==3.0.0")

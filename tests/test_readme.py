@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
@@ -13,43 +12,19 @@ import pytest
 
 from converter.container import Image
 from targets.rvc2.toolchain import Toolchain
+from tests.documents import ROOT, blocks, example_folder, run, run_python
 from tests.engine import openvino_archive, snpe_sdk
 from tests.online_server import ServiceDouble, compiled_double
-from tests.sources import DIGITS, DIGITS_ARCHIVE
+from tests.sources import DIGITS_ARCHIVE
 
-ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-
-
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
-
-
-SET_UP, CHECK, COMMANDS, CONTAINER_COMMANDS = blocks("bash")
-
-
-def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    scripts = str(Path(sys.executable).parent)
-    env = os.environ | {"PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}"}
-    return subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", command],
-        cwd=folder,
-        env=env,
-        capture_output=True,
-        text=True,
-        timeout=1200,
-    )
+SET_UP, CHECK, COMMANDS, CONTAINER_COMMANDS = blocks(README, "bash")
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory, toolchain: Toolchain) -> Path:
     """A folder of a user, with the example in it."""
-    path = tmp_path_factory.mktemp("user")
-    shutil.copy(DIGITS_ARCHIVE, path)
-    (path / "calibration").mkdir()
-    for image in sorted((DIGITS / "calibration").iterdir())[:12]:
-        shutil.copy(image, path / "calibration")
-    return path
+    return example_folder(tmp_path_factory.mktemp("user"))
 
 
 def test_the_first_command_sets_everything_up_and_converts(
@@ -113,15 +88,8 @@ def test_the_commands_about_containers_run(folder: Path, debian: Image) -> None:
 
 
 def test_the_python_example_runs(folder: Path) -> None:
-    (example,) = blocks("python")
-    done = subprocess.run(
-        [sys.executable, "-c", example],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    (example,) = blocks(README, "python")
+    done = run_python(example, folder)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[1].startswith("from-python.tar.xz 1.0")
 
