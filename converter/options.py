@@ -8,22 +8,35 @@ from __future__ import annotations
 import difflib
 import json
 import os
-import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cache
-from importlib.metadata import entry_points
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
-from converter import resources
 from converter.errors import UsageError, from_findings
 from converter.findings import Finding
+from converter.option_specs import Spec, Value, configs, parse, specs, specs_by_key
 
-Value = bool | int | float | str | tuple[int, ...] | tuple[float, ...] | tuple[str, ...] | None
-ENTRY_POINTS: Final = "converter.options"
-_TYPES = Literal["bool", "int", "float", "str", "path", "floats", "ints", "strs", "args"]
-_WORDS: Final = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+__all__ = [
+    "ANY",
+    "Layer",
+    "Options",
+    "Setting",
+    "Spec",
+    "Value",
+    "configs",
+    "flatten",
+    "from_arguments",
+    "from_file",
+    "is_decisive",
+    "is_declared",
+    "kind_of",
+    "load",
+    "parse",
+    "preset",
+    "resolve",
+    "specs",
+]
 
 
 # What says how something is looked at or run, not what comes out.
@@ -31,49 +44,6 @@ _NOT_DECISIVE: Final = ("verify.", "container.", "online.", "cache.")
 # Stands for the name of every input or output that is not named.
 ANY: Final = "*"
 _PLATFORMS: Final = ("hailo", "rvc2", "rvc3", "rvc4")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Spec:
-    """One declared option. `key` may hold NAME for the name of an input or output.
-
-    `names` are words that stand for values.
-    """
-
-    key: str
-    type: _TYPES
-    default: Value
-    help: str
-    choices: tuple[str, ...] = ()
-    min: float | None = None
-    max: float | None = None
-    unit: str = ""
-    targets: tuple[str, ...] = ()
-    names: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
-
-    @property
-    def kind(self) -> str:
-        """The type and its bounds in words, for help and errors."""
-        if self.choices:
-            return " or ".join(self.choices)
-        if self.names:
-            return f"numbers, separated by commas, or {' or '.join(self.names)}"
-        words = {
-            "bool": "true or false",
-            "int": "a whole number",
-            "float": "a number",
-            "str": "text",
-            "path": "a path",
-            "floats": "numbers, separated by commas",
-            "ints": "whole numbers, separated by commas",
-            "strs": "words, separated by commas",
-            "args": "a list, or words as a shell splits them",
-        }[self.type]
-        if self.min is not None and self.max is not None:
-            words += f" from {self.min:g} to {self.max:g}"
-        elif self.min is not None:
-            words += f", {self.min:g} or more"
-        return words
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,13 +90,13 @@ class Options:
         split = _split_name(key)
         if split is not None and (shared := f"{split[0]}.{ANY}.{split[2]}") in self.settings:
             return self.settings[shared]
-        return Setting(value=_specs_by_key()[_pattern(key)].default, origin="default")
+        return Setting(value=specs_by_key()[_pattern(key)].default, origin="default")
 
     def decisive(self) -> dict[str, Any]:
         """What was set and may change the bytes of a result, paths apart: those are a machine's."""
         chosen = {}
         for key, setting in sorted(self.settings.items()):
-            if is_decisive(key) and setting.value != _specs_by_key()[_pattern(key)].default:
+            if is_decisive(key) and setting.value != specs_by_key()[_pattern(key)].default:
                 value = setting.value
                 if isinstance(value, tuple):
                     value = tuple(_without_folder(item) for item in value)
@@ -217,43 +187,8 @@ def _without_folder(item: Any) -> Any:
 
 def is_decisive(key: str) -> bool:
     """Whether a declared option may change the bytes of a result and is no path of a machine."""
-    spec = _specs_by_key()[_pattern(key)]
+    spec = specs_by_key()[_pattern(key)]
     return spec.type != "path" and not key.startswith(_NOT_DECISIVE) and not key.endswith("timeout_s")
-
-
-def configs() -> Path:
-    """The folder with the declared options, presets and examples."""
-    return resources.folder("configs")
-
-
-@cache
-def specs() -> tuple[Spec, ...]:
-    """Every declared option, in the order of the file; then those of targets that others wrote.
-
-    A target declares its own in a file of the same form, named by the entry point `converter.options`
-    of the target's name; their keys begin with that name.
-    """
-    import yaml
-
-    declared = yaml.safe_load((configs() / "options.yaml").read_text(encoding="utf-8"))
-    for entry in sorted(entry_points(group=ENTRY_POINTS), key=lambda entry: entry.name):
-        own = yaml.safe_load(Path(entry.load()).read_text(encoding="utf-8"))
-        declared |= {key: fields for key, fields in own.items() if key.startswith(f"{entry.name}.")}
-    return tuple(
-        Spec(
-            key=key,
-            **fields
-            | {name: tuple(map(str, fields.get(name, ()))) for name in ("choices", "targets")}
-            | ({"default": tuple(fields["default"])} if isinstance(fields["default"], list) else {})
-            | {"names": {name: tuple(values) for name, values in fields.get("names", {}).items()}},
-        )
-        for key, fields in declared.items()
-    )
-
-
-@cache
-def _specs_by_key() -> dict[str, Spec]:
-    return {spec.key: spec for spec in specs()}
 
 
 def resolve(layers: Sequence[Layer]) -> Options:
@@ -277,7 +212,7 @@ def resolve(layers: Sequence[Layer]) -> Options:
             values |= {key: raw} if theirs is None else theirs.values
             notes += theirs.notes if theirs else ()
         for key, raw in values.items():
-            spec = _specs_by_key().get(_pattern(key))
+            spec = specs_by_key().get(_pattern(key))
             if spec is None:
                 findings.append(_unknown(key, layer.origin))
                 continue
@@ -302,12 +237,12 @@ def resolve(layers: Sequence[Layer]) -> Options:
 
 def is_declared(key: str) -> bool:
     """Whether there is such an option."""
-    return _pattern(key) in _specs_by_key()
+    return _pattern(key) in specs_by_key()
 
 
 def kind_of(key: str) -> str:
     """The type of a declared option; empty for others."""
-    spec = _specs_by_key().get(_pattern(key))
+    spec = specs_by_key().get(_pattern(key))
     return spec.type if spec else ""
 
 
@@ -357,91 +292,6 @@ def _unknown(key: str, origin: str) -> Finding:
         message=f"there is no such option ({origin}).",
         remedy=f"Perhaps you meant {near[0]}." if near else "See: nnconvert convert --help",
     )
-
-
-def parse(spec: Spec, raw: Any) -> Value:
-    """Read a value of the command line, a file or a caller.
-
-    Raises:
-        ValueError: It is not of the option's type, or out of its bounds.
-    """
-    if raw is None or (isinstance(raw, str) and raw.lower() in ("null", "none")):
-        return spec.default
-    if isinstance(raw, str) and raw.lower() in spec.names:
-        return spec.names[raw.lower()]
-    value = _parse_type(spec, raw)
-    if spec.choices:
-        by_lower = {choice.lower(): choice for choice in spec.choices}
-        if str(value).lower() not in by_lower:
-            raise ValueError(f"{raw!r} is none of the choices")
-        return by_lower[str(value).lower()] if isinstance(value, str) else value
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        low = spec.min is not None and value < spec.min
-        high = spec.max is not None and value > spec.max
-        if low or high:
-            raise ValueError(f"{raw!r} is out of bounds")
-    return value
-
-
-def _parse_type(spec: Spec, raw: Any) -> Value:
-    wrong = ValueError(f"{raw!r} is not {spec.kind}")
-    if spec.type == "bool":
-        word = raw if isinstance(raw, bool) else _WORDS.get(str(raw).lower())
-        if word is None:
-            raise wrong
-        return word
-    if spec.type in ("int", "float"):
-        if isinstance(raw, bool):
-            raise wrong
-        try:
-            return int(str(raw)) if spec.type == "int" else _finite(raw)
-        except (TypeError, ValueError, OverflowError):
-            raise wrong from None
-    if spec.type == "strs":
-        items = raw if isinstance(raw, list | tuple) else _split(str(raw))
-        if not all(isinstance(item, str) for item in items):
-            raise wrong
-        return tuple(items)
-    if spec.type == "args":
-        return _arguments(raw, wrong)
-    if spec.type in ("ints", "floats"):
-        items = raw if isinstance(raw, list | tuple) else _split(str(raw))
-        if isinstance(raw, int | float) and not isinstance(raw, bool):
-            items = [raw]
-        try:
-            if spec.type == "ints":
-                return tuple(int(str(item)) for item in items)
-            return tuple(_finite(item) for item in items)
-        except (TypeError, ValueError, OverflowError):
-            raise wrong from None
-    if isinstance(raw, dict | list | tuple):
-        raise wrong
-    return str(raw)
-
-
-def _arguments(raw: Any, wrong: ValueError) -> tuple[str, ...]:
-    """A tool's arguments: a list of a file, the same as JSON text, or words as a shell splits them."""
-    if isinstance(raw, str):
-        try:
-            raw = json.loads(raw) if raw.lstrip().startswith("[") else shlex.split(raw)
-        except ValueError:
-            raise wrong from None
-    if not isinstance(raw, list | tuple) or not all(
-        isinstance(item, str | int | float) for item in raw
-    ):
-        raise wrong
-    return tuple(str(item) for item in raw)
-
-
-def _finite(raw: Any) -> float:
-    value = float(raw)
-    if value != value or value in (float("inf"), float("-inf")):
-        raise ValueError
-    return value
-
-
-def _split(text: str) -> list[str]:
-    return [part.strip() for part in text.strip("[]() ").split(",")]
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -27,6 +27,7 @@ from converter.errors import ConvertError
 from converter.findings import Severity
 from converter.inspect import inspect
 from converter.model import Tensor
+from converter.option_specs import specs_by_key
 from converter.options import Layer, Options
 from converter.preprocessing import Preprocessing
 from converter.understand import understand
@@ -217,11 +218,7 @@ def _as_word(value: Any) -> str:
 @settings(max_examples=150, deadline=None, derandomize=True)
 def test_options_mean_the_same_wherever_they_stand(values: dict[str, Any]) -> None:
     expected = option_module.resolve([Layer(origin="api", values=values)])
-    args = {
-        key
-        for key in values
-        if option_module._specs_by_key()[option_module._pattern(key)].type == "args"
-    }
+    args = {key for key in values if specs_by_key()[option_module._pattern(key)].type == "args"}
     words = {
         key: json.dumps(value) if key in args else _as_word(value) for key, value in values.items()
     }
