@@ -1,4 +1,4 @@
-"""What options there are, declared in `configs/options.yaml` and by targets of others; how one is read."""
+"""What options there are, declared in `configs/options.yaml` and by other targets; how one is read."""
 
 from __future__ import annotations
 
