@@ -97,8 +97,11 @@ def model_files(model: Path, facts: GraphFacts) -> dict[str, Path]:
     for location in facts.external:
         name = external_member(model.name, location)
         problem = name_problem(location) or ("is the config." if name == "config.json" else "")
-        if not problem and not (model.parent / name).is_file():
+        file = model.parent / name
+        if not problem and not file.is_file():
             problem = f"is not beside the model, in {model.parent}."
+        elif not problem and not file.resolve().is_relative_to(model.parent.resolve()):
+            problem = "is a link that leads out of the model's folder."
         if problem:
             findings.append(
                 Finding(

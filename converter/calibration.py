@@ -185,10 +185,17 @@ def _find_linked(
 ) -> tuple[Calibration | None, list[Finding]]:
     """For a second stage: data of its own, else what the first stage gives for its data."""
     assert model.link is not None
-    own = {item.name: options.text(f"inputs.{item.name}.calibration.path") for item in model.inputs}
+    first = [item.name for item in model.link.model.inputs]
+    own = {
+        # What is said of a name that both stages have is said of the first.
+        item.name: setting.value if setting and item.name not in first else None
+        for item in model.inputs
+        for setting in [options.settings.get(f"inputs.{item.name}.calibration.path")]
+    }
     if all(own.values()):
         maximum = options.integer("calibration.max_images")
-        return _of(model, own, archive.root, options, maximum, "calibration.path")
+        paths = {name: str(path) for name, path in own.items()}
+        return _of(model, paths, archive.root, options, maximum, "calibration.path")
     data, findings = find(model.link.model, archive, options)
     if data is None:
         return None, findings

@@ -151,8 +151,11 @@ def _layout(
         asked = is_frame or (takes_frames and len(shape) in (3, 4))
         return layout, is_frame, [_kind(where, key, written, is_image=is_frame)] if asked else []
     raw = infer_layout(shape)
-    if hint.is_image is False or (hint.is_image is None and not takes_frames):
+    if hint.is_image is False:
         return raw, False, []
+    if hint.is_image is None and not takes_frames:
+        shaped = bool(_frame_layouts(shape, told=False))
+        return raw, False, [_kind(where, key, written, is_image=False)] if shaped else []
     candidates = _frame_layouts(shape, told=hint.is_image is True)
     if len(candidates) == 1:
         layout = candidates[0]

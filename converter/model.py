@@ -107,6 +107,11 @@ class SourceModel:
     second: SourceModel | None = None
 
     @property
+    def names(self) -> list[str]:
+        """What its inputs and outputs are called."""
+        return [item.name for item in (*self.inputs, *self.outputs)]
+
+    @property
     def onnx(self) -> str:
         """The ONNX file that the first step of a target takes: the model itself, or what it became."""
         return self.path if self.format == "ONNX" else "source.onnx"

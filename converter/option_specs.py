@@ -104,7 +104,9 @@ def parse(spec: Spec, raw: Any) -> Value:
     Raises:
         ValueError: It is not of the option's type, or out of its bounds.
     """
-    if raw is None or (isinstance(raw, str) and raw.lower() in ("null", "none")):
+    word = raw.lower() if isinstance(raw, str) else ""
+    # Some options have NONE among their choices, where it says something.
+    if raw is None or (word in ("null", "none") and word not in map(str.lower, spec.choices)):
         return spec.default
     if isinstance(raw, str) and raw.lower() in spec.names:
         return spec.names[raw.lower()]

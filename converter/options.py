@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -135,6 +136,23 @@ class Options:
                 key = f"{group}.{names[int(name)]}.{tail}"
             settings[key] = setting
         return replace(self, settings=settings)
+
+    def of_second_stage(self, first: Iterable[str]) -> Options:
+        """What a second stage is told: nothing that is said of every tensor, or of one of the first's.
+
+        Calibration data stays: that of the first stage is where the second's comes from.
+
+        Args:
+            first: The names of the first stage's inputs and outputs.
+        """
+        others = {ANY, *first}
+
+        def concerns_first(key: str) -> bool:
+            _, name, tail = _split_name(key) or ("", "", "")
+            return name in others and not tail.startswith("calibration.")
+
+        kept = {key: item for key, item in self.settings.items() if not concerns_first(key)}
+        return replace(self, settings=kept)
 
     def flag(self, key: str) -> bool:
         """A `bool` option."""
@@ -361,7 +379,11 @@ def load(path: Path) -> dict[str, Any]:
 
     try:
         text = path.read_text(encoding="utf-8")
-        values = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+        if path.suffix == ".json":
+            values = json.loads(text, object_pairs_hook=_once)
+        else:
+            values = yaml.load(text, _strict_loader())  # noqa: S506 - a safe loader, made stricter
+        json.dumps(values, default=str)  # a document that holds itself has no end
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} cannot be read: {error}.") from error
     except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
@@ -372,6 +394,35 @@ def load(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise UsageError(f"{path} holds no options, but {type(values).__name__}.")
     return values
+
+
+def _once(pairs: Sequence[tuple[Any, Any]]) -> dict[Any, Any]:
+    """A mapping in which no key stands twice: which one is meant is nobody's to say.
+
+    Raises:
+        ValueError: One does.
+    """
+    found: dict[Any, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"the key {key!r} stands in one mapping twice")
+        found[key] = value
+    return found
+
+
+@cache
+def _strict_loader() -> Any:
+    import yaml
+
+    class Strict(yaml.SafeLoader):
+        """YAML's safe loader, which takes the last of equal keys, taking none."""
+
+        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+            names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+            _once([(name, None) for name in names if name != "<<"])
+            return super().construct_mapping(node, deep)
+
+    return Strict
 
 
 def preset(name: str) -> Layer:

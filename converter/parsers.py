@@ -17,6 +17,7 @@ from converter.graph.facts import TensorFacts
 
 KINDS: Final = ("yolo", "classification", "segmentation", "ssd")
 # Those that decode boxes against anchors (DepthAI's families v3AB and v5AB).
+_MOST_CLASSES: Final = 100_000
 _WITH_ANCHORS: Final = ("yolov3", "yolov3-tiny", "yolov4", "yolov4-tiny", "yolov5", "yolov7", "yolo-p")
 SUBTYPES: Final = (
     *_WITH_ANCHORS,
@@ -130,6 +131,15 @@ def _classes(hints: HeadHints) -> tuple[dict[str, Any], list[Finding]]:
                 where="n_classes",
                 message=f"{hints.n_classes} is given, there are {count} names of classes.",
                 remedy="Leave it out.",
+            )
+        ]
+    if hints.n_classes is not None and hints.n_classes > _MOST_CLASSES:
+        return {}, [
+            Finding(
+                code="init.head",
+                where="n_classes",
+                message=f"{hints.n_classes:,} classes are more than {_MOST_CLASSES:,}.",
+                remedy="Give the number that the model tells apart.",
             )
         ]
     if hints.n_classes is not None and hints.n_classes > 0:

@@ -260,7 +260,8 @@ def make_plan(archive: Archive, target: str, options: Options, toolchain: str) -
         second = None
         if model.second is not None:
             record = options.record and options.record.get("postprocessor")
-            second = plan_of(model.second, dataclasses.replace(options, record=record))
+            told = dataclasses.replace(options.of_second_stage(model.names), record=record)
+            second = plan_of(model.second, told)
         return Plan(
             target=target,
             backend=share.backend,

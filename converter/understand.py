@@ -91,7 +91,7 @@ def _with_second(
     path = postprocessor_path(first.config["model"])
     assert path is not None
     files, findings = _model_files(archive, path, facts)
-    second, problems = second_stage(first, path, files, facts, options)
+    second, problems = second_stage(first, path, files, facts, options.of_second_stage(first.names))
     return dataclasses.replace(first, second=second), [*findings, *problems]
 
 
@@ -184,6 +184,16 @@ def _refuse_odd_faces(facts: GraphFacts) -> None:
             remedy="Cut it from the model.",
         )
         for name in facts.unused
+    ]
+    findings += [
+        Finding(
+            code="model.quantized-edge",
+            where=name,
+            message="is of integers that stand for numbers by a scale which no config can tell.",
+            remedy="Export the model with float inputs and outputs (inference_input_type and "
+            "inference_output_type float32); it may be quantized inside.",
+        )
+        for name in facts.quantized
     ]
     findings += [
         Finding(

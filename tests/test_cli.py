@@ -498,3 +498,21 @@ def test_an_rvc4_conversion_says_where_it_was_checked(here: Path, temporary: Pat
     assert "rvc4 native: QAIRT" in shown
     assert "LICENSE" in shown
     assert "SNPE" in shown
+
+
+@pytest.mark.parametrize("words", [("lint", "--json"), ("inspect", "--json"), ("inspect",)])
+def test_an_output_that_nothing_more_fits_into_is_one_line(words: tuple[str, ...]) -> None:
+    command, *flags = words
+    argv = [
+        sys.executable,
+        "-c",
+        "from converter.cli import main; main()",
+        command,
+        DIGITS_ARCHIVE,
+        *flags,
+    ]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(argv, stdout=full, stderr=subprocess.PIPE, text=True, timeout=120)
+    assert done.returncode == 6
+    assert done.stderr.startswith("error: The output cannot be written")
+    assert "Traceback" not in done.stderr

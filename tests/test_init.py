@@ -609,3 +609,25 @@ def test_the_documentations_example_packed_by_hand_is_taken(here: Path, with_hea
     preprocessing = made.model.inputs[0].preprocessing
     assert (preprocessing.color, preprocessing.scale) == (Color.BGR, (255, 255, 255))
     assert made.model.config["model"]["heads"] == ([head] if with_head else None)
+
+
+def test_frames_of_whole_numbers_are_a_guess_that_is_told(tmp_path: Path) -> None:
+    import onnx
+
+    from converter.draft import draft
+    from tests.sources import conv_model
+
+    onnx.save(conv_model(dtype=onnx.TensorProto.INT32), tmp_path / "net.onnx")
+    drafted = draft(tmp_path / "net.onnx")
+    assert drafted.config["model"]["inputs"][0]["input_type"] == "raw"
+    assert "init.input-type" in {guess.code for guess in drafted.guesses}
+
+
+def test_more_classes_than_anything_has_are_refused_at_once() -> None:
+    from converter.errors import UsageError
+    from converter.graph.facts import TensorFacts
+    from converter.parsers import HeadHints, make_head
+
+    output = TensorFacts(name="y", dtype="float32", shape=(1, 10))
+    with pytest.raises(UsageError, match="999,999,999 classes"):
+        make_head("classification", HeadHints(n_classes=999_999_999, is_softmax=True), [output])

@@ -110,3 +110,34 @@ def test_every_declared_option_has_a_help_and_a_default_of_its_own_type() -> Non
         assert spec.help.endswith("."), spec.key
         if spec.default is not None:
             assert options.parse(spec, spec.default) == spec.default, spec.key
+
+
+def test_none_is_a_value_where_it_is_a_choice() -> None:
+    key = "inputs.x.encoding.from"
+    assert resolve(test={key: "NONE"}).get(key) == "NONE"
+    assert resolve(test={"inputs.x.layout": "none"}).get("inputs.x.layout") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("a.yaml", "inputs: {x: {mean_values: [1], mean_values: [2]}}", "'mean_values' stands"),
+        ("a.json", '{"preprocess": "archive", "preprocess": "embedded"}', "'preprocess' stands"),
+        ("b.yaml", "a: &a\n  rvc4: *a\n", "neither YAML nor JSON"),
+        ("c.yaml", "&a [*a]", "neither YAML nor JSON"),
+    ],
+)
+def test_a_file_that_says_a_thing_twice_or_holds_itself_is_refused(
+    tmp_path: Path, name: str, text: str, said: str
+) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(UsageError, match=said):
+        options.from_file(tmp_path / name)
+
+
+def test_a_merge_key_is_no_key_twice(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("x: &x {number_of_shaves: 4}\nrvc2: {<<: *x, superblob: true}\n")
+    assert options.from_file(tmp_path / "a.yaml").values["rvc2"] == {
+        "number_of_shaves": 4,
+        "superblob": True,
+    }

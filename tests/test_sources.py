@@ -174,3 +174,39 @@ def test_inspect_shows_what_a_source_is(here: Path) -> None:
     source = tflite_archive(here / "lite", "mobile", dai_type="RGB888i")
     assert inspect(source)["model_file"]["kind"] == "tflite"
     assert np.prod(inspect(source)["model_file"]["inputs"][0]["shape"]) > 0
+
+
+@pytest.mark.parametrize("name", ["mobile_int8_edges", "mobile_uint8_edges"])
+def test_a_tflite_model_of_quantized_edges_is_refused_with_the_way_out(here: Path, name: str) -> None:
+    source = tflite_archive(here / "net", name, dai_type="RGB888i")
+    with pytest.raises(ModelError) as caught:
+        plan(source, "rvc4", options=FP16)
+    assert {finding.code for finding in caught.value.findings} == {"model.quantized-edge"}
+    assert "float32" in caught.value.findings[0].remedy
+
+
+def test_an_ir_in_another_encoding_hides_no_document_type(here: Path) -> None:
+    folder = ir_archive(here / "net")
+    text = '<?xml version="1.0" encoding="utf-16"?><!DOCTYPE a [<!ENTITY b "c">]><net version="11"/>'
+    (folder / "model.xml").write_bytes(text.encode("utf-16"))
+    with pytest.raises(ArchiveError, match="is not an OpenVINO IR"):
+        plan(folder, "rvc4", options=FP16)
+
+
+def test_weights_that_are_a_link_out_of_the_folder_are_not_taken(here: Path) -> None:
+    folder = ir_archive(here / "net")
+    (here / "secret").write_bytes((folder / "model.bin").read_bytes())
+    (folder / "model.bin").unlink()
+    (folder / "model.bin").symlink_to(here / "secret")
+    with pytest.raises(ArchiveError, match="a link that leads out"):
+        plan(folder / "model.xml", "rvc4", options=FP16)
+
+
+def test_a_bare_model_of_any_kind_is_a_modelconverter_file(here: Path) -> None:
+    from converter.modelconverter.export import text
+
+    folder = ir_archive(here / "net")
+    model = folder / "model.xml"
+    written = text(plan(model, "rvc4", options=FP16), model)
+    assert f"input_model: {model}" in written
+    assert "unpack it" not in written

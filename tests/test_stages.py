@@ -176,3 +176,51 @@ def test_a_changed_second_stage_is_found_out(here: Path) -> None:
         tar.write(file, changed, "")
     with pytest.raises(ArchiveError, match=r"post/second\.dlc.*was changed"):
         verify_archive(here / "changed.tar", here / "net")
+
+
+def test_what_is_said_of_the_first_stage_or_of_every_input_does_not_reach_the_second(
+    here: Path,
+) -> None:
+    folder = staged(here / "net")
+    options = {**FP16, "inputs.*.mean_values": [7], "inputs.*.scale_values": [3]}
+    made = plan(folder, "rvc4", options=options)
+    assert made.model.inputs[0].preprocessing.mean == (7.0, 7.0, 7.0)
+    assert made.second is not None
+    assert not made.second.model.inputs[0].preprocessing.normalizes
+    # A second stage whose input is called as the first one's: the options are the first one's.
+    folder = staged(here / "same", second_model("images"))
+    data = here / "frames"
+    data.mkdir()
+    np.save(data / "0.npy", np.random.default_rng(0).integers(0, 255, (1, 3, 12, 16), np.uint8))
+    options = {
+        "inputs.images.mean_values": [1, 2, 3],
+        "inputs.images.calibration.path": str(data),
+        "inputs.images.calibration.output": "map",
+    }
+    made = plan(folder, "rvc4", options=options, toolchain="native")
+    assert made.model.inputs[0].preprocessing.mean == (1.0, 2.0, 3.0)
+    assert made.second is not None
+    report = made.second.to_json()["parameters"]["calibration"]
+    assert report["first_stage"] == {"images": "map"}
+    assert not made.second.model.inputs[0].preprocessing.normalizes
+
+
+def test_figures_of_both_stages_are_printed(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from converter.cli.commands import _verification_line, print_figures
+
+    done = convert(staged(here / "net"), "rvc4", options=FP16)
+    print_figures(done.verification)
+    assert "second stage, masks: cosine" in capsys.readouterr().out
+    worse = {
+        **done.verification,
+        "postprocessor": {"outputs": {"masks": {"cosine": 0.5, "rel_rmse": 1}}},
+    }
+    assert "cosine ≥ 0.500000" in _verification_line(worse)
+
+
+def test_no_modelconverter_file_drops_a_stage(here: Path) -> None:
+    from converter.modelconverter.export import text
+
+    folder = staged(here / "net")
+    with pytest.raises(UsageError, match="second stage, post/second"):
+        text(plan(folder, "rvc4", options=FP16), folder)

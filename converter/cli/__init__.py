@@ -10,7 +10,7 @@ import traceback
 from types import FrameType
 from typing import Any, NoReturn
 
-from converter.errors import Cancelled, ConvertError
+from converter.errors import Cancelled, ConvertError, ToolError
 
 
 def main() -> NoReturn:
@@ -61,6 +61,13 @@ def _run(arguments: list[str]) -> NoReturn:
         # Whoever read our output left; nothing more can be said to it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = trouble or 1
+    except OSError as error:
+        if debug:
+            raise
+        # Whatever is converted has errors of its own: this is what we print going nowhere.
+        _complain(f"The output cannot be written: {error.strerror or error}.", "Write it elsewhere.")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = trouble or ToolError.exit_code
     except Exception as error:
         if debug:
             raise
@@ -71,8 +78,11 @@ def _run(arguments: list[str]) -> NoReturn:
             print_json({"error": {"kind": "InternalError", "exit_code": code, "message": said}})
     try:
         sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            _complain(f"The output cannot be written: {error.strerror}.", "Write it elsewhere.")
+            code = trouble or ToolError.exit_code
     sys.exit(code if isinstance(code, int) else 0)
 
 

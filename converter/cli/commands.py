@@ -89,7 +89,7 @@ def convert(
 def _verification_line(record: Any) -> str:
     if record.get("status") == "skipped":
         return f"Not compared with the source: {record['reason']}."
-    rows = record["outputs"].values()
+    rows = [*record["outputs"].values(), *record.get("postprocessor", {}).get("outputs", {}).values()]
     cosine = min((row["cosine"] for row in rows), default=1.0)
     error = max((row["rel_rmse"] for row in rows), default=0.0)
     return (
@@ -117,7 +117,12 @@ def verify(
 
 def print_figures(record: Any) -> None:
     """The figures of each output."""
-    for name, row in record["outputs"].items():
+    second = record.get("postprocessor", {}).get("outputs", {})
+    named = [
+        *record["outputs"].items(),
+        *((f"second stage, {name}", row) for name, row in second.items()),
+    ]
+    for name, row in named:
         figures = ", ".join(f"{key} {value}" for key, value in row.items())
         print(f"{name}: {figures}")
 

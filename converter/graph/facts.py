@@ -52,6 +52,7 @@ class GraphFacts:
         external: The files that hold its weights, as written there.
         unused: Inputs that no node reads.
         format: What the file is, `ONNX` and so on (`converter.sources.facts.KINDS`).
+        quantized: Inputs and outputs of codes, whose scale only the file knows.
     """
 
     inputs: tuple[TensorFacts, ...]
@@ -61,6 +62,7 @@ class GraphFacts:
     external: tuple[str, ...]
     unused: tuple[str, ...]
     format: str = "ONNX"
+    quantized: tuple[str, ...] = ()
 
     def called(self, inputs: Sequence[str], outputs: Sequence[str]) -> GraphFacts:
         """The same with each tensor under that of its names which a config uses."""

@@ -88,7 +88,7 @@ def _check_weights(given: Any, model: Path, path: Path) -> None:
     if Path(located(str(given), path.parent, "input_bin")).resolve() != beside.resolve():
         raise UsageError(
             f"{path}: input_bin is {given!r}; an IR's weights lie beside it as {beside.name!r}.",
-            remedy="Move or link them there.",
+            remedy="Move them there.",
         )
 
 

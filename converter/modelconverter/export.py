@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from converter.archive import CONFIG
+from converter.bare import is_bare
 from converter.calibration import FOLDER
+from converter.errors import UsageError
 from converter.model import ModelInput
 from converter.modelconverter.document import read
 from converter.modelconverter.keys import KEYS, Taken, pattern
@@ -39,9 +41,17 @@ def text(plan: Plan, source: str | os.PathLike[str]) -> str:
 
     Args:
         source: What the plan was made from.
+
+    Raises:
+        UsageError: The archive has two stages.
     """
     import yaml
 
+    if plan.second is not None:
+        raise UsageError(
+            f"No file of ModelConverter's is written for a second stage, {plan.second.model.path}.",
+            remedy="Give ModelConverter the archive itself: it reads both stages of one.",
+        )
     stage = _stage(plan, Path(source))
     comments = [*_how_to_use(plan, Path(source)), *_not_said(plan, stage)]
     document = {"name": plan.model.archive_name, "stages": {plan.model.archive_name: stage}}
@@ -127,7 +137,8 @@ def _calibration(item: ModelInput, plan: Plan, source: Path, data: Mapping[str, 
 
 def _is_packed(source: Path) -> bool:
     """Whether the model is in an archive's file, from which it must be taken first."""
-    return source.is_file() and source.suffix.lower() not in (".yaml", ".yml", ".json", ".onnx")
+    is_document = source.suffix.lower() in (".yaml", ".yml", ".json")
+    return source.is_file() and not is_document and not is_bare(source)
 
 
 def _beside(plan: Plan, source: Path, member: str) -> Path:
@@ -136,7 +147,7 @@ def _beside(plan: Plan, source: Path, member: str) -> Path:
         return source.absolute() / member
     if _is_packed(source):
         return Path(member)
-    model = source.absolute() if source.suffix.lower() == ".onnx" else read(source).model
+    model = source.absolute() if is_bare(source) else read(source).model
     return model if member == plan.model.path else model.parent / member
 
 

@@ -20,8 +20,11 @@ from converter.guesses import InputHints
 from converter.modelconverter.document import Document, read
 from converter.options import Layer, Options
 from converter.preprocessing import Color
+from converter.tar import name_problem
 
 _DOCUMENTS: Final = (".yaml", ".yml", ".json")
+# With what is put behind it, a file system still takes it.
+_LONGEST_NAME: Final = 200
 _MODELS: Final = (".onnx", ".xml", ".bin", ".tflite", ".pt")
 _URL: Final = re.compile(r"([a-z][a-z0-9+.-]+):/+[^/]", re.IGNORECASE)
 
@@ -87,8 +90,11 @@ def _bare(document: Document, given: Options) -> tuple[Archive, Options]:
         entry |= {key: said[key] for key in ("shape", "layout") if said.get(key)}
     archive = as_archive(document.model, drafted, facts)
     name = document.name or archive.name
-    if any(part in name for part in ("/", "\\", "\0")) or name.startswith("."):
-        raise UsageError(f"{document.path}: name {name!r} is none that a file can have.")
+    if name_problem(name) or "/" in name or name.startswith(".") or len(name.encode()) > _LONGEST_NAME:
+        raise UsageError(
+            f"{document.path}: name {name[:60]!r} is none that a file can have.",
+            remedy="Write letters, digits, dots and dashes.",
+        )
     notes = (*options.notes, *_types(document, facts), *_defaults_that_differ(document, options))
     return dataclasses.replace(archive, name=name), dataclasses.replace(
         options, notes=tuple(dict.fromkeys(notes))

@@ -57,7 +57,9 @@ def read_facts(path: Path, name: str) -> GraphFacts:
             elif layer.get("type") == "Result":
                 outputs.append(_result(layer, layers, edges))
     except (KeyError, ValueError, StopIteration) as error:
-        raise ArchiveError(f"{name} is not an OpenVINO IR: a layer is broken ({error!r}).") from error
+        raise ArchiveError(
+            f"{name} is not an OpenVINO IR: a Parameter or Result is not whole, or stands alone."
+        ) from error
     if not outputs:
         raise ArchiveError(f"{name} is not an OpenVINO IR: it has no Result.")
     operators = Counter(layer.get("type", "?") for layer in layers.values())
@@ -78,12 +80,12 @@ def read_facts(path: Path, name: str) -> GraphFacts:
 def _parse(path: Path, name: str) -> ET.Element:
     if path.stat().st_size > _MAX_BYTES:
         raise ArchiveError(f"{name} is larger than {_MAX_BYTES:,} bytes, too large for an IR's XML.")
-    data = path.read_bytes()
-    # Entities are how XML swells; an IR has none, and no document type that could declare them.
-    if b"<!DOCTYPE" in data or b"<!ENTITY" in data:
-        raise ArchiveError(f"{name} is not an OpenVINO IR: it declares a document type.")
     try:
-        net = ET.fromstring(data)  # noqa: S314 - without a document type there are no entities
+        text = path.read_bytes().decode("utf-8-sig")
+        # Entities are how XML swells; an IR has none, and no document type that could declare them.
+        if "<!DOCTYPE" in text or "<!ENTITY" in text:
+            raise ArchiveError(f"{name} is not an OpenVINO IR: it declares a document type.")
+        net = ET.fromstring(text)  # noqa: S314 - without a document type there are no entities
     except (ET.ParseError, ValueError, LookupError) as error:
         raise ArchiveError(f"{name} is not an OpenVINO IR: {error}.") from error
     if net.tag != "net":

@@ -92,7 +92,17 @@ def _graph(schema: Any, model: Any) -> GraphFacts:
         external=(),
         unused=tuple(faces[k].name for k in inputs if k not in read and k not in outputs),
         format="TFLite",
+        quantized=tuple(
+            faces[k].name
+            for k in (*inputs, *outputs)
+            if _is_quantized(graph.Tensors(k), faces[k].dtype)
+        ),
     )
+
+
+def _is_quantized(tensor: Any, dtype: str) -> bool:
+    parameters = tensor.Quantization()
+    return not dtype.startswith("float") and parameters is not None and parameters.ScaleLength() > 0
 
 
 def _tensor(tensor: Any) -> TensorFacts:
