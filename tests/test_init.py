@@ -81,7 +81,7 @@ SHAPES: list[tuple[Any, int, str, str, list[int], list[str]]] = [
     ([1, 12, 16], 1, "NCD", "raw", [1, 12, 16], ["input-type"]),
     ([1, 1, 1, 16], 1, "NCDE", "raw", [1, 1, 1, 16], ["input-type"]),
     ([1, 2, 12, 16], 1, "NCHW", "raw", [1, 2, 12, 16], ["input-type"]),
-    ([1, 3, 12, 16], 7, "NCHW", "raw", [1, 3, 12, 16], []),
+    ([1, 3, 12, 16], 7, "NCHW", "raw", [1, 3, 12, 16], ["input-type"]),
     ([1, 50], 1, "NC", "raw", [1, 50], []),
 ]  # fmt: skip
 
