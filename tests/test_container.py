@@ -207,6 +207,25 @@ def test_an_image_without_python_is_none_of_ours(engine: Engine, debian: Image, 
     assert ours(engine) == []
 
 
+@pytest.mark.parametrize("code", (126, 128))
+def test_an_idle_process_that_ends_while_a_tool_is_begun_is_seen(
+    engine: Engine, debian: Image, work: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    # The engine says so of an exec that it began in a container that was just ending.
+    @contextlib.contextmanager
+    def nothing(api: Any, session: str) -> Iterator[Iterator[tuple[None, None]]]:
+        yield iter(())
+
+    with Container(engine, debian, work, limits=Limits()) as container:
+        engine.client.api.kill(container._name)
+        monkeypatch.setattr("converter.container.container.output_of", nothing)
+        api = engine.client.api
+        monkeypatch.setattr(api, "exec_create", lambda *_args, **_kwargs: {"Id": "never begun"})
+        monkeypatch.setattr(api, "exec_inspect", lambda _session: {"ExitCode": code})
+        with pytest.raises(ToolError, match="ended from outside"):
+            run(container, "print()")
+
+
 def test_a_folder_that_is_gone_is_an_error_that_leaves_nothing(
     engine: Engine, debian: Image, tmp_path: Path
 ) -> None:

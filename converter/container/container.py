@@ -29,6 +29,8 @@ _KEPT_LINES: Final = 20_000
 _IDLE: Final = ("-c", "import signal; signal.alarm(86400); signal.pause()")
 # Above this no exit code is a signal's (there are 64), as a shell tells it.
 _LAST_SIGNAL: Final = 128 + 64
+# An engine's own words for what it could not start: 125 to 128.
+_FIRST_OF_ENGINE: Final = 125
 # How often the kernel ended a process of this container for want of memory, in cgroup v2 and in v1.
 _COUNT_OOM: Final = """
 for path in ("/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control"):
@@ -154,7 +156,8 @@ class Container:
                 code = None
         text = {kind: "".join(f"{line}\n" for line in kept) for kind, kept in lines.items()}
         if not watch.timed_out:
-            if code is None or (code > 128 and self._has_ended()):
+            # What is begun in a container that is just ending has one of these codes and not a word.
+            if code is None or (code >= _FIRST_OF_ENGINE and self._has_ended()):
                 raise self._gone(what, None, lines)
             if code in (126, 127):
                 self._check_started(argv[0], text[False] + text[True])
