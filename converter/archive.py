@@ -8,15 +8,16 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from converter import tar
 from converter.bare import is_bare, open_bare
-from converter.errors import ArchiveError, ConvertError, UsageError, from_findings
+from converter.errors import ArchiveError, ConvertError, from_findings, not_a_file
 from converter.findings import Finding
 from converter.tar import Limits, Member
 
@@ -27,6 +28,8 @@ CONFIG: Final = "config.json"
 SUFFIXES: Final = (".tar.xz", ".tar.gz", ".tar.bz2", ".tar")
 _MAX_CONFIG_BYTES: Final = 16 << 20
 _MAX_DEPTH: Final = 100
+# That many names of a folder without a config are looked at.
+_MANY: Final = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +100,9 @@ def open_archive(
     """
     path = Path(source).absolute()  # children work in folders of their own
     if path.is_dir():
+        if not (path / CONFIG).is_file():
+            # Whatever folder this is, it is not read through to find that out.
+            _check_config_names(os.fspath(source), list(islice(_names_below(path), _MANY)))
         try:
             members = _folder_members(path)
         except OSError as error:
@@ -111,7 +117,7 @@ def open_archive(
             config=_read_config(path, path.name),
         )
     if not path.is_file():
-        raise UsageError(f"{source}: no such file or folder.", remedy="Give an NN Archive.")
+        raise not_a_file(source, "Give an NN Archive.")
     if is_bare(path):
         return open_bare(path, hints or {})
     temporary = tempfile.TemporaryDirectory(prefix="nnconvert-", dir=work)
@@ -176,6 +182,13 @@ def archive_name(file_name: str) -> str:
         if file_name.lower().endswith(suffix):
             return file_name[: -len(suffix)]
     return file_name
+
+
+def _names_below(folder: Path) -> Iterator[str]:
+    """The names of what is in a folder; what cannot be listed is left out."""
+    for root, _folders, files in os.walk(folder):
+        for name in files:
+            yield (Path(root) / name).relative_to(folder).as_posix()
 
 
 def _folder_members(folder: Path) -> tuple[Member, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,7 +28,8 @@ def read_classes(given: str) -> tuple[str, ...]:
     path = Path(given)
     if not _is_file(path):
         if path.suffix.lower() in _SUFFIXES or "/" in given:
-            raise UsageError(f"--classes: {given}: no such file.", remedy=_FORMS)
+            what = "is no regular file" if os.path.lexists(given) else "no such file"
+            raise UsageError(f"--classes: {given}: {what}.", remedy=_FORMS)
         names = [name.strip() for name in given.split(",")]
     else:
         names = _read(path)

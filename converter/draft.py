@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from converter.errors import ArchiveError, ModelError, UsageError, from_findings
+from converter.errors import ArchiveError, ModelError, UsageError, from_findings, not_a_file
 from converter.findings import Finding, errors, listed, perhaps
 from converter.graph.facts import DTYPES, GraphFacts, TensorFacts
 from converter.guesses import InputHints, read_input
@@ -120,8 +120,7 @@ def faces(model: Path) -> GraphFacts:
         ModelError: It is of a kind that is not converted.
     """
     if not model.is_file():
-        what = "is a folder" if model.is_dir() else "no such file"
-        raise UsageError(f"{model}: {what}.", remedy="Give a model: .onnx, .xml or .tflite.")
+        raise not_a_file(model, "Give a model: .onnx, .xml or .tflite.")
     suffix = model.suffix.lower()
     if not kind_of(model.name):
         raise ModelError(

@@ -6,7 +6,9 @@ together are carried together, so that a user mends them all at once.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from converter.findings import Finding, Severity
@@ -87,6 +89,13 @@ class Cancelled(ConvertError):  # noqa: N818 - what happened, not what went wron
     """The user or the caller stopped the conversion."""
 
     exit_code = 130
+
+
+def not_a_file(path: str | os.PathLike[str], remedy: str) -> UsageError:
+    """What to say of a path that should be a file and is none."""
+    absent = "is a folder" if Path(path).is_dir() else "is no regular file"
+    what = absent if os.path.lexists(path) else "no such file or folder"
+    return UsageError(f"{os.fspath(path)}: {what}.", remedy=remedy)
 
 
 def from_findings(error: type[ConvertError], subject: str, findings: Sequence[Finding]) -> ConvertError:

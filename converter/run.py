@@ -86,8 +86,8 @@ def plan(
     """Resolve what a conversion would do, without running anything.
 
     Args:
-        source: An NN Archive (file or unpacked folder) or one that is open; an ONNX model, or a
-            ModelConverter file that names one.
+        source: An NN Archive (file or unpacked folder) or one that is open; a model (`.onnx`,
+            `.xml`, `.tflite`), or a ModelConverter file that names one.
         target: `rvc2`, or another target that is installed.
         options: Options by key, dotted or nested, e.g. `{"rvc2.superblob": True}`.
         toolchain: `auto`, or one that the target has.
@@ -117,8 +117,8 @@ def convert(
     """Convert an NN Archive for a camera.
 
     Args:
-        source: An NN Archive (file or unpacked folder) or one that is open; an ONNX model, or a
-            ModelConverter file that names one.
+        source: An NN Archive (file or unpacked folder) or one that is open; a model (`.onnx`,
+            `.xml`, `.tflite`), or a ModelConverter file that names one.
         target: `rvc2`, or another target that is installed.
         output: The archive to write: `.tar.xz`, `.tar.gz`, `.tar.bz2` or `.tar`. None writes
             `<archive name>.<target>.tar.xz` into the current folder.

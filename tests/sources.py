@@ -17,6 +17,9 @@ MEAN = [110.0, 70.0, 30.0]
 SCALE = [20.0, 45.0, 90.0]
 
 
+COPIES = ("w", "y", "z", "a", "b", "c", "d", "e")
+
+
 def conv_model(
     *,
     layout: str = "NCHW",
@@ -105,6 +108,34 @@ def one_op_model(
         [numpy_helper.from_array(value, key) for key, value in constants.items()],
     )
     return make_model(graph, opset)
+
+
+def copies_model() -> onnx.ModelProto:
+    """Outputs that copy an input, an output, or the same tensor, in every way there is.
+
+    ```
+    x (1, 3, 8, 8) ─ w        x ─ Relu ─ y ─ z        x ─ Neg ─ (n) ─ a, b, c, d, e
+    ```
+    """
+    nodes = [
+        helper.make_node("Identity", ["x"], ["w"], name="through"),
+        helper.make_node("Relu", ["x"], ["y"], name="relu"),
+        helper.make_node("Identity", ["y"], ["z"], name="copy"),
+        helper.make_node("Neg", ["x"], ["n"], name="negative"),
+        helper.make_node("Identity", ["n"], ["a"], name="first"),
+        helper.make_node("Sum", ["n"], ["b"], name="sum of one"),
+        helper.make_node("Max", ["b"], ["c"], name="largest of one"),
+        helper.make_node("Dropout", ["n"], ["d"], name="dropout"),
+        helper.make_node("Cast", ["n"], ["e"], name="cast", to=TensorProto.FLOAT),
+    ]
+    shape = [1, 3, 8, 8]
+    graph = helper.make_graph(
+        nodes,
+        "copies",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in COPIES],
+    )
+    return make_model(graph)
 
 
 def config_for(

@@ -32,15 +32,16 @@ def make_files(document: dict[str, Any], folder: Path) -> None:
     outputs = [entry["name"] for entry in stage.get("outputs", [{"name": "out"}])]
     sums = [f"sum{index}" for index in range(len(inputs))]
     nodes = [
-        helper.make_node("ReduceSum", [entry["name"]], [total], keepdims=0)
+        helper.make_node("ReduceSum", [entry["name"]], [total], keepdims=1)
         for entry, total in zip(inputs, sums, strict=True)
     ]
     nodes += [helper.make_node("Sum", sums, [name]) for name in outputs]
+    rank = max(len(entry["shape"]) for entry in inputs)
     graph = helper.make_graph(
         nodes,
         "example",
         [helper.make_tensor_value_info(e["name"], TensorProto.FLOAT, e["shape"]) for e in inputs],
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, []) for name in outputs],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1] * rank) for name in outputs],
     )
     path = folder / stage["input_model"]
     path.parent.mkdir(parents=True)

@@ -228,6 +228,7 @@ def test_class_names_of_the_command_line() -> None:
         ("data.yaml", "names: [a\n", "neither YAML nor JSON"),
         ("data.yaml", "names: !!python/object/apply:os.getcwd []\n", "without a name"),
         ("missing.txt", None, "no such file"),
+        ("/dev/null", None, "is no regular file"),
     ],
 )
 def test_no_class_names_are_a_plain_error(

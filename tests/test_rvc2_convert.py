@@ -32,6 +32,7 @@ from targets.rvc2.places import Native
 from targets.rvc2.superblob import read_superblob
 from targets.rvc2.toolchain import Toolchain
 from tests.sources import (
+    COPIES,
     DIGITS,
     DIGITS_ARCHIVE,
     MEAN,
@@ -39,6 +40,7 @@ from tests.sources import (
     SCALE,
     config_for,
     conv_model,
+    copies_model,
     make_model,
     write_folder,
 )
@@ -156,21 +158,42 @@ def test_a_decomposed_operator_in_float16_is_converted(tmp_path: Path) -> None:
 
 
 def test_outputs_that_are_copies_keep_their_names(tmp_path: Path) -> None:
-    nodes = [
-        helper.make_node("Relu", ["x"], ["y"], name="relu"),
-        helper.make_node("Identity", ["y"], ["z"], name="copy"),
-        helper.make_node("Identity", ["x"], ["w"], name="through"),
-    ]
+    folder = write_folder(tmp_path / "a", copies_model(), image=False)
+    done = converter.convert(folder, "rvc2", output=tmp_path / "o.tar")
+    assert tuple(item["name"] for item in done.model["outputs"]) == COPIES
+
+
+def min_max_model(*, keep: bool) -> onnx.ModelProto:
+    """(x - min) / (max - min), as exporters write it; or min alone, a scalar, as the output."""
     shape = [1, 3, 8, 8]
+    nodes = [helper.make_node("ReduceMin", ["x"], ["low"], name="low", keepdims=0)]
+    if keep:
+        nodes += [
+            helper.make_node("ReduceMax", ["x"], ["high"], name="high", keepdims=0),
+            helper.make_node("Sub", ["high", "low"], ["range"], name="range"),
+            helper.make_node("Sub", ["x", "low"], ["over"], name="over"),
+            helper.make_node("Div", ["over", "range"], ["y"], name="divide"),
+        ]
+    output = ("y", shape) if keep else ("low", [])
     graph = helper.make_graph(
         nodes,
-        "copies",
+        "normal",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in "yzw"],
+        [helper.make_tensor_value_info(output[0], TensorProto.FLOAT, output[1])],
     )
-    folder = write_folder(tmp_path / "a", make_model(graph), image=False)
+    return make_model(graph)
+
+
+def test_a_reduction_to_a_scalar_inside_the_graph_is_converted(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "a", min_max_model(keep=True), image=False)
     done = converter.convert(folder, "rvc2", output=tmp_path / "o.tar")
-    assert [item["name"] for item in done.model["outputs"]] == ["y", "z", "w"]
+    assert done.model["outputs"][0]["shape"] == [1, 3, 8, 8]
+
+
+def test_a_scalar_as_an_output_is_refused_by_its_name(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "a", min_max_model(keep=False), image=False)
+    with pytest.raises(ModelError, match=r"low: is a scalar.*keepdims=1"):
+        converter.convert(folder, "rvc2", output=tmp_path / "o.tar")
 
 
 def test_control_flow_is_refused_by_node(tmp_path: Path) -> None:

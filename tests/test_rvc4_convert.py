@@ -39,6 +39,7 @@ from targets.rvc4.parameters import Parameters
 from targets.rvc4.prepare import prepare_file
 from targets.rvc4.readback import checked
 from tests.sources import (
+    COPIES,
     DIGITS,
     DIGITS_ARCHIVE,
     MEAN,
@@ -46,6 +47,7 @@ from tests.sources import (
     SCALE,
     config_for,
     conv_model,
+    copies_model,
     make_model,
     one_op_model,
     write_folder,
@@ -340,6 +342,13 @@ def test_several_inputs_of_different_kinds_keep_names_order_and_types(tmp_path: 
         ]
         assert done.verification["outputs"]["sum"]["rel_rmse"] < 0.05
     assert {path.name for path in tmp_path.iterdir()} == {"a", "o.tar"}
+
+
+@pytest.mark.parametrize("options", [RANDOM, FP16], ids=["INT8", "FP16"])
+def test_outputs_that_are_copies_keep_their_names(tmp_path: Path, options: Mapping[str, Any]) -> None:
+    folder = write_folder(tmp_path / "a", copies_model(), image=False)
+    done = converter.convert(folder, "rvc4", output=tmp_path / "o.tar", options=options)
+    assert tuple(item["name"] for item in done.model["outputs"]) == COPIES
 
 
 @pytest.mark.parametrize("options", [RANDOM, FP16], ids=["INT8", "FP16"])

@@ -231,6 +231,18 @@ def test_what_is_no_archive_is_told_so(tmp_path: Path, content: bytes, said: str
 def test_a_missing_file_is_a_usage_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such file"):
         open_archive(tmp_path / "nothing.tar.xz")
+    with pytest.raises(UsageError, match="is no regular file"):
+        open_archive("/dev/null")
+
+
+def test_a_folder_that_is_no_archive_is_not_read_through(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "some").mkdir()
+    (tmp_path / "some" / "notes.txt").touch()
+    monkeypatch.setattr("converter.archive._folder_members", lambda _folder: pytest.fail("read"))
+    with pytest.raises(ArchiveError, match=r"no config\.json in it .*some/notes\.txt"):
+        open_archive(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -37,8 +37,8 @@ app.version = _version
 Source = Annotated[
     Path,
     Parameter(
-        help="An NN Archive (.tar.xz, .tar.gz, .tar.bz2, .tar, a folder), an .onnx, or a YAML file of "
-        "ModelConverter."
+        help="An NN Archive (.tar.xz, .tar.gz, .tar.bz2, .tar, a folder), a model (.onnx, .xml, "
+        ".tflite), or a YAML file of ModelConverter."
     ),
 ]
 Overrides = Annotated[

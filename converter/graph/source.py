@@ -31,6 +31,7 @@ def read_source(
     import onnx_ir as ir
     from onnx_ir.passes import common
 
+    from converter.graph.copies import settle_copies
     from converter.graph.freeze import FreezeShapes
     from converter.graph.heavy import settle
     from converter.graph.opset import raise_opset
@@ -47,7 +48,7 @@ def read_source(
     _refuse_unknown_domains(model)
     model = raise_opset(model)
     model = FreezeShapes(shapes)(model).model
-    _part_equal_outputs(model)
+    model = settle_copies(model)
     if simplified:
         model, problem = simplify(model)
         if problem:
@@ -77,24 +78,6 @@ def _refuse_control_flow(model: ir.Model) -> None:
                 "control flow.",
                 remedy="Export the model with fixed shapes and without branches and loops.",
             )
-
-
-def _part_equal_outputs(model: ir.Model) -> None:
-    """Outputs that are copies of an input or of each other: a compiler would keep one name only.
-
-    A multiplication by one keeps them apart; it removes a reshape that changes nothing.
-    """
-    from converter.graph.rewrite import Builder, replace
-
-    graph = model.graph
-    for node in list(graph):
-        value = node.inputs[0] if node.op_type == "Identity" else None
-        if value is None or not node.outputs[0].is_graph_output():
-            continue
-        if value.is_graph_input() or value.is_graph_output():
-            builder = Builder(graph, node.name or "output")
-            one = builder.constant(1, value.dtype.numpy() if value.dtype else "float32")
-            replace(graph, node, builder, [builder.op("Mul", value, one)])
 
 
 def name_every_node(model: ir.Model) -> None:

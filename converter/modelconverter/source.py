@@ -13,7 +13,7 @@ from converter import options as option_module
 from converter.archive import Archive, open_archive
 from converter.bare import as_archive, hints_of
 from converter.draft import draft, faces
-from converter.errors import UsageError, from_findings
+from converter.errors import UsageError, from_findings, not_a_file
 from converter.findings import Finding, Severity, listed, perhaps
 from converter.graph.facts import GraphFacts, TensorFacts
 from converter.guesses import InputHints
@@ -53,7 +53,7 @@ def open_source(
         archive = open_archive(source, work=work)
         return archive, options.by_name(*_names(archive.config))
     if not path.is_file():
-        raise UsageError(f"{path}: no such file.", remedy="Give an archive, a model or a YAML file.")
+        raise not_a_file(path, "Give an archive, a model or a YAML file.")
     document = (
         read(path)
         if suffix in _DOCUMENTS

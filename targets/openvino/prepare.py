@@ -92,12 +92,14 @@ def prepare_file(
     from converter.graph.opset import LowerOpset, SinglePrecision
     from converter.graph.recurrent import RULES as RECURRENT
     from converter.graph.rewrite import Rewrite
+    from converter.graph.scalars import RULES as SCALARS
     from converter.graph.simplify import infer_shapes
     from converter.graph.source import name_every_node, read_source
 
     shapes = {item["name"]: tuple(item["shape"]) for item in inputs}
     model, warnings = read_source(source, shapes, simplified=simplified)
-    rewrites = (Rewrite(RECURRENT), Rewrite(DECOMPOSITIONS), LowerOpset()) if for_myriad else ()
+    rules = (RECURRENT, DECOMPOSITIONS, SCALARS)
+    rewrites = (*map(Rewrite, rules), LowerOpset()) if for_myriad else ()
     model = Sequential(
         common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
         SinglePrecision(),

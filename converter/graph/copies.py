@@ -1,0 +1,78 @@
+"""Nodes that only copy: gone where that can be, a computation where two outputs would become one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import onnx_ir as ir
+from onnx_ir.passes import common
+
+from converter.graph.rewrite import Builder, Rewrite, Rule, input_of, int_attribute, replace
+
+# Of one input they are that input.
+_VARIADIC: Final = ("Max", "Mean", "Min", "Sum")
+
+
+def settle_copies(model: ir.Model) -> ir.Model:
+    """Remove nodes that copy; an output that copies an input or an output is computed instead.
+
+    A compiler keeps one name of a tensor that has two, and the other output is gone.
+    """
+    model = Rewrite(_RULES)(model).model
+    _part_equal_outputs(model)
+    return common.IdentityEliminationPass()(model).model
+
+
+def _of_one_input(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
+    return [b.op("Identity", node.inputs[0])] if len(node.inputs) == 1 else None
+
+
+def _dropout(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
+    is_mask_used = any(out.uses() or out.is_graph_output() for out in node.outputs[1:])
+    if is_mask_used or input_of(node, 2) is not None:
+        return None
+    return [b.op("Identity", node.inputs[0])]
+
+
+def _cast(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
+    value = node.inputs[0]
+    if value is None or value.dtype is None or value.dtype != int_attribute(node, "to", 0):
+        return None
+    return [b.op("Identity", value)]
+
+
+_RULES: Final[dict[str, Rule]] = {
+    **dict.fromkeys(_VARIADIC, _of_one_input),
+    "Cast": _cast,
+    "Dropout": _dropout,
+}
+
+
+def _part_equal_outputs(model: ir.Model) -> None:
+    """Let one output a tensor keep its name, and compute the others.
+
+    A multiplication by one does; compilers remove a reshape that changes nothing.
+    """
+    graph = model.graph
+    taken = {id(value) for value in (*graph.inputs, *graph.outputs) if _origin(value) is value}
+    copies = [
+        (node, _origin(node.outputs[0]))
+        for node in graph
+        if node.op_type == "Identity" and node.outputs[0].is_graph_output()
+    ]
+    for node, origin in copies:
+        if id(origin) in taken:
+            builder = Builder(graph, node.name or "output")
+            one = builder.constant(1, origin.dtype.numpy() if origin.dtype else "float32")
+            replace(graph, node, builder, [builder.op("Mul", origin, one)])
+        taken.add(id(origin))
+
+
+def _origin(value: ir.Value) -> ir.Value:
+    """The tensor that a value copies, be it through several nodes."""
+    while (node := value.producer()) is not None and node.op_type == "Identity":
+        (given,) = node.inputs
+        assert given is not None  # Identity has exactly one input
+        value = given
+    return value
