@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from onnx import TensorProto, helper
 
+from converter.cli import main
 from targets.rvc2.toolchain import Toolchain
 from tests.sources import DIGITS_ARCHIVE, RGB, config_for, conv_model, make_model, write_folder
 
@@ -394,6 +395,29 @@ def test_ctrl_c_and_sigterm_leave_nothing(
         assert "Traceback" not in said
         wait_gone(compilers)
         assert left_in(here) == left_in(temporary) == []
+
+
+def test_an_error_that_a_library_makes_of_ctrl_c_is_ctrl_c(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_args: Any, **_kwargs: Any) -> None:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except KeyboardInterrupt as error:
+            raise ImportError("initialization failed") from error
+
+    handlers = {kind: signal.getsignal(kind) for kind in (signal.SIGINT, signal.SIGTERM)}
+    monkeypatch.setattr("converter.cli._stops", [])
+    monkeypatch.setattr("converter.cli.app.app", interrupted)
+    monkeypatch.setattr(sys, "argv", ["nnconvert", "lint", "x"])
+    try:
+        with pytest.raises(SystemExit) as ended:
+            main()
+    finally:
+        for kind, handler in handlers.items():
+            signal.signal(kind, handler)
+    assert ended.value.code == 130
+    assert "Cancelled" in capsys.readouterr().err
 
 
 def test_a_killed_converter_takes_its_compiler_along(

@@ -12,6 +12,9 @@ from typing import Any, NoReturn
 
 from converter.errors import Cancelled, ConvertError, ToolError
 
+# The signals that ended this run.
+_stops: list[int] = []
+
 
 def main() -> NoReturn:
     """`nnconvert COMMAND …`."""
@@ -26,22 +29,18 @@ def convert_main() -> NoReturn:
 def _run(arguments: list[str]) -> NoReturn:
     from cyclopts import CycloptsError
 
-    from converter.cli.app import app
-    from converter.cli.modelconverter import ours
-
     debug = "--debug" in arguments
     words = [word for word in arguments if word != "--debug"]
     # As diff(1) has it: 1 says that there is a difference, so whatever else ends it is 2.
     trouble = 2 if words[:1] == ["diff"] else None
     _mend_streams()
-    signal.signal(signal.SIGTERM, _terminate)
+    signal.signal(signal.SIGTERM, _stop)
+    if (
+        signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    ):  # else it is ignored
+        signal.signal(signal.SIGINT, _stop)
     try:
-        code = app(
-            ours(words),
-            exit_on_error=False,
-            print_error=False,
-            result_action="return_value",
-        )
+        code = _call(words)
     except CycloptsError as error:
         _complain(" ".join(str(error).split()), "See: nnconvert --help")
         code = 2
@@ -86,7 +85,26 @@ def _run(arguments: list[str]) -> NoReturn:
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _terminate(_signal: int, _frame: FrameType | None) -> None:
+def _call(words: list[str]) -> Any:
+    from converter.cli.app import app
+    from converter.cli.modelconverter import ours
+
+    try:
+        return app(
+            ours(words),
+            exit_on_error=False,
+            print_error=False,
+            result_action="return_value",
+        )
+    except Exception as error:
+        if _stops:
+            # Libraries make errors of their own of it: pybind11 an ImportError, while one is loaded.
+            raise KeyboardInterrupt from error
+        raise
+
+
+def _stop(number: int, _frame: FrameType | None) -> None:
+    _stops.append(number)
     raise KeyboardInterrupt
 
 
