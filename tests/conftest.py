@@ -18,6 +18,8 @@ from tests import engine as engines
 
 # Why the test that restarts the engine cannot run.
 RESTART = "only an engine that CI started may be restarted"
+# So long that every worker takes tests of it; what its tests share is quickly made.
+LONGEST = "test_rvc4_convert"
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -27,6 +29,21 @@ def pytest_configure(config: pytest.Config) -> None:
     # DepthAI looks for devices and a network as it is imported, and warns that there are none.
     os.environ.setdefault("DEPTHAI_LEVEL", "off")
     os.environ.setdefault("DEPTHAI_TELEMETRY", "0")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With `--dist loadgroup`, a file is one worker's, and so is all that uses the engine.
+
+    Files share what they convert once; one test restarts the engine, others count its containers.
+    """
+    for item in items:
+        name = item.path.stem
+        if "engine" in getattr(item, "fixturenames", ()):
+            name = "engine"
+        elif name.startswith("test_modelconverter"):
+            name = "modelconverter"
+        if name != LONGEST:
+            item.add_marker(pytest.mark.xdist_group(name))
 
 
 @pytest.fixture(scope="session")

@@ -35,9 +35,7 @@ def _run(arguments: list[str]) -> NoReturn:
     trouble = 2 if words[:1] == ["diff"] else None
     _mend_streams()
     signal.signal(signal.SIGTERM, _stop)
-    if (
-        signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    ):  # else it is ignored
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is ignored
         signal.signal(signal.SIGINT, _stop)
     try:
         code = _call(words)
