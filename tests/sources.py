@@ -17,7 +17,7 @@ MEAN = [110.0, 70.0, 30.0]
 SCALE = [20.0, 45.0, 90.0]
 
 
-COPIES = ("w", "y", "z", "a", "b", "c", "d", "e")
+COPIES = ("w", "y", "z", "a", "b", "c", "d", "e", "f", "g", "h")
 
 
 def conv_model(
@@ -115,6 +115,7 @@ def copies_model() -> onnx.ModelProto:
 
     ```
     x (1, 3, 8, 8) ─ w        x ─ Relu ─ y ─ z        x ─ Neg ─ (n) ─ a, b, c, d, e
+    n ─ Greater ─ f ─ g  of booleans            n ─ Mul ─ h  with the dropout's mask
     ```
     """
     nodes = [
@@ -125,15 +126,24 @@ def copies_model() -> onnx.ModelProto:
         helper.make_node("Identity", ["n"], ["a"], name="first"),
         helper.make_node("Sum", ["n"], ["b"], name="sum of one"),
         helper.make_node("Max", ["b"], ["c"], name="largest of one"),
-        helper.make_node("Dropout", ["n"], ["d"], name="dropout"),
+        helper.make_node("Dropout", ["n"], ["d", "mask"], name="dropout"),
         helper.make_node("Cast", ["n"], ["e"], name="cast", to=TensorProto.FLOAT),
+        helper.make_node("Greater", ["n", "x"], ["f"], name="greater"),
+        helper.make_node("Identity", ["f"], ["g"], name="truth"),
+        helper.make_node("Cast", ["mask"], ["kept"], name="number", to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["n", "kept"], ["h"], name="masked"),
     ]
     shape = [1, 3, 8, 8]
     graph = helper.make_graph(
         nodes,
         "copies",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in COPIES],
+        [
+            helper.make_tensor_value_info(
+                name, TensorProto.BOOL if name in "fg" else TensorProto.FLOAT, shape
+            )
+            for name in COPIES
+        ],
     )
     return make_model(graph)
 

@@ -15,13 +15,15 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from onnx_ir.passes import Sequential, common
 
-from converter.graph import decompose, opset, recurrent
+from converter.errors import ModelError
+from converter.graph import decompose, opset, recurrent, scalars
+from converter.graph.copies import settle_copies
 from converter.graph.embed import FLOAT16, EmbedPreprocessing, Entry, Folding
 from converter.graph.freeze import FreezeShapes
 from converter.graph.rewrite import Rewrite
 from converter.graph.simplify import infer_shapes, simplify
 from converter.preprocessing import Color, Preprocessing
-from tests.sources import conv_model, make_model, one_op_model
+from tests.sources import COPIES, conv_model, copies_model, make_model, one_op_model
 
 LIMIT = 1e-4
 Arrays = dict[str, NDArray[Any]]
@@ -121,6 +123,96 @@ def test_a_decomposed_operator_computes_the_same(name: str) -> None:
     assert name.split()[0] not in operators(after)
     for seed, spread in ((0, 1.0), (1, 6.0)):
         assert_same(model, after, feeds_for(model, seed, spread))
+
+
+def scalar_model(*nodes: onnx.NodeProto, opset: int = 13) -> onnx.ModelProto:
+    """Nodes from x to y, both (2, 6, 5)."""
+    face = [helper.make_tensor_value_info(name, TensorProto.FLOAT, X["x"]) for name in "xy"]
+    constants = [numpy_helper.from_array(np.array([0], np.int64), "zero")]
+    return make_model(helper.make_graph(list(nodes), "scalars", face[:1], face[1:], constants), opset)
+
+
+def smallest(op: str = "ReduceMin", keepdims: int = 0) -> onnx.NodeProto:
+    return helper.make_node(op, ["x"], ["s"], name="reduce", keepdims=keepdims)
+
+
+SCALARS: dict[str, onnx.ModelProto] = {
+    "added": scalar_model(smallest(), helper.make_node("Add", ["x", "s"], ["y"])),
+    "largest": scalar_model(smallest("ReduceMax"), helper.make_node("Sub", ["x", "s"], ["y"])),
+    "largest, its axes kept": scalar_model(
+        smallest("ReduceMax", 1), helper.make_node("Sub", ["x", "s"], ["y"])
+    ),
+    "given an axis": scalar_model(
+        smallest("ReduceMean"),
+        helper.make_node("Unsqueeze", ["s", "zero"], ["v"]),
+        helper.make_node("Mul", ["v", "x"], ["y"]),
+    ),
+    "computed with": scalar_model(
+        smallest(),
+        helper.make_node("Softplus", ["s"], ["t"]),
+        helper.make_node("Sub", ["t", "s"], ["u"]),
+        helper.make_node("Greater", ["x", "s"], ["b"]),
+        helper.make_node("Where", ["b", "u", "x"], ["y"]),
+    ),
+    # Two ways to each: walked through one by one, they would never end.
+    "forty deep": scalar_model(
+        smallest(),
+        *[helper.make_node("Mul", [f"s{i}" if i else "s"] * 2, [f"s{i + 1}"]) for i in range(40)],
+        helper.make_node("Add", ["x", "s40"], ["y"]),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SCALARS)
+def test_a_scalar_becomes_a_vector_and_nothing_else_changes(name: str) -> None:
+    model = SCALARS[name]
+    passes = Sequential(
+        common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
+        Rewrite(scalars.FIRST_RULES),
+        Rewrite(scalars.RULES),
+    )
+    after = passes(infer_shapes(ir.from_proto(model))).model
+    scalars.refuse_scalars(after)
+    found = ir.to_proto(after)
+    assert "ReduceMax" not in operators(found)
+    feeds = {"x": np.random.default_rng(3).uniform(-0.9, 0.9, X["x"]).astype(F)}
+    assert_same(model, found, feeds)
+
+
+def test_a_scalar_that_has_to_stay_one_is_refused_by_its_node() -> None:
+    model = scalar_model(
+        smallest(),
+        helper.make_node("Clip", ["x", "s"], ["y"]),
+    )
+    edited = Rewrite(scalars.RULES)(infer_shapes(ir.from_proto(model))).model
+    with pytest.raises(ModelError, match=r"^reduce: ReduceMin gives a scalar to Clip.*keepdims=1"):
+        scalars.refuse_scalars(edited)
+
+
+def test_copies_of_outputs_are_computed_and_the_rest_is_gone() -> None:
+    model = copies_model()
+    after = ir.to_proto(settle_copies(infer_shapes(ir.from_proto(model))))
+    assert not operators(after) & {"Identity", "Dropout", "Sum", "Max"}
+    made = [name for node in after.graph.node for name in node.output]
+    assert set(COPIES) <= set(made)
+    assert_same_bytes(model, after)
+
+
+def assert_same_bytes(before: onnx.ModelProto, after: onnx.ModelProto) -> None:
+    feeds = feeds_for(before)
+    for expected, found in zip(run(before, feeds), run(after, feeds), strict=True):
+        assert np.array_equal(expected, found)
+
+
+def test_a_copy_of_an_input_of_integers_is_refused() -> None:
+    graph = helper.make_graph(
+        [helper.make_node("Identity", ["x"], ["y"])],
+        "copy",
+        [helper.make_tensor_value_info("x", TensorProto.INT32, [4])],
+        [helper.make_tensor_value_info("y", TensorProto.INT32, [4])],
+    )
+    with pytest.raises(ModelError, match="output 'y' is a copy of 'x', of type int32"):
+        settle_copies(ir.from_proto(make_model(graph)))
 
 
 I64 = np.int64

@@ -163,6 +163,19 @@ def test_outputs_that_are_copies_keep_their_names(tmp_path: Path) -> None:
     assert tuple(item["name"] for item in done.model["outputs"]) == COPIES
 
 
+def test_a_dynamic_output_without_a_shape_is_no_scalar(tmp_path: Path) -> None:
+    model = conv_model()
+    for value in (model.graph.input[0], model.graph.output[0]):
+        for dim, letter in zip(value.type.tensor_type.shape.dim[2:], "hw", strict=True):
+            dim.dim_param = letter
+    config = config_for(conv_model())
+    config["model"]["outputs"][0].pop("shape", None)
+    config["model"]["outputs"][0].pop("layout", None)
+    folder = write_folder(tmp_path / "a", model, config)
+    shape = converter.convert(folder, "rvc2", output=tmp_path / "o.tar").model["outputs"][0]["shape"]
+    assert len(shape) == 4
+
+
 def min_max_model(*, keep: bool) -> onnx.ModelProto:
     """(x - min) / (max - min), as exporters write it; or min alone, a scalar, as the output."""
     shape = [1, 3, 8, 8]

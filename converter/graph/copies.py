@@ -8,7 +8,8 @@ from typing import Final
 import onnx_ir as ir
 from onnx_ir.passes import common
 
-from converter.graph.rewrite import Builder, Rewrite, Rule, input_of, int_attribute, replace
+from converter.errors import ModelError
+from converter.graph.rewrite import Builder, Rewrite, Rule, array_of, input_of, int_attribute, replace
 
 # Of one input they are that input.
 _VARIADIC: Final = ("Max", "Mean", "Min", "Sum")
@@ -29,10 +30,16 @@ def _of_one_input(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
 
 
 def _dropout(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
-    is_mask_used = any(out.uses() or out.is_graph_output() for out in node.outputs[1:])
-    if is_mask_used or input_of(node, 2) is not None:
+    """At inference it keeps everything, which is what its mask says."""
+    x = node.inputs[0]
+    training = input_of(node, 2)
+    if x is None or (training is not None and (array_of(training) is None or array_of(training))):
         return None
-    return [b.op("Identity", node.inputs[0])]
+    kept = [b.op("Identity", x)]
+    if any(out.uses() or out.is_graph_output() for out in node.outputs[1:]):
+        zero = b.op("Sub", x, x)
+        kept.append(b.op("Equal", zero, zero))
+    return kept
 
 
 def _cast(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
@@ -52,7 +59,8 @@ _RULES: Final[dict[str, Rule]] = {
 def _part_equal_outputs(model: ir.Model) -> None:
     """Let one output a tensor keep its name, and compute the others.
 
-    A multiplication by one does; compilers remove a reshape that changes nothing.
+    A multiplication by one does; compilers remove a reshape that changes nothing. They do not multiply
+    integers and booleans: what made those is done twice.
     """
     graph = model.graph
     taken = {id(value) for value in (*graph.inputs, *graph.outputs) if _origin(value) is value}
@@ -64,9 +72,26 @@ def _part_equal_outputs(model: ir.Model) -> None:
     for node, origin in copies:
         if id(origin) in taken:
             builder = Builder(graph, node.name or "output")
-            one = builder.constant(1, origin.dtype.numpy() if origin.dtype else "float32")
-            replace(graph, node, builder, [builder.op("Mul", origin, one)])
+            replace(graph, node, builder, [_again(origin, node.outputs[0], builder)])
         taken.add(id(origin))
+
+
+def _again(origin: ir.Value, output: ir.Value, b: Builder) -> ir.Value:
+    dtype = output.dtype or origin.dtype or ir.DataType.FLOAT
+    if dtype.is_floating_point():
+        return b.op("Mul", origin, b.constant(1, dtype.numpy()))
+    maker = origin.producer()
+    if maker is None:
+        raise ModelError(
+            f"output {output.name!r} is a copy of {origin.name!r}, of type {dtype.numpy().name}: "
+            "no compiler keeps them apart.",
+            remedy="Leave it out of the model.",
+        )
+    attributes = {name: ir.Attr(name, attr.type, attr.value) for name, attr in maker.attributes.items()}
+    node = ir.Node(
+        maker.domain, maker.op_type, maker.inputs, attributes.values(), num_outputs=len(maker.outputs)
+    )
+    return b.append(node)[maker.outputs.index(origin)]
 
 
 def _origin(value: ir.Value) -> ir.Value:

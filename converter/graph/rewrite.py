@@ -29,8 +29,13 @@ class Builder:
         self, op_type: str, outputs: int, *inputs: ir.Value | None, **attributes: Attribute
     ) -> Sequence[ir.Value]:
         """Append a node with several outputs."""
-        node = ir.node(op_type, inputs, attributes, domain=self.domain, num_outputs=outputs)
-        node.name = self._unique(op_type)
+        return self.append(
+            ir.node(op_type, inputs, attributes, domain=self.domain, num_outputs=outputs)
+        )
+
+    def append(self, node: ir.Node) -> Sequence[ir.Value]:
+        """Append a node that is made; it and its outputs get names."""
+        node.name = self._unique(node.op_type)
         for index, value in enumerate(node.outputs):
             value.name = f"{node.name}:{index}"
         self.nodes.append(node)

@@ -1,17 +1,27 @@
-"""Reductions to a tensor without axes, which the Myriad compiler has no constant shape for.
+"""Tensors without axes, which the Myriad compiler has no constant shape for, and the largest of all.
 
-`(x - x.min()) / (x.max() - x.min())` has them. They become vectors of one element, wherever all that
-is computed of them broadcasts to the same.
+`(x - x.min()) / (x.max() - x.min())` has both. A scalar becomes a vector of one element, wherever all
+that is computed of it broadcasts to the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import onnx_ir as ir
 
-from converter.graph.rewrite import Builder, Rule, int_attribute, static_shape
+from converter.errors import ModelError, from_findings
+from converter.findings import Finding
+from converter.graph.rewrite import (
+    Attribute,
+    Builder,
+    Rule,
+    int_attribute,
+    ints_attribute,
+    static_shape,
+)
 
 _REDUCTIONS: Final = (
     *("ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMax", "ReduceMean"),
@@ -20,44 +30,105 @@ _REDUCTIONS: Final = (
 # Element by element: one axis of one element more changes no number, only a scalar's own shape.
 _ELEMENTWISE: Final = frozenset(
     {
-        *("Abs", "Add", "Cast", "Ceil", "Div", "Equal", "Erf", "Exp", "Floor", "Greater", "Identity"),
-        *("Less", "Log", "Max", "Mean", "Min", "Mul", "Neg", "Pow", "Reciprocal", "Relu", "Round"),
-        *("Sigmoid", "Sqrt", "Sub", "Sum", "Tanh", "Where"),
+        *("Abs", "Add", "And", "Cast", "Ceil", "Cos", "Div", "Elu", "Equal", "Erf", "Exp", "Floor"),
+        *("Greater", "GreaterOrEqual", "HardSigmoid", "Identity", "LeakyRelu", "Less", "LessOrEqual"),
+        *("Log", "Max", "Mean", "Min", "Mul", "Neg", "Not", "Or", "Pow", "Reciprocal", "Relu"),
+        *("Round", "Sigmoid", "Sign", "Sin", "Softplus", "Sqrt", "Sub", "Sum", "Tanh", "Where"),
     }
 )
-_RESHAPES: Final = frozenset({"Reshape", "Expand"})
+_RESHAPES: Final = frozenset({"Expand", "Reshape"})
+_CODE: Final = "rvc2.scalar"
+
+
+def as_reshape(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
+    """An axis that a scalar is given, as a reshape, which asks nothing of what was there."""
+    shape = static_shape(node.outputs[0])
+    if static_shape(node.inputs[0]) != () or not shape:
+        return None
+    return [b.op("Reshape", node.inputs[0], b.ints(*shape))]
+
+
+def largest_of_all(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
+    """max(x) = -min(-x): the compiler finds no memory for the first one over a whole frame."""
+    x, result = static_shape(node.inputs[0]), static_shape(node.outputs[0])
+    if x is None or result is None or math.prod(x) == 1 or math.prod(result) != 1:
+        return None
+    how: dict[str, Attribute] = {"keepdims": int_attribute(node, "keepdims", 1)}
+    if axes := ints_attribute(node, "axes"):
+        how["axes"] = axes
+    if int_attribute(node, "noop_with_empty_axes", 0):
+        how["noop_with_empty_axes"] = 1
+    smallest = b.op("ReduceMin", b.op("Neg", node.inputs[0]), *node.inputs[1:], **how)
+    smallest.shape = ir.Shape(result)
+    return [b.op("Neg", smallest)]
 
 
 def reduce_all(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
     """Keep the axes, then make one of them."""
     x, result = node.inputs[0], node.outputs[0]
-    if x is None or int_attribute(node, "keepdims", 1) or static_shape(result) != ():
+    if x is None or static_shape(result) != () or static_shape(x) == ():
         return None
-    changed = list(_scalars_of(result))
-    if static_shape(x) == () or None in changed:
+    changed = _scalars_of(result)
+    if changed is None:
         return None
     for value in changed:
-        if value is not None:
-            value.shape = ir.Shape((1,))
+        value.shape = ir.Shape((1,))
     vector = b.op("Reshape", b.op(node.op_type, x, keepdims=1), b.ints(1))
     vector.shape = ir.Shape((1,))
     return [vector]
 
 
-def _scalars_of(value: ir.Value) -> Iterator[ir.Value | None]:
-    """What is a scalar because a value is one; with a None if one has to stay so."""
-    if value.is_graph_output():
-        yield None
-    for reader, index in value.uses():
-        if reader.op_type in _RESHAPES and index == 0:
-            continue
-        if reader.op_type not in _ELEMENTWISE:
-            yield None
-        elif static_shape(reader.outputs[0]) == ():
-            yield reader.outputs[0]
-            yield from _scalars_of(reader.outputs[0])
-        elif static_shape(reader.outputs[0]) is None:
-            yield None
+def _scalars_of(value: ir.Value) -> list[ir.Value] | None:
+    """What is a scalar because a value is one; None if one of them has to stay so."""
+    found = {value.name: value}
+    waiting = [value]
+    while waiting:
+        value = waiting.pop()
+        if value.is_graph_output():
+            return None
+        for reader, index in value.uses():
+            given, op_type = reader.outputs[0], reader.op_type
+            if op_type in _RESHAPES and index == 0:
+                continue
+            takes_it = op_type in _ELEMENTWISE or (op_type == "Clip" and index == 0)
+            if not takes_it or static_shape(given) is None:
+                return None
+            if static_shape(given) == () and given.name not in found:
+                found[given.name] = given
+                waiting.append(given)
+    return list(found.values())
 
 
+def refuse_scalars(model: ir.Model) -> None:
+    """Refuse what would only make the compiler stumble.
+
+    Raises:
+        ModelError: With a finding for each output and reduction that is a scalar.
+    """
+    found = [
+        Finding(
+            code=_CODE,
+            where=value.name or "",
+            message="is a scalar, which Myriad X has no output for.",
+            remedy="Keep an axis (keepdims=1).",
+        )
+        for value in model.graph.outputs
+        if static_shape(value) == ()
+    ]
+    for node in model.graph:
+        value = node.outputs[0]
+        if node.op_type in _REDUCTIONS and static_shape(value) == () and not value.is_graph_output():
+            readers = ", ".join(sorted({reader.op_type for reader, _ in value.uses()}))
+            finding = Finding(
+                code=_CODE,
+                where=node.name or value.name or node.op_type,
+                message=f"{node.op_type} gives a scalar to {readers}, which Myriad X cannot compute.",
+                remedy="Keep an axis (keepdims=1).",
+            )
+            found.append(finding)
+    if found:
+        raise from_findings(ModelError, "The model", found)
+
+
+FIRST_RULES: Final[Mapping[str, Rule]] = {"ReduceMax": largest_of_all, "Unsqueeze": as_reshape}
 RULES: Final[Mapping[str, Rule]] = dict.fromkeys(_REDUCTIONS, reduce_all)

@@ -92,13 +92,14 @@ def prepare_file(
     from converter.graph.opset import LowerOpset, SinglePrecision
     from converter.graph.recurrent import RULES as RECURRENT
     from converter.graph.rewrite import Rewrite
+    from converter.graph.scalars import FIRST_RULES, refuse_scalars
     from converter.graph.scalars import RULES as SCALARS
     from converter.graph.simplify import infer_shapes
     from converter.graph.source import name_every_node, read_source
 
     shapes = {item["name"]: tuple(item["shape"]) for item in inputs}
     model, warnings = read_source(source, shapes, simplified=simplified)
-    rules = (RECURRENT, DECOMPOSITIONS, SCALARS)
+    rules = (RECURRENT, DECOMPOSITIONS, FIRST_RULES, SCALARS)
     rewrites = (*map(Rewrite, rules), LowerOpset()) if for_myriad else ()
     model = Sequential(
         common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
@@ -109,6 +110,7 @@ def prepare_file(
         common.RemoveUnusedNodesPass(),
     )(infer_shapes(model)).model
     if for_myriad:
+        refuse_scalars(model)
         model.ir_version = min(model.ir_version, _IR_VERSION)
     name_every_node(model)
     # Weights go into a file of their own, straight from where they are: no second copy in memory.

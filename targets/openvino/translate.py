@@ -35,9 +35,6 @@ def check_tensors(model: SourceModel, *, target: str, chip: str) -> None:
     for tensor in (*model.inputs, *model.outputs):
         if len(tensor.shape) > _MAX_RANK:
             message = f"{list(tensor.shape)} has {len(tensor.shape)} axes; {chip} takes five at most."
-        elif target == "rvc2" and not tensor.shape:
-            # Keem Bay's compiler was not at hand.
-            message = f"is a scalar, which {chip} has no output for. Keep an axis (keepdims=1)."
         elif isinstance(tensor, ModelInput) and tensor.dtype not in _RAW_PRECISION:
             message = f"{chip} takes no {tensor.dtype}, only {', '.join(_RAW_PRECISION)}."
         else:
