@@ -61,6 +61,11 @@ class Archive:
             raise KeyError(name)
         return self.root / name
 
+    @property
+    def is_unpacked(self) -> bool:
+        """Whether the files are in a folder of ours, where nobody else changes them."""
+        return self._temporary is not None
+
     def close(self) -> None:
         """Remove what was unpacked; a folder given as the source is left alone."""
         if self._temporary is not None:

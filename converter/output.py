@@ -69,10 +69,10 @@ def write_archive(
         return digest.hexdigest(), file.tell()
 
 
-def copy_archive(path: Path, archive: Path, *, force: bool) -> None:
+def copy_archive(path: Path, archive: IO[bytes], *, force: bool) -> None:
     """Put a finished archive into its place, beside it and renamed as `write_archive` does."""
-    with _beside(path, force=force) as file, archive.open("rb") as made:
-        shutil.copyfileobj(made, file, 1 << 20)
+    with _beside(path, force=force) as file:
+        shutil.copyfileobj(archive, file, 1 << 20)
 
 
 def suffix_of(path: Path) -> str:

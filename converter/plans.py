@@ -16,7 +16,7 @@ from converter.options import Options, specs
 
 
 class Parameters(Protocol):
-    """A target's typed parameters."""
+    """A target's typed parameters; `calibration`, where there is one, is a `Calibration`."""
 
     def to_json(self) -> dict[str, Any]:
         """The parameters as plain JSON data."""

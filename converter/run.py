@@ -18,7 +18,7 @@ from converter.artifact import Artifact
 from converter.bare import unsettled
 from converter.errors import Cancelled, UsageError, VerificationError, from_findings
 from converter.events import Notice, OnEvent, Warned, ignore
-from converter.findings import errors
+from converter.findings import Finding, Severity, errors
 from converter.model import SourceModel
 from converter.modelconverter.source import open_source
 from converter.options import Layer, Options
@@ -133,7 +133,8 @@ def convert(
             written then, and an existing output is as it was.
     """
     from converter.describe import entries
-    from converter.linter import own_warnings
+    from converter.linter import lint, own_warnings
+    from converter.unchanged import check_unchanged
 
     started = time.monotonic()
     listen = on_event or ignore
@@ -143,6 +144,11 @@ def convert(
         if isinstance(event, Warned):
             warnings.append(event.text)
         listen(event)
+
+    def on_lint(finding: Finding) -> None:
+        # What was said already need not be said again.
+        if finding.message.rstrip(".") not in "\n".join(warnings):
+            on_warning(Warned(text=str(finding)))
 
     resolved = _options(options)
     with contextlib.ExitStack() as stack:
@@ -163,8 +169,14 @@ def convert(
             entry = cache.find(key) if key is not None and keep_work is None else None
             if entry is not None:
                 listen(Notice(text="Taken from the cache: the same plan was carried out before."))
-                copy_archive(place, entry.archive, force=force)
-                return _from_cache(entry, made, place, started)
+                with entry.archive:
+                    copy_archive(place, entry.archive, force=force)
+                for text in entry.warnings:
+                    on_warning(Warned(text=text))
+                for finding in lint(place):
+                    if finding.severity is Severity.WARNING:
+                        on_lint(finding)
+                return _from_cache(entry, made, place, tuple(warnings), started)
             run = Run.of(archive, made, work=work, on_event=on_warning)
             stack.callback(run.processes.end_all)
             try:
@@ -173,11 +185,11 @@ def convert(
                 (work / "verification.json").write_text(error.tool_text)  # for --keep-work
                 raise
             with run.stage("pack", "Packing"):
+                check_unchanged(archive, made)
                 members = entries(made, artifact)
-                said = "\n".join(warnings)  # what the plan has said need not be said again
+                told_by_run = warnings[len(made.warnings) :]
                 for finding in own_warnings(members, place.name, artifact, work):
-                    if finding.message.rstrip(".") not in said:
-                        on_warning(Warned(text=str(finding)))
+                    on_lint(finding)
                 sha256, size = write_archive(place, members, force=force)
         except OSError as error:
             raise tar.disk_error(error, "converting") from error
@@ -195,20 +207,28 @@ def convert(
         timings_s={**run.timings_s, "total": round(time.monotonic() - started, 3)},
     )
     if key is not None:
-        cache.keep(key, place, done.to_json(), int(resolved.number("cache.max_gb") * 1e9))
+        document = {
+            "sha256": sha256,
+            "size_bytes": size,
+            "model": artifact.face,
+            "verification": artifact.verifications,
+            "warnings": told_by_run,
+        }
+        cache.keep(key, place, document, int(resolved.number("cache.max_gb") * 1e9))
     return done
 
 
-def _from_cache(entry: cache.Entry, made: Plan, place: Path, started: float) -> Conversion:
-    document = entry.document
+def _from_cache(
+    entry: cache.Entry, made: Plan, place: Path, warnings: tuple[str, ...], started: float
+) -> Conversion:
     return Conversion(
         output=place,
-        sha256=document["sha256"],
-        size_bytes=document["size_bytes"],
+        sha256=entry.sha256,
+        size_bytes=entry.size_bytes,
         plan=made,
-        model=document["model"],
-        verification=document["verification"],
-        warnings=tuple(document["warnings"]),
+        model=entry.model,
+        verification=entry.verification,
+        warnings=warnings,
         timings_s={"total": round(time.monotonic() - started, 3)},
         cached=True,
     )

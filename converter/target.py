@@ -178,3 +178,8 @@ def load(name: str) -> Target:
     if name not in _entries():
         raise UsageError(f"There is no target {name!r}.", remedy=f"There are: {', '.join(names())}.")
     return cast("Target", _entries()[name].load())
+
+
+def package_of(name: str) -> str:
+    """The package that the target of that name is in."""
+    return str(_entries()[name].module).partition(".")[0]

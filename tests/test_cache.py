@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
-from converter import cache, convert
-from converter.errors import UsageError
-from converter.events import Notice, StageStarted
-from tests.sources import DIGITS_ARCHIVE
+from converter import cache, convert, plan
+from converter.errors import ArchiveError, UsageError
+from converter.events import Notice, StageStarted, Warned
+from tests.sources import DIGITS, DIGITS_ARCHIVE, conv_model, make_model, write_folder
 
 OPTIONS = {
     "rvc4.quantization_mode": "FP16_STANDARD",
@@ -70,6 +75,131 @@ def test_a_damaged_entry_is_made_anew(tmp_path: Path) -> None:
     (entry / "result.json").write_text(json.dumps([]))
     assert not made(tmp_path / "c.tar.gz")[0].cached
     assert made(tmp_path / "d.tar.gz")[0].cached
+
+
+def test_a_document_that_lacks_something_is_damage(tmp_path: Path) -> None:
+    first, _ = made(tmp_path / "a.tar.gz")
+    (entry,) = cache.folder().iterdir()
+    (entry / "result.json").write_text(json.dumps({"sha256": first.sha256}))
+    assert not made(tmp_path / "b.tar.gz")[0].cached
+    assert made(tmp_path / "c.tar.gz")[0].cached
+
+
+def test_an_entry_that_another_run_removes_is_still_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made(tmp_path / "a.tar.gz")
+    find = cache.find
+
+    def find_and_lose(key: str) -> cache.Entry | None:
+        entry = find(key)
+        shutil.rmtree(cache.folder() / key)
+        return entry
+
+    monkeypatch.setattr(cache, "find", find_and_lose)
+    assert made(tmp_path / "b.tar.gz")[0].cached
+    assert (tmp_path / "b.tar.gz").read_bytes() == (tmp_path / "a.tar.gz").read_bytes()
+
+
+def test_warnings_are_those_of_the_run_and_of_the_new_name(tmp_path: Path) -> None:
+    graph = helper.make_graph(
+        [helper.make_node("Mul", ["x", "k"], ["y"], name="huge")],
+        "over",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 8, 8])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 3, 8, 8])],
+        [numpy_helper.from_array(np.float32(1e6), "k")],
+    )
+    folder = write_folder(tmp_path / "over", make_model(graph), image=False)
+
+    def warned(name: str, hit: bool) -> list[str]:
+        events: list[Any] = []
+        done = convert(
+            folder,
+            "rvc2",
+            output=tmp_path / name,
+            options={"cache.enabled": True},
+            on_event=events.append,
+        )
+        told = [event.text for event in events if isinstance(event, Warned)]
+        assert (done.cached, list(done.warnings)) == (hit, told)
+        return told
+
+    first = warned("a.rvc2.tar", False)
+    assert any("float16" in text for text in first)
+    assert warned("b.rvc2.tar", True) == first
+    (more,) = set(warned("c.rvc4.tar", True)) - set(first)
+    assert "the archive's name says rvc4" in more
+
+
+def test_a_source_that_changes_meanwhile_is_neither_kept_nor_written(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "net", conv_model())
+    model = folder / "model.onnx"
+    other = conv_model(padded=True)
+    other.graph.initializer[0].CopyFrom(
+        numpy_helper.from_array(numpy_helper.to_array(other.graph.initializer[0]) * 2, "w1")
+    )
+
+    def change(event: Any) -> None:
+        if isinstance(event, StageStarted) and event.stage == "prepare":
+            model.write_bytes(other.SerializeToString())
+
+    with pytest.raises(ArchiveError, match="was changed while it was converted"):
+        convert(
+            folder,
+            "rvc2",
+            output=tmp_path / "o.tar",
+            options={"cache.enabled": True},
+            on_event=change,
+        )
+    assert not (tmp_path / "o.tar").exists()
+    assert not cache.folder().exists()
+
+
+def test_what_the_plan_says_is_part_of_the_key(tmp_path: Path) -> None:
+    data = tmp_path / "frames"
+    shutil.copytree(DIGITS / "calibration", data)
+    (data / "notes.txt").touch()
+    options = {"calibration.path": str(data), "cache.enabled": True}
+    with_notes = plan(DIGITS_ARCHIVE, "rvc4", options=options)
+    (data / "notes.txt").unlink()
+    without = plan(DIGITS_ARCHIVE, "rvc4", options=options)
+    assert with_notes.hash == without.hash
+    assert cache.key_of(with_notes, ".tar") != cache.key_of(without, ".tar")
+
+
+def test_other_code_is_another_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made_plan = plan(DIGITS_ARCHIVE, "rvc2")
+    before = cache.key_of(made_plan, ".tar")
+    assert before == cache.key_of(made_plan, ".tar")
+    (tmp_path / "target_of_theirs.py").write_text("MAGIC = 1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(cache, "package_of", lambda _name: "target_of_theirs")
+    one = cache.key_of(made_plan, ".tar")
+    (tmp_path / "target_of_theirs.py").write_text("MAGIC = 2\n")
+    assert len({before, one, cache.key_of(made_plan, ".tar")}) == 3
+
+
+def test_an_interrupt_while_it_is_kept_leaves_the_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_args: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("converter.cache.shutil.copyfile", interrupted)
+        assert made(tmp_path / "a.tar.gz")[0].output.is_file()
+    assert list(cache.folder().iterdir()) == []
+
+
+def test_what_is_none_of_its_own_and_what_killed_runs_left_does_not_stop_it(tmp_path: Path) -> None:
+    cache.folder().mkdir(parents=True)
+    (cache.folder() / "README").touch()
+    for name, hours in (("old", 48), ("young", 1)):
+        part = cache.folder() / f".{name}.part"
+        part.mkdir()
+        os.utime(part, times=(time.time() - hours * 3600,) * 2)
+    made(tmp_path / "a.tar.gz", **{"cache.max_gb": 0})
+    assert {path.name for path in cache.folder().iterdir()} == {"README", ".young.part"}
 
 
 def test_an_existing_output_is_refused_from_the_cache_too(tmp_path: Path) -> None:

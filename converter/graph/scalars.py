@@ -37,7 +37,6 @@ _ELEMENTWISE: Final = frozenset(
     }
 )
 _RESHAPES: Final = frozenset({"Expand", "Reshape"})
-_CODE: Final = "rvc2.scalar"
 
 
 def as_reshape(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
@@ -107,7 +106,7 @@ def refuse_scalars(model: ir.Model) -> None:
     """
     found = [
         Finding(
-            code=_CODE,
+            code="rvc2.scalar",
             where=value.name or "",
             message="is a scalar, which Myriad X has no output for.",
             remedy="Keep an axis (keepdims=1).",
@@ -120,7 +119,7 @@ def refuse_scalars(model: ir.Model) -> None:
         if node.op_type in _REDUCTIONS and static_shape(value) == () and not value.is_graph_output():
             readers = ", ".join(sorted({reader.op_type for reader, _ in value.uses()}))
             finding = Finding(
-                code=_CODE,
+                code="rvc2.scalar",
                 where=node.name or value.name or node.op_type,
                 message=f"{node.op_type} gives a scalar to {readers}, which Myriad X cannot compute.",
                 remedy="Keep an axis (keepdims=1).",
