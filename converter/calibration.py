@@ -196,6 +196,13 @@ def _find_linked(
         maximum = options.integer("calibration.max_images")
         paths = {name: str(path) for name, path in own.items()}
         return _of(model, paths, archive.root, options, maximum, "calibration.path")
+    if any(own.values()):
+        missing = [name for name, path in own.items() if not path]
+        raise UsageError(
+            f"Calibration data of its own is missing for the inputs {listed(missing)} of {model.path}, "
+            "the second stage.",
+            remedy=f"Set inputs.{missing[0]}.calibration.path, or leave the others' out.",
+        )
     data, findings = find(model.link.model, archive, options)
     if data is None:
         return None, findings

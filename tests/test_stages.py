@@ -111,6 +111,24 @@ def test_the_second_stage_is_calibrated_on_what_the_first_one_gives(here: Path) 
     assert verify_archive(done.output, folder)["postprocessor"]["status"] == "passed"
 
 
+def test_data_of_its_own_is_for_all_of_its_inputs_or_for_none(here: Path) -> None:
+    nodes = [helper.make_node("Add", ["map", "more"], ["masks"], name="add")]
+    face = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 4, 12, 16])
+        for name in ("map", "more", "masks")
+    ]
+    second = make_model(helper.make_graph(nodes, "second", face[:2], face[2:]))
+    (here / "own").mkdir()
+    np.save(here / "own" / "0.npy", np.zeros((1, 4, 12, 16), np.float32))
+    options = {
+        "calibration.random": True,
+        "inputs.more.calibration.output": "map",
+        "inputs.more.calibration.path": str(here / "own"),
+    }
+    with pytest.raises(UsageError, match=r"of its own is missing for the inputs 'map'"):
+        plan(staged(here / "net", second), "rvc4", options=options)
+
+
 def test_an_option_says_what_feeds_an_input_of_another_name(here: Path) -> None:
     folder = staged(here / "net", second_model("features"))
     options = {"calibration.random": True}

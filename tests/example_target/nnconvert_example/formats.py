@@ -18,11 +18,6 @@ def read(path: Path) -> dict[str, Any]:
     from converter.errors import ArchiveError
     from converter.graph.facts import DTYPES
 
-    try:
-        graph = onnx.load_from_string(path.read_bytes().removeprefix(MAGIC)).graph
-    except (DecodeError, ValueError, TypeError) as error:
-        raise ArchiveError(f"{path.name} is damaged ({error}).") from error
-
     def tensors(values: Any) -> list[dict[str, Any]]:
         kinds = [(value.name, value.type.tensor_type) for value in values]
         return [
@@ -34,7 +29,12 @@ def read(path: Path) -> dict[str, Any]:
             for name, kind in kinds
         ]
 
-    return {"kind": "example", "inputs": tensors(graph.input), "outputs": tensors(graph.output)}
+    try:
+        graph = onnx.load_from_string(path.read_bytes().removeprefix(MAGIC)).graph
+        inputs, outputs = tensors(graph.input), tensors(graph.output)
+    except (DecodeError, ValueError, TypeError, KeyError) as error:
+        raise ArchiveError(f"{path.name} is damaged ({error}).") from error
+    return {"kind": "example", "inputs": inputs, "outputs": outputs}
 
 
 FORMAT = Format(

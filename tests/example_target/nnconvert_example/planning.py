@@ -55,7 +55,11 @@ def make(model: SourceModel, options: Options, toolchain: str) -> TargetPlan:
             needs=("prepared.onnx",),
             gives=("model.example",),
         ),
-        Step(name="verify", title="Comparing with the source", tool="onnxruntime", version=tool),
+        *(
+            [Step(name="verify", title="Comparing with the source", tool="onnxruntime", version=tool)]
+            if options.flag("verify.enabled")
+            else []
+        ),
         PACK,
     )
     backend = Backend(toolchain="native", tool="onnxruntime", version=tool)
