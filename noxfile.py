@@ -23,8 +23,8 @@ LINT = ("ruff format --check .", "ruff check .", "mypy")
 
 @nox.session
 def check(session: nox.Session) -> None:
-    """Format, lint, types and tests; these on every core, `-n 0` one after the other."""
-    _run(session, *LINT, " ".join(["pytest", "-n", "auto", "--dist", "loadgroup", *session.posargs]))
+    """Format, lint, types and tests; on every core with `-- -n auto --dist loadgroup`."""
+    _run(session, *LINT, " ".join(["pytest", *session.posargs]))
 
 
 @nox.session

@@ -54,7 +54,8 @@ def _tensor(entry: dict[str, Any]) -> dict[str, Any]:
             if (
                 isinstance(values, list)
                 and len(values) in _ONE_VALUE
-                and len(set(map(str, values))) == 1
+                and all(isinstance(value, int | float) for value in values)
+                and len(set(values)) == 1
             ):
                 kept[key] = values = values[:1]
             if values in ([], [nothing]):

@@ -72,6 +72,7 @@ def _source_facts(path: Path) -> dict[str, Any] | None:
         "inputs": [_tensor(item) for item in facts.inputs],
         "outputs": [_tensor(item) for item in facts.outputs],
         "external_data": list(facts.external),
+        **({"metadata": dict(facts.metadata)} if facts.metadata else {}),
     }
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from converter.archive import Archive, open_archive, staged
 from converter.artifact import Artifact
+from converter.bare import is_bare
 from converter.checks.registry import run
 from converter.checks.subject import Subject, as_finding
 from converter.errors import ArchiveError, ToolError
@@ -31,7 +32,8 @@ def lint(source: str | os.PathLike[str] | Archive) -> tuple[Finding, ...]:
         return run(Subject(archive=source))
     try:
         with open_archive(source) as archive:
-            return run(Subject(archive=archive, file_name=Path(source).name))
+            is_packed = Path(source).is_file() and not is_bare(Path(source))
+            return run(Subject(archive=archive, file_name=Path(source).name, is_packed=is_packed))
     except ArchiveError as error:
         return error.findings or (as_finding(error, "archive.unreadable"),)
 

@@ -18,11 +18,14 @@ from converter.graph.facts import TensorFacts
 KINDS: Final = ("yolo", "classification", "segmentation", "ssd")
 # Those that decode boxes against anchors (DepthAI's families v3AB and v5AB).
 _MOST_CLASSES: Final = 100_000
-_WITH_ANCHORS: Final = ("yolov3", "yolov3-tiny", "yolov4", "yolov4-tiny", "yolov5", "yolov7", "yolo-p")
+WITH_ANCHORS: Final = ("yolov3", "yolov3-tiny", "yolov4", "yolov4-tiny", "yolov5", "yolov7", "yolo-p")
 SUBTYPES: Final = (
-    *_WITH_ANCHORS,
+    *WITH_ANCHORS,
     *("yolov3-u", "yolov3-tinyu", "yolov5-u", "yolov6", "yolov6r1", "yolov6r2", "yolov8", "yolov8n"),
-    *("yolov9", "yolov10", "yolov11", "yolov12", "yolo26", "yolo-gold"),
+    *("yolov9", "yolov10", "yolov11", "yolov12", "yolo26", "yolov26", "yolo-gold"),
+)
+_OF_NUMBERS: Final = (
+    """If it is a map of class numbers, give --head-metadata '{"classes_in_one_layer": true}'."""
 )
 # What depthai-nodes takes where a head says nothing.
 _DEFAULTS: Final = {"iou_threshold": 0.5, "conf_threshold": 0.5, "max_det": 300}
@@ -187,7 +190,7 @@ def _yolo(
         remedy = perhaps(subtype, SUBTYPES) or f"There are {', '.join(SUBTYPES)}."
         message = f"{subtype!r} is none that DepthAI or depthai-nodes know."
         findings.append(_guess("subtype", message, remedy, Severity.WARNING))
-    if subtype in _WITH_ANCHORS and hints.anchors is None:
+    if subtype in WITH_ANCHORS and hints.anchors is None:
         findings.append(_missing("anchors", f"{subtype} decodes boxes against them", "Give --anchors."))
     parts = _yolo_outputs(tensors)
     metadata = {**known, **values, "subtype": subtype, "yolo_outputs": parts["yolo_outputs"]}
@@ -319,7 +322,10 @@ def _one_output(
             findings.append(_not_checked(tensors[0].name))
         elif count not in sizes:
             has = " or ".join(map(str, sorted(sizes))) + " scores"
-            findings.append(_count_differs(tensors[0], has, f"{count} with {count}"))
+            differs = _count_differs(tensors[0], has, f"{count} with {count}")
+            if kind == "segmentation" and (1 in sizes or tensors[0].dtype.startswith("int")):
+                differs = replace(differs, remedy=_OF_NUMBERS)
+            findings.append(differs)
     return parser, metadata, findings
 
 

@@ -23,6 +23,11 @@ def read_tensors(
     inputs: list[ModelInput] = []
     outputs: list[Tensor] = []
     findings: list[Finding] = []
+    # What the config says of an output holds for the inputs that the config has.
+    resized = any(
+        options.ints(f"inputs.{entry['name']}.shape") not in (None, tuple(entry["shape"]))
+        for entry in model["inputs"]
+    )
     for kind, declared, actual in (
         ("input", model["inputs"], facts.inputs),
         ("output", model["outputs"], facts.outputs),
@@ -39,7 +44,7 @@ def read_tensors(
                 item, problems = _read_input(here, entry, tensor, options)
                 inputs += [item] if item else []
             else:
-                output, problems = _read_output(here, entry, tensor)
+                output, problems = _read_output(here, entry, tensor, resized=resized)
                 outputs += [output]
             findings += problems
     return inputs, outputs, findings
@@ -97,7 +102,8 @@ def _read_input(
 ) -> tuple[ModelInput | None, list[Finding]]:
     key = f"inputs.{tensor.name}"
     shape = options.ints(f"{key}.shape") or tuple(entry["shape"])
-    findings = _check_shape(where, key, shape, tensor)
+    is_given = options.ints(f"{key}.shape") is not None
+    findings = _check_shape(where, "" if is_given else key, shape, tensor)
     findings += _check_dtype(where, entry["dtype"], tensor)
     encoding = options.text(f"{key}.encoding.from")
     told = ("raw" if encoding == "NONE" else "image") if encoding else entry["input_type"]
@@ -142,10 +148,10 @@ def _read_input(
 
 
 def _read_output(
-    where: str, entry: Mapping[str, Any], tensor: TensorFacts
+    where: str, entry: Mapping[str, Any], tensor: TensorFacts, *, resized: bool
 ) -> tuple[Tensor, list[Finding]]:
     findings = _check_dtype(where, entry["dtype"], tensor)
-    declared = entry.get("shape")
+    declared = None if resized else entry.get("shape")
     if declared is not None:
         findings += _check_shape(where, "", tuple(declared), tensor)
     known: tuple[Any, ...] = tuple(declared or ())

@@ -225,7 +225,7 @@ def require(record: Mapping[str, Any]) -> None:
         f"The compiled network does not compute what the source does ({record['checked_on']}): "
         + ", ".join(lines)
         + ".",
-        remedy="Nothing was written. --no-verify writes it all the same.",
+        remedy="Nothing was written. verify.max_rel_rmse allows for more, --no-verify for anything.",
         tool_text=json.dumps(record, indent=2),
     )
 

@@ -153,6 +153,8 @@ def _rvc4() -> Members:
     model = config["model"]
     model["inputs"][0] |= {"name": "image", "dtype": "float32", "shape": [1, 3, 32, 32]}
     model["outputs"] = [{"name": "scores", "dtype": "float32", "shape": [1, 10], "layout": "NC"}]
+    digits = [str(digit) for digit in range(10)]
+    model["heads"][0]["metadata"] |= {"classes": digits, "n_classes": 10}
     return {**members, "config.json": json.dumps(config).encode()}
 
 

@@ -285,6 +285,14 @@ def test_closed_streams_and_a_poor_locale_do_not_end_it(here: Path, toolchain: T
     assert done.returncode == 0
 
 
+def test_a_reader_that_has_left_makes_no_traceback_of_an_error(here: Path) -> None:
+    python = f"{sys.executable} -c 'from converter.cli import main; main()'"
+    command = f"set -o pipefail; {python} lint nothing.tar --json 2>err | true; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert done.stdout.strip() == "2"
+    assert "Traceback" not in Path("err").read_text()
+
+
 def test_a_missing_toolchain_without_a_network_is_exit_code_5(
     tmp_path: Path, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

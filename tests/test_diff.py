@@ -193,6 +193,35 @@ def test_names_of_nodes_and_weights_are_no_difference(plain: Path, tmp_path: Pat
     assert sections(found) == {"sizes"}
 
 
+def test_what_an_exporter_says_of_itself_is_provenance(plain: Path, tmp_path: Path) -> None:
+    def tell(model: onnx.ModelProto) -> None:
+        model.producer_name = "another exporter"
+        helper.set_model_props(model, {"stride": "32"})
+
+    found = diff(plain, source(tmp_path / "other", mend=tell))
+    assert not found.same
+    assert sections(found) == {"sizes", "provenance"}
+    assert {change.path for change in found.provenance} == {
+        "model file.metadata.producer",
+        "model file.metadata.stride",
+    }
+
+
+def test_equal_numbers_are_equal_however_they_are_written(plain: Path, tmp_path: Path) -> None:
+    def scale(values: list[float]) -> Any:
+        def edit(config: dict[str, Any]) -> None:
+            preprocessing = config["model"]["inputs"][0]["preprocessing"]
+            preprocessing["scale"], preprocessing["mean"] = values, [-0.0, 0, 0.0]
+
+        return edit
+
+    one, other = (
+        source(tmp_path / "a", scale([255, 255.0, 255])),
+        source(tmp_path / "b", scale([255.0])),
+    )
+    assert diff(one, other).same
+
+
 def test_weights_in_a_file_of_their_own_are_no_difference(plain: Path, tmp_path: Path) -> None:
     def external(folder: Path, *, off: float) -> Path:
         source(folder)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import json
+import shutil
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -234,6 +235,24 @@ def test_a_good_archive_passes_at_every_level(
 ) -> None:
     path = build(Example(of="rvc2"), tmp_path)
     assert command(path, capsys, fail_on="info") == (0, f"{path}: nothing found.\n")
+
+
+def test_sarif_names_the_archive_from_the_current_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sub dir").mkdir()
+    packed = build(Example(of="rvc2", changes={"set": {"model.heads[0].name": None}}), tmp_path)
+    for place, reference in (
+        (Path("sub dir") / packed.name, f"sub%20dir/{packed.name}"),
+        (Path("folder"), "folder/config.json"),
+    ):
+        if reference.startswith("folder"):
+            write_folder(tmp_path / place, conv_model())
+        else:
+            shutil.copy(packed, place)
+        log = json.loads(command(place, capsys, as_sarif=True)[1])
+        assert log["runs"][0]["artifacts"][0]["location"]["uri"] == reference
 
 
 def test_sarif_has_what_the_standard_requires(

@@ -158,6 +158,13 @@ def test_what_is_missing_or_does_not_fit_is_told_at_once(
     assert [finding.where for finding in caught.value.findings] == wrong
 
 
+def test_a_map_of_class_numbers_says_how_it_is_told() -> None:
+    hints = HeadHints(classes=NAMES, is_softmax=True)
+    index_map = TensorFacts(name="a", dtype="int64", shape=(1, 40, 50))
+    with pytest.raises(UsageError, match="classes_in_one_layer"):
+        make_head("segmentation", hints, [index_map])
+
+
 def test_a_raw_export_of_ultralytics_is_warned_about() -> None:
     hints = HeadHints(classes=NAMES, subtype="yolov8")
     guesses = make_head("yolo", hints, [tensor("output0", 1, 6, 8400)]).guesses

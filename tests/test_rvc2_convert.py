@@ -163,6 +163,40 @@ def test_outputs_that_are_copies_keep_their_names(tmp_path: Path) -> None:
     assert tuple(item["name"] for item in done.model["outputs"]) == COPIES
 
 
+@pytest.mark.parametrize("last", ["ArgMax", "Cast", "Reshape", "Transpose"])
+def test_whole_numbers_that_are_moved_at_the_end_come_out(tmp_path: Path, last: str) -> None:
+    node = {
+        "ArgMax": helper.make_node("ArgMax", ["x"], ["y"], name="best", axis=1, keepdims=0),
+        "Cast": helper.make_node("Cast", ["i"], ["y"], name="cast", to=TensorProto.INT64),
+        "Reshape": helper.make_node("Reshape", ["i", "shape"], ["y"], name="reshape"),
+        "Transpose": helper.make_node("Transpose", ["i"], ["y"], name="transpose", perm=[0, 2, 3, 1]),
+    }[last]
+    before = helper.make_node("Cast", ["x"], ["i"], name="whole", to=TensorProto.INT32)
+    dtype = TensorProto.INT64 if last in ("ArgMax", "Cast") else TensorProto.INT32
+    shape = {"ArgMax": [1, 4, 6], "Reshape": [1, 72], "Transpose": [1, 4, 6, 3]}.get(last, [1, 3, 4, 6])
+    graph = helper.make_graph(
+        [node] if last == "ArgMax" else [before, node],
+        "whole",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 4, 6])],
+        [helper.make_tensor_value_info("y", dtype, shape)],
+        [numpy_helper.from_array(np.array([1, 72]), "shape")],
+    )
+    folder = write_folder(tmp_path / "a", make_model(graph), image=False)
+    (output,) = converter.convert(folder, "rvc2", output=tmp_path / "o.tar").model["outputs"]
+    assert (output["name"], output["dtype"], output["shape"]) == ("y", "float32", shape)
+
+
+def test_another_shape_by_option_is_the_outputs_too(tmp_path: Path) -> None:
+    model = conv_model()
+    for value in (model.graph.input[0], model.graph.output[0]):
+        for dim, letter in zip(value.type.tensor_type.shape.dim[2:], "hw", strict=True):
+            dim.dim_param = letter
+    folder = write_folder(tmp_path / "a", model, config_for(conv_model()))
+    options = {"inputs.images.shape": [1, 3, 20, 24]}
+    done = converter.convert(folder, "rvc2", output=tmp_path / "o.tar", options=options)
+    assert done.model["outputs"][0]["shape"] == [1, 4, 20, 24]
+
+
 def test_a_dynamic_output_without_a_shape_is_no_scalar(tmp_path: Path) -> None:
     model = conv_model()
     for value in (model.graph.input[0], model.graph.output[0]):

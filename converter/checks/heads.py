@@ -10,6 +10,7 @@ from converter.checks.rule import TARGET, Rule
 from converter.checks.subject import Side, Subject
 from converter.findings import Finding, Severity, listed, perhaps
 from converter.heads import check_values
+from converter.parsers import SUBTYPES
 from converter.tar import name_problem
 
 _YOLO: Final = ("YOLO", "YOLOExtendedParser")
@@ -29,12 +30,6 @@ _PARSERS: Final = (
     "MapOutputParser", "MLSDParser", "MPPalmDetectionParser", "PPTextDetectionParser",
     "RegressionParser", "SCRFDParser", "SegmentationParser", "SuperAnimalParser",
     "TransformerClassificationParser", "XFeatMonoParser", "XFeatStereoParser", "YuNetParser",
-)  # fmt: skip
-# What DepthAI's DetectionParser or depthai-nodes' YOLOSubtype knows.
-_SUBTYPES: Final = (
-    "yolov3", "yolov3-tiny", "yolov3-u", "yolov3-tinyu", "yolov4", "yolov4-tiny", "yolov5",
-    "yolov5-u", "yolov6", "yolov6r1", "yolov6r2", "yolov7", "yolov8", "yolov8n", "yolov9", "yolov10",
-    "yolov11", "yolov26", "yolo26", "yolo-p", "yolo-gold", "",
 )  # fmt: skip
 # Custom keys that DepthAI itself looks for in a head that has become generic.
 _READ_ANYWAY: Final = ("skeleton_edges", "keypoint_label_names")
@@ -234,13 +229,13 @@ def _yolo(subject: Subject) -> Iterator[Finding]:
                 else "Nothing, DepthAI reads it; but write no config with luxonis-ml's classes.",
             )
         subtype = metadata.get("subtype")
-        if isinstance(subtype, str) and subtype.lower() not in _SUBTYPES:
+        if isinstance(subtype, str) and subtype.lower() not in (*SUBTYPES, ""):
             yield Finding(
                 code="head.subtype",
                 severity=Severity.WARNING,
                 where=f"{where}.metadata.subtype",
                 message=f"{subtype!r} is not known; DepthAI decodes it like yolov8.",
-                remedy=perhaps(subtype, _SUBTYPES[:-1]),
+                remedy=perhaps(subtype, SUBTYPES),
             )
         plain = head["parser"] == "YOLOExtendedParser" and "26" not in str(subtype)
         if plain and head.get("outputs") and not any("_yolo" in name for name in head["outputs"]):

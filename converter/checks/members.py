@@ -16,15 +16,16 @@ _KNOWN: Final = (CONFIG, BUILDINFO, "encodings.json")
 _KNOWN_FOLDER: Final = "calibration/"
 _WEIGHTS: Final = (".onnx_data", ".onnx.data")
 _SHOWN: Final = 5
+_TAKEN: Final = (".tar", ".tar.gz", ".tar.xz")
 
 
 def _packing(subject: Subject) -> Iterator[Finding]:
-    if subject.file_name.lower().endswith(".tar.bz2"):
+    if subject.file_name and subject.is_packed and not subject.file_name.endswith(_TAKEN):
         yield Finding(
-            code="archive.bz2",
+            code="archive.suffix",
             severity=Severity.WARNING,
             where=subject.file_name,
-            message="DepthAI's model zoo does not know .tar.bz2 as an archive.",
+            message=f"DepthAI's model zoo takes a file for an archive if it ends in {listed(_TAKEN)}.",
             remedy="Pack it as .tar.xz.",
         )
     # A bare model has no config of its own, so that none is in the wrong place.
@@ -107,7 +108,7 @@ def _leftovers(subject: Subject) -> Iterator[Finding]:
 RULES: Final = (
     Rule(
         find=_packing,
-        codes=("archive.bz2", "archive.config-not-first"),
+        codes=("archive.suffix", "archive.config-not-first"),
         needs_schema=False,
     ),
     Rule(find=_names, codes=("archive.case", "archive.flattened"), needs_schema=False),

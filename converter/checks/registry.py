@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
 
-from converter.checks import config, frames, heads, members, model, source, tensors
+from converter.checks import config, fit, frames, heads, members, model, source, tensors
 from converter.checks.rule import Rule
 from converter.checks.subject import Side, Subject
 from converter.codes import Code, codes
@@ -21,6 +21,7 @@ RULES: Final[tuple[Rule, ...]] = (
     *tensors.RULES,
     *frames.RULES,
     *heads.RULES,
+    *fit.RULES,
 )
 
 

@@ -33,11 +33,13 @@ class Subject:
     """An archive to be looked at.
 
     Attributes:
-        file_name: What the packed archive is called; empty for one that is not packed.
+        file_name: What the archive is called; empty for one without a name.
+        is_packed: Whether that is a file, or will be one.
     """
 
     archive: Archive
     file_name: str = ""
+    is_packed: bool = True
 
     @cached_property
     def path(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import signal
@@ -49,7 +50,8 @@ def _run(arguments: list[str]) -> NoReturn:
             print(error.tool_text, file=sys.stderr)  # noqa: T201
         _report(error, debug=debug)
         if "--json" in arguments:
-            _print_error(error)
+            with contextlib.suppress(BrokenPipeError):
+                _print_error(error)
         code = error.exit_code
     except KeyboardInterrupt:
         _complain("Cancelled; nothing was written.", "")

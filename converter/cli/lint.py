@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
 
+from converter.archive import CONFIG
 from converter.cli import print_json
 from converter.errors import UsageError
 from converter.findings import Finding, Severity, perhaps
@@ -39,7 +40,7 @@ def lint(
     if as_sarif:
         from converter.sarif import to_sarif
 
-        print_json(to_sarif(findings, quote(source.resolve().name)))
+        print_json(to_sarif(findings, quote(_reference(source))))
     elif as_json:
         print_json({"findings": [finding.to_json() for finding in findings]})
     else:
@@ -47,6 +48,12 @@ def lint(
     order = list(Severity)
     worst = order[: order.index(Severity(fail_on)) + 1]
     return _BAD_ARCHIVE if any(finding.severity in worst for finding in findings) else 0
+
+
+def _reference(source: Path) -> str:
+    """The archive or its config, from the current folder: there CI has checked out what it shows."""
+    file = (source / CONFIG if source.is_dir() else source).absolute()
+    return file.relative_to(Path.cwd()).as_posix() if file.is_relative_to(Path.cwd()) else file.name
 
 
 def _print(source: Path, findings: Sequence[Finding]) -> None:

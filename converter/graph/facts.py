@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
@@ -53,6 +53,7 @@ class GraphFacts:
         unused: Inputs that no node reads.
         format: What the file is, `ONNX` and so on (`converter.sources.facts.KINDS`).
         quantized: Inputs and outputs of codes, whose scale only the file knows.
+        metadata: What the exporter wrote about itself and the model.
     """
 
     inputs: tuple[TensorFacts, ...]
@@ -63,6 +64,7 @@ class GraphFacts:
     unused: tuple[str, ...]
     format: str = "ONNX"
     quantized: tuple[str, ...] = ()
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
     def called(self, inputs: Sequence[str], outputs: Sequence[str]) -> GraphFacts:
         """The same with each tensor under that of its names which a config uses."""
@@ -124,6 +126,11 @@ def read_facts(path: Path, name: str) -> GraphFacts:
             for value in graph.input
             if value.name not in weights and value.name not in _read_names(graph)
         ),
+        metadata={
+            "ir_version": str(model.ir_version),
+            "producer": f"{model.producer_name} {model.producer_version}".strip(),
+            **{entry.key: entry.value for entry in model.metadata_props},
+        },
     )
 
 

@@ -13,6 +13,11 @@ from targets.openvino.parameters import InputParameters
 if TYPE_CHECKING:
     import onnx_ir as ir
 
+# Operators that give whole numbers by moving them, and the types of those, by onnx_ir's numbers.
+_MOVES: Final = frozenset(
+    {"ArgMax", "ArgMin", "Cast", "Flatten", "Reshape", "Squeeze", "Transpose", "Unsqueeze"}
+)
+_WHOLE: Final = (6, 7)  # INT32, INT64
 # OpenVINO 2022.2's ONNX reader takes IR versions up to the one of opset 13.
 _IR_VERSION: Final = 7
 # A protobuf file ends at two gigabytes; the graph itself wants a little room.
@@ -111,6 +116,7 @@ def prepare_file(
     )(infer_shapes(model)).model
     if for_myriad:
         refuse_scalars(model)
+        _numbers_out(model)
         model.ir_version = min(model.ir_version, _IR_VERSION)
     name_every_node(model)
     # Weights go into a file of their own, straight from where they are: no second copy in memory.
@@ -125,6 +131,28 @@ def prepare_file(
         },
         "warnings": warnings,
     }
+
+
+def _numbers_out(model: ir.Model) -> None:
+    """Let whole numbers leave as float32 where the Myriad compiler has them in float16 before.
+
+    It moves numbers in float16 and then wants them in S32; what is cast at the end, it converts.
+    """
+    import onnx_ir as ir
+
+    from converter.graph.rewrite import Builder
+
+    graph = model.graph
+    for index, value in enumerate(graph.outputs):
+        node = value.producer()
+        if node is None or node.op_type not in _MOVES or value.dtype not in _WHOLE:
+            continue
+        builder = Builder(graph, node.name or node.op_type)
+        number = builder.op("Cast", value, to=int(ir.DataType.FLOAT))
+        number.dtype, number.shape = ir.DataType.FLOAT, value.shape
+        number.name, value.name = value.name, f"{value.name}/whole"
+        graph.extend(builder.nodes)
+        graph.outputs[index] = number
 
 
 def merge_weights(model: str, target: str) -> None:
