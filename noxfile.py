@@ -23,7 +23,7 @@ LINT = ("ruff format --check .", "ruff check .", "mypy")
 
 @nox.session
 def check(session: nox.Session) -> None:
-    """Format, lint, types and tests; on every core with `-- -n auto --dist loadgroup`."""
+    """Format, lint, types and tests."""
     _run(session, *LINT, " ".join(["pytest", *session.posargs]))
 
 

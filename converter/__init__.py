@@ -15,10 +15,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from converter.archive import open_archive
-    from converter.differ import Difference, diff
+    from converter.checks.lint import lint
+    from converter.comparison.archives import Difference, diff
     from converter.errors import ConvertError
-    from converter.linter import lint
+    from converter.open_source import open_archive
     from converter.plans import Plan
     from converter.recheck import verify_archive
     from converter.run import Conversion, convert, plan
@@ -39,12 +39,12 @@ __all__ = [
 _HOMES = {
     "Conversion": "run",
     "ConvertError": "errors",
-    "Difference": "differ",
+    "Difference": "comparison.archives",
     "Plan": "plans",
     "convert": "run",
-    "diff": "differ",
-    "lint": "linter",
-    "open_archive": "archive",
+    "diff": "comparison.archives",
+    "lint": "checks.lint",
+    "open_archive": "open_source",
     "plan": "run",
     "verify_archive": "recheck",
 }

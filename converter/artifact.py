@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from converter.digests import sha256_of
 from converter.model import Tensor
 from converter.preprocessing import Preprocessing
 
@@ -56,8 +56,7 @@ class Artifact:
     @cached_property
     def sha256(self) -> str:
         """Of the compiled file."""
-        with self.path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256_of(self.path)
 
     @property
     def verifications(self) -> dict[str, Any]:

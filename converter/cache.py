@@ -13,7 +13,8 @@ import os
 import secrets
 import shutil
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from importlib import import_module
 from importlib.metadata import version
 from io import BufferedReader
@@ -25,7 +26,6 @@ from converter.target import package_of
 
 _ARCHIVE: Final = "archive"
 _DOCUMENT: Final = "result.json"
-_TOLD: Final = ("sha256", "size_bytes", "model", "verification", "warnings")
 _PART: Final = ".part"
 _DAY_S: Final = 86400
 # What they do to a graph is not written in a plan.
@@ -46,7 +46,10 @@ class Entry:
     size_bytes: int
     model: dict[str, Any]
     verification: dict[str, Any]
-    warnings: tuple[str, ...]
+    warnings: Sequence[str]
+
+
+_TOLD: Final = [field.name for field in fields(Entry) if field.name != "archive"]
 
 
 def folder() -> Path:
@@ -66,11 +69,10 @@ def key_of(plan: Plan, suffix: str) -> str | None:
     # What a service or the user's own frames give today says nothing of tomorrow.
     if plan.toolchain == "online" or options.text("verify.data") or options.record is not None:
         return None
-    plans = [plan, *([plan.second] if plan.second else [])]
     decisive = {
         "plan": plan.hash,
         # They are written into the build record.
-        "warnings": [str(finding) for one in plans for finding in one.warnings],
+        "warnings": [str(finding) for one in plan.stages for finding in one.warnings],
         "options": options.decisive(),
         "verify": {k: s.value for k, s in sorted(options.settings.items()) if k.startswith("verify.")},
         "code": [_code("converter"), _code(package_of(plan.target))],
@@ -84,11 +86,9 @@ def _code(package: str) -> str:
     """SHA-256 over a package's sources: in a checkout its version stays what it is."""
     module = import_module(package)
     roots = [Path(root) for root in getattr(module, "__path__", ())]
-    files = [file for root in roots for file in sorted(root.rglob("*.py"))] or [
-        Path(str(module.__file__))
-    ]
+    files = [file for root in roots for file in sorted(root.rglob("*.py"))]
     whole = hashlib.sha256()
-    for file in files or [Path(str(module.__file__))]:
+    for file in files or [Path(str(module.__file__))]:  # a package, or a module by itself
         whole.update(hashlib.sha256(file.read_bytes()).digest())
     return whole.hexdigest()
 
@@ -98,7 +98,7 @@ def find(key: str) -> Entry | None:
     place = folder() / key
     try:
         document = json.loads((place / _DOCUMENT).read_bytes())
-        told = {name: document[name] for name in _TOLD} | {"warnings": tuple(document["warnings"])}
+        told = {name: document[name] for name in _TOLD}
         entry = Entry(archive=(place / _ARCHIVE).open("rb"), **told)
     except OSError:
         return None  # none, or none of ours

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from converter.errors import ConvertError
-from converter.options import Options
+from converter.options.resolve import Options
 from converter.target import Check, load, names
 
 _LIBRARIES: Final = (

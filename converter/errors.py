@@ -6,6 +6,7 @@ together are carried together, so that a user mends them all at once.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -91,11 +92,12 @@ class Cancelled(ConvertError):  # noqa: N818 - what happened, not what went wron
     exit_code = 130
 
 
-def not_a_file(path: str | os.PathLike[str], remedy: str) -> UsageError:
-    """What to say of a path that should be a file and is none."""
-    absent = "is a folder" if Path(path).is_dir() else "is no regular file"
-    what = absent if os.path.lexists(path) else "no such file or folder"
-    return UsageError(f"{os.fspath(path)}: {what}.", remedy=remedy)
+def not_a_file(path: str | os.PathLike[str], remedy: str, *, option: str = "") -> UsageError:
+    """What to say of a path that should be a file and is none; `option` is what named it."""
+    wrong = "is a folder" if Path(path).is_dir() else "is no regular file"
+    what = wrong if os.path.lexists(path) else "no such file or folder"
+    place = f"{option}: {os.fspath(path)}" if option else os.fspath(path)
+    return UsageError(f"{place}: {what}.", remedy=remedy)
 
 
 def from_findings(error: type[ConvertError], subject: str, findings: Sequence[Finding]) -> ConvertError:
@@ -130,3 +132,13 @@ def from_json(data: dict[str, Any]) -> ConvertError:
         ],
         tool_text=data["tool_text"],
     )
+
+
+def disk_error(error: OSError, doing: str) -> ToolError:
+    """What to tell a user of an `OSError` that is neither the archive's nor the model's fault."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return ToolError(
+            f"The disk is full while {doing}.",
+            remedy="Make room, or point TMPDIR to a larger disk.",
+        )
+    return ToolError(f"{doing[:1].upper()}{doing[1:]} failed: {error}.")

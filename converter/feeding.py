@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from converter.errors import UsageError
 from converter.model import ModelInput, Tensor
-from converter.options import Options
+from converter.options.resolve import Options
 from converter.preprocessing import Color, Preprocessing, write_dai_type
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-    from converter.calibration import Calibration
-
-_LISTED_FILES: Final = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,54 +189,9 @@ def permutation(old: str, new: str) -> Sequence[int]:
     return [old.index(axis) for axis in new]
 
 
-def frames_of(
-    calibration: Mapping[str, Any],
-    sources: Sequence[Mapping[str, Any]],
-    inputs: Sequence[Mapping[str, Any]],
-    limit: int | None = None,
-) -> Iterator[dict[str, NDArray[Any]]]:
-    """The calibration frames as the network takes them, from plain JSON data."""
-    from converter.calibration import Calibration
-
-    items = [ModelInput.from_json(source) for source in sources]
-    fed = [TargetInput.from_json(item) for item in inputs]
-    for frame in Calibration.from_call(calibration).read(items, limit):
-        yield target_feeds(items, fed, frame)
-
-
 def target_feeds(
     sources: Sequence[ModelInput], inputs: Sequence[TargetInput], frame: Mapping[str, NDArray[Any]]
 ) -> dict[str, NDArray[Any]]:
     """What the network is fed for a camera frame, in the types in which the camera delivers it."""
     feeds = network_feeds(sources, inputs, frame)
     return {item.name: feeds[item.name].astype(item.dtype) for item in inputs}
-
-
-def calibration_report(
-    calibration: Calibration,
-    inputs: Iterable[TargetInput],
-    seen: Mapping[str, Sequence[float]],
-) -> dict[str, Any]:
-    """What the build record tells of calibration data: files, shapes, colours, values.
-
-    Args:
-        seen: The smallest and the largest value of each input.
-    """
-    data = calibration.to_json()
-    for source in calibration.inputs:
-        data["inputs"][source.input]["names"] = [
-            name.encode("utf-8", "replace").decode() for name in source.files[:_LISTED_FILES]
-        ]
-    for item in inputs:
-        color = item.remaining.color
-        low, high = seen.get(item.name, (None, None))
-        data["inputs"].setdefault(item.name, {}).update(
-            {
-                "shape": list(item.shape),
-                "layout": item.layout or None,
-                "color": color.value if color else None,
-                "min": low,
-                "max": high,
-            }
-        )
-    return data

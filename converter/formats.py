@@ -5,6 +5,7 @@ A target makes files; a format reads them. Some files can be read by people who 
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -13,10 +14,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 if TYPE_CHECKING:
-    from converter.parts import Part
+    from numpy.typing import NDArray
 
 ENTRY_POINTS: Final = "converter.formats"
+# The type of a piece of which nothing more is known.
+BYTES: Final = "bytes"
 _HEAD_BYTES: Final = 512
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """A piece of a model file.
+
+    Attributes:
+        dtype: The archive's word; `bytes` for a piece of which nothing more is known.
+        shape: The tensor's, or the number of bytes.
+        read: Its values as real numbers where they stand for some, codes decoded; for `bytes` a uint8
+            vector. Nothing is read before, and nothing is kept.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    read: Callable[[], NDArray[Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,3 +100,22 @@ def read_compiled(path: Path) -> dict[str, Any] | None:
     """
     found = format_of(path)
     return None if found is None else {**found.read(path), "target": found.target}
+
+
+def mapped(path: Path) -> memoryview:
+    """A file's bytes, of which only what is looked at comes into memory."""
+    with path.open("rb") as file:
+        if path.stat().st_size == 0:
+            return memoryview(b"")
+        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+
+
+def bytes_part(name: str, data: bytes | memoryview) -> Part:
+    """A piece that is compared byte by byte."""
+
+    def read() -> NDArray[Any]:
+        import numpy as np
+
+        return np.frombuffer(data, np.uint8)
+
+    return Part(name=name, dtype=BYTES, shape=(len(data),), read=read)

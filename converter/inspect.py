@@ -6,10 +6,10 @@ import os
 from pathlib import Path
 from typing import Any, Final
 
-from converter.archive import open_archive, read_json
-from converter.describe import BUILDINFO
+from converter.archive.opened import BUILDINFO, read_json
 from converter.errors import UsageError
 from converter.formats import read_compiled
+from converter.open_source import open_archive
 from converter.sources.facts import facts_of, kind_of
 
 # What a file is called in JSON, by its format.

@@ -12,7 +12,8 @@ from typing import Any, Final, Protocol
 from converter.backend import Backend
 from converter.findings import Finding
 from converter.model import SourceModel
-from converter.options import Options, specs
+from converter.options.declared import specs
+from converter.options.resolve import Options
 
 
 class Parameters(Protocol):
@@ -97,10 +98,26 @@ class Plan:
     options: Options
     second: Plan | None = None
 
+    def step(self, name: str) -> Step:
+        """The step of that name.
+
+        Raises:
+            KeyError: There is none.
+        """
+        found = next((step for step in self.steps if step.name == name), None)
+        if found is None:
+            raise KeyError(f"the plan has no step {name!r}")
+        return found
+
     @property
     def toolchain(self) -> str:
         """`native`, `container` or `online`."""
         return self.backend.toolchain
+
+    @property
+    def stages(self) -> tuple[Plan, ...]:
+        """This plan, and the second stage's if there is one."""
+        return (self, self.second) if self.second else (self,)
 
     @property
     def hash(self) -> str:

@@ -15,19 +15,17 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from converter import options as option_module
-from converter import tar
-from converter.archive import Archive, open_archive
-from converter.describe import BUILDINFO, target_config
-from converter.errors import ArchiveError, Cancelled, UsageError, VerificationError
+from converter.archive.opened import BUILDINFO, Archive
+from converter.config.second_stage import postprocessor_path
+from converter.errors import ArchiveError, Cancelled, UsageError, VerificationError, disk_error
 from converter.events import OnEvent, ignore
-from converter.modelconverter.source import open_source
-from converter.options import Layer, Options, Setting
+from converter.open_source import open_archive, open_source
+from converter.options.resolve import Layer, Options, Setting, is_decisive, resolve
 from converter.plans import Plan
+from converter.processes.work_folder import work_folder
 from converter.run import carry_out, make_plan
-from converter.stages import postprocessor_path
 from converter.target import Run
-from converter.workfolder import work_folder
+from converter.target_archive import target_config
 
 # How it is looked at and run here: that is not for the archive to say, which may be anybody's.
 _HERE: Final = ("verify.", "container.", "online.")
@@ -79,7 +77,7 @@ def verify_archive(
             _require_config(made, target_config(plan.model, artifact))
             digests = [part.sha256 for part in (artifact, artifact.second) if part]
         except OSError as error:
-            raise tar.disk_error(error, "verifying") from error
+            raise disk_error(error, "verifying") from error
         except KeyboardInterrupt as error:
             raise Cancelled("Cancelled.") from error
     recorded = [part["compiled"]["sha256"] for part in (record, record.get("postprocessor")) if part]
@@ -189,7 +187,7 @@ def _options(
     given = (
         options
         if isinstance(options, Options)
-        else option_module.resolve([Layer(origin="options", values=options or {})])
+        else resolve([Layer(origin="options", values=options or {})])
     )
     report = record["compiled"].get("calibration")
     # Ranges that the record does not have can only be measured again.
@@ -199,8 +197,8 @@ def _options(
             f"{', '.join(wrong)}: an archive is verified as it was made.",
             remedy=f"Only the options {' and '.join(f'{prefix}…' for prefix in allowed)} can be given.",
         )
-    base = option_module.resolve([Layer(origin="build record", values=record["options"])])
-    if foreign := [key for key in base.settings if not option_module.is_decisive(key)]:
+    base = resolve([Layer(origin="build record", values=record["options"])])
+    if foreign := [key for key in base.settings if not is_decisive(key)]:
         raise ArchiveError(f"The {BUILDINFO} is none of ours: {', '.join(foreign)} is in no record.")
     if record["toolchain"] == "online" and given.setting("online.url").origin == "default":
         raise UsageError(
@@ -210,7 +208,7 @@ def _options(
     settings = {**base.settings, **_image(record), **given.settings}
     if data is not None:
         extra = {"verify.frames": _FRAMES, "verify.data": os.fspath(data)}
-        told = option_module.resolve([Layer(origin="--data", values=extra)])
+        told = resolve([Layer(origin="--data", values=extra)])
         settings = {**told.settings, **settings, "verify.data": told.setting("verify.data")}
     if settings.get("verify.enabled") and not given.flag("verify.enabled"):
         raise UsageError("verify.enabled=false leaves nothing to do.")

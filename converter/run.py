@@ -11,23 +11,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from converter import cache, tar
-from converter import options as option_module
-from converter.archive import Archive
+from converter import cache
+from converter.archive.opened import Archive
+from converter.archive.write import copy_archive, destination, suffix_of, write_archive
 from converter.artifact import Artifact
-from converter.bare import unsettled
-from converter.errors import Cancelled, UsageError, VerificationError, from_findings
+from converter.bare.open import unsettled
+from converter.errors import Cancelled, UsageError, VerificationError, disk_error, from_findings
 from converter.events import Notice, OnEvent, Warned, ignore
 from converter.findings import Finding, Severity, errors
 from converter.model import SourceModel
-from converter.modelconverter.source import open_source
-from converter.options import Layer, Options
-from converter.output import copy_archive, destination, suffix_of, write_archive
+from converter.open_source import open_source
+from converter.options.resolve import Layer, Options, resolve
 from converter.plans import Plan
-from converter.sources.importing import import_source, import_step
+from converter.processes.work_folder import work_folder
+from converter.sources.import_step import import_source, import_step
 from converter.target import Run
 from converter.target import load as load_target
-from converter.workfolder import work_folder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,8 +131,8 @@ def convert(
         ConvertError: One of its subclasses, each a cause with its own exit code. Nothing was
             written then, and an existing output is as it was.
     """
-    from converter.describe import entries
-    from converter.linter import lint, own_warnings
+    from converter.checks.lint import lint, own_warnings
+    from converter.target_archive import entries
     from converter.unchanged import check_unchanged
 
     started = time.monotonic()
@@ -184,7 +183,7 @@ def convert(
             except VerificationError as error:
                 (work / "verification.json").write_text(error.tool_text)  # for --keep-work
                 raise
-            with run.stage("pack", "Packing"):
+            with run.stage("pack"):
                 check_unchanged(archive, made)
                 members = entries(made, artifact)
                 told_by_run = warnings[len(made.warnings) :]
@@ -192,7 +191,7 @@ def convert(
                     on_lint(finding)
                 sha256, size = write_archive(place, members, force=force)
         except OSError as error:
-            raise tar.disk_error(error, "converting") from error
+            raise disk_error(error, "converting") from error
         except KeyboardInterrupt as error:
             raise Cancelled("Cancelled; nothing was written.") from error
     done = Conversion(
@@ -261,13 +260,13 @@ def carry_out(run: Run, archive: Archive, compiled: Path | None = None) -> Artif
 def _options(options: Overrides) -> Options:
     if isinstance(options, Options):
         return options
-    return option_module.resolve([Layer(origin="options", values=options or {})])
+    return resolve([Layer(origin="options", values=options or {})])
 
 
 def make_plan(archive: Archive, target: str, options: Options, toolchain: str) -> Plan:
     """The plan for an open archive; errors as for `plan`."""
     module = load_target(target)
-    from converter.understand import understand
+    from converter.config.read import understand
 
     notes = options.notes_for(target)
     if fatal := errors(notes):
@@ -300,6 +299,6 @@ def make_plan(archive: Archive, target: str, options: Options, toolchain: str) -
 
 
 def _destination(output: str | os.PathLike[str] | None, plan: Plan, *, force: bool) -> Path:
-    from converter.describe import output_name
+    from converter.archive.write import output_name
 
     return destination(output, output_name(plan.model.archive_name, plan.target), force=force)

@@ -11,16 +11,16 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self, cast
 
-from converter.archive import Archive
+from converter.archive.opened import Archive
 from converter.artifact import Artifact
 from converter.backend import Backend
 from converter.errors import UsageError
 from converter.events import Notice, OnEvent, Progress, StageFinished, StageStarted, Warned
 from converter.findings import Finding
 from converter.model import SourceModel
-from converter.options import Options
+from converter.options.resolve import Options
 from converter.plans import Parameters, Plan, Step
-from converter.process import Processes
+from converter.processes.run import Processes
 
 if TYPE_CHECKING:
     from converter.container.build import Recipe
@@ -83,13 +83,18 @@ class Run:
         return cls(work=work, source=source, model=source, plan=plan, on_event=on_event, before=before)
 
     @contextlib.contextmanager
-    def stage(self, name: str, title: str) -> Iterator[None]:
-        """Tell the listener that a stage begins and, if it ended well, that it ended."""
+    def stage(self, name: str) -> Iterator[Step]:
+        """Carry out a step of the plan; the listener is told when it begins and when it ended well.
+
+        Raises:
+            KeyError: The plan has no such step.
+        """
+        step = self.plan.step(name)
         self._done += 1
         total = len(self.plan.steps)
-        self.on_event(StageStarted(stage=name, title=title, index=self._done, total=total))
+        self.on_event(StageStarted(stage=name, title=step.title, index=self._done, total=total))
         started = time.monotonic()
-        yield
+        yield step
         seconds = time.monotonic() - started
         self.timings_s[name] = round(seconds, 3)
         self.on_event(StageFinished(stage=name, seconds=seconds))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 from pathlib import Path
 
-from converter.archive import Archive
-from converter.calibration import Calibration
+from converter.archive.opened import Archive
+from converter.calibration.dataset import Calibration
+from converter.calibration.files import Tree
+from converter.digests import sha256_of
 from converter.errors import ArchiveError, UsageError
-from converter.frame_files import Tree
 from converter.plans import Plan
 
 
@@ -22,23 +21,19 @@ def check_unchanged(archive: Archive, plan: Plan) -> None:
         ArchiveError: A file of the model is another one now.
         UsageError: The calibration data are.
     """
-    plans = [plan, *([plan.second] if plan.second else [])]
-    for one in plans:
-        for name, sha256 in one.model.files.items() if not archive.is_unpacked else ():
-            if _sha256(archive.path(name)) != sha256:
+    for stage in plan.stages:
+        files = {} if archive.is_unpacked else stage.model.files
+        for name, sha256 in files.items():
+            path = archive.path(name)
+            if not path.is_file() or sha256_of(path) != sha256:
                 raise ArchiveError(
-                    f"{archive.path(name)} was changed while it was converted.", remedy="Convert again."
+                    f"{path} was changed while it was converted.", remedy="Convert again."
                 )
-        data = getattr(one.parameters, "calibration", None)
+        data = getattr(stage.parameters, "calibration", None)
         for item in data.inputs if isinstance(data, Calibration) else ():
-            if Tree.open(Path(item.root)).digest(item.files) != item.sha256:
+            root = Path(item.root)
+            if not root.exists() or Tree.open(root).digest(item.files) != item.sha256:
                 raise UsageError(
-                    f"The calibration data in {item.root} were changed while they were used.",
+                    f"The calibration data in {root} were changed while they were used.",
                     remedy="Convert again.",
                 )
-
-
-def _sha256(path: Path) -> str:
-    with contextlib.suppress(OSError), path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-    return ""

@@ -13,9 +13,10 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from converter import errors, options
+from converter import errors
+from converter.checks.codes import Code, codes
 from converter.checks.registry import checks
-from converter.codes import Code, codes
+from converter.options.declared import Spec, Value, configs, specs
 
 if TYPE_CHECKING:
     from mkdocs.config.defaults import MkDocsConfig
@@ -87,9 +88,9 @@ def _options() -> Iterator[str]:
     )
     yield f"Presets: {', '.join(f'`{name}`' for name in _presets())}.\n"
     yield "This page is made of `configs/options.yaml`.\n"
-    for group, specs in groupby(sorted(_declared(), key=_place), key=_group):
+    for group, of_group in groupby(sorted(_declared(), key=_place), key=_group):
         yield f"## {_GROUPS[group]} {{ #{group or 'any'}-options }}\n"
-        for spec in specs:
+        for spec in of_group:
             yield f"### `{spec.key}` {{ #{spec.key} }}\n"
             yield f"{_text(spec.help)}\n"
             targets = ", ".join(spec.targets) or "all"
@@ -99,25 +100,25 @@ def _options() -> Iterator[str]:
             yield f"- targets: {targets}\n"
 
 
-def _declared() -> list[options.Spec]:
+def _declared() -> list[Spec]:
     """Our own: a target of somebody else's, if one is installed here, has pages of its own."""
-    return [spec for spec in options.specs() if _group(spec) in _GROUPS]
+    return [spec for spec in specs() if _group(spec) in _GROUPS]
 
 
-def _group(spec: options.Spec) -> str:
+def _group(spec: Spec) -> str:
     first, dot, _ = spec.key.partition(".")
     return first if dot else ""
 
 
-def _place(spec: options.Spec) -> int:
+def _place(spec: Spec) -> int:
     return list(_GROUPS).index(_group(spec))
 
 
 def _presets() -> list[str]:
-    return sorted(path.stem for path in (options.configs() / "presets").glob("*.yaml"))
+    return sorted(path.stem for path in (configs() / "presets").glob("*.yaml"))
 
 
-def _default(value: options.Value) -> str:
+def _default(value: Value) -> str:
     if value is None:
         return "none; see above"
     if isinstance(value, bool):

@@ -19,7 +19,7 @@ from typing import Any
 import onnx
 from onnx import TensorProto, helper
 
-from converter.codes import Example
+from converter.checks.codes import Example
 from targets.rvc3.vpux import make_superblob
 from tests.sources import RGB, config_for, conv_model
 

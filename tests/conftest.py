@@ -12,14 +12,12 @@ import pytest
 
 from converter.container import Engine, Image, connect, find_socket
 from converter.events import ignore
-from targets.rvc2 import toolchain as rvc2
-from targets.rvc2.toolchain import Toolchain
+from targets.rvc2.myriad import toolchain as rvc2
+from targets.rvc2.myriad.toolchain import Toolchain
 from tests import engine as engines
 
 # Why the test that restarts the engine cannot run.
 RESTART = "only an engine that CI started may be restarted"
-# So long that every worker takes tests of it; what its tests share is quickly made.
-LONGEST = "test_rvc4_convert"
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -29,21 +27,6 @@ def pytest_configure(config: pytest.Config) -> None:
     # DepthAI looks for devices and a network as it is imported, and warns that there are none.
     os.environ.setdefault("DEPTHAI_LEVEL", "off")
     os.environ.setdefault("DEPTHAI_TELEMETRY", "0")
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With `--dist loadgroup`, a file is one worker's, and so is all that uses the engine.
-
-    Files share what they convert once; one test restarts the engine, others count its containers.
-    """
-    for item in items:
-        name = item.path.stem
-        if "engine" in getattr(item, "fixturenames", ()):
-            name = "engine"
-        elif name.startswith("test_modelconverter"):
-            name = "modelconverter"
-        if name != LONGEST:
-            item.add_marker(pytest.mark.xdist_group(name))
 
 
 @pytest.fixture(scope="session")

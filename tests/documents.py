@@ -22,7 +22,8 @@ from typing import Any
 import onnx
 from onnx import external_data_helper
 
-from converter import options
+from converter.options.declared import configs
+from converter.options.resolve import from_arguments, resolve
 from tests.sources import DIGITS, DIGITS_ARCHIVE, RGB, config_for, conv_model, write_folder
 
 ROOT = Path(__file__).parent.parent
@@ -126,7 +127,7 @@ def parse(words: list[str]) -> Any:
     name, *rest = words
     command = ["convert", *rest] if Path(name).name == "convert" else rest
     function, bound, _ = app.parse_args(ours(command), exit_on_error=False, print_error=False)
-    options.resolve([options.from_arguments(bound.arguments.get("overrides", ()))])
+    resolve([from_arguments(bound.arguments.get("overrides", ()))])
     return function
 
 
@@ -158,7 +159,7 @@ def furnish(path: Path) -> Path:
         weighty, location="model.onnx.data", size_threshold=0
     )
     onnx.save(weighty, folder / "model.onnx")
-    shutil.copy(options.configs() / "examples" / "classifier.yaml", path)
+    shutil.copy(configs() / "examples" / "classifier.yaml", path)
     (path / "models").mkdir()
     onnx.save(conv_model(height=224, width=224), path / "models" / "classifier.onnx")
     return path

@@ -155,6 +155,25 @@ def test_a_source_that_changes_meanwhile_is_neither_kept_nor_written(tmp_path: P
     assert not cache.folder().exists()
 
 
+@pytest.mark.parametrize("gone", [False, True], ids=["another file", "no folder"])
+def test_calibration_data_that_change_meanwhile_are_told(tmp_path: Path, gone: bool) -> None:
+    data = tmp_path / "frames"
+    shutil.copytree(DIGITS / "calibration", data)
+
+    def change(event: Any) -> None:
+        if isinstance(event, StageStarted) and event.stage == "pack":
+            if gone:
+                shutil.rmtree(data)
+            else:
+                one, other = sorted(data.iterdir())[:2]
+                one.write_bytes(other.read_bytes())
+
+    options = {"calibration.path": str(data), "verify.emulator": False}
+    with pytest.raises(UsageError, match="were changed while they were used"):
+        convert(DIGITS_ARCHIVE, "rvc4", output=tmp_path / "o.tar", options=options, on_event=change)
+    assert not (tmp_path / "o.tar").exists()
+
+
 def test_what_the_plan_says_is_part_of_the_key(tmp_path: Path) -> None:
     data = tmp_path / "frames"
     shutil.copytree(DIGITS / "calibration", data)

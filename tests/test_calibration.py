@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 from PIL import Image
 
-from converter import calibration
-from converter.archive import open_archive
-from converter.calibration import Calibration
+from converter.calibration import dataset as calibration
+from converter.calibration.dataset import Calibration
+from converter.config.read import understand
 from converter.errors import UsageError
 from converter.findings import Finding
 from converter.model import SourceModel
-from converter.options import Layer, resolve
-from converter.understand import understand
+from converter.open_source import open_archive
+from converter.options.resolve import Layer, resolve
 from tests.sources import RGB, config_for, conv_model, make_model, write_folder
 
 # Red above, blue below; the left half darker.

@@ -18,7 +18,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from converter.cli import main
-from targets.rvc2.toolchain import Toolchain
+from targets.rvc2.myriad.toolchain import Toolchain
 from tests.sources import DIGITS_ARCHIVE, RGB, config_for, conv_model, make_model, write_folder
 
 HEAVY = ("numpy", "onnx", "onnx_ir", "onnxruntime", "onnxslim", "luxonis_ml", "yaml", "PIL", "pydantic")

@@ -24,8 +24,8 @@ from converter.container import Container, Engine, Image, Limits, connect, failu
 from converter.container.container import OWNER_LABEL, reap
 from converter.container.session import ignored
 from converter.errors import ToolchainError, ToolError, UsageError
-from converter.options import Layer, resolve
-from converter.owner import Owner
+from converter.options.resolve import Layer, resolve
+from converter.processes.owner import Owner
 from tests.engine import derived
 
 PYTHON = "python3"

@@ -17,11 +17,11 @@ from onnx import TensorProto, helper, numpy_helper
 
 import converter
 from converter import Difference, diff
-from converter.archive import open_archive
 from converter.errors import ArchiveError, ConvertError, ToolError, UsageError
-from targets.rvc2.toolchain import Toolchain
+from converter.open_source import open_archive
+from targets.rvc2.myriad.toolchain import Toolchain
 from targets.rvc4 import toolchain as rvc4
-from targets.rvc4.dlc import without_times
+from targets.rvc4.dlc.read import without_times
 from tests.fuzz.mutate import mutate_archive
 from tests.sources import DIGITS, DIGITS_ARCHIVE, RGB, config_for, conv_model, make_model, write_folder
 from tests.test_cli import nnconvert
@@ -488,7 +488,7 @@ def test_two_modes_of_rvc4(rvc4_pair: tuple[Path, Path]) -> None:
 
 
 def test_the_weights_of_a_dlc_are_those_of_its_source(rvc4_pair: tuple[Path, Path]) -> None:
-    from targets.rvc4.weights import parts
+    from targets.rvc4.dlc.weights import parts
 
     with open_archive(DIGITS_ARCHIVE) as archive, open_archive(rvc4_pair[1]) as compiled:
         model = onnx.load(archive.path("digits.onnx"))

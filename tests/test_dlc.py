@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from converter.checks.lint import lint
 from converter.errors import ArchiveError
 from converter.formats import format_of
 from converter.inspect import inspect
-from converter.linter import lint
-from targets.rvc4.dlc import read_dlc, read_records
+from targets.rvc4.dlc.read import read_dlc, read_records
 
 FILE = Path(__file__).parent / "data" / "digits-float.dlc"
 DATA = FILE.read_bytes()

@@ -15,10 +15,11 @@ from urllib.parse import unquote
 import pytest
 
 import converter
-from converter import options
-from converter.codes import codes
+from converter.checks.codes import codes
 from converter.errors import ConvertError, UsageError
-from targets.rvc2.toolchain import Toolchain
+from converter.options.declared import specs
+from converter.options.resolve import is_declared, resolve
+from targets.rvc2.myriad.toolchain import Toolchain
 from tests.documents import (
     ROOT,
     Block,
@@ -152,15 +153,15 @@ def test_what_a_page_says_of_options_and_commands_is_there() -> None:
             r"`((?:rvc[234]|calibration|container|online|inputs|outputs|verify|cache)\.[a-z][\w.]*|inputs\.NAME\.[\w.]+)[ =\w]*`",
             prose,
         ):
-            assert options.is_declared(key) or key in codes(), f"{page.name}: {key}"
+            assert is_declared(key) or key in codes(), f"{page.name}: {key}"
         for words in re.findall(r"`nnconvert ([a-z]+(?: (?:install|build|remove))?)", prose):
             assert words in commands, f"{page.name}: {words}"
 
 
 def test_the_limits_it_shows_are_those_in_force() -> None:
-    from targets.rvc2 import check as rvc2
+    from targets.rvc2 import verify as rvc2
     from targets.rvc3.steps import _LIMITS as rvc3
-    from targets.rvc4.check import _LIMITS as rvc4
+    from targets.rvc4.verify import _LIMITS as rvc4
 
     rows = re.findall(
         r"^\| (RVC.*?) \| ([\d.]+) \| ([\d.]+) \|$",
@@ -168,7 +169,7 @@ def test_the_limits_it_shows_are_those_in_force() -> None:
         re.MULTILINE,
     )
     in_force = {
-        "RVC2": rvc2.limits(options.resolve([])),
+        "RVC2": rvc2.limits(resolve([])),
         "RVC3 float16": rvc3["float16"],
         "RVC3 int8": rvc3["int8"],
         "RVC4 8, 8 bits": rvc4[8, 8],
@@ -208,9 +209,9 @@ def anchors(page: Path) -> set[str]:
 
 def test_the_options_page_holds_every_option(site: Path) -> None:
     text = html.unescape((site / "options.html").read_text())
-    keys = {spec.key for spec in options.specs()}
+    keys = {spec.key for spec in specs()}
     assert keys <= anchors(site / "options.html")
-    for spec in options.specs():
+    for spec in specs():
         assert " ".join(spec.help.split()) in text, spec.key
 
 

@@ -12,12 +12,14 @@ import pytest
 import yaml
 from onnx import TensorProto, helper
 
-from converter import options
 from converter.modelconverter.document import is_document
+from converter.options.declared import configs
+from converter.options.files import from_file
+from converter.options.resolve import resolve
 from converter.run import plan
 from tests.sources import conv_model, make_model, write_folder
 
-EXAMPLES = sorted((options.configs() / "examples").glob("*.yaml"))
+EXAMPLES = sorted((configs() / "examples").glob("*.yaml"))
 TARGETS = ("rvc2", "rvc4")
 
 
@@ -59,7 +61,7 @@ def test_an_example_is_planned(example: Path, tmp_path: Path) -> None:
     document = yaml.safe_load(example.read_text())
     if not is_document(document):
         archive = write_folder(tmp_path / "net", conv_model(height=224, width=224))
-        resolved = options.resolve([options.from_file(example)])
+        resolved = resolve([from_file(example)])
         made = plan(archive, "rvc2", options=resolved)
         assert made.parameters.to_json()["number_of_shaves"] == document["rvc2"]["number_of_shaves"]
         return

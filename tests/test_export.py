@@ -15,9 +15,9 @@ import openvino as ov
 import pytest
 
 from converter.errors import ArchiveError, ModelError
-from converter.sources.child import import_file
 from converter.sources.export import export
-from converter.sources.rules import RULES
+from converter.sources.import_file import import_file
+from converter.sources.ops.registry import RULES
 from tests import ov_models
 from tests.data.tflite.make_tflite import FOLDER, MODELS, computed, feed_of
 from tests.ir_models import feeds_of, one_op_models

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 import converter
-from converter import tar
-from converter.archive import open_archive
+from converter.archive import tar
 from converter.errors import ArchiveError
-from targets.rvc2.toolchain import Toolchain
-from targets.rvc4.dlc import read_dlc, read_records
+from converter.open_source import open_archive
+from targets.rvc2.myriad.toolchain import Toolchain
+from targets.rvc4.dlc.read import read_dlc, read_records
 from tests.fuzz import fuzz_readers
 from tests.fuzz.fuzz_readers import TARGETS, EscapeError, guarded
 from tests.fuzz.make_corpus import DATA, HEADS

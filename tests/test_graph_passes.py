@@ -16,13 +16,14 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx_ir.passes import Sequential, common
 
 from converter.errors import ModelError
-from converter.graph import decompose, opset, recurrent, scalars
+from converter.graph import decompose, recurrent
 from converter.graph.copies import settle_copies
 from converter.graph.embed import FLOAT16, EmbedPreprocessing, Entry, Folding
 from converter.graph.freeze import FreezeShapes
 from converter.graph.rewrite import Rewrite
 from converter.graph.simplify import infer_shapes, simplify
 from converter.preprocessing import Color, Preprocessing
+from targets.openvino.myriad_rules import opset13, scalars
 from tests.sources import COPIES, conv_model, copies_model, make_model, one_op_model
 
 LIMIT = 1e-4
@@ -60,7 +61,7 @@ def rewritten(model: onnx.ModelProto) -> onnx.ModelProto:
         common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
         Rewrite(recurrent.RULES),
         Rewrite(decompose.RULES),
-        opset.LowerOpset(),
+        opset13.LowerOpset(),
     )
     return ir.to_proto(passes(edited).model)
 

@@ -16,13 +16,13 @@ from onnx import TensorProto, helper
 from PIL import Image
 
 import converter
-from converter.archive import open_archive
+from converter.bare.config import InputHints, draft, faces
 from converter.cli.flags import in_flags, input_hints
-from converter.draft import InputHints, draft, faces
+from converter.config.read import understand
 from converter.errors import ArchiveError, ConvertError, ModelError, UsageError
-from converter.options import Options
+from converter.open_source import open_archive
+from converter.options.resolve import Options
 from converter.preprocessing import Color
-from converter.understand import understand
 from tests.sources import conv_model, one_op_model
 from tests.terminal import talk
 
@@ -614,7 +614,7 @@ def test_the_documentations_example_packed_by_hand_is_taken(here: Path, with_hea
 def test_frames_of_whole_numbers_are_a_guess_that_is_told(tmp_path: Path) -> None:
     import onnx
 
-    from converter.draft import draft
+    from converter.bare.config import draft
     from tests.sources import conv_model
 
     onnx.save(conv_model(dtype=onnx.TensorProto.INT32), tmp_path / "net.onnx")
@@ -624,9 +624,9 @@ def test_frames_of_whole_numbers_are_a_guess_that_is_told(tmp_path: Path) -> Non
 
 
 def test_more_classes_than_anything_has_are_refused_at_once() -> None:
+    from converter.bare.heads import HeadHints, make_head
     from converter.errors import UsageError
     from converter.graph.facts import TensorFacts
-    from converter.parsers import HeadHints, make_head
 
     output = TensorFacts(name="y", dtype="float32", shape=(1, 10))
     with pytest.raises(UsageError, match="999,999,999 classes"):

@@ -14,8 +14,8 @@ import pytest
 from converter.container import Container, Engine, Image, Limits
 from converter.container.build import fetch_wheels
 from converter.feeding import TargetInput
-from converter.process import Processes
-from converter.reference import session_of
+from converter.processes.run import Processes
+from converter.sources.onnx_session import session_of
 from targets.openvino.ir import Int8, make_file, make_ir
 from targets.openvino.prepare import prepare_file
 from tests import engine as engines
@@ -144,10 +144,10 @@ def test_2022_computes_int8_as_today(engine: Engine, old_openvino: Image, tmp_pa
 
 
 def _calibration(source: Path) -> Int8:
-    from converter import calibration
-    from converter.archive import open_archive
-    from converter.options import Layer, resolve
-    from converter.understand import understand
+    from converter.calibration import dataset as calibration
+    from converter.config.read import understand
+    from converter.open_source import open_archive
+    from converter.options.resolve import Layer, resolve
     from targets.openvino.translate import input_parameters
 
     values = {"calibration.random": True, "calibration.max_images": 4}
@@ -164,7 +164,7 @@ def _calibration(source: Path) -> Int8:
 
 
 def _frames(int8: Int8) -> list[dict[str, Any]]:
-    from converter.feeding import frames_of
+    from converter.calibration.feeds import frames_of
 
     return list(frames_of(int8.calibration, int8.sources, int8.inputs))
 

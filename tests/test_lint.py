@@ -14,16 +14,16 @@ from typing import Any
 import pytest
 
 import converter
-from converter import describe
-from converter.archive import open_archive
+from converter import target_archive as describe
+from converter.checks.codes import BASES, Example, codes
+from converter.checks.lint import lint
 from converter.checks.registry import RULES, checks
 from converter.checks.subject import Side
-from converter.codes import BASES, Example, codes
 from converter.errors import ToolError, UsageError
 from converter.events import Warned
 from converter.findings import Finding, Severity
-from converter.linter import lint
-from targets.rvc2.toolchain import Toolchain
+from converter.open_source import open_archive
+from targets.rvc2.myriad.toolchain import Toolchain
 from targets.rvc4.toolchain import problem_with_machine as qnn_problem
 from tests.archives import BUILDERS, base, blob_double, build
 from tests.sources import DIGITS_ARCHIVE, RGB, config_for, conv_model, write_folder

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from converter.codes import BASES, Example, codes
+from converter.checks.codes import BASES, Example, codes
 from tests.archives import build
 
 # Every failing example of these is refused as DepthAI opens the archive, or by its parser then.

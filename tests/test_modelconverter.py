@@ -15,13 +15,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
-from converter import options
 from converter.cli import modelconverter as command_line
 from converter.errors import ConvertError, ModelError, UsageError
 from converter.modelconverter.keys import KEYS, translated
+from converter.options.files import from_file
+from converter.options.resolve import from_arguments, is_declared, resolve
 from converter.plans import Plan
 from converter.run import convert, plan
-from targets.rvc2.toolchain import Toolchain
+from targets.rvc2.myriad.toolchain import Toolchain
 from tests import modelconv
 from tests.sources import MEAN, RGB, SCALE, config_for, conv_model, make_model, write_folder
 from tests.test_cli import nnconvert
@@ -121,7 +122,7 @@ def test_every_option_that_the_table_names_is_declared() -> None:
         meant = translated(key, "x")
         assert meant is not None
         for ours in meant.values:
-            assert options.is_declared(ours), key
+            assert is_declared(ours), key
         for note in meant.notes:
             assert note.message, key
 
@@ -194,8 +195,8 @@ def test_options_that_are_given_win_over_the_document(net: Path) -> None:
 
 def test_a_document_beside_an_archive_brings_its_options(net: Path, tmp_path: Path) -> None:
     archive = write_folder(tmp_path / "net", conv_model())
-    layer = options.from_file(write(net.with_name("a.yaml"), stage(rvc2={"number_of_shaves": 5})))
-    made = plan(archive, "rvc2", options=options.resolve([layer]))
+    layer = from_file(write(net.with_name("a.yaml"), stage(rvc2={"number_of_shaves": 5})))
+    made = plan(archive, "rvc2", options=resolve([layer]))
     assert made.model.inputs[0].preprocessing.mean == tuple(MEAN)
     assert made.parameters.to_json()["number_of_shaves"] == 5
     assert any("input_model" in str(warning) for warning in made.warnings)
@@ -410,7 +411,7 @@ def test_modelconverters_command_runs(net: Path) -> None:
 def test_an_archive_takes_modelconverters_keys_on_the_command_line(tmp_path: Path) -> None:
     archive = write_folder(tmp_path / "net", conv_model(), config_for(conv_model(), preprocessing=RGB))
     words = ["inputs.0.mean_values", "1,2,3", "encoding.from", "BGR", "scale_values", "imagenet"]
-    chosen = options.resolve([options.from_arguments(words)])
+    chosen = resolve([from_arguments(words)])
     pre = plan(archive, "rvc2", options=chosen).model.inputs[0].preprocessing
     assert (pre.mean, pre.color) == ((1.0, 2.0, 3.0), "BGR")
     assert pre.scale == (58.395, 57.12, 57.375)

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 from onnx import TensorProto, helper
 
-from converter.archive import open_archive
-from converter.describe import output_name
+from converter.archive.write import output_name
 from converter.errors import ArchiveError
-from converter.options import Layer, resolve
+from converter.open_source import open_archive
+from converter.options.resolve import Layer, resolve
 from converter.run import plan
 from targets.rvc2.parameters import Parameters
 from targets.rvc4.parameters import Parameters as Rvc4Parameters

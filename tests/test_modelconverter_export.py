@@ -18,7 +18,7 @@ import yaml
 from converter.modelconverter.export import text
 from converter.plans import Plan
 from converter.run import convert, plan
-from targets.rvc2.toolchain import Toolchain
+from targets.rvc2.myriad.toolchain import Toolchain
 from tests import modelconv
 from tests.sources import DIGITS_ARCHIVE, MEAN, SCALE, conv_model, write_folder
 from tests.test_cli import nnconvert

@@ -15,10 +15,10 @@ import yaml
 
 import converter
 from converter.errors import ConvertError, ModelError, ToolchainError, ToolError, UsageError
-from converter.process import Processes
+from converter.processes.run import Processes
 from targets.openvino.online import OnlineJob, Service, check_names, compile_online
-from targets.rvc2.blob import read_blob_file
-from targets.rvc2.toolchain import Toolchain
+from targets.rvc2.blob.read import read_blob_file
+from targets.rvc2.myriad.toolchain import Toolchain
 from tests.online_server import (
     Answer,
     ServiceDouble,

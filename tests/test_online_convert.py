@@ -18,9 +18,9 @@ import pytest
 import converter
 from converter.errors import ModelError, ToolError, UsageError, VerificationError
 from converter.events import Notice
-from converter.process import Processes, python_env
-from targets.rvc2.blob import read_blob
-from targets.rvc2.toolchain import Toolchain
+from converter.processes.run import Processes, python_env
+from targets.rvc2.blob.read import read_blob
+from targets.rvc2.myriad.toolchain import Toolchain
 from tests.online_server import Handler, Received, ServiceDouble, compiled_double, says
 from tests.sources import DIGITS_ARCHIVE, RGB, conv_model, write_folder
 from tests.test_rvc2_container import member
@@ -79,7 +79,7 @@ def compiled(received: Received, toolchain: Toolchain, folder: Path) -> bytes:
     file = folder / "request.json"
     file.write_text(json.dumps(request))
     done = Processes().run(
-        [sys.executable, "-m", "targets.rvc2.compiler_child", file],
+        [sys.executable, "-m", "targets.rvc2.myriad.worker", file],
         timeout_s=120,
         env=python_env(folder),
     )
@@ -141,7 +141,7 @@ def test_the_weights_travel_in_the_one_file(tmp_path: Path, service: ServiceDoub
 def test_a_superblob_is_sixteen_requests(tmp_path: Path, service: ServiceDouble) -> None:
     done = convert(DIGITS_ARCHIVE, "rvc2", tmp_path, service.url, **{"rvc2.superblob": True})
     assert sorted(int(r.form["myriad_shaves"]) for r in service.received) == list(range(1, 17))
-    from targets.rvc2.superblob import read_superblob
+    from targets.rvc2.blob.superblob import read_superblob
 
     assert read_superblob(member(done.output, "digits.superblob")).blob(3)
 

@@ -8,29 +8,30 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from converter import options
 from converter.errors import UsageError
-from converter.options import Layer
+from converter.options.declared import configs, parse, specs
+from converter.options.files import from_file, preset_layer
+from converter.options.resolve import Layer, Options, Setting, from_arguments, resolve
 
 
-def resolve(**layers: dict[str, object]) -> options.Options:
-    return options.resolve([Layer(origin=name, values=values) for name, values in layers.items()])
+def resolved_of(**layers: dict[str, object]) -> Options:
+    return resolve([Layer(origin=name, values=values) for name, values in layers.items()])
 
 
 def test_a_stronger_layer_wins_and_the_origin_is_known() -> None:
-    resolved = resolve(
+    resolved = resolved_of(
         preset={"rvc2": {"superblob": True, "number_of_shaves": 4}},
         file={"rvc2.number_of_shaves": 6},
         command={},
     )
-    assert resolved.setting("rvc2.number_of_shaves") == options.Setting(value=6, origin="file")
+    assert resolved.setting("rvc2.number_of_shaves") == Setting(value=6, origin="file")
     assert resolved.setting("rvc2.superblob").origin == "preset"
-    assert resolved.setting("preprocess") == options.Setting(value="embedded", origin="default")
+    assert resolved.setting("preprocess") == Setting(value="embedded", origin="default")
 
 
 def test_every_problem_is_named_at_once_with_the_nearest_key() -> None:
     with pytest.raises(UsageError) as caught:
-        resolve(
+        resolved_of(
             cli={
                 "rvc2.number_of_shave": "4",
                 "number_of_shaves": "4",
@@ -50,27 +51,29 @@ def test_every_problem_is_named_at_once_with_the_nearest_key() -> None:
 
 def test_reading_an_undeclared_key_is_a_fault_of_ours() -> None:
     with pytest.raises(KeyError):
-        resolve().get("rvc2.nothing")
+        resolved_of().get("rvc2.nothing")
 
 
 def test_tensor_names_may_hold_dots_slashes_and_colons() -> None:
     name = "model/input.1:0"
-    resolved = resolve(cli={f"inputs.{name}.layout": "NHWC"})
+    resolved = resolved_of(cli={f"inputs.{name}.layout": "NHWC"})
     assert resolved.text(f"inputs.{name}.layout") == "NHWC"
     assert resolved.names("inputs") == {name: [f"inputs.{name}.layout"]}
 
 
 def test_modelconverters_list_of_inputs_is_understood() -> None:
-    resolved = resolve(file={"inputs": [{"name": "a.b", "shape": [1, 3, 8, 8], "mean_values": 127.5}]})
+    resolved = resolved_of(
+        file={"inputs": [{"name": "a.b", "shape": [1, 3, 8, 8], "mean_values": 127.5}]}
+    )
     assert resolved.ints("inputs.a.b.shape") == (1, 3, 8, 8)
     assert resolved.floats("inputs.a.b.mean_values") == (127.5,)
 
 
 def test_pairs_and_equals_signs_mean_the_same() -> None:
-    pairs = options.from_arguments(["rvc2.superblob", "true", "rvc2.number_of_shaves=5"])
+    pairs = from_arguments(["rvc2.superblob", "true", "rvc2.number_of_shaves=5"])
     assert pairs.values == {"rvc2.superblob": "true", "rvc2.number_of_shaves": "5"}
     with pytest.raises(UsageError, match="value is missing"):
-        options.from_arguments(["rvc2.superblob"])
+        from_arguments(["rvc2.superblob"])
 
 
 @given(st.integers(1, 16), st.booleans())
@@ -79,9 +82,9 @@ def test_a_value_means_the_same_from_every_source(shaves: int, superblob: bool) 
     words = [f"{key}={str(value).lower()}" for key, value in values.items()]
     nested = {"rvc2": {"number_of_shaves": shaves, "superblob": superblob}}
     assert (
-        {key: resolve(api=values).get(key) for key in values}
-        == {key: resolve(api=nested).get(key) for key in values}
-        == {key: options.resolve([options.from_arguments(words)]).get(key) for key in values}
+        {key: resolved_of(api=values).get(key) for key in values}
+        == {key: resolved_of(api=nested).get(key) for key in values}
+        == {key: resolve([from_arguments(words)]).get(key) for key in values}
     )
 
 
@@ -93,29 +96,29 @@ def test_a_broken_file_is_told_so(tmp_path: Path, content: str, said: str) -> No
     file = tmp_path / "options.yaml"
     file.write_text(content)
     with pytest.raises(UsageError, match=said):
-        options.resolve([options.from_file(file)])
+        resolve([from_file(file)])
 
 
 def test_presets_and_examples_resolve() -> None:
-    for path in (options.configs() / "presets").glob("*.yaml"):
-        options.resolve([options.preset(path.stem)])
-    for path in (options.configs() / "examples").glob("*.yaml"):
-        options.resolve([options.from_file(path)])
+    for path in (configs() / "presets").glob("*.yaml"):
+        resolve([preset_layer(path.stem)])
+    for path in (configs() / "examples").glob("*.yaml"):
+        resolve([from_file(path)])
     with pytest.raises(UsageError, match="superblob"):
-        options.preset("nothing")
+        preset_layer("nothing")
 
 
 def test_every_declared_option_has_a_help_and_a_default_of_its_own_type() -> None:
-    for spec in options.specs():
+    for spec in specs():
         assert spec.help.endswith("."), spec.key
         if spec.default is not None:
-            assert options.parse(spec, spec.default) == spec.default, spec.key
+            assert parse(spec, spec.default) == spec.default, spec.key
 
 
 def test_none_is_a_value_where_it_is_a_choice() -> None:
     key = "inputs.x.encoding.from"
-    assert resolve(test={key: "NONE"}).get(key) == "NONE"
-    assert resolve(test={"inputs.x.layout": "none"}).get("inputs.x.layout") is None
+    assert resolved_of(test={key: "NONE"}).get(key) == "NONE"
+    assert resolved_of(test={"inputs.x.layout": "none"}).get("inputs.x.layout") is None
 
 
 @pytest.mark.parametrize(
@@ -132,12 +135,12 @@ def test_a_file_that_says_a_thing_twice_or_holds_itself_is_refused(
 ) -> None:
     (tmp_path / name).write_text(text)
     with pytest.raises(UsageError, match=said):
-        options.from_file(tmp_path / name)
+        from_file(tmp_path / name)
 
 
 def test_a_merge_key_is_no_key_twice(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text("x: &x {number_of_shaves: 4}\nrvc2: {<<: *x, superblob: true}\n")
-    assert options.from_file(tmp_path / "a.yaml").values["rvc2"] == {
+    assert from_file(tmp_path / "a.yaml").values["rvc2"] == {
         "number_of_shaves": 4,
         "superblob": True,
     }

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from luxonis_ml.nn_archive.config_building_blocks.base_models import head_metadata as schema
 
-from converter.classes import read_classes
+from converter.bare.classes import read_classes
+from converter.bare.heads import HeadHints, make_head
 from converter.errors import UsageError
 from converter.findings import Severity
 from converter.graph.facts import TensorFacts
-from converter.parsers import HeadHints, make_head
 
 ANCHORS = (((10.0, 13.0), (16.0, 30.0), (33.0, 23.0)), ((30.0, 61.0), (62.0, 45.0), (59.0, 119.0)))
 

@@ -18,19 +18,20 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from converter import lint, open_archive, plan, tar
-from converter import options as option_module
-from converter.archive import Archive
+from converter import lint, open_archive, plan
+from converter.archive import tar
+from converter.archive.opened import Archive
 from converter.artifact import Artifact, CompiledInput
-from converter.describe import target_config
+from converter.config.read import understand
 from converter.errors import ConvertError
 from converter.findings import Severity
 from converter.inspect import inspect
 from converter.model import Tensor
-from converter.option_specs import specs_by_key
-from converter.options import Layer, Options
+from converter.options.declared import specs, specs_by_key
+from converter.options.files import from_file
+from converter.options.resolve import Layer, Options, _pattern, from_arguments, resolve
 from converter.preprocessing import Preprocessing
-from converter.understand import understand
+from converter.target_archive import target_config
 from tests.sources import DIGITS, DIGITS_ARCHIVE, config_for, conv_model, write_folder
 
 SLOW = settings(
@@ -169,7 +170,7 @@ def _values() -> st.SearchStrategy[dict[str, Any]]:
     word = st.text("abcXYZ_./-", min_size=1, max_size=8).filter(
         lambda text: text.lower() not in ("null", "none", "n", "y") and not text.startswith(("[", "-"))
     )
-    for spec in option_module.specs():
+    for spec in specs():
         key = spec.key.replace("NAME", "some.tensor:0")
         if spec.choices:
             choices = [int(c) for c in spec.choices] if spec.type == "int" else list(spec.choices)
@@ -217,8 +218,8 @@ def _as_word(value: Any) -> str:
 @given(values=_values())
 @settings(max_examples=150, deadline=None, derandomize=True)
 def test_options_mean_the_same_wherever_they_stand(values: dict[str, Any]) -> None:
-    expected = option_module.resolve([Layer(origin="api", values=values)])
-    args = {key for key in values if specs_by_key()[option_module._pattern(key)].type == "args"}
+    expected = resolve([Layer(origin="api", values=values)])
+    args = {key for key in values if specs_by_key()[_pattern(key)].type == "args"}
     words = {
         key: json.dumps(value) if key in args else _as_word(value) for key, value in values.items()
     }
@@ -226,13 +227,13 @@ def test_options_mean_the_same_wherever_they_stand(values: dict[str, Any]) -> No
         (Path(name) / "options.json").write_text(json.dumps(values))
         (Path(name) / "options.yaml").write_text(yaml.safe_dump(values))
         layers = [
-            option_module.from_file(Path(name) / "options.json"),
-            option_module.from_file(Path(name) / "options.yaml"),
-            option_module.from_arguments([part for pair in words.items() for part in pair]),
-            option_module.from_arguments([f"{key}={value}" for key, value in words.items()]),
+            from_file(Path(name) / "options.json"),
+            from_file(Path(name) / "options.yaml"),
+            from_arguments([part for pair in words.items() for part in pair]),
+            from_arguments([f"{key}={value}" for key, value in words.items()]),
         ]
     for layer in layers:
-        found = option_module.resolve([layer])
+        found = resolve([layer])
         assert {key: item.value for key, item in found.settings.items()} == {
             key: item.value for key, item in expected.settings.items()
         }

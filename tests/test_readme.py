@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from converter.container import Image
-from targets.rvc2.toolchain import Toolchain
+from targets.rvc2.myriad.toolchain import Toolchain
 from tests.documents import ROOT, blocks, example_folder, run, run_python
 from tests.engine import openvino_archive, snpe_sdk
 from tests.online_server import ServiceDouble, compiled_double
@@ -95,10 +95,10 @@ def test_the_python_example_runs(folder: Path) -> None:
 
 
 def test_the_options_and_exit_codes_it_lists_are_the_declared_ones() -> None:
-    from converter import options
     from converter.errors import ConvertError
+    from converter.options.declared import specs
 
-    declared = {spec.key for spec in options.specs()}
+    declared = {spec.key for spec in specs()}
     listed = set(
         re.findall(
             r"`((?:rvc2|rvc3|rvc4|calibration|container|online|inputs|outputs|verify|preprocess)\.[\w.]+)`",

@@ -24,10 +24,10 @@ import converter
 from converter.container import Engine, Image
 from converter.errors import ModelError, ToolchainError, ToolError
 from converter.events import ToolSaid, ignore
-from targets.rvc2.blob import read_blob
-from targets.rvc2.image import recipe
-from targets.rvc2.superblob import read_superblob
-from targets.rvc2.toolchain import Toolchain
+from targets.rvc2.blob.read import read_blob
+from targets.rvc2.blob.superblob import read_superblob
+from targets.rvc2.myriad.image import recipe
+from targets.rvc2.myriad.toolchain import Toolchain
 from tests.conftest import RESTART
 from tests.engine import derived
 from tests.sources import DIGITS_ARCHIVE, RGB, conv_model, one_op_model, write_folder

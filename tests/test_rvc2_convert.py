@@ -16,21 +16,21 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 import converter
-from converter.archive import open_archive
+from converter.checks.lint import lint
 from converter.errors import ArchiveError, ModelError, ToolError, VerificationError
 from converter.feeding import TargetInput, network_feeds
-from converter.linter import lint
+from converter.open_source import open_archive
 from converter.preprocessing import Color, Preprocessing
-from converter.process import Processes
-from converter.reference import run as run_reference
+from converter.processes.run import Processes
 from converter.run import plan
+from converter.verification.reference import run as run_reference
 from targets.openvino.prepare import prepare
-from targets.rvc2.blob import read_blob
-from targets.rvc2.compiler import run_on_cpu
+from targets.rvc2.blob.read import read_blob
+from targets.rvc2.blob.superblob import read_superblob
+from targets.rvc2.myriad.compile import run_on_cpu
+from targets.rvc2.myriad.toolchain import Toolchain
+from targets.rvc2.myriad.where import Native
 from targets.rvc2.parameters import Parameters
-from targets.rvc2.places import Native
-from targets.rvc2.superblob import read_superblob
-from targets.rvc2.toolchain import Toolchain
 from tests.sources import (
     COPIES,
     DIGITS,
@@ -186,26 +186,27 @@ def test_whole_numbers_that_are_moved_at_the_end_come_out(tmp_path: Path, last: 
     assert (output["name"], output["dtype"], output["shape"]) == ("y", "float32", shape)
 
 
-def test_another_shape_by_option_is_the_outputs_too(tmp_path: Path) -> None:
+def dynamic_model() -> onnx.ModelProto:
+    """`conv_model` with an open height and width."""
     model = conv_model()
     for value in (model.graph.input[0], model.graph.output[0]):
         for dim, letter in zip(value.type.tensor_type.shape.dim[2:], "hw", strict=True):
             dim.dim_param = letter
-    folder = write_folder(tmp_path / "a", model, config_for(conv_model()))
+    return model
+
+
+def test_another_shape_by_option_is_the_outputs_too(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "a", dynamic_model(), config_for(conv_model()))
     options = {"inputs.images.shape": [1, 3, 20, 24]}
     done = converter.convert(folder, "rvc2", output=tmp_path / "o.tar", options=options)
     assert done.model["outputs"][0]["shape"] == [1, 4, 20, 24]
 
 
 def test_a_dynamic_output_without_a_shape_is_no_scalar(tmp_path: Path) -> None:
-    model = conv_model()
-    for value in (model.graph.input[0], model.graph.output[0]):
-        for dim, letter in zip(value.type.tensor_type.shape.dim[2:], "hw", strict=True):
-            dim.dim_param = letter
     config = config_for(conv_model())
     config["model"]["outputs"][0].pop("shape", None)
     config["model"]["outputs"][0].pop("layout", None)
-    folder = write_folder(tmp_path / "a", model, config)
+    folder = write_folder(tmp_path / "a", dynamic_model(), config)
     shape = converter.convert(folder, "rvc2", output=tmp_path / "o.tar").model["outputs"][0]["shape"]
     assert len(shape) == 4
 

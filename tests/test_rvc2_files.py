@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from converter.errors import ArchiveError, ToolError
-from targets.rvc2 import bzip2
-from targets.rvc2.blob import read_blob
-from targets.rvc2.patches import Base
-from targets.rvc2.superblob import checked_patch, make_superblob, read_superblob
+from targets.rvc2.blob import bzip2
+from targets.rvc2.blob.patches import Base
+from targets.rvc2.blob.read import read_blob
+from targets.rvc2.blob.superblob import checked_patch, make_superblob, read_superblob
 
 
 def fake_blob(shaves: int, constants: bytes, stages: bytes = b"", *, at: int = 320) -> bytes:

@@ -14,8 +14,8 @@ import pytest
 import converter
 from converter.errors import ToolchainError
 from converter.events import Event, Notice, ignore
-from targets.rvc2 import toolchain as rvc2
-from targets.rvc2.toolchain import Toolchain
+from targets.rvc2.myriad import toolchain as rvc2
+from targets.rvc2.myriad.toolchain import Toolchain
 from tests.sources import DIGITS_ARCHIVE
 
 

@@ -6,10 +6,9 @@ from typing import Any
 
 import pytest
 
-from converter import options
 from converter.errors import ModelError, UsageError
 from converter.model import ModelInput, SourceModel, Tensor
-from converter.options import Layer
+from converter.options.resolve import Layer, resolve
 from converter.preprocessing import Color, Preprocessing
 from targets.rvc2.backends import choose
 from targets.rvc2.parameters import Parameters
@@ -48,7 +47,7 @@ def raw(shape: tuple[int, ...], layout: str, dtype: str = "float32", name: str =
 
 
 def translated(model: SourceModel, **values: Any) -> Parameters:
-    chosen = options.resolve([Layer(origin="test", values=values)])
+    chosen = resolve([Layer(origin="test", values=values)])
     return translate(model, chosen, choose(chosen, "native"))
 
 

@@ -19,6 +19,7 @@ from onnx import TensorProto, helper
 
 import converter
 from converter.backend import Backend
+from converter.checks.lint import lint
 from converter.container import Engine, Image
 from converter.container.build import build
 from converter.errors import (
@@ -31,9 +32,8 @@ from converter.errors import (
 )
 from converter.events import ignore
 from converter.inspect import inspect
-from converter.linter import lint
-from converter.options import Layer, resolve
-from converter.process import Processes
+from converter.options.resolve import Layer, resolve
+from converter.processes.run import Processes
 from targets.openvino import compile_tool
 from targets.openvino.ir import make_ir
 from targets.rvc3 import vpux
@@ -345,8 +345,8 @@ def test_precision_false_is_refused_and_an_unknown_device_is_the_tools_to_refuse
 
 def test_interleaved_frames_are_told_with_both_layouts() -> None:
     """For RVC2 with 2022.3's compile_tool, whose image could not be had."""
-    from converter.archive import open_archive
-    from converter.understand import understand
+    from converter.config.read import understand
+    from converter.open_source import open_archive
     from targets.rvc2.translate import translate
 
     options = resolve([Layer(origin="test", values={"rvc2.interleaved_input": True})])

@@ -18,7 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 import converter
-from converter.archive import open_archive
+from converter.checks.lint import lint
 from converter.errors import (
     ArchiveError,
     ConvertError,
@@ -29,15 +29,15 @@ from converter.errors import (
     VerificationError,
 )
 from converter.feeding import TargetInput
-from converter.linter import lint
+from converter.open_source import open_archive
 from converter.preprocessing import Color
-from converter.process import Processes
+from converter.processes.run import Processes
 from converter.run import plan
 from targets.rvc4 import toolchain as toolchains
-from targets.rvc4.dlc import Dlc, read_dlc, read_records, without_times
+from targets.rvc4.dlc.check import checked
+from targets.rvc4.dlc.read import Dlc, read_dlc, read_records, without_times
 from targets.rvc4.parameters import Parameters
 from targets.rvc4.prepare import prepare_file
-from targets.rvc4.readback import checked
 from tests.sources import (
     COPIES,
     DIGITS,
@@ -475,7 +475,7 @@ def test_a_known_fault_is_rewritten_away_and_shows_without_the_rewrite(
     make, mode = FAULTS[fault]
     if not rewritten:
         for rules in ("RULES", "FLOAT_RULES", "WIDE_RULES"):
-            monkeypatch.setattr(f"targets.rvc4.faults.{rules}", ())
+            monkeypatch.setattr(f"targets.rvc4.htp_rewrites.{rules}", ())
         real = Processes.call
 
         def call(self: Processes, function: str, arguments: Any, **rest: Any) -> Any:

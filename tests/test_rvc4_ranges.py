@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 from onnxruntime.quantization import CalibrationMethod, create_calibrator
 
-from targets.rvc4.ranges import Observer, measure
+from targets.rvc4.quantization.observers import Observer, measure
 from tests.sources import conv_model
 
 
@@ -128,7 +128,7 @@ def test_large_tensors_are_watched_a_few_at_a_time(
     path = tmp_path / "m.onnx"
     onnx.save(conv_model(), path)
     whole = measure(str(path), iter(feeds()), 6, histogram=True)
-    monkeypatch.setattr("targets.rvc4.ranges._CHUNK_BYTES", 100)
+    monkeypatch.setattr("targets.rvc4.quantization.observers._CHUNK_BYTES", 100)
     parts = measure(str(path), iter(feeds()), 6, histogram=True)
     assert {n: o.min_max() for n, o in whole.items()} == {n: o.min_max() for n, o in parts.items()}
 

@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from converter.archive import open_archive
 from converter.backend import Backend
+from converter.config.read import understand
 from converter.errors import ModelError, ToolchainError, UsageError
 from converter.findings import Finding
-from converter.options import Layer, resolve
-from converter.understand import understand
-from targets.rvc4.encodings import read_encodings
+from converter.open_source import open_archive
+from converter.options.resolve import Layer, resolve
 from targets.rvc4.parameters import Parameters
+from targets.rvc4.quantization.encodings import read_encodings
 from targets.rvc4.snpe import commands
-from targets.rvc4.snpe.lists import check_names, read_results, write_frame
+from targets.rvc4.snpe.input_lists import check_names, read_results, write_frame
 from targets.rvc4.snpe.options import DOCUMENTED
 from targets.rvc4.snpe.overrides import write_overrides
 from targets.rvc4.snpe.sdk import read_sdk

@@ -21,6 +21,7 @@ import pytest
 from onnx import TensorProto, helper
 
 import converter
+from converter.checks.lint import lint
 from converter.container import Engine, Image
 from converter.container.build import build
 from converter.errors import (
@@ -32,8 +33,7 @@ from converter.errors import (
 )
 from converter.events import Notice, ToolSaid, ignore
 from converter.findings import Severity
-from converter.linter import lint
-from targets.rvc4.dlc import read_dlc
+from targets.rvc4.dlc.read import read_dlc
 from targets.rvc4.snpe.image import recipe
 from tests.engine import derived, snpe_sdk
 from tests.sources import DIGITS, DIGITS_ARCHIVE, MEAN, SCALE, config_for, conv_model, write_folder

@@ -184,7 +184,7 @@ def test_what_is_wrong_with_a_second_stage_is_told(here: Path) -> None:
 
 
 def test_a_changed_second_stage_is_found_out(here: Path) -> None:
-    from converter import tar
+    from converter.archive import tar
 
     done = convert(staged(here / "net"), "rvc4", options=FP16)
     with open_archive(done.output) as archive:

@@ -21,9 +21,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from converter import tar, xz
-from converter.archive import archive_name, open_archive
+from converter.archive import tar, xz
+from converter.archive.opened import archive_name
 from converter.errors import ArchiveError, UsageError
+from converter.open_source import open_archive
 from tests.sources import DIGITS_ARCHIVE
 
 CONFIG = json.dumps({"model": {}}).encode()
@@ -240,7 +241,7 @@ def test_a_folder_that_is_no_archive_is_not_read_through(
 ) -> None:
     (tmp_path / "some").mkdir()
     (tmp_path / "some" / "notes.txt").touch()
-    monkeypatch.setattr("converter.archive._folder_members", lambda _folder: pytest.fail("read"))
+    monkeypatch.setattr("converter.archive.opened._folder_members", lambda _folder: pytest.fail("read"))
     with pytest.raises(ArchiveError, match=r"no config\.json in it .*some/notes\.txt"):
         open_archive(tmp_path)
 

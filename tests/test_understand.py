@@ -12,14 +12,13 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from converter import options
-from converter.archive import open_archive
+from converter.config.read import understand
 from converter.errors import ArchiveError, ModelError, UsageError
 from converter.findings import Finding
 from converter.model import SourceModel
-from converter.options import Layer, Options
+from converter.open_source import open_archive
+from converter.options.resolve import Layer, Options, resolve
 from converter.preprocessing import Color
-from converter.understand import understand
 from tests.sources import RGB, config_for, conv_model, write_folder
 
 Config = dict[str, Any]
@@ -32,7 +31,7 @@ def read(
     write_folder(folder, model, preprocessing=RGB)
     if config is not None:
         (folder / "config.json").write_text(json.dumps(config))
-    chosen = options.resolve([Layer(origin="test", values=values)])
+    chosen = resolve([Layer(origin="test", values=values)])
     with open_archive(folder) as archive:
         return understand(archive, chosen)
 

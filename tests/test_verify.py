@@ -10,14 +10,14 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import converter
-from converter import verify
+from converter.calibration.synthetic import camera_frames
 from converter.errors import VerificationError
 from converter.events import Event, Warned
-from converter.process import Processes
-from converter.reference import run
-from converter.samples import camera_frames
-from converter.verify import Limits
-from targets.rvc2.toolchain import Toolchain
+from converter.processes.run import Processes
+from converter.verification import compare as verify
+from converter.verification.compare import Limits
+from converter.verification.reference import run
+from targets.rvc2.myriad.toolchain import Toolchain
 from tests.sources import conv_model, make_model, write_folder
 
 LIMITS = Limits(min_cosine=0.999, max_rel_rmse=0.01)

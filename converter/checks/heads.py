@@ -6,12 +6,12 @@ import difflib
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from converter.archive.tar import name_problem
+from converter.bare.heads import SUBTYPES
 from converter.checks.rule import TARGET, Rule
 from converter.checks.subject import Side, Subject
+from converter.config.heads import check_values
 from converter.findings import Finding, Severity, listed, perhaps
-from converter.heads import check_values
-from converter.parsers import SUBTYPES
-from converter.tar import name_problem
 
 _YOLO: Final = ("YOLO", "YOLOExtendedParser")
 _SSD: Final = ("SSD", "MOBILENET")
@@ -50,14 +50,15 @@ _COUNTS: Final[Mapping[str, int]] = {
 _NULL_IS_FINE: Final = ("postprocessor_path", "anchors")
 
 
-def _heads(subject: Subject) -> Iterator[tuple[str, Mapping[str, Any], Mapping[str, Any]]]:
+def heads_of(subject: Subject) -> Iterator[tuple[str, Mapping[str, Any], Mapping[str, Any]]]:
+    """Each head with its place and its metadata."""
     for index, head in enumerate(subject.heads):
         yield f"model.heads[{index}]", head, head["metadata"]
 
 
 def _outputs(subject: Subject) -> Iterator[Finding]:
     outputs = subject.outputs
-    for where, head, metadata in _heads(subject):
+    for where, head, metadata in heads_of(subject):
         if not head.get("outputs"):
             # `head.outputs->empty()` of a missing list: undefined in C++ (SegmentationParser.cpp).
             undefined = head["parser"] == "SegmentationParser" and head.get("outputs") is None
@@ -100,7 +101,7 @@ def _refused(subject: Subject) -> Iterator[Finding]:
     """What a source's heads are checked for as it is understood."""
     outputs = subject.outputs
     names = [member.name for member in subject.archive.members]
-    for where, head, metadata in _heads(subject):
+    for where, head, metadata in heads_of(subject):
         for name in head.get("outputs") or ():
             if outputs is not None and name not in outputs:
                 yield Finding(
@@ -122,7 +123,7 @@ def _refused(subject: Subject) -> Iterator[Finding]:
 
 def _stages(subject: Subject) -> Iterator[Finding]:
     found: dict[str, str] = {}
-    for where, _, metadata in _heads(subject):
+    for where, _, metadata in heads_of(subject):
         path = metadata.get("postprocessor_path")
         if not path:
             continue
@@ -146,7 +147,7 @@ def _stages(subject: Subject) -> Iterator[Finding]:
 
 def _parsers(subject: Subject) -> Iterator[Finding]:
     kinds: dict[str, list[str]] = {}
-    for where, head, _ in _heads(subject):
+    for where, head, _ in heads_of(subject):
         parser = head["parser"]
         kind = "YOLO" if parser in _YOLO else "SSD" if parser in _SSD else parser
         kinds.setdefault(kind, []).append(where)
@@ -182,7 +183,7 @@ def _several(where: str, message: str) -> Finding:
 def _metadata(subject: Subject) -> Iterator[Finding]:
     from luxonis_ml.nn_archive.config_building_blocks.base_models import head_metadata
 
-    for where, head, metadata in _heads(subject):
+    for where, head, metadata in heads_of(subject):
         nulls = [k for k, v in metadata.items() if v is None and k not in _NULL_IS_FINE]
         if nulls:
             yield Finding(
@@ -211,7 +212,7 @@ def _yolo(subject: Subject) -> Iterator[Finding]:
         HeadYOLOMetadata,
     )
 
-    for where, head, metadata in _heads(subject):
+    for where, head, metadata in heads_of(subject):
         if head["parser"] not in _YOLO:
             continue
         custom = [
@@ -273,7 +274,7 @@ def _keypoints(subject: Subject) -> Iterator[Finding]:
             remedy="Write a name for each keypoint, and edges as pairs of their numbers.",
         )
 
-    for where, _, metadata in _heads(subject):
+    for where, _, metadata in heads_of(subject):
         names, count = metadata.get("keypoint_label_names"), metadata.get("n_keypoints")
         place = f"{where}.metadata.keypoint_label_names"
         if isinstance(names, list) and names:

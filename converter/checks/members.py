@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Final
 
-from converter.archive import CONFIG
+from converter.archive.opened import BUILDINFO, CONFIG
 from converter.checks.rule import Rule
-from converter.checks.subject import BUILDINFO, Side, Subject
+from converter.checks.subject import Side, Subject
 from converter.findings import Finding, Severity, listed
 
 # What readers and converters look for without being told: our record, AIMET's overrides, frames.

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
+from converter.archive.opened import BUILDINFO
+from converter.archive.tar import name_problem
 from converter.checks.rule import TARGET, Rule
-from converter.checks.subject import BUILDINFO, Subject
+from converter.checks.subject import Subject
 from converter.findings import Finding, Severity, perhaps
 from converter.formats import formats, recognized, suffixes
-from converter.tar import name_problem
 
 # The header's versions that DepthAI knows (depthai-core, src/openvino/OpenVINO.cpp).
 _BLOB_VERSIONS: Final = (

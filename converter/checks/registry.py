@@ -8,9 +8,9 @@ from functools import cache
 from typing import Any, Final
 
 from converter.checks import config, fit, frames, heads, members, model, source, tensors
+from converter.checks.codes import Code, codes
 from converter.checks.rule import Rule
 from converter.checks.subject import Side, Subject
-from converter.codes import Code, codes
 from converter.findings import Finding, Severity
 
 RULES: Final[tuple[Rule, ...]] = (

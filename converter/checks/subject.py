@@ -9,15 +9,14 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Any, Final
 
-from converter.archive import Archive
+from converter.archive.opened import BUILDINFO, Archive
+from converter.config.schema import check_schema
 from converter.errors import ArchiveError, ConvertError, ModelError
 from converter.findings import Finding
 from converter.formats import read_compiled, recognized, suffixes
 from converter.model import SourceModel
-from converter.options import Options
-from converter.schema import check_schema
+from converter.options.resolve import Options
 
-BUILDINFO: Final = "buildinfo.json"
 _MAX_RECORD_BYTES: Final = 64 << 20
 
 
@@ -117,7 +116,7 @@ class Subject:
     @cached_property
     def schema(self) -> tuple[Finding, ...]:
         """What the format's schema has against the config."""
-        from converter.understand import normalized
+        from converter.config.read import normalized
 
         config = self.archive.config
         return tuple(check_schema(normalized(config) if self.side is Side.SOURCE else config))
@@ -125,7 +124,7 @@ class Subject:
     @cached_property
     def understood(self) -> tuple[SourceModel | None, tuple[Finding, ...]]:
         """What a conversion would read in a source, and what it would say of it."""
-        from converter.understand import understand
+        from converter.config.read import understand
 
         try:
             return understand(self.archive, Options({}))

@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from converter import options
 from converter.cli import print_json
 from converter.cli.progress import Reporter
 from converter.errors import UsageError
-from converter.options import Layer, Options
+from converter.options.files import from_file, preset_layer
+from converter.options.resolve import Layer, Options, from_arguments, resolve
 from converter.plans import Plan
 
 if TYPE_CHECKING:
@@ -33,17 +33,17 @@ def layers(
     """The options in their order of strength: preset, file, command line."""
     stack: list[Layer] = []
     if preset is not None:
-        stack.append(options.preset(preset))
+        stack.append(preset_layer(preset))
     if config is not None:
-        stack.append(options.from_file(config))
-    stack.append(options.from_arguments(overrides))
+        stack.append(from_file(config))
+    stack.append(from_arguments(overrides))
     flags: dict[str, Any] = {}
     if preprocess is not None:
         flags["preprocess"] = preprocess
     if not verify:
         flags["verify.enabled"] = False
     stack.append(Layer(origin="command line", values=flags))
-    return options.resolve(stack)
+    return resolve(stack)
 
 
 def convert(
@@ -104,7 +104,7 @@ def verify(
     """`verify`: exit code 0 when the archive computes what its source does."""
     from converter.recheck import verify_archive
 
-    chosen = options.resolve([options.from_arguments(overrides)])
+    chosen = resolve([from_arguments(overrides)])
     with Reporter(quiet=as_json) as reporter:
         record = verify_archive(archive, against, data=data, options=chosen, on_event=reporter)
     if as_json:
@@ -215,7 +215,7 @@ def inspect(source: Path, *, as_json: bool) -> int:
 
 
 def _print_archive(source: Path, facts: Any) -> None:
-    from converter.schema import check_schema
+    from converter.config.schema import check_schema
 
     print(f"{source}: NN Archive")
     for member in facts["members"]:
@@ -339,11 +339,11 @@ def build(
 
 
 def _tool_options(target: str, version: str | None, overrides: Sequence[str]) -> Options:
-    given = [options.from_arguments(overrides)]
+    given = [from_arguments(overrides)]
     if version is not None:
         values = {f"{target}.tool_version": version}
         given.append(Layer(origin="command line", values=values))
-    return options.resolve(given)
+    return resolve(given)
 
 
 def remove(target: str) -> int:

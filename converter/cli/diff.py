@@ -9,11 +9,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from converter.changes import ABSENT, Change, text
 from converter.cli import print_json
-from converter.differ import Difference
-from converter.differ import diff as compare
-from converter.parts import BYTES, PartChange
+from converter.comparison.archives import Difference
+from converter.comparison.archives import diff as compare
+from converter.comparison.json_values import ABSENT, Change, text
+from converter.comparison.weights import PartChange
+from converter.formats import BYTES
 
 _SHOWN: Final = 25  # entries of a section
 _WIDTH: Final = 120  # characters of a value

@@ -9,10 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+from converter.bare.inputs import InputHints
 from converter.errors import ConvertError, UsageError, from_findings
 from converter.findings import Finding, listed, perhaps
 from converter.graph.facts import GraphFacts, TensorFacts
-from converter.guesses import InputHints
 from converter.preprocessing import Color, read_dai_type
 
 _FLAGS: Final = {

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 if TYPE_CHECKING:
-    from converter.draft import Draft, InputHints
+    from converter.bare.config import Draft, InputHints
+    from converter.bare.heads import HeadHints
     from converter.errors import ConvertError
     from converter.findings import Finding
     from converter.graph.facts import GraphFacts
-    from converter.parsers import HeadHints
 
 _EACH = "VALUE for the only image input, or NAME=VALUE."
 
@@ -72,11 +72,11 @@ def init(
     yes: Annotated[bool, _flag("Ask nothing, take every guess.")] = False,
 ) -> int:
     """Write a source archive from a bare model. On a terminal it asks for what it would guess."""
-    from converter.classes import read_classes
+    from converter.bare.classes import read_classes
+    from converter.bare.config import faces
+    from converter.bare.heads import HeadHints
+    from converter.bare.write import place_for, write_source
     from converter.cli.flags import input_hints, read_anchors, read_json
-    from converter.draft import faces
-    from converter.init import place_for, write_source
-    from converter.parsers import HeadHints
 
     _refuse_two_heads(head, parser, heads)
     place_for(model, output, force=force)
@@ -160,9 +160,9 @@ def _draft(
     Raises:
         UsageError: With everything that is missing or wrong, in the words of the flags.
     """
+    from converter.bare.config import draft
     from converter.cli.flags import error_in_flags, in_flags
     from converter.cli.questions import settle_inputs
-    from converter.draft import draft
     from converter.errors import ConvertError, UsageError, from_findings
 
     names = [tensor.name for tensor in facts.inputs]
@@ -207,10 +207,10 @@ def _heads(
     Raises:
         UsageError: Something is missing, or there is no head for what was said of it.
     """
+    from converter.bare.heads import HeadHints, make_head
     from converter.cli.questions import ask_kind, settle_head
     from converter.errors import UsageError
     from converter.findings import Finding, Severity
-    from converter.parsers import HeadHints, make_head
 
     if written:
         if not all(isinstance(head, dict) for head in written):

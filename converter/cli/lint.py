@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-from converter.archive import CONFIG
+from converter.archive.opened import CONFIG
 from converter.cli import print_json
 from converter.errors import UsageError
 from converter.findings import Finding, Severity, perhaps
@@ -34,11 +34,11 @@ def lint(
         raise UsageError("lint wants an archive.", remedy="Or --list, or --explain CODE.")
     if as_json and as_sarif:
         raise UsageError("--json and --sarif are two documents.", remedy="Choose one.")
-    from converter.linter import lint as check
+    from converter.checks.lint import lint as check
 
     findings = check(source)
     if as_sarif:
-        from converter.sarif import to_sarif
+        from converter.checks.sarif import to_sarif
 
         print_json(to_sarif(findings, quote(_reference(source))))
     elif as_json:
@@ -77,7 +77,7 @@ def _list(*, as_json: bool) -> int:
 
 
 def _explain(name: str, *, as_json: bool) -> int:
-    from converter.codes import codes
+    from converter.checks.codes import codes
 
     if name not in codes():
         near = perhaps(name, list(codes()))

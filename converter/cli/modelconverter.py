@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from typing import Final
 
 from converter.errors import UsageError
+from converter.modelconverter.keys import PLATFORMS
 
 _COMMANDS: Final = ("convert", "plan")
-_PLATFORMS: Final = ("rvc2", "rvc3", "rvc4", "hailo")
 _TARGET: Final = ("--target", "-t")
 # Flags with a value, and the option of ours that says the same.
 _OPTIONS: Final = {
@@ -42,13 +42,17 @@ def ours(arguments: Sequence[str]) -> list[str]:
     """
     if not arguments or arguments[0] not in _COMMANDS:
         return list(arguments)
+    from converter.target import names
+
     command, *rest = arguments
     last: list[str] = []
     target = _given_target(rest)
-    if target is None and rest and rest[0].lower() in _PLATFORMS:
+    if target is None and rest and rest[0].lower() in PLATFORMS:
         target = rest.pop(0).lower()
-        if target == "hailo":
-            raise UsageError("hailo is no target here.", remedy="There are rvc2, rvc3 and rvc4.")
+        if target not in (there := names()):
+            raise UsageError(
+                f"There is no target {target!r}.", remedy=f"There are: {', '.join(there)}."
+            )
         last += [_TARGET[0], target]
     words: list[str] = []
     sources: list[str] = []

@@ -6,16 +6,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from converter.classes import read_classes
+from converter.bare.classes import read_classes
+from converter.bare.heads import KINDS, SUBTYPES, Head, HeadHints, make_head
+from converter.bare.inputs import InputHints
 from converter.cli.flags import floats, ints, read_anchors
 from converter.errors import Cancelled, UsageError
 from converter.findings import Finding
-from converter.guesses import InputHints
-from converter.parsers import KINDS, SUBTYPES, Head, HeadHints, make_head
 from converter.preprocessing import Color
 
 if TYPE_CHECKING:
-    from converter.draft import Draft
+    from converter.bare.config import Draft
     from converter.graph.facts import GraphFacts, TensorFacts
 
 # Errors of a draft that an answer mends.

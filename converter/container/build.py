@@ -18,11 +18,10 @@ from converter import resources
 from converter.container.container import Container
 from converter.container.engine import Engine, Image, connect
 from converter.container.limits import Limits
-from converter.errors import Cancelled, ToolchainError
+from converter.errors import Cancelled, ToolchainError, disk_error
 from converter.events import Notice, OnEvent, ToolSaid
-from converter.process import Processes
-from converter.tar import disk_error
-from converter.workfolder import work_folder
+from converter.processes.run import Processes
+from converter.processes.work_folder import work_folder
 
 _PIP_TIMEOUT_S: Final = 1800.0
 STAGE: Final = "build"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from converter.container.engine import Image, connect
 from converter.errors import ToolchainError
-from converter.options import Options
+from converter.options.resolve import Options
 
 
 def require_image(options: Options, candidates: Sequence[str], cure: str) -> Image:

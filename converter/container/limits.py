@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final, Self
 
 from converter.errors import UsageError
-from converter.options import Options
+from converter.options.resolve import Options
 
 _UNITS: Final = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 _SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([bkmgt]?)(?:i?b)?", re.IGNORECASE)

@@ -13,8 +13,8 @@ from converter.container.engine import Engine, connect
 from converter.container.limits import Limits
 from converter.errors import ToolchainError
 from converter.events import ToolSaid
-from converter.options import Options
-from converter.process import Completed
+from converter.options.resolve import Options
+from converter.processes.run import Completed
 from converter.target import Run
 
 

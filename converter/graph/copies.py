@@ -87,11 +87,7 @@ def _again(origin: ir.Value, output: ir.Value, b: Builder) -> ir.Value:
             "no compiler keeps them apart.",
             remedy="Leave it out of the model.",
         )
-    attributes = {name: ir.Attr(name, attr.type, attr.value) for name, attr in maker.attributes.items()}
-    node = ir.Node(
-        maker.domain, maker.op_type, maker.inputs, attributes.values(), num_outputs=len(maker.outputs)
-    )
-    return b.append(node)[maker.outputs.index(origin)]
+    return b.again(maker, *maker.inputs)[maker.outputs.index(origin)]
 
 
 def _origin(value: ir.Value) -> ir.Value:

@@ -29,12 +29,23 @@ class Builder:
         self, op_type: str, outputs: int, *inputs: ir.Value | None, **attributes: Attribute
     ) -> Sequence[ir.Value]:
         """Append a node with several outputs."""
-        return self.append(
+        return self._append(
             ir.node(op_type, inputs, attributes, domain=self.domain, num_outputs=outputs)
         )
 
-    def append(self, node: ir.Node) -> Sequence[ir.Value]:
-        """Append a node that is made; it and its outputs get names."""
+    def again(self, node: ir.Node, *inputs: ir.Value | None, op_type: str = "") -> Sequence[ir.Value]:
+        """Append a node with another one's attributes, and its operator unless another is named."""
+        return self._append(
+            ir.Node(
+                node.domain,
+                op_type or node.op_type,
+                inputs,
+                [ir.Attr(name, attr.type, attr.value) for name, attr in node.attributes.items()],
+                num_outputs=len(node.outputs),
+            )
+        )
+
+    def _append(self, node: ir.Node) -> Sequence[ir.Value]:
         node.name = self._unique(node.op_type)
         for index, value in enumerate(node.outputs):
             value.name = f"{node.name}:{index}"

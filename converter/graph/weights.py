@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from converter.errors import ArchiveError
+from converter.errors import ArchiveError, disk_error
+from converter.formats import Part
 from converter.graph.facts import DTYPES
-from converter.parts import Part
-from converter.tar import disk_error
 
 if TYPE_CHECKING:
     import onnx_ir as ir

@@ -9,11 +9,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from converter import options
 from converter.errors import UsageError, from_findings
 from converter.findings import Finding, Severity, errors, listed
-from converter.modelconverter.keys import KEYS, Translation, translated
-from converter.options import Layer
+from converter.modelconverter.keys import KEYS, PLATFORMS, Translation, translated
+from converter.options.declared import specs
+from converter.options.resolve import Layer, flatten, is_declared, kind_of
+from converter.options.yaml import load
 
 _OF_FILE: Final = ("name", "stages", "rich_logging")
 _URL: Final = re.compile(r"([a-z][a-z0-9+.-]+):/+[^/]", re.IGNORECASE)
@@ -53,7 +54,7 @@ def read(path: Path) -> Document:
     Raises:
         UsageError: With everything in it that cannot be understood or had.
     """
-    values = options.load(path)
+    values = load(path)
     if not is_document(values):
         raise UsageError(
             f"{path} names no model: it has neither input_model nor stages.",
@@ -163,14 +164,14 @@ def _read(
         for key in said
         if f"outputs.NAME.{key}" not in KEYS
     ]
-    flat = options.flatten(rest)
+    flat = flatten(rest)
     values: dict[str, Any] = {}
     notes: list[Finding] = []
     # Whether there is calibration decides about a mode, so it comes last.
     for key in sorted(flat, key=lambda key: key.endswith("disable_calibration")):
         tail = key.rpartition(".")[2]
         meant = translated(key, flat[key])
-        if meant is None and options.is_declared(key):
+        if meant is None and is_declared(key):
             meant = Translation(values={key: flat[key]})
         if meant is None:
             findings.append(_unknown(key))
@@ -197,7 +198,7 @@ def _read(
 
 def _of_a_platform(note: Finding) -> bool:
     """What is wrong for one platform is no fault where the file serves for another."""
-    return note.where.startswith(("hailo.", "rvc2.", "rvc3.", "rvc4."))
+    return note.where.partition(".")[0] in PLATFORMS
 
 
 def _entries(stage: Mapping[str, Any], kind: str, path: Path) -> list[dict[str, Any]]:
@@ -298,7 +299,7 @@ def located(given: str, folder: Path, key: str) -> str:
 
 def _with_places(key: str, raw: Any, folder: Path) -> Any:
     """The value with its paths made absolute: they are meant beside the file."""
-    kind = options.kind_of(key)
+    kind = kind_of(key)
     if kind == "path" and isinstance(raw, str):
         return located(raw, folder, key)
     if kind == "args" and isinstance(raw, list):
@@ -349,7 +350,7 @@ def _problem(key: str, message: str, remedy: str = "") -> Finding:
 
 
 def _unknown(key: str) -> Finding:
-    known = [*KEYS, *(spec.key for spec in options.specs())]
+    known = [*KEYS, *(spec.key for spec in specs())]
     by_tail = [name for name in known if name.rpartition(".")[2] == key.rpartition(".")[2]]
     near = difflib.get_close_matches(key, known, n=1, cutoff=0.5) or by_tail[:1]
     return Finding(

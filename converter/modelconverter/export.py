@@ -10,14 +10,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from converter.archive import CONFIG
-from converter.bare import is_bare
-from converter.calibration import FOLDER
+from converter.archive.opened import CONFIG
+from converter.bare.open import is_bare
+from converter.calibration.dataset import FOLDER
 from converter.errors import UsageError
 from converter.model import ModelInput
 from converter.modelconverter.document import read
 from converter.modelconverter.keys import KEYS, Taken, pattern
-from converter.options import Options, specs
+from converter.options.declared import specs
+from converter.options.resolve import Options
 from converter.plans import Plan
 from converter.preprocessing import Color
 

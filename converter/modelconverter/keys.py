@@ -12,6 +12,8 @@ from typing import Any, Final
 
 from converter.findings import Finding, Severity
 
+# The groups of ModelConverter's keys that are about one platform.
+PLATFORMS: Final = ("hailo", "rvc2", "rvc3", "rvc4")
 # What says nothing: as good as not there.
 _UNSET: Final[tuple[Any, ...]] = (None, "", [], {}, False)
 
@@ -178,7 +180,7 @@ KEYS: Final[Mapping[str, Rule]] = {
     # The platforms.
     **{
         name: Refused(why="is no section with keys.", remedy="Write KEY: VALUE below it.")
-        for name in ("hailo", "rvc2", "rvc3", "rvc4")
+        for name in PLATFORMS
     },
     **{
         f"hailo.{name}": _HAILO

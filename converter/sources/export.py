@@ -16,9 +16,16 @@ from onnx_ir.passes import common
 
 from converter.errors import ModelError, from_findings
 from converter.findings import Finding
-from converter.sources.constants import Constants
-from converter.sources.emitter import Emitter, Inexpressible, NewerOpset, Values, onnx_type, sizes_of
-from converter.sources.rules import CONTROL_FLOW, RULES
+from converter.sources.ops.constants import Constants
+from converter.sources.ops.emitter import (
+    Emitter,
+    Inexpressible,
+    NewerOpset,
+    Values,
+    onnx_type,
+    sizes_of,
+)
+from converter.sources.ops.registry import CONTROL_FLOW, RULES
 
 OPSET: Final = 17
 # IR version of ONNX that goes with opsets 17 and 18.

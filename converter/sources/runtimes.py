@@ -20,7 +20,7 @@ def open_runtime(model: str, *, exact: bool = False) -> Runtime:
     """The model file's own runtime, on the CPU and in float32.
 
     Args:
-        exact: For quantized ONNX networks, see `converter.reference.session_of`.
+        exact: For quantized ONNX networks, see `converter.sources.onnx_session.session_of`.
 
     Raises:
         Exception: What the runtime says of a model that it does not take.
@@ -35,7 +35,7 @@ def open_runtime(model: str, *, exact: bool = False) -> Runtime:
 
 
 def _onnxruntime(model: str, *, exact: bool) -> Runtime:
-    from converter.reference import readable, session_of
+    from converter.sources.onnx_session import readable, session_of
 
     session = session_of(readable(model), exact=exact)
 
@@ -49,7 +49,7 @@ def _onnxruntime(model: str, *, exact: bool) -> Runtime:
 def _openvino(model: str) -> Runtime:
     import openvino
 
-    from converter.sources.ports import places_of
+    from converter.sources.port_names import places_of
 
     core = openvino.Core()
     net = core.read_model(model)

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from converter.calibration.feeds import frames_of
 from converter.errors import ModelError
-from converter.feeding import frames_of
-from converter.process import Processes
-from converter.reference import Tensors, run_in_child
+from converter.processes.run import Processes
+from converter.verification.reference import Tensors, run_in_child
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -27,11 +27,11 @@ from converter.errors import (
     ToolchainError,
     ToolError,
     UsageError,
+    disk_error,
     from_findings,
 )
 from converter.findings import Finding
-from converter.process import Processes
-from converter.tar import disk_error
+from converter.processes.run import Processes
 
 if TYPE_CHECKING:
     import requests
@@ -262,7 +262,7 @@ def _shown(url: str) -> str:
 
 def _check_blob(data: bytes, job: OnlineJob, where: str) -> None:
     """A status of 200 means little: proxies and portals answer so too."""
-    from targets.rvc2.blob import is_blob, read_blob
+    from targets.rvc2.blob.read import is_blob, read_blob
 
     problem = None
     if job.is_rvc3:

@@ -7,17 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from converter.process import Processes
+from converter.processes.run import Processes
 from targets.openvino.parameters import InputParameters
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-# Operators that give whole numbers by moving them, and the types of those, by onnx_ir's numbers.
-_MOVES: Final = frozenset(
-    {"ArgMax", "ArgMin", "Cast", "Flatten", "Reshape", "Squeeze", "Transpose", "Unsqueeze"}
-)
-_WHOLE: Final = (6, 7)  # INT32, INT64
 # OpenVINO 2022.2's ONNX reader takes IR versions up to the one of opset 13.
 _IR_VERSION: Final = 7
 # A protobuf file ends at two gigabytes; the graph itself wants a little room.
@@ -94,13 +89,15 @@ def prepare_file(
 
     from converter.graph.decompose import RULES as DECOMPOSITIONS
     from converter.graph.embed import EmbedPreprocessing, entries
-    from converter.graph.opset import LowerOpset, SinglePrecision
     from converter.graph.recurrent import RULES as RECURRENT
     from converter.graph.rewrite import Rewrite
-    from converter.graph.scalars import FIRST_RULES, refuse_scalars
-    from converter.graph.scalars import RULES as SCALARS
     from converter.graph.simplify import infer_shapes
+    from converter.graph.single_precision import SinglePrecision
     from converter.graph.source import name_every_node, read_source
+    from targets.openvino.myriad_rules.opset13 import LowerOpset
+    from targets.openvino.myriad_rules.scalars import FIRST_RULES, refuse_scalars
+    from targets.openvino.myriad_rules.scalars import RULES as SCALARS
+    from targets.openvino.myriad_rules.whole_numbers import whole_numbers_as_floats
 
     shapes = {item["name"]: tuple(item["shape"]) for item in inputs}
     model, warnings = read_source(source, shapes, simplified=simplified)
@@ -116,7 +113,7 @@ def prepare_file(
     )(infer_shapes(model)).model
     if for_myriad:
         refuse_scalars(model)
-        _numbers_out(model)
+        whole_numbers_as_floats(model)
         model.ir_version = min(model.ir_version, _IR_VERSION)
     name_every_node(model)
     # Weights go into a file of their own, straight from where they are: no second copy in memory.
@@ -131,28 +128,6 @@ def prepare_file(
         },
         "warnings": warnings,
     }
-
-
-def _numbers_out(model: ir.Model) -> None:
-    """Let whole numbers leave as float32 where the Myriad compiler has them in float16 before.
-
-    It moves numbers in float16 and then wants them in S32; what is cast at the end, it converts.
-    """
-    import onnx_ir as ir
-
-    from converter.graph.rewrite import Builder
-
-    graph = model.graph
-    for index, value in enumerate(graph.outputs):
-        node = value.producer()
-        if node is None or node.op_type not in _MOVES or value.dtype not in _WHOLE:
-            continue
-        builder = Builder(graph, node.name or node.op_type)
-        number = builder.op("Cast", value, to=int(ir.DataType.FLOAT))
-        number.dtype, number.shape = ir.DataType.FLOAT, value.shape
-        number.name, value.name = value.name, f"{value.name}/whole"
-        graph.extend(builder.nodes)
-        graph.outputs[index] = number
 
 
 def merge_weights(model: str, target: str) -> None:

@@ -8,7 +8,7 @@ from typing import Final
 from converter.errors import ModelError, from_findings
 from converter.findings import Finding
 from converter.model import ModelInput, SourceModel, Tensor
-from converter.options import Options
+from converter.options.resolve import Options
 from targets.openvino.parameters import InputParameters, TensorParameters
 
 DTYPE_OF: Final = {"U8": "uint8", "FP16": "float16", "FP32": "float32", "I32": "int32"}
@@ -72,7 +72,7 @@ def output_parameters(item: Tensor, options: Options) -> TensorParameters:
     setting = options.setting(f"outputs.{item.name}.data_type")
     dtype = str(setting.value)
     if setting.origin == "default" and not item.dtype.startswith("float"):
-        dtype = "float32"  # float16 knows no integers above 2048
+        dtype = "float32"  # float16 knows no integers above 2048; for those of a blob: docs/rvc2.md
     return TensorParameters(
         name=item.name,
         precision=_PRECISION_OF[dtype],

@@ -14,11 +14,11 @@ from converter.events import Notice, OnEvent
 from converter.target import Check, Run, TargetPlan
 
 if TYPE_CHECKING:
-    from converter.archive import Archive
+    from converter.archive.opened import Archive
     from converter.artifact import Artifact
     from converter.container.build import Recipe
     from converter.model import SourceModel
-    from converter.options import Options
+    from converter.options.resolve import Options
 
 NAME: Final = "rvc2"
 TOOLCHAINS: Final[Sequence[str]] = ("native", "container", "online")
@@ -56,7 +56,7 @@ def run(run: Run) -> Artifact:
 
 def checks() -> Sequence[Check]:
     """The native toolchain's state."""
-    from targets.rvc2 import toolchain
+    from targets.rvc2.myriad import toolchain
 
     machine = toolchain.problem_with_machine()
     if machine:
@@ -84,7 +84,8 @@ def checks() -> Sequence[Check]:
 
 def images(options: Options) -> Sequence[str]:
     """The images that this target can be converted in."""
-    from targets.rvc2.backends import image_name, public_image
+    from targets.rvc2.backends import public_image
+    from targets.rvc2.myriad.image import image_name
 
     version = options.text("rvc2.tool_version")
     return [public_image(version)] if version == "2022.3.0" else [image_name()]
@@ -92,7 +93,7 @@ def images(options: Options) -> Sequence[str]:
 
 def install(on_event: OnEvent, options: Options, *, wheel: Path | None = None) -> str:
     """Fetch, check and unpack the compiler."""
-    from targets.rvc2 import toolchain
+    from targets.rvc2.myriad import toolchain
 
     del options
     if wheel is None and toolchain.check() is None:
@@ -104,7 +105,7 @@ def install(on_event: OnEvent, options: Options, *, wheel: Path | None = None) -
 
 def recipe(on_event: OnEvent, options: Options, *, sdk: Path | None, base: str | None) -> Recipe:
     """How the image with the native compiler is built; it needs no SDK."""
-    from targets.rvc2.image import recipe as make
+    from targets.rvc2.myriad.image import recipe as make
 
     del options
     if sdk is not None:
@@ -114,6 +115,6 @@ def recipe(on_event: OnEvent, options: Options, *, sdk: Path | None, base: str |
 
 def remove() -> bool:
     """Delete the compiler from the cache."""
-    from targets.rvc2 import toolchain
+    from targets.rvc2.myriad import toolchain
 
     return toolchain.remove()

@@ -6,8 +6,8 @@ from typing import Final
 
 from converter.backend import Backend, Kind, wanted
 from converter.errors import ToolchainError, UsageError
-from converter.options import Options
-from targets.rvc2.toolchain import OPENVINO, WHEEL, WHEEL_SHA256, WHEEL_VERSION
+from converter.options.resolve import Options
+from targets.rvc2.myriad.toolchain import OPENVINO, WHEEL, WHEEL_SHA256, WHEEL_VERSION
 
 TOOLCHAINS: Final[tuple[Kind, ...]] = ("native", "container", "online")
 VERSION: Final = f"{OPENVINO} ({WHEEL} {WHEEL_VERSION}, sha256:{WHEEL_SHA256})"
@@ -17,12 +17,6 @@ BLOBCONVERTER: Final = "blobconverter"
 ONLINE_VERSION: Final = "2022.1"
 COMPILE_TOOL: Final = "compile_tool"
 _LATER: Final = "2022.3.0"
-
-
-def image_name() -> str:
-    """What `nnconvert toolchain build rvc2` calls its image."""
-    # `localhost/` is no registry: nobody else's image can come in its place.
-    return f"localhost/nnconvert/rvc2:{OPENVINO}"
 
 
 def public_image(version: str) -> str:
@@ -62,7 +56,7 @@ def _in_container(options: Options, version: str) -> Backend:
             remedy=f"Use {OPENVINO} or {_LATER}, or convert with --toolchain online.",
         )
     if version == OPENVINO:
-        from targets.rvc2.image import contents
+        from targets.rvc2.myriad.image import contents, image_name
 
         cure = "Run: nnconvert toolchain build rvc2"
         image = require_image(options, [image_name()], cure)

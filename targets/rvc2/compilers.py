@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from converter.errors import UsageError
 from converter.target import Run
 from targets.rvc2 import backends
-from targets.rvc2.compiler import compile_blobs, run_on_cpu
+from targets.rvc2.myriad.compile import compile_blobs, run_on_cpu
+from targets.rvc2.myriad.toolchain import OPENVINO
+from targets.rvc2.myriad.where import InContainer, Native, Place
 from targets.rvc2.parameters import Parameters
-from targets.rvc2.places import InContainer, Native, Place
-from targets.rvc2.toolchain import OPENVINO
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -65,7 +65,7 @@ def opened(run: Run, parameters: Parameters) -> Iterator[Compiler]:
     backend = parameters.backend
     match backend.toolchain:
         case "native":
-            from targets.rvc2.toolchain import ensure
+            from targets.rvc2.myriad.toolchain import ensure
 
             yield _Own(run, parameters, Native(ensure(run.on_event), run.processes))
         case "online":

@@ -11,18 +11,18 @@ from converter.artifact import Artifact
 from converter.formats import read_compiled
 from converter.model import SourceModel
 from converter.modelconverter.record import blob_known
-from converter.options import Options
+from converter.options.resolve import Options
 from converter.plans import PACK, Step, prepare_step
 from converter.target import Run
 from targets.openvino.parameters import InputParameters
 from targets.openvino.prepare import Prepared, prepare
 from targets.rvc2 import backends
-from targets.rvc2.blob import Blob
-from targets.rvc2.check import Comparison, limits
+from targets.rvc2.blob.check import checked, read_back
+from targets.rvc2.blob.read import Blob
+from targets.rvc2.blob.superblob import Superblob, checked_patch, make_superblob
 from targets.rvc2.compilers import Compiler, opened
 from targets.rvc2.parameters import Parameters
-from targets.rvc2.readback import checked, read_back
-from targets.rvc2.superblob import Superblob, checked_patch, make_superblob
+from targets.rvc2.verify import Comparison, limits
 
 
 def steps(model: SourceModel, parameters: Parameters, options: Options) -> tuple[Step, ...]:
@@ -94,7 +94,7 @@ def run(run: Run) -> Artifact:
     parameters = run.plan.parameters
     assert isinstance(parameters, Parameters)
     with opened(run, parameters) as compiler, Comparison(run, parameters) as comparison:
-        with run.stage("prepare", "Preparing the graph"):
+        with run.stage("prepare"):
             prepared = prepare(
                 run.model,
                 parameters.inputs,
@@ -149,14 +149,14 @@ def _compile(
     folder = run.work / "blobs"
     folder.mkdir()
     if not parameters.superblob:
-        with run.stage("compile", "Compiling for MYRIAD"):
+        with run.stage("compile"):
             made = compiler.compile(prepared, counts, folder, lambda _shaves, _path: None)
             path = made[parameters.shaves]
             return path, checked(path, parameters.shaves, parameters)
     # Patches are made on one core while the compiler works on the other.
     patching = _Patching(parameters)
     with ThreadPoolExecutor(1, thread_name_prefix="patch") as pool:
-        with run.stage("compile", f"Compiling for {len(counts)} SHAVE counts"):
+        with run.stage("compile"):
             done: list[Future[None]] = []
 
             def on_blob(shaves: int, path: Path) -> None:
@@ -168,7 +168,7 @@ def _compile(
             except BaseException:
                 pool.shutdown(wait=True, cancel_futures=True)
                 raise
-        with run.stage("superblob", "Checking the superblob"):
+        with run.stage("superblob"):
             for index, future in enumerate(done, 1):
                 future.result()
                 run.progress("superblob", index, len(done))
@@ -187,7 +187,7 @@ class _Patching:
         self._patches: dict[int, bytes] = {}
 
     def take(self, shaves: int, path: Path) -> None:
-        from targets.rvc2.patches import Base
+        from targets.rvc2.blob.patches import Base
 
         data = path.read_bytes()
         checked(path, shaves, self._parameters)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from converter.backend import Backend
 from converter.errors import UsageError
 from converter.model import SourceModel
-from converter.options import Options
+from converter.options.resolve import Options
 from targets.openvino.translate import check_tensors, input_parameters, output_parameters
 from targets.rvc2.parameters import Parameters
 

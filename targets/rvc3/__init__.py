@@ -14,11 +14,11 @@ from converter.events import OnEvent
 from converter.target import Check, Run, TargetPlan
 
 if TYPE_CHECKING:
-    from converter.archive import Archive
+    from converter.archive.opened import Archive
     from converter.artifact import Artifact
     from converter.container.build import Recipe
     from converter.model import SourceModel
-    from converter.options import Options
+    from converter.options.resolve import Options
 
 NAME: Final = "rvc3"
 TOOLCHAINS: Final[Sequence[str]] = ("container", "online")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from converter.backend import Backend, Kind, wanted
-from converter.options import Options
+from converter.options.resolve import Options
 from targets.openvino.compile_tool import TOOL
 
 TOOLCHAINS: Final[tuple[Kind, ...]] = ("container", "online")

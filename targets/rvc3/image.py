@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Final
 
-from converter import tar
+from converter.archive import tar
 from converter.container.build import Base, Recipe
 from converter.errors import ArchiveError, ToolchainError, UsageError
 from targets.rvc3.backends import OWN_IMAGE

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from converter.backend import Backend
-from converter.calibration import Calibration
+from converter.calibration.dataset import Calibration
 from targets.openvino.parameters import InputParameters, TensorParameters
 
 

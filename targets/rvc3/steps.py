@@ -8,19 +8,20 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
-from converter import verify
 from converter.artifact import Artifact, CompiledInput
+from converter.calibration.feeds import calibration_report
 from converter.container.container import WORK
 from converter.errors import ToolError
-from converter.feeding import calibration_report, network_feeds
+from converter.feeding import network_feeds
 from converter.formats import read_compiled
 from converter.model import SourceModel, Tensor
 from converter.modelconverter.record import blob_known
-from converter.options import Options
+from converter.options.resolve import Options
 from converter.plans import PACK, Step, prepare_step
+from converter.processes.work_folder import read_made
 from converter.target import Run
-from converter.verify import Limits
-from converter.workfolder import read_made
+from converter.verification import compare as verify
+from converter.verification.compare import Limits
 from targets.openvino.compile_tool import CompileTool, command, precisions
 from targets.openvino.ir import Int8, Ir, make_ir, run_ir
 from targets.openvino.prepare import Prepared, prepare
@@ -102,7 +103,7 @@ def run(run: Run) -> Artifact:
     parameters = run.plan.parameters
     assert isinstance(parameters, Parameters)
     with _tool(run, parameters) as tool:
-        with run.stage("prepare", "Preparing the graph"):
+        with run.stage("prepare"):
             prepared = prepare(
                 run.model,
                 parameters.inputs,
@@ -115,7 +116,7 @@ def run(run: Run) -> Artifact:
             for warning in prepared.warnings:
                 run.warn(warning)
         ir = _make_ir(run, parameters, prepared)
-        with run.stage("compile", "Compiling for VPUX"):
+        with run.stage("compile"):
             blob = run.work / "model.blob"
             if tool is None:
                 _compile_online(run, parameters, ir, blob)
@@ -175,8 +176,7 @@ def _tool(run: Run, parameters: Parameters) -> Iterator[CompileTool | None]:
 
 def _make_ir(run: Run, parameters: Parameters, prepared: Prepared) -> Ir:
     data = parameters.calibration
-    title = f"Quantizing on {data.frames} frames" if data else "Making the IR"
-    with run.stage("ir", title):
+    with run.stage("ir"):
         int8 = None
         if data is not None:
             int8 = Int8(
@@ -224,7 +224,7 @@ def _compare(run: Run, parameters: Parameters, ir: Ir) -> Mapping[str, Any]:
     options, model = run.plan.options, run.plan.model
     if not options.flag("verify.enabled"):
         return verify.skipped("switched off")
-    with run.stage("verify", "Comparing with the source"):
+    with run.stage("verify"):
         frames, described = verify.frames(run, parameters.calibration)
         source = verify.source_outputs(run, frames)
         folder = run.work / "verify-ir"

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Final
 
-from converter import calibration
-from converter.archive import Archive
+from converter.archive.opened import Archive
 from converter.backend import Backend
-from converter.calibration import random_warning
+from converter.calibration import dataset as calibration
+from converter.calibration.dataset import random_warning
 from converter.errors import UsageError
 from converter.findings import Finding, Severity
 from converter.model import SourceModel
-from converter.options import Options
+from converter.options.resolve import Options
 from targets.openvino.compile_tool import check_names
 from targets.openvino.translate import check_tensors, input_parameters, output_parameters
 from targets.rvc3.parameters import Parameters

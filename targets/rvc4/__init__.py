@@ -14,11 +14,11 @@ from converter.events import OnEvent
 from converter.target import Check, Run, TargetPlan
 
 if TYPE_CHECKING:
-    from converter.archive import Archive
+    from converter.archive.opened import Archive
     from converter.artifact import Artifact
     from converter.container.build import Recipe
     from converter.model import SourceModel
-    from converter.options import Options
+    from converter.options.resolve import Options
     from targets.rvc4.parameters import Parameters
 
 NAME: Final = "rvc4"
@@ -52,13 +52,15 @@ def run(run: Run) -> Artifact:
 
 def _flow(parameters: Parameters) -> Any:
     """The module that has the toolchain's steps."""
-    if parameters.uses_snpe:
-        from targets.rvc4.snpe import steps as snpe
+    from targets.rvc4.parameters import QnnParameters
 
-        return snpe
-    from targets.rvc4 import steps as qnn
+    if isinstance(parameters, QnnParameters):
+        from targets.rvc4 import steps as qnn
 
-    return qnn
+        return qnn
+    from targets.rvc4.snpe import steps as snpe
+
+    return snpe
 
 
 def checks() -> Sequence[Check]:

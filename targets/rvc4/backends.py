@@ -6,7 +6,7 @@ from typing import Final
 
 from converter.backend import Backend, Kind, wanted
 from converter.errors import ToolchainError, UsageError
-from converter.options import Options
+from converter.options.resolve import Options
 
 TOOLCHAINS: Final[tuple[Kind, ...]] = ("container", "native")
 # ModelConverter's default.

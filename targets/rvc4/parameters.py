@@ -1,34 +1,31 @@
-"""What the RVC4 toolchain is told, as values."""
+"""What an RVC4 toolchain is told, as values: shared by QNN and SNPE, and QNN's own."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, fields
+from typing import Any, Self
 
 from converter.backend import Backend
-from converter.calibration import Calibration
+from converter.calibration.dataset import Calibration
 from converter.feeding import TargetInput
 from converter.model import Tensor
-from targets.rvc4.encodings import Encodings
-from targets.rvc4.modes import Precision
-from targets.rvc4.snpe.parameters import SnpeParameters
+from targets.rvc4.quantization.encodings import Encodings
+from targets.rvc4.quantization.modes import Precision
 
 
 @dataclass(frozen=True, kw_only=True)
 class Parameters:
-    """Everything the RVC4 toolchain needs to know.
+    """What every RVC4 toolchain needs to know.
 
     Attributes:
         outputs: The source's, whose element types the mode decides.
         per_channel: Whether convolutions' 8-bit weights get a scale for each output channel.
         percentile: What share of the values a range covers, in percent, where that is the method.
-        soc: The chip.
         calibration: Where ranges are measured; None for floating point.
         encodings: Given ranges, which win over measured ones.
         recorded: The ranges of a build record, to make its network again; None to measure.
         backend: What converts.
-        snpe: What SNPE's tools are told besides; of no meaning to QNN.
     """
 
     inputs: tuple[TargetInput, ...]
@@ -37,14 +34,17 @@ class Parameters:
     precision: Precision
     per_channel: bool
     percentile: float
-    soc: str
     simplify: bool
     calibration: Calibration | None
     encodings: Encodings | None
     timeout_s: float
     backend: Backend
-    snpe: SnpeParameters
     recorded: Mapping[str, Any] | None = None
+
+    @classmethod
+    def extending(cls, shared: Parameters, **own: Any) -> Self:
+        """A toolchain's parameters: the shared ones and its own; `own` wins."""
+        return cls(**{field.name: getattr(shared, field.name) for field in fields(Parameters)} | own)
 
     def to_json(self) -> dict[str, Any]:
         """The parameters as plain JSON data; a time limit changes no result and is left out."""
@@ -55,14 +55,23 @@ class Parameters:
             "precision": self.precision.to_json(),
             "per_channel": self.per_channel,
             "percentile": self.percentile if self.precision.ranges in ("percentile", "best") else None,
-            "soc": None if self.uses_snpe else self.soc,
+            "soc": None,
             "onnx_simplification": self.simplify,
             "calibration": self.calibration.to_json() if self.calibration else None,
             "encodings": self.encodings.to_json() if self.encodings else None,
-            **({"snpe": self.snpe.to_json()} if self.uses_snpe else {}),
         }
 
-    @property
-    def uses_snpe(self) -> bool:
-        """Whether SNPE's tools convert, and not QNN."""
-        return self.backend.toolchain == "container"
+
+@dataclass(frozen=True, kw_only=True)
+class QnnParameters(Parameters):
+    """What QNN is told.
+
+    Attributes:
+        soc: The chip.
+    """
+
+    soc: str
+
+    def to_json(self) -> dict[str, Any]:
+        """The parameters as plain JSON data."""
+        return super().to_json() | {"soc": self.soc}

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from converter.process import Processes
+from converter.processes.run import Processes
 from targets.rvc4.parameters import Parameters
 
 if TYPE_CHECKING:
@@ -88,12 +88,13 @@ def prepare_file(
     from onnx_ir.passes import Sequential, common
 
     from converter.graph.embed import EmbedPreprocessing, entries
-    from converter.graph.opset import SinglePrecision, raise_opset
+    from converter.graph.opset import raise_opset
     from converter.graph.recurrent import RULES as RECURRENT
     from converter.graph.rewrite import Rewrite
     from converter.graph.simplify import infer_shapes
+    from converter.graph.single_precision import SinglePrecision
     from converter.graph.source import name_every_node, read_source
-    from targets.rvc4 import faults
+    from targets.rvc4 import htp_rewrites as faults
 
     shapes = {item["name"]: tuple(item["shape"]) for item in inputs}
     model, warnings = read_source(source, shapes, simplified=simplified)

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from converter.errors import ModelError, ToolError, from_findings
 from converter.findings import Finding
-from converter.kernel import peak_rss_bytes
-from converter.options import Value
-from converter.process import Processes
-from converter.reference import Tensors
+from converter.options.declared import Value
+from converter.processes.linux import peak_rss_bytes
+from converter.processes.run import Processes
+from converter.verification.reference import Tensors
 from targets.rvc4.toolchain import PROVIDER, Toolchain
 from targets.rvc4.translate import SOC_MODELS
 

@@ -9,21 +9,21 @@ from converter.artifact import Artifact
 from converter.formats import read_compiled
 from converter.model import SourceModel
 from converter.modelconverter.record import dlc_known
-from converter.options import Options
+from converter.options.resolve import Options
 from converter.plans import PACK, Step, prepare_step
 from converter.target import Run
 from targets.rvc4 import toolchain as toolchains
-from targets.rvc4.check import compare, limits
-from targets.rvc4.dlc import Dlc, clear_times, read_dlc_file
-from targets.rvc4.network import Network, in_order, make_network
-from targets.rvc4.parameters import Parameters
+from targets.rvc4.dlc.check import checked, narrowed, read_back
+from targets.rvc4.dlc.read import Dlc, clear_times, read_dlc_file
+from targets.rvc4.parameters import QnnParameters
 from targets.rvc4.prepare import Prepared, prepare
 from targets.rvc4.qnn import compile_dlc
-from targets.rvc4.readback import checked, narrowed, read_back
+from targets.rvc4.quantization.network import Network, in_order, make_network
 from targets.rvc4.toolchain import Toolchain
+from targets.rvc4.verify import compare, limits
 
 
-def steps(model: SourceModel, parameters: Parameters, options: Options) -> tuple[Step, ...]:
+def steps(model: SourceModel, parameters: QnnParameters, options: Options) -> tuple[Step, ...]:
     """The steps in their order, each with what it is told, needs and gives."""
     tool = parameters.backend.version
     precision = parameters.precision
@@ -45,7 +45,7 @@ def steps(model: SourceModel, parameters: Parameters, options: Options) -> tuple
     planned += [
         Step(
             name="quantize",
-            title="Converting to float16" if precision.is_float else "Quantizing",
+            title=_quantizing(parameters),
             tool="onnx-ir" if precision.is_float else "onnxruntime",
             version=version("onnx-ir" if precision.is_float else "onnxruntime"),
             call={**precision.to_json(), "per_channel": parameters.per_channel},
@@ -90,10 +90,16 @@ def steps(model: SourceModel, parameters: Parameters, options: Options) -> tuple
     return (*planned, PACK)
 
 
-def run(run: Run, parameters: Parameters) -> Artifact:
+def _quantizing(parameters: QnnParameters) -> str:
+    if parameters.precision.is_float:
+        return "Converting to float16"
+    return "Quantizing" if parameters.recorded is None else "Quantizing as recorded"
+
+
+def run(run: Run, parameters: QnnParameters) -> Artifact:
     """Prepare, calibrate, quantize, compile, read back, compare."""
     toolchain = toolchains.find()
-    with run.stage("prepare", "Preparing the graph"):
+    with run.stage("prepare"):
         prepared = prepare(run.model, parameters, run.work / "float.onnx", processes=run.processes)
         warnings = [*prepared.warnings, *_islands(parameters, prepared)]
         for warning in warnings:
@@ -123,10 +129,10 @@ def run(run: Run, parameters: Parameters) -> Artifact:
 
 
 def _compile(
-    run: Run, parameters: Parameters, network: Network, toolchain: Toolchain
+    run: Run, parameters: QnnParameters, network: Network, toolchain: Toolchain
 ) -> tuple[Network, Path, Dlc]:
     """The network that was compiled, the DLC's file, and what that says."""
-    with run.stage("compile", "Writing the DLC"):
+    with run.stage("compile"):
         wanted = [item.name for item in parameters.outputs]
         path = _write_dlc(run, parameters, network, toolchain)
         dlc = read_dlc_file(path)
@@ -138,7 +144,7 @@ def _compile(
         return network, path, dlc
 
 
-def _write_dlc(run: Run, parameters: Parameters, network: Network, toolchain: Toolchain) -> Path:
+def _write_dlc(run: Run, parameters: QnnParameters, network: Network, toolchain: Toolchain) -> Path:
     made = compile_dlc(
         network.path,
         toolchain,
@@ -153,7 +159,7 @@ def _write_dlc(run: Run, parameters: Parameters, network: Network, toolchain: To
     return path
 
 
-def _islands(parameters: Parameters, prepared: Prepared) -> list[str]:
+def _islands(parameters: QnnParameters, prepared: Prepared) -> list[str]:
     """What a user should know of nodes that keep out of the mode."""
     if parameters.precision.is_float or not prepared.floating:
         return []
@@ -161,6 +167,6 @@ def _islands(parameters: Parameters, prepared: Prepared) -> list[str]:
     return [f"QNN computes in floating point whatever the mode: {nodes}."]
 
 
-def _overridden(parameters: Parameters) -> list[str]:
+def _overridden(parameters: QnnParameters) -> list[str]:
     given = parameters.encodings
     return [] if given is None else [*given.activations, *given.weights]

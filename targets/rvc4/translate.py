@@ -7,25 +7,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from converter import calibration
-from converter.archive import Archive
+from converter.archive.opened import Archive
 from converter.backend import Backend
-from converter.calibration import Calibration
+from converter.calibration import dataset as calibration
+from converter.calibration.dataset import Calibration
 from converter.errors import ModelError, UsageError, from_findings
 from converter.feeding import TargetInput
 from converter.findings import Finding, Severity
 from converter.model import ModelInput, SourceModel, Tensor
-from converter.options import Options
-from targets.rvc4.encodings import MEMBER, Encodings, read_encodings
-from targets.rvc4.modes import CUSTOM, MODES, Precision, RangeMethod
-from targets.rvc4.parameters import Parameters
-from targets.rvc4.snpe.parameters import SnpeParameters
+from converter.options.resolve import Options
+from targets.rvc4.parameters import Parameters, QnnParameters
+from targets.rvc4.quantization.encodings import MEMBER, Encodings, read_encodings
+from targets.rvc4.quantization.modes import CUSTOM, MODES, Precision, RangeMethod
 from targets.rvc4.snpe.translate import snpe_parameters
 
 SOC_MODELS: Final = {"sm8550": 43}
-_NO_SNPE: Final = SnpeParameters(
-    layouts={}, preserved=(), output_axes={}, per_row=False, optimization_level=2, socs=()
-)
 _RAW_DTYPE: Final = {
     "float32": "float32",
     "float64": "float32",
@@ -52,7 +48,6 @@ def translate(
         raise from_findings(ModelError, "The model", found)
     mode = str(options.get("rvc4.quantization_mode"))
     precision = _precision(mode, options)
-    uses_snpe = backend.toolchain == "container"
     recorded = _recorded(options)
     encodings = _encodings(model, archive, options, precision, recorded)
     data, findings = _calibration(model, archive, options, mode, precision, encodings, recorded)
@@ -69,30 +64,24 @@ def translate(
         encodings = None
     inputs = tuple(_input(item, options) for item in model.inputs)
     outputs = tuple(_output(item, precision) for item in model.outputs)
-    snpe, inputs, outputs = (
-        snpe_parameters(
-            model, inputs, outputs, options, precision, is_custom=mode == CUSTOM, findings=findings
-        )
-        if uses_snpe
-        else (_NO_SNPE, inputs, outputs)
-    )
-    parameters = Parameters(
+    shared = Parameters(
         inputs=inputs,
         outputs=outputs,
         mode=mode,
         precision=precision,
         per_channel=precision.per_channel and options.flag("rvc4.use_per_channel_quantization"),
         percentile=options.number("rvc4.percentile"),
-        soc="" if uses_snpe else _soc(options),
         simplify=options.flag("onnx_simplification"),
         calibration=data,
         encodings=encodings,
         timeout_s=options.number("rvc4.compile_timeout_s"),
         backend=backend,
-        snpe=snpe,
         recorded=recorded,
     )
-    return parameters, tuple(findings)
+    if backend.toolchain == "native":
+        return QnnParameters.extending(shared, soc=_soc(options)), tuple(findings)
+    parameters, warnings = snpe_parameters(model, shared, options, is_custom=mode == CUSTOM)
+    return parameters, (*findings, *warnings)
 
 
 def _problem(tensor: Tensor) -> Finding | None:

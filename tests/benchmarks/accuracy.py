@@ -18,13 +18,14 @@ from typing import Any
 
 import numpy as np
 
-from converter import convert, reference
-from converter.archive import open_archive
-from converter.process import Processes
+from converter import convert
+from converter.open_source import open_archive
+from converter.processes.run import Processes
+from converter.verification import reference
 from targets.rvc4 import qnn, toolchain
-from targets.rvc4.dlc import read_dlc_file
-from targets.rvc4.modes import MODES
-from targets.rvc4.quantize import decoded
+from targets.rvc4.dlc.read import read_dlc_file
+from targets.rvc4.quantization.modes import MODES
+from targets.rvc4.quantization.quantize import decoded
 from tests.benchmarks.speed import RESULTS
 from tests.sources import DIGITS, DIGITS_ARCHIVE
 

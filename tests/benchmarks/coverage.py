@@ -36,7 +36,7 @@ from converter import convert
 from converter.errors import ConvertError, VerificationError
 from converter.events import StageStarted
 from converter.graph.facts import read_facts
-from converter.process import Processes
+from converter.processes.run import Processes
 
 _RESULTS: Final = Path(__file__).parent / "results"
 _PACKAGES: Final = ("onnx", "onnxslim", "onnxruntime", "onnx-ir", "numpy", "torch", "onnxscript")
@@ -377,7 +377,7 @@ def versions(target: str) -> dict[str, str]:
         with contextlib.suppress(PackageNotFoundError):
             found[package] = version(package)
     if target == "rvc2":
-        from targets.rvc2.toolchain import OPENVINO
+        from targets.rvc2.myriad.toolchain import OPENVINO
 
         return found | {"OpenVINO": OPENVINO}
     from targets.rvc4 import toolchain

@@ -14,20 +14,20 @@ from pathlib import Path
 from typing import Any
 
 from converter import errors
-from converter.child import _of_library
-from converter.process import Processes
+from converter.processes.run import Processes
+from converter.processes.worker import _of_library
 
 _PRELOADED = (
     "onnx",
     "onnx_ir.passes.common",
     "onnxruntime.quantization.execution_providers.qnn",
     "onnxslim",
-    "converter.reference",
-    "targets.rvc4.calibrate",
-    "targets.rvc4.float16",
+    "converter.verification.reference",
+    "targets.rvc4.quantization.calibrate",
+    "targets.rvc4.quantization.float16",
     "targets.rvc4.prepare",
     "targets.rvc4.qnn",
-    "targets.rvc4.quantize",
+    "targets.rvc4.quantization.quantize",
 )
 
 

@@ -115,7 +115,7 @@ def cpu_of(work: Callable[[], Any]) -> tuple[float, Any]:
 def conversions(folder: Path, source: Path) -> list[dict[str, Any]]:
     rows = []
     packed = folder / "packed.tar.xz"
-    from converter import tar
+    from converter.archive import tar
 
     with packed.open("wb") as file:
         names = ["config.json", "model.onnx"]
@@ -137,8 +137,8 @@ def conversions(folder: Path, source: Path) -> list[dict[str, Any]]:
 def compiled_blobs(source: Path, folder: Path) -> dict[int, bytes]:
     """All sixteen blobs of the source, through the public way: one superblob taken apart."""
     import converter
-    from converter.archive import open_archive
-    from targets.rvc2.superblob import read_superblob
+    from converter.open_source import open_archive
+    from targets.rvc2.blob.superblob import read_superblob
 
     options = {"rvc2.superblob": True, "verify.enabled": False}
     done = converter.convert(source, "rvc2", output=folder / "all.tar", options=options)
@@ -150,7 +150,7 @@ def compiled_blobs(source: Path, folder: Path) -> dict[int, bytes]:
 def patches(source: Path, folder: Path) -> list[dict[str, Any]]:
     import bsdiff4
 
-    from targets.rvc2.patches import Base
+    from targets.rvc2.blob.patches import Base
 
     blobs = compiled_blobs(source, folder)
     files = {shaves: folder / f"{shaves}.blob" for shaves in blobs}
@@ -191,7 +191,7 @@ def patches(source: Path, folder: Path) -> list[dict[str, Any]]:
 def packing(source: Path, folder: Path) -> list[dict[str, Any]]:
     from luxonis_ml.nn_archive.archive_generator import ArchiveGenerator
 
-    from converter import tar
+    from converter.archive import tar
 
     rows: list[dict[str, Any]] = []
     config = json.loads((source / "config.json").read_text())

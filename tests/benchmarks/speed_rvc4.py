@@ -81,7 +81,7 @@ def calibrate(what: str, model: str, answer: str) -> None:
     """The child: `ours` or `theirs`, percentile 99.999 over 100 images; or `start`, importing only."""
     from onnxruntime.quantization import CalibrationMethod, create_calibrator
 
-    from targets.rvc4.ranges import measure
+    from targets.rvc4.quantization.observers import measure
 
     feeds = (
         {"images": picture(i).transpose(2, 0, 1)[None].astype(np.float32) / 64 - 2}

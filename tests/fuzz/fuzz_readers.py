@@ -86,9 +86,9 @@ def guarded(work: Path) -> Iterator[None]:
 
 def archive(data: bytes) -> None:
     """Open an archive and lint it; it unpacks into its work folder and nowhere else."""
-    from converter.archive import open_archive
+    from converter.checks.lint import lint
     from converter.errors import ConvertError
-    from converter.linter import lint
+    from converter.open_source import open_archive
 
     source, work = _scratch() / "source.tar", _scratch() / "work"
     source.write_bytes(data)
@@ -129,7 +129,7 @@ def _compiled(data: bytes, suffix: str) -> None:
 def blob(data: bytes) -> None:
     """RVC2's blob, and then whatever kind of file it looks like."""
     from converter.errors import ConvertError
-    from targets.rvc2.blob import read_blob
+    from targets.rvc2.blob.read import read_blob
 
     with contextlib.suppress(ConvertError):
         read_blob(data).to_json()
@@ -139,7 +139,7 @@ def blob(data: bytes) -> None:
 def superblob(data: bytes) -> None:
     """RVC2's superblob, taken apart, and then whatever kind of file it looks like."""
     from converter.errors import ConvertError
-    from targets.rvc2.superblob import read_superblob
+    from targets.rvc2.blob.superblob import read_superblob
 
     with contextlib.suppress(ConvertError):
         taken_apart = read_superblob(data)
@@ -151,7 +151,7 @@ def superblob(data: bytes) -> None:
 def dlc(data: bytes) -> None:
     """A DLC: its zip, its flatbuffer, and the same with the times taken out."""
     from converter.errors import ConvertError
-    from targets.rvc4.dlc import read_dlc, without_times
+    from targets.rvc4.dlc.read import read_dlc, without_times
 
     with contextlib.suppress(ConvertError):
         read = read_dlc(data)

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import converter
-from converter import tar
-from converter.archive import open_archive
+from converter.archive import tar
+from converter.open_source import open_archive
 from targets.rvc3.vpux import make_superblob
 from tests.sources import DIGITS_ARCHIVE, RGB, config_for, conv_model, write_folder
 

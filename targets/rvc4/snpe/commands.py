@@ -12,9 +12,9 @@ from typing import Final
 
 from converter.container.container import WORK
 from converter.feeding import TargetInput
-from targets.rvc4.modes import RangeMethod
-from targets.rvc4.parameters import Parameters
+from targets.rvc4.quantization.modes import RangeMethod
 from targets.rvc4.snpe.options import CONVERT, INFO, PREPARE, QUANTIZE, RUN
+from targets.rvc4.snpe.parameters import SnpeParameters
 
 # A user's come to ours: each names tensors of its own.
 _ADDED: Final = {"--preserve_io"}
@@ -48,18 +48,17 @@ def dtype_word(item: TargetInput) -> str:
     return item.dtype
 
 
-def convert(parameters: Parameters, paths: Paths = PATHS) -> tuple[str, ...]:
+def convert(parameters: SnpeParameters, paths: Paths = PATHS) -> tuple[str, ...]:
     """`snpe-onnx-to-dlc`: the prepared ONNX file to a float DLC."""
-    snpe = parameters.snpe
     ours: list[tuple[str, ...]] = [("-i", paths.onnx), ("--output_path", paths.float_dlc)]
     inputs = parameters.inputs
     ours += [("--input_dim", item.name, ",".join(map(str, item.source_shape))) for item in inputs]
     ours += [("--input_dtype", item.name, dtype_word(item)) for item in inputs]
     ours += [("--out_name", item.name) for item in parameters.outputs]
-    ours += [("--input_layout", name, layout) for name, layout in snpe.layouts.items()]
-    if snpe.preserved:
-        ours.append(("--preserve_io", "layout", *snpe.preserved))
-        ours.append(("--preserve_io", "datatype", *snpe.preserved))
+    ours += [("--input_layout", name, layout) for name, layout in parameters.layouts.items()]
+    if parameters.preserved:
+        ours.append(("--preserve_io", "layout", *parameters.preserved))
+        ours.append(("--preserve_io", "datatype", *parameters.preserved))
     if parameters.precision.is_float:
         ours.append(("--float_bitwidth", "16"))
     else:
@@ -67,7 +66,7 @@ def convert(parameters: Parameters, paths: Paths = PATHS) -> tuple[str, ...]:
     return _merged(CONVERT, ours, parameters)
 
 
-def quantize(parameters: Parameters, paths: Paths = PATHS) -> tuple[str, ...]:
+def quantize(parameters: SnpeParameters, paths: Paths = PATHS) -> tuple[str, ...]:
     """`snpe-dlc-quant`: the float DLC and a list of frames to a DLC of integers."""
     precision = parameters.precision
     ours: list[tuple[str, ...]] = [
@@ -77,7 +76,7 @@ def quantize(parameters: Parameters, paths: Paths = PATHS) -> tuple[str, ...]:
     ]
     if parameters.per_channel:
         ours.append(("--use_per_channel_quantization",))
-    if parameters.snpe.per_row:
+    if parameters.per_row:
         ours.append(("--use_per_row_quantization",))
     assert precision.ranges is not None
     quantizer = _QUANTIZERS[precision.ranges]
@@ -94,20 +93,20 @@ def quantize(parameters: Parameters, paths: Paths = PATHS) -> tuple[str, ...]:
     return _merged(QUANTIZE, ours, parameters)
 
 
-def needs_native_files(parameters: Parameters) -> bool:
+def needs_native_files(parameters: SnpeParameters) -> bool:
     """Whether the listed files hold other types than float32: SNPE reads all of them one way."""
     return any(dtype_word(item) != "float32" for item in parameters.inputs)
 
 
-def prepare(parameters: Parameters, paths: Paths = PATHS) -> tuple[str, ...]:
+def prepare(parameters: SnpeParameters, paths: Paths = PATHS) -> tuple[str, ...]:
     """`snpe-dlc-graph-prepare`: the DLC with what the chip needs to load it fast."""
     is_float = parameters.precision.is_float
     ours: list[tuple[str, ...]] = [
         ("--input_dlc", paths.float_dlc if is_float else paths.quantized_dlc),
         ("--output_dlc", paths.dlc),
         ("--set_output_tensors", ",".join(item.name for item in parameters.outputs)),
-        ("--optimization_level", str(parameters.snpe.optimization_level)),
-        ("--htp_socs", ",".join(parameters.snpe.socs)),
+        ("--optimization_level", str(parameters.optimization_level)),
+        ("--htp_socs", ",".join(parameters.socs)),
     ]
     if is_float:
         ours.append(("--use_float_io",))
@@ -119,7 +118,7 @@ def info(paths: Paths = PATHS) -> tuple[str, ...]:
     return (INFO, "-i", paths.dlc, "-s", paths.info)
 
 
-def run(parameters: Parameters, paths: Paths = PATHS) -> tuple[str, ...]:
+def run(parameters: SnpeParameters, paths: Paths = PATHS) -> tuple[str, ...]:
     """`snpe-net-run`: frames through the DLC on SNPE's own CPU runtime."""
     native = ("--userbuffer_auto", "--use_native_input_files")
     return (
@@ -129,8 +128,8 @@ def run(parameters: Parameters, paths: Paths = PATHS) -> tuple[str, ...]:
     )
 
 
-def _merged(tool: str, ours: Sequence[tuple[str, ...]], parameters: Parameters) -> tuple[str, ...]:
-    given = parameters.snpe.user(tool)
+def _merged(tool: str, ours: Sequence[tuple[str, ...]], parameters: SnpeParameters) -> tuple[str, ...]:
+    given = parameters.user(tool)
     # `--bitwidth` and the like exclude ours, by the documentation.
     replaced = set(given.options - _ADDED - _BY_TENSOR)
     tensors = {(option, *values[:1]) for option, values in given.words if option in _BY_TENSOR}

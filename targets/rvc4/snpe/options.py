@@ -8,16 +8,16 @@ itself to judge.
 from __future__ import annotations
 
 import difflib
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from converter.container.container import WORK
+from converter.digests import sha256_of
 from converter.errors import UsageError, from_findings
 from converter.findings import Finding, Severity
-from converter.options import Options
+from converter.options.resolve import Options
 from targets.rvc4.snpe.parameters import UserArguments, UserFile
 
 CONVERT: Final = "snpe-onnx-to-dlc"
@@ -293,10 +293,8 @@ def _with_files(
             if not path.is_file():
                 errors.append(_refused(key, f"{option}: there is no file {value}.", "Name a file."))
                 continue
-            with path.open("rb") as stream:
-                digest = hashlib.file_digest(stream, "sha256").hexdigest()
             name = f"{tool}-{len(files)}{path.suffix}"
-            files.append(UserFile(path=path.absolute(), name=name, sha256=digest))
+            files.append(UserFile(path=path.absolute(), name=name, sha256=sha256_of(path)))
             inside.append(f"{WORK}/{ARGUMENT_FOLDER}/{name}")
         replaced.append((option, tuple(inside)))
     return UserArguments(words=tuple(replaced), files=tuple(files))

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from converter.feeding import TargetInput
-from targets.rvc4.encodings import Encodings, TensorEncoding, none_matches
-from targets.rvc4.parameters import Parameters
+from targets.rvc4.quantization.encodings import Encodings, TensorEncoding, none_matches
+from targets.rvc4.snpe.parameters import SnpeParameters
 
 # A frame's code is the pixel's value, in every mode: cameras know no other codes.
 _FRAME: Final = TensorEncoding(bitwidth=8, scales=(1.0,), offsets=(0,))
@@ -31,7 +31,7 @@ def write_overrides(path: Path, inputs: Sequence[TargetInput], given: Encodings 
     )
 
 
-def unmatched(parameters: Parameters, tensors: Collection[str]) -> list[str]:
+def unmatched(parameters: SnpeParameters, tensors: Collection[str]) -> list[str]:
     """What to tell a user of encodings for tensors that the prepared model does not have.
 
     Args:

@@ -1,4 +1,4 @@
-"""What SNPE's tools are told beyond what every RVC4 toolchain is told."""
+"""What SNPE's tools are told, as values."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from targets.rvc4.parameters import Parameters
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,8 +46,8 @@ class UserArguments:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SnpeParameters:
-    """What the tools are told.
+class SnpeParameters(Parameters):
+    """What SNPE's tools are told.
 
     Attributes:
         layouts: The layout of each input in SNPE's words, as the ONNX file has it.
@@ -69,7 +71,7 @@ class SnpeParameters:
 
     def to_json(self) -> dict[str, Any]:
         """The parameters as plain JSON data."""
-        return {
+        own = {
             "layouts": dict(self.layouts),
             "preserved": list(self.preserved),
             "output_axes": {name: list(axes) for name, axes in self.output_axes.items()},
@@ -85,3 +87,4 @@ class SnpeParameters:
                 if given.words
             },
         }
+        return super().to_json() | {"snpe": own}

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from converter.process import Processes
-from targets.rvc4.parameters import Parameters
+from converter.processes.run import Processes
+from targets.rvc4.snpe.parameters import SnpeParameters
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -25,7 +25,9 @@ class Prepared:
     warnings: tuple[str, ...]
 
 
-def prepare(source: Path, parameters: Parameters, target: Path, *, processes: Processes) -> Prepared:
+def prepare(
+    source: Path, parameters: SnpeParameters, target: Path, *, processes: Processes
+) -> Prepared:
     """Write the file, in a child process.
 
     Args:
@@ -71,8 +73,8 @@ def prepare_file(
     from onnx_ir.passes import Sequential, common
 
     from converter.graph.embed import EmbedPreprocessing, entries
-    from converter.graph.opset import SinglePrecision
     from converter.graph.simplify import infer_shapes
+    from converter.graph.single_precision import SinglePrecision
     from converter.graph.source import name_every_node, read_source
     from targets.rvc4.prepare import folding
 

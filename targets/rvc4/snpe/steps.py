@@ -10,28 +10,28 @@ from pathlib import Path
 from typing import Any, Final
 
 from converter.artifact import Artifact
+from converter.calibration.feeds import calibration_report
 from converter.container.container import WORK
 from converter.container.session import Session, open_session
 from converter.errors import ToolError, from_findings
-from converter.feeding import calibration_report
 from converter.findings import Finding
 from converter.formats import read_compiled
 from converter.model import SourceModel
 from converter.modelconverter.record import dlc_known
-from converter.options import Options
+from converter.options.resolve import Options
 from converter.plans import PACK, Step, prepare_step
-from converter.process import of_model
+from converter.processes.run import of_model
+from converter.processes.work_folder import read_made
 from converter.target import Run
-from converter.workfolder import read_made
-from targets.rvc4.check import limits
-from targets.rvc4.dlc import Dlc, clear_times, read_dlc_file
-from targets.rvc4.parameters import Parameters
-from targets.rvc4.readback import bit_width_findings, face_findings, read_back
+from targets.rvc4.dlc.check import bit_width_findings, face_findings, read_back
+from targets.rvc4.dlc.read import Dlc, clear_times, read_dlc_file
 from targets.rvc4.snpe import commands
-from targets.rvc4.snpe.check import compare
 from targets.rvc4.snpe.options import ARGUMENT_FOLDER, CONVERT, QUANTIZE, RUN
 from targets.rvc4.snpe.overrides import unmatched, write_overrides
+from targets.rvc4.snpe.parameters import SnpeParameters
 from targets.rvc4.snpe.prepare import prepare
+from targets.rvc4.snpe.verify import compare
+from targets.rvc4.verify import limits
 
 _ROOT: Final = "/opt/snpe"
 _HOST: Final = "x86_64-linux-clang"
@@ -52,7 +52,7 @@ _MODEL_FAULTS: Final = re.compile(
 )
 
 
-def steps(model: SourceModel, parameters: Parameters, options: Options) -> tuple[Step, ...]:
+def steps(model: SourceModel, parameters: SnpeParameters, options: Options) -> tuple[Step, ...]:
     """The steps in their order, each with what it is told, needs and gives."""
     backend, precision = parameters.backend, parameters.precision
 
@@ -115,7 +115,7 @@ def steps(model: SourceModel, parameters: Parameters, options: Options) -> tuple
     return (*planned, PACK)
 
 
-def run(run: Run, parameters: Parameters) -> Artifact:
+def run(run: Run, parameters: SnpeParameters) -> Artifact:
     """Prepare, convert, calibrate, quantize, prepare for the chip, read back, compare."""
     image = parameters.backend.image
     assert image is not None
@@ -146,45 +146,45 @@ def run(run: Run, parameters: Parameters) -> Artifact:
         tools=tools,
         warnings=tuple(warnings),
         verification=verification,
-        known=dlc_known(list(parameters.snpe.socs), snpe=tools["snpe"]),
+        known=dlc_known(list(parameters.socs), snpe=tools["snpe"]),
     )
 
 
-def _version(session: Session, parameters: Parameters) -> str:
+def _version(session: Session, parameters: SnpeParameters) -> str:
     """What the tools say of themselves."""
     done = session.call([QUANTIZE, "--version"], stage="prepare", timeout_s=parameters.timeout_s)
     lines = (done.stdout.strip() or done.stderr.strip()).splitlines()
     return " ".join(lines[-1].split()) if lines else parameters.backend.version
 
 
-def _convert(run: Run, parameters: Parameters, session: Session) -> list[str]:
+def _convert(run: Run, parameters: SnpeParameters, session: Session) -> list[str]:
     """The float DLC; returns what a user should know."""
-    with run.stage("prepare", "Preparing the graph"):
+    with run.stage("prepare"):
         prepared = prepare(run.model, parameters, run.work / "model.onnx", processes=run.processes)
         warnings = [*prepared.warnings, *unmatched(parameters, prepared.tensors)]
         for warning in warnings:
             run.warn(warning)
         write_overrides(run.work / "overrides.json", parameters.inputs, parameters.encodings)
         folder = run.work / ARGUMENT_FOLDER
-        for given in parameters.snpe.arguments.values():
+        for given in parameters.arguments.values():
             for file in given.files:
                 folder.mkdir(exist_ok=True)
                 shutil.copyfile(file.path, folder / file.name)
-    with run.stage("convert", "Converting to DLC"):
+    with run.stage("convert"):
         _tool(session, parameters, commands.convert(parameters), "convert", run.work / "float.dlc")
     return warnings
 
 
-def _quantize(run: Run, parameters: Parameters, session: Session) -> dict[str, Any] | None:
+def _quantize(run: Run, parameters: SnpeParameters, session: Session) -> dict[str, Any] | None:
     """The quantized DLC; returns what the build record keeps of the data."""
     data = parameters.calibration
     if data is None:
         return None
     raw = run.work / _RAW
     raw.mkdir()
-    with run.stage("calibrate", f"Writing {data.frames} calibration frames"):
+    with run.stage("calibrate"):
         written = run.processes.call(
-            "targets.rvc4.snpe.lists:write_calibration",
+            "targets.rvc4.snpe.input_lists:write_calibration",
             {
                 "folder": str(raw),
                 "inside": f"{WORK}/{_RAW}",
@@ -197,7 +197,7 @@ def _quantize(run: Run, parameters: Parameters, session: Session) -> dict[str, A
             work=run.work,
             timeout_s=parameters.timeout_s,
         )
-    with run.stage("quantize", "Quantizing"):
+    with run.stage("quantize"):
         argv = commands.quantize(parameters)
         _tool(session, parameters, argv, "quantize", run.work / "quantized.dlc")
     if not run.plan.options.flag("rvc4.keep_raw_images"):
@@ -211,17 +211,17 @@ def _quantize(run: Run, parameters: Parameters, session: Session) -> dict[str, A
     }
 
 
-def _compile(run: Run, parameters: Parameters, session: Session, path: Path) -> None:
-    with run.stage("compile", "Preparing for the HTP"):
+def _compile(run: Run, parameters: SnpeParameters, session: Session, path: Path) -> None:
+    with run.stage("compile"):
         _tool(session, parameters, commands.prepare(parameters), "compile", path)
         read_made(path, lambda: read_dlc_file(path))
         clear_times(path)
-    with run.stage("inspect", "Looking at the DLC"):
+    with run.stage("inspect"):
         _tool(session, parameters, commands.info(), "inspect", run.work / "info.csv")
 
 
 def _tool(
-    session: Session, parameters: Parameters, argv: Sequence[str], stage: str, gives: Path
+    session: Session, parameters: SnpeParameters, argv: Sequence[str], stage: str, gives: Path
 ) -> None:
     """Run a tool that must write a file.
 
@@ -242,7 +242,7 @@ def _tool(
         )
 
 
-def _checked(run: Run, dlc: Dlc, parameters: Parameters) -> list[str]:
+def _checked(run: Run, dlc: Dlc, parameters: SnpeParameters) -> list[str]:
     """See that the DLC is what was asked for; returns what a user should know.
 
     Faces and weights must be; tensors between nodes of another format are told, for SNPE keeps some

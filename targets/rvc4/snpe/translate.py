@@ -10,10 +10,10 @@ from converter.errors import ModelError, UsageError, from_findings
 from converter.feeding import TargetInput
 from converter.findings import Finding, Severity
 from converter.model import SourceModel, Tensor
-from converter.options import Options
+from converter.options.resolve import Options
 from converter.preprocessing import write_dai_type
-from targets.rvc4.modes import Precision
-from targets.rvc4.snpe.lists import check_names
+from targets.rvc4.parameters import Parameters
+from targets.rvc4.snpe.input_lists import check_names
 from targets.rvc4.snpe.options import CONVERT, user_arguments
 from targets.rvc4.snpe.parameters import SnpeParameters, UserArguments
 
@@ -25,32 +25,27 @@ _LAYOUTS: Final = (
 
 
 def snpe_parameters(
-    model: SourceModel,
-    inputs: Sequence[TargetInput],
-    outputs: Sequence[Tensor],
-    options: Options,
-    precision: Precision,
-    *,
-    is_custom: bool,
-    findings: list[Finding],
-) -> tuple[SnpeParameters, tuple[TargetInput, ...], tuple[Tensor, ...]]:
-    """What the tools are told, and inputs and outputs as they will leave them.
+    model: SourceModel, shared: Parameters, options: Options, *, is_custom: bool
+) -> tuple[SnpeParameters, tuple[Finding, ...]]:
+    """What the tools are told, inputs and outputs as they will leave them, and warnings.
 
     Args:
-        findings: Warnings are added to it.
+        shared: What every RVC4 toolchain is told.
+        is_custom: Whether the mode is CUSTOM, in which the user's own arguments may replace ours.
 
     Raises:
         UsageError: Options that SNPE does not have.
         ModelError: Names that its lists cannot hold.
     """
     check_names([*(item.name for item in model.inputs), *(item.name for item in model.outputs)])
+    inputs, outputs, precision = shared.inputs, shared.outputs, shared.precision
     if precision.ranges == "percentile":
         raise UsageError(
             "rvc4.act_quantizer: SNPE has no percentile.",
             remedy="Use min-max or mse (SNPE's enhanced), or convert with --toolchain native.",
         )
     arguments, warnings = user_arguments(options, is_custom=is_custom)
-    findings += warnings
+    findings = [*warnings]
     if precision.is_float:
         findings.append(
             Finding(
@@ -80,7 +75,10 @@ def snpe_parameters(
                 remedy="Leave --no-verify out.",
             )
         )
-    parameters = SnpeParameters(
+    parameters = SnpeParameters.extending(
+        shared,
+        inputs=fed,
+        outputs=tuple(_permuted(item, axes[item.name]) for item in outputs),
         layouts={item.name: layout_word(item) for item in fed},
         preserved=raw,
         output_axes=axes,
@@ -89,7 +87,7 @@ def snpe_parameters(
         socs=options.words("rvc4.htp_socs"),
         arguments=arguments,
     )
-    return parameters, fed, tuple(_permuted(item, axes[item.name]) for item in outputs)
+    return parameters, tuple(findings)
 
 
 def layout_word(item: TargetInput) -> str:

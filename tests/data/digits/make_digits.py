@@ -120,7 +120,7 @@ def config() -> dict:
 
 def main() -> None:
     """Make every file anew."""
-    from converter import tar
+    from converter.archive import tar
 
     data = load_digits()
     rng = np.random.default_rng(0)

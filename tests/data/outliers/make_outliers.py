@@ -137,7 +137,7 @@ def png(image: np.ndarray) -> bytes:
 
 def main() -> None:
     """Make the archive anew."""
-    from converter import tar
+    from converter.archive import tar
 
     data = load_digits()
     rng = np.random.default_rng(0)

@@ -13,10 +13,10 @@ from converter.errors import UsageError
 from converter.target import Check, Run, TargetPlan
 
 if TYPE_CHECKING:
-    from converter.archive import Archive
+    from converter.archive.opened import Archive
     from converter.artifact import Artifact
     from converter.model import SourceModel
-    from converter.options import Options
+    from converter.options.resolve import Options
 
 NAME = "example"
 TOOLCHAINS: Sequence[str] = ("native",)

@@ -9,7 +9,7 @@ from typing import Any
 from converter.backend import Backend, wanted
 from converter.feeding import TargetInput
 from converter.model import SourceModel
-from converter.options import Options
+from converter.options.resolve import Options
 from converter.plans import PACK, Step, prepare_step
 from converter.target import TargetPlan
 

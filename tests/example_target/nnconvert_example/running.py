@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
-from converter import reference, verify
 from converter.artifact import Artifact, CompiledInput
 from converter.feeding import target_feeds
 from converter.formats import read_compiled
 from converter.model import Tensor
 from converter.target import Run
-from converter.verify import Limits
+from converter.verification import compare as verify
+from converter.verification import reference
+from converter.verification.compare import Limits
 from nnconvert_example.formats import MAGIC
 from nnconvert_example.planning import Parameters
 
@@ -22,7 +23,7 @@ def carry_out(run: Run) -> Artifact:
     parameters = run.plan.parameters
     assert isinstance(parameters, Parameters)
     prepared, path = run.work / "prepared.onnx", run.work / "model.example"
-    with run.stage("prepare", "Preparing the graph"):
+    with run.stage("prepare"):
         arguments = {
             "source": str(run.model),
             "target": str(prepared),
@@ -31,7 +32,7 @@ def carry_out(run: Run) -> Artifact:
             "frames": [item.name for item in parameters.inputs if item.dtype == "uint8"],
         }
         _call(run, "prepare_file", arguments)
-    with run.stage("compile", "Optimizing"):
+    with run.stage("compile"):
         arguments = {"source": str(prepared), "target": str(path), "level": parameters.optimization}
         _call(run, "compile_file", arguments)
     facts = read_compiled(path)
@@ -66,7 +67,7 @@ def _compare(run: Run, parameters: Parameters) -> Mapping[str, Any]:
     model, options = run.plan.model, run.plan.options
     if not options.flag("verify.enabled"):
         return verify.skipped("switched off")
-    with run.stage("verify", "Comparing with the source"):
+    with run.stage("verify"):
         frames, described = verify.frames(run)
         folder = run.work / "verify"
         folder.mkdir()

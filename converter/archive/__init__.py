@@ -1,0 +1,1 @@
+"""Archives on disk: opened, read and written."""

@@ -1,0 +1,153 @@
+"""Where an archive is written: beside its place and renamed there, whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any, Final
+
+from converter.archive import tar
+from converter.archive.opened import SUFFIXES
+from converter.errors import ToolError, UsageError
+
+_COMPRESSIONS: Final[Mapping[str, tar.Compression]] = {
+    ".tar.xz": "xz",
+    ".tar.gz": "gz",
+    ".tar.bz2": "bz2",
+    ".tar": "",
+}
+
+
+def output_name(archive_name: str, target: str) -> str:
+    """The archive's name when the user gives none."""
+    return f"{archive_name}.{target}{SUFFIXES[0]}"
+
+
+def destination(output: str | os.PathLike[str] | None, name: str, *, force: bool) -> Path:
+    """Where the result goes; checked before the work begins.
+
+    Args:
+        output: What the user said: an archive's path, a folder, or None for the current one.
+        name: The archive's name in a folder.
+        force: Whether an existing file may be replaced.
+
+    Raises:
+        UsageError: It is no name of an archive, exists already, or cannot be written to.
+    """
+    path = Path(output) if output is not None else Path(name)
+    if path.is_dir():
+        path = path / name
+    _compression(path)
+    _refuse_existing(path, force=force)
+    folder = path.parent
+    if not folder.is_dir():
+        raise UsageError(f"{folder}: no such folder.", remedy="Make it, or write elsewhere with -o.")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise _not_writable(folder)
+    return path
+
+
+def write_archive(
+    path: Path, members: Sequence[tuple[str, bytes | Path]], *, force: bool
+) -> tuple[str, int]:
+    """Write an archive beside its place and rename it there; never half of it.
+
+    Args:
+        path: Its place, as `destination` gave it; the suffix decides how it is packed.
+        members: Name in the archive, and the content or the file that holds it, in this order.
+        force: Whether an existing file may be replaced.
+
+    Returns:
+        SHA-256 and size in bytes.
+    """
+    with _beside(path, force=force) as file:
+        tar.write(file, members, _compression(path))
+        _check_written(file, members, path)
+        file.seek(0)
+        digest = hashlib.sha256()
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+        return digest.hexdigest(), file.tell()
+
+
+def copy_archive(path: Path, archive: IO[bytes], *, force: bool) -> None:
+    """Put a finished archive into its place, beside it and renamed as `write_archive` does."""
+    with _beside(path, force=force) as file:
+        shutil.copyfileobj(archive, file, 1 << 20)
+
+
+def suffix_of(path: Path) -> str:
+    """How an archive of that name is packed: `.tar.xz` and so on.
+
+    Raises:
+        UsageError: It is no name of an archive.
+    """
+    compression = _compression(path)
+    return next(suffix for suffix, packed in _COMPRESSIONS.items() if packed == compression)
+
+
+def _compression(path: Path) -> tar.Compression:
+    for suffix, compression in _COMPRESSIONS.items():
+        if path.name.endswith(suffix):
+            return compression
+    raise UsageError(
+        f"{path.name} is no name of an archive.", remedy=f"End it with {', '.join(_COMPRESSIONS)}."
+    )
+
+
+def _refuse_existing(path: Path, *, force: bool) -> None:
+    if os.path.lexists(path) and not force:
+        raise UsageError(f"{path} exists.", remedy="Replace it with --force, or choose -o OUT.")
+
+
+def _not_writable(folder: Path) -> UsageError:
+    return UsageError(f"{folder} cannot be written to.", remedy="Write elsewhere with -o.")
+
+
+def _check_written(file: IO[bytes], members: Sequence[tuple[str, Any]], path: Path) -> None:
+    """The names in the archive are those that were meant to be there; the config first."""
+    file.flush()
+    names = tar.list_names(file, limit=2)
+    if names != [name for name, _ in members][:2]:
+        raise ToolError(f"{path.name} does not begin with {members[0][0]}: a fault of ours.")
+
+
+@contextlib.contextmanager
+def _beside(path: Path, *, force: bool) -> Iterator[IO[bytes]]:
+    """A file that appears under its name when all is well, and vanishes otherwise."""
+    part = path.parent / f".{path.name[:100]}.{secrets.token_hex(6)}.part"
+    try:
+        file = part.open("x+b")  # as any new file: its mode follows the umask
+    except PermissionError:
+        raise _not_writable(path.parent) from None
+    except OSError as error:
+        if error.errno == 30:  # EROFS
+            raise _not_writable(path.parent) from None
+        raise
+    try:
+        with file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        if force:
+            part.replace(path)
+        else:
+            _rename_new(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _rename_new(part: Path, path: Path) -> None:
+    """Rename without replacing: whoever made the file in the meantime keeps it."""
+    try:
+        os.link(part, path)
+    except FileExistsError:
+        _refuse_existing(path, force=False)
+    except OSError:  # a file system without hard links
+        _refuse_existing(path, force=False)
+        shutil.move(part, path)

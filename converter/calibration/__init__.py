@@ -1,0 +1,1 @@
+"""The frames that a model is measured and compared on."""

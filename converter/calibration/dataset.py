@@ -1,0 +1,329 @@
+"""Calibration data: the user's frames, found, and handed out one at a time as a camera delivers them.
+
+The second stage of an archive is calibrated on what the first one gives for its own frames.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from converter.archive.opened import Archive
+from converter.calibration.files import ARRAYS, IMAGES, InputData, Tree, batch_of
+from converter.errors import UsageError
+from converter.feeding import source_feeds
+from converter.findings import Finding, Severity, listed
+from converter.model import ModelInput, SourceModel
+from converter.options.resolve import Options
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+FOLDER: Final = "calibration"
+_RANDOM_FRAMES: Final = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class FirstStage:
+    """The model whose outputs are the frames of a second stage.
+
+    Attributes:
+        path: Its file.
+        inputs: What it takes.
+        outputs: Its output by the second stage's input that it feeds.
+    """
+
+    path: str
+    inputs: tuple[ModelInput, ...]
+    outputs: Mapping[str, str]
+
+    def feed(self, frames: Iterable[Mapping[str, NDArray[Any]]]) -> Iterator[dict[str, NDArray[Any]]]:
+        """The second stage's frames for those of the first; in this process, for a child of ours."""
+        from converter.sources.runtimes import open_runtime
+
+        runtime = open_runtime(self.path)
+        wanted = list(dict.fromkeys(self.outputs.values()))
+        for frame in frames:
+            found = dict(zip(wanted, runtime(source_feeds(self.inputs, frame), wanted), strict=True))
+            yield {name: found[output] for name, output in self.outputs.items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """The data to calibrate with.
+
+    Attributes:
+        inputs: One for each input of the model (of the first stage); empty for generated frames.
+        frames: How many frames there are.
+        npy_color: The channel order of colour frames in arrays: BGR or RGB.
+        random: Whether the frames are generated, which says nothing about the user's data.
+        first: For a second stage: what makes its frames out of those of the first.
+    """
+
+    inputs: tuple[InputData, ...]
+    frames: int
+    npy_color: str = "BGR"
+    random: bool = False
+    first: FirstStage | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The data as a plan and the build record tell of it."""
+        return {
+            "frames": self.frames,
+            "random": self.random,
+            "npy_color": self.npy_color,
+            "inputs": {item.input: item.to_json() for item in self.inputs},
+            **({"first_stage": dict(self.first.outputs)} if self.first else {}),
+        }
+
+    def to_call(self) -> dict[str, Any]:
+        """Plain JSON data for a child of ours, with the places of the files."""
+        return {
+            "frames": self.frames,
+            "random": self.random,
+            "npy_color": self.npy_color,
+            "inputs": [vars(item) for item in self.inputs],
+            "first": self.first
+            and {
+                "path": self.first.path,
+                "inputs": [item.to_json() for item in self.first.inputs],
+                "outputs": dict(self.first.outputs),
+            },
+        }
+
+    @classmethod
+    def from_call(cls, data: Mapping[str, Any]) -> Self:
+        """The value that `to_call` wrote down."""
+        inputs = tuple(InputData(**{**item, "files": tuple(item["files"])}) for item in data["inputs"])
+        first = data["first"] and FirstStage(
+            path=data["first"]["path"],
+            inputs=tuple(ModelInput.from_json(item) for item in data["first"]["inputs"]),
+            outputs=data["first"]["outputs"],
+        )
+        return cls(**{**data, "inputs": inputs, "first": first})
+
+    def read(
+        self, inputs: Sequence[ModelInput], limit: int | None = None
+    ) -> Iterator[dict[str, NDArray[Any]]]:
+        """The frames one by one, each an array for every input, in the input's own layout.
+
+        Args:
+            inputs: The source model's.
+            limit: How many frames at most.
+
+        Raises:
+            UsageError: A file cannot be read or does not fit its input; the message names it.
+        """
+        count = self.frames if limit is None else min(limit, self.frames)
+        if self.first is not None:
+            base = dataclasses.replace(self, first=None)
+            yield from self.first.feed(base.read(self.first.inputs, count))
+            return
+        if self.random:
+            from converter.calibration.synthetic import camera_frames
+
+            yield from camera_frames(inputs, count)
+            return
+        from converter.calibration.files import Reader
+
+        readers = {
+            data.input: Reader(data, self.npy_color, next(i for i in inputs if i.name == data.input))
+            for data in self.inputs
+        }
+        for index in range(count):
+            yield {name: reader.frame(index) for name, reader in readers.items()}
+
+
+# ---------------------------------------------------------------- finding
+
+
+def find(
+    model: SourceModel, archive: Archive, options: Options
+) -> tuple[Calibration | None, list[Finding]]:
+    """The calibration data that options and archive name, and what deserves a warning.
+
+    Returns:
+        None where there is none.
+
+    Raises:
+        UsageError: A path does not exist or holds nothing usable; inputs with unequal numbers of files.
+    """
+    if model.link is not None:
+        return _find_linked(model, archive, options)
+    maximum = options.integer("calibration.max_images")
+    if maximum == 0:
+        raise UsageError("calibration.max_images: 0 leaves no frames.", remedy="Use -1 for all.")
+    given = options.text("calibration.path")
+    single = {item.name: options.text(f"inputs.{item.name}.calibration.path") for item in model.inputs}
+    if options.flag("calibration.random"):
+        if given or any(single.values()):
+            raise UsageError(
+                "calibration.random and calibration.path exclude each other.",
+                remedy="Leave one of them out.",
+            )
+        frames = maximum if maximum > 0 else _RANDOM_FRAMES
+        return Calibration(inputs=(), frames=frames, random=True), []
+    if any(single.values()):
+        missing = [name for name, path in single.items() if path is None]
+        if missing and not given:
+            raise UsageError(
+                f"Calibration data is missing for the inputs {listed(missing)}.",
+                remedy=f"Set inputs.{missing[0]}.calibration.path.",
+            )
+    elif given is None and not any(m.name.startswith(f"{FOLDER}/") for m in archive.members):
+        return None, []
+    shared = Path(given) if given else archive.root / FOLDER
+    return _of(model, single, shared, options, maximum, "calibration.path")
+
+
+def _find_linked(
+    model: SourceModel, archive: Archive, options: Options
+) -> tuple[Calibration | None, list[Finding]]:
+    """For a second stage: data of its own, else what the first stage gives for its data."""
+    assert model.link is not None
+    first = [item.name for item in model.link.model.inputs]
+    own = {
+        # What is said of a name that both stages have is said of the first.
+        item.name: setting.value if setting and item.name not in first else None
+        for item in model.inputs
+        for setting in [options.settings.get(f"inputs.{item.name}.calibration.path")]
+    }
+    if all(own.values()):
+        maximum = options.integer("calibration.max_images")
+        paths = {name: str(path) for name, path in own.items()}
+        return _of(model, paths, archive.root, options, maximum, "calibration.path")
+    if any(own.values()):
+        missing = [name for name, path in own.items() if not path]
+        raise UsageError(
+            f"Calibration data of its own is missing for the inputs {listed(missing)} of {model.path}, "
+            "the second stage.",
+            remedy=f"Set inputs.{missing[0]}.calibration.path, or leave the others' out.",
+        )
+    data, findings = find(model.link.model, archive, options)
+    if data is None:
+        return None, findings
+    if unfed := [name for name in own if name not in model.link.outputs]:
+        raise UsageError(
+            f"Nothing says what feeds the inputs {listed(unfed)} of {model.path}, the second stage.",
+            remedy=f"Set inputs.{unfed[0]}.calibration.output to an output of the first stage, or "
+            f"calibration.path for each input of the second.",
+        )
+    return linked(data, model, archive), []
+
+
+def linked(data: Calibration, model: SourceModel, archive: Archive) -> Calibration:
+    """The frames of a second stage, made of the first's."""
+    assert model.link is not None
+    first = FirstStage(
+        path=str(archive.path(model.link.model.path)),
+        inputs=model.link.model.inputs,
+        outputs=model.link.outputs,
+    )
+    return dataclasses.replace(data, first=first)
+
+
+def random_warning() -> Finding:
+    """What a user is told whose ranges come from generated frames."""
+    return Finding(
+        code="calibration.random",
+        severity=Severity.WARNING,
+        where="calibration.random",
+        message="ranges are measured on generated frames, not on real ones.",
+        remedy="Give calibration.path for anything but a trial.",
+    )
+
+
+def frames_at(path: str, model: SourceModel, options: Options, maximum: int) -> Calibration:
+    """The frames in a folder or `.zip`, for comparing on.
+
+    Raises:
+        UsageError: It does not exist or holds nothing usable.
+    """
+    return _of(model, {}, Path(path), options, maximum, "verify.data")[0]
+
+
+def _of(
+    model: SourceModel,
+    single: Mapping[str, str | None],
+    shared: Path,
+    options: Options,
+    maximum: int,
+    key: str,
+) -> tuple[Calibration, list[Finding]]:
+    findings: list[Finding] = []
+    found = []
+    for item in model.inputs:
+        own = single.get(item.name)
+        where = f"inputs.{item.name}.calibration.path" if own else key
+        names, tree = _files(
+            item, Path(own) if own else shared, where, alone=bool(own) or len(model.inputs) == 1
+        )
+        usable = [n for n in names if PurePosixPath(n).suffix.lower() in (*IMAGES, *ARRAYS)]
+        if not usable:
+            raise UsageError(
+                f"{where}: {tree.root} holds no data for {item.name!r}.",
+                remedy=f"Give files that end in {', '.join((*IMAGES, *ARRAYS))}.",
+            )
+        if len(usable) < len(names):
+            other = next(name for name in names if name not in usable)
+            findings.append(
+                Finding(
+                    code="calibration.ignored",
+                    severity=Severity.WARNING,
+                    where=where,
+                    message=f"{len(names) - len(usable)} files are no calibration data and were left "
+                    f"out, {other!r} for one.",
+                )
+            )
+        if maximum > 0:
+            usable = usable[: maximum * batch_of(item)]
+        method = options.text(f"inputs.{item.name}.calibration.resize_method")
+        found.append(
+            InputData(
+                input=item.name,
+                root=str(tree.root.absolute()),
+                files=tuple(usable),
+                sha256=tree.digest(usable),
+                resize_method=method or str(options.get("calibration.resize_method")),
+            )
+        )
+    counts = {
+        data.input: -(-len(data.files) // batch_of(item))
+        for data, item in zip(found, model.inputs, strict=True)
+    }
+    if len(set(counts.values())) > 1:
+        told = ", ".join(f"{name!r} has {count}" for name, count in counts.items())
+        raise UsageError(
+            f"The inputs have unequal numbers of calibration frames: {told}.",
+            remedy="Files of the same rank, sorted by name, belong together: give equally many.",
+        )
+    frames = next(iter(counts.values()))
+    return Calibration(
+        inputs=tuple(found), frames=frames, npy_color=str(options.get("calibration.npy_color"))
+    ), findings
+
+
+def _files(item: ModelInput, root: Path, key: str, *, alone: bool) -> tuple[list[str], Tree]:
+    """The names of an input's files, usable or not, and what they are in."""
+    try:
+        tree = Tree.open(root)
+        names = tree.names
+    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError) as error:
+        said = error.strerror if isinstance(error, OSError) else str(error)
+        raise UsageError(
+            f"{key}: {root} cannot be read ({said}).", remedy="Give a folder or a .zip."
+        ) from error
+    if alone:
+        return names, tree
+    # A tensor's name is compared with the folders' names; it is never made into a path.
+    own = [name for name in names if PurePosixPath(name).parts[0] == item.name]
+    if not own:
+        raise UsageError(
+            f"{key}: there is no sub-folder {item.name!r} with data for that input.",
+            remedy=f"Make one for each input, or set inputs.{item.name}.calibration.path.",
+        )
+    return own, tree

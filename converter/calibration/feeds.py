@@ -1,0 +1,58 @@
+"""Calibration frames as a network takes them, and what the build record tells of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from converter.calibration.dataset import Calibration
+from converter.feeding import TargetInput, target_feeds
+from converter.model import ModelInput
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_LISTED_FILES: Final = 1000
+
+
+def frames_of(
+    calibration: Mapping[str, Any],
+    sources: Sequence[Mapping[str, Any]],
+    inputs: Sequence[Mapping[str, Any]],
+    limit: int | None = None,
+) -> Iterator[dict[str, NDArray[Any]]]:
+    """The calibration frames as the network takes them, from plain JSON data."""
+    items = [ModelInput.from_json(source) for source in sources]
+    fed = [TargetInput.from_json(item) for item in inputs]
+    for frame in Calibration.from_call(calibration).read(items, limit):
+        yield target_feeds(items, fed, frame)
+
+
+def calibration_report(
+    calibration: Calibration,
+    inputs: Iterable[TargetInput],
+    seen: Mapping[str, Sequence[float]],
+) -> dict[str, Any]:
+    """What the build record tells of calibration data: files, shapes, colours, values.
+
+    Args:
+        seen: The smallest and the largest value of each input.
+    """
+    data = calibration.to_json()
+    for source in calibration.inputs:
+        data["inputs"][source.input]["names"] = [
+            name.encode("utf-8", "replace").decode() for name in source.files[:_LISTED_FILES]
+        ]
+    for item in inputs:
+        color = item.remaining.color
+        low, high = seen.get(item.name, (None, None))
+        data["inputs"].setdefault(item.name, {}).update(
+            {
+                "shape": list(item.shape),
+                "layout": item.layout or None,
+                "color": color.value if color else None,
+                "min": low,
+                "max": high,
+            }
+        )
+    return data

@@ -1,0 +1,1 @@
+"""Two archives compared by what they mean (`nnconvert diff`)."""

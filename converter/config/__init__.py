@@ -1,0 +1,1 @@
+"""The source's `config.json`, read into a `SourceModel`."""

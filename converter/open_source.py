@@ -1,0 +1,224 @@
+"""What is converted: an archive, or a model that a ModelConverter file or the user describes."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from converter.archive.opened import Archive, open_packed
+from converter.archive.tar import Limits, name_problem
+from converter.bare.config import draft, faces
+from converter.bare.inputs import InputHints
+from converter.bare.open import as_archive, hints_of, is_bare, open_bare
+from converter.errors import UsageError, from_findings, not_a_file
+from converter.findings import Finding, Severity, listed, perhaps
+from converter.graph.facts import GraphFacts, TensorFacts
+from converter.modelconverter.document import Document, read
+from converter.options.resolve import Layer, Options, resolve
+from converter.preprocessing import Color
+
+_DOCUMENTS: Final = (".yaml", ".yml", ".json")
+# With what is put behind it, a file system still takes it.
+_LONGEST_NAME: Final = 200
+_MODELS: Final = (".onnx", ".xml", ".bin", ".tflite", ".pt")
+_URL: Final = re.compile(r"([a-z][a-z0-9+.-]+):/+[^/]", re.IGNORECASE)
+
+
+def open_archive(
+    source: str | os.PathLike[str],
+    *,
+    limits: Limits | None = None,
+    work: Path | None = None,
+    hints: Mapping[str, InputHints] | None = None,
+) -> Archive:
+    """Open an NN Archive: a tar (plain, xz, gz, bz2), a folder with the same files, or a bare model.
+
+    Args:
+        source: The archive file or folder, or a model (`.onnx`, `.xml`, `.tflite`), whose config is
+            inferred.
+        limits: How much is unpacked before we refuse.
+        work: Below which folder to unpack; None is the system's temporary folder.
+        hints: What is known of a bare model's inputs, by name.
+
+    Raises:
+        UsageError: There is no such file; a bare model leaves something open that hints must say.
+        ArchiveError: It is no archive, is damaged or hostile, or its config.json is not JSON.
+    """
+    path = Path(source).absolute()  # children work in folders of their own
+    if is_bare(path) and path.is_file():
+        return open_bare(path, hints or {})
+    return open_packed(source, limits=limits, work=work)
+
+
+def open_source(
+    source: str | os.PathLike[str], options: Options, *, work: Path | None = None
+) -> tuple[Archive, Options]:
+    """Open what is to be converted, and put the options that it brings below those that were given.
+
+    Args:
+        source: An NN Archive, a ModelConverter file that names a model, or an ONNX model.
+        options: What the user set; of a model they describe the inputs too.
+        work: Below which folder to unpack.
+
+    Raises:
+        UsageError, ArchiveError, ModelError: See `open_archive`, `document.read` and `draft`.
+    """
+    if found := _URL.match(os.fspath(source)):
+        raise UsageError(
+            f"{os.fspath(source)}: nothing is fetched ({found[1]}).",
+            remedy="Download it and give the file.",
+        )
+    path = Path(source)
+    suffix = path.suffix.lower()
+    if path.is_dir() or suffix not in (*_DOCUMENTS, *_MODELS):
+        archive = open_archive(source, work=work)
+        return archive, options.by_name(*_names(archive.config))
+    if not path.is_file():
+        raise not_a_file(path, "Give an archive, a model or a YAML file.")
+    document = (
+        read(path)
+        if suffix in _DOCUMENTS
+        else Document(
+            path=path,
+            name=None,
+            model=path.absolute(),
+            inputs=(),
+            outputs={},
+            types={},
+            layer=Layer(origin="", values={}),
+        )
+    )
+    return _bare(document, options)
+
+
+def _bare(document: Document, given: Options) -> tuple[Archive, Options]:
+    """The archive that the model would be in, had somebody packed it; its files stay where they are."""
+    facts = faces(document.model).called(document.inputs, list(document.outputs))
+    inputs = [tensor.name for tensor in facts.inputs]
+    outputs = [tensor.name for tensor in facts.outputs]
+    brought = resolve([document.layer])
+    options = given.by_name(document.inputs or inputs, list(document.outputs) or outputs).over(brought)
+    _require_all(document, inputs, outputs)
+    hints = hints_of(options, inputs)
+    for tensor in facts.inputs:
+        hint = hints[tensor.name]
+        if hint.color is not None and _channels(hint, tensor) == 1:
+            # As ModelConverter has it: one channel is gray, whatever is said.
+            hints[tensor.name] = dataclasses.replace(hint, color=Color.GRAY)
+    drafted = draft(document.model, name=document.name, inputs=hints, facts=facts)
+    for entry in drafted.config["model"]["outputs"]:
+        said = document.outputs.get(entry["name"], {})
+        entry |= {key: said[key] for key in ("shape", "layout") if said.get(key)}
+    archive = as_archive(document.model, drafted, facts)
+    name = document.name or archive.name
+    if name_problem(name) or "/" in name or name.startswith(".") or len(name.encode()) > _LONGEST_NAME:
+        raise UsageError(
+            f"{document.path}: name {name[:60]!r} is none that a file can have.",
+            remedy="Write letters, digits, dots and dashes.",
+        )
+    notes = (*options.notes, *_types(document, facts), *_defaults_that_differ(document, options))
+    return dataclasses.replace(archive, name=name), dataclasses.replace(
+        options, notes=tuple(dict.fromkeys(notes))
+    )
+
+
+def _channels(hint: InputHints, tensor: TensorFacts) -> int | str | None:
+    """How many channels an input has, where shape and layout are known."""
+    shape, layout = hint.shape or tensor.shape or (), (hint.layout or "").upper()
+    return shape[layout.index("C")] if "C" in layout and len(shape) == len(layout) else None
+
+
+def _names(config: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """Names of inputs and outputs, by their places; of a config that nobody has checked yet."""
+    model = config.get("model")
+    found = []
+    for kind in ("inputs", "outputs"):
+        entries = model.get(kind) if isinstance(model, Mapping) else None
+        listed_entries = entries if isinstance(entries, list) else []
+        names = [entry.get("name") if isinstance(entry, Mapping) else "" for entry in listed_entries]
+        found.append([name if isinstance(name, str) else "" for name in names])
+    return found[0], found[1]
+
+
+def _require_all(document: Document, inputs: list[str], outputs: list[str]) -> None:
+    """The file describes the model's inputs and outputs: to leave one out there is to cut the model.
+
+    Raises:
+        UsageError: With each that the model does not have, and each that would be cut.
+    """
+    findings = []
+    for kind, named, actual in (
+        ("inputs", list(document.inputs), inputs),
+        ("outputs", list(document.outputs), outputs),
+    ):
+        findings += [
+            Finding(
+                code="modelconverter.tensor",
+                where=f"{kind}.{name}",
+                message=f"the model has no such {kind[:-1]}; it has {listed(actual)}.",
+                remedy=perhaps(name, actual) or "A model is not cut here: cut it before.",
+            )
+            for name in named
+            if name not in actual
+        ]
+        findings += [
+            Finding(
+                code="modelconverter.cut",
+                where=kind,
+                message=f"{name!r} of the model is left out; a model is not cut here.",
+                remedy="Add it, or cut the model before.",
+            )
+            for name in actual
+            if named and name not in named
+        ]
+    if findings:
+        raise from_findings(UsageError, str(document.path), findings)
+
+
+def _types(document: Document, facts: GraphFacts) -> list[Finding]:
+    """Where the file gives a tensor another element type than the model has."""
+    notes = []
+    for kind, tensors in (("inputs", facts.inputs), ("outputs", facts.outputs)):
+        for tensor in tensors:
+            key = f"{kind}.{tensor.name}.data_type"
+            if key not in document.types and kind == "inputs":
+                key = "data_type"
+            if document.types.get(key, tensor.dtype) != tensor.dtype:
+                notes.append(
+                    Finding(
+                        code="modelconverter.type",
+                        severity=Severity.WARNING,
+                        where=key,
+                        message=f"{document.types[key]} is written, {tensor.name!r} of the model is "
+                        f"{tensor.dtype}: that is what counts.",
+                    )
+                )
+    return notes
+
+
+def _defaults_that_differ(document: Document, options: Options) -> list[Finding]:
+    """Where nothing is said, ModelConverter does something else than we."""
+    if not document.layer.origin:
+        return []
+    notes = []
+    if "rvc2.superblob" not in options.settings:
+        notes.append(
+            ("rvc2.superblob", "is not set: ModelConverter writes a superblob then, here it is a blob.")
+        )
+    kinds = ("calibration.path", "calibration.random", "disable_calibration")
+    if not any(key.endswith(kinds) for key in options.settings):
+        notes.append(
+            (
+                "rvc3.calibration",
+                "there is none: ModelConverter calibrates on random numbers then, "
+                "here the network stays in float16.",
+            )
+        )
+    return [
+        Finding(code="modelconverter.default", severity=Severity.WARNING, where=where, message=message)
+        for where, message in notes
+    ]

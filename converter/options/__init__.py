@@ -1,0 +1,1 @@
+"""Options: declared, read from files and arguments, resolved."""

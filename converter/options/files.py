@@ -1,0 +1,38 @@
+"""Layers of options out of files: the user's own, ModelConverter's, and the presets."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from converter.errors import UsageError
+from converter.modelconverter import document
+from converter.options.declared import configs
+from converter.options.resolve import Layer
+from converter.options.yaml import load
+
+
+def from_file(path: str | os.PathLike[str], origin: str | None = None) -> Layer:
+    """A YAML or JSON file of options, ours or ModelConverter's.
+
+    Raises:
+        UsageError: It cannot be read, is no mapping, or asks for what cannot be had.
+    """
+    path = Path(path)
+    values = load(path)
+    origin = origin or f"file {path.name}"
+    if document.is_document(values):
+        return document.layer(values, path, origin)
+    return Layer(origin=origin, values=values)
+
+
+def preset_layer(name: str) -> Layer:
+    """One of the presets in `configs/presets`.
+
+    Raises:
+        UsageError: There is none of that name; the message lists them.
+    """
+    known = {path.stem: path for path in sorted((configs() / "presets").glob("*.yaml"))}
+    if name not in known:
+        raise UsageError(f"There is no preset {name!r}.", remedy=f"There are: {', '.join(known)}.")
+    return from_file(known[name], origin=f"preset {name}")

@@ -1,0 +1,329 @@
+"""Options: declared once in `configs/options.yaml`, layered, checked, each with its origin.
+
+Layers, from weak to strong: defaults, a preset, a file, the command line (or the caller of the API).
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+from converter.errors import UsageError, from_findings
+from converter.findings import Finding
+from converter.options.declared import Value, parse, specs, specs_by_key
+
+# What says how something is looked at or run, not what comes out.
+_NOT_DECISIVE: Final = ("verify.", "container.", "online.", "cache.")
+# Stands for the name of every input or output that is not named.
+ANY: Final = "*"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layer:
+    """Values from one place: `origin` is `file conf.yaml`, `command line` and the like.
+
+    `notes` are what is to be said of them; a note about `rvc2.…` concerns RVC2 alone.
+    """
+
+    origin: str
+    values: Mapping[str, Any]
+    notes: tuple[Finding, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """A value and who set it."""
+
+    value: Value
+    origin: str
+
+
+@dataclass(frozen=True)
+class Options:
+    """The resolved options. Reading a key that is not declared is a fault of ours, a KeyError.
+
+    Attributes:
+        record: The build record of an archive that is to be made again, where that is what is done.
+        notes: What is to be said of what was given, errors among it; `notes_for` a target.
+    """
+
+    settings: Mapping[str, Setting]
+    record: Mapping[str, Any] | None = None
+    notes: tuple[Finding, ...] = ()
+
+    def get(self, key: str) -> Value:
+        """The value of a key such as `rvc2.superblob` or `inputs.images.layout`."""
+        return self.setting(key).value
+
+    def setting(self, key: str) -> Setting:
+        """The value of a key together with its origin; `inputs.*.layout` is that of all not named."""
+        if key in self.settings:
+            return self.settings[key]
+        split = _split_name(key)
+        if split is not None and (shared := f"{split[0]}.{ANY}.{split[2]}") in self.settings:
+            return self.settings[shared]
+        return Setting(value=specs_by_key()[_pattern(key)].default, origin="default")
+
+    def decisive(self) -> dict[str, Any]:
+        """What was set and may change the bytes of a result, paths apart: those are a machine's."""
+        chosen = {}
+        for key, setting in sorted(self.settings.items()):
+            if is_decisive(key) and setting.value != specs_by_key()[_pattern(key)].default:
+                value = setting.value
+                if isinstance(value, tuple):
+                    value = tuple(_without_folder(item) for item in value)
+                chosen[key] = list(value) if isinstance(value, tuple) else value
+        return chosen
+
+    def names(self, group: str) -> dict[str, list[str]]:
+        """The tensor names that somebody set options for (`group` is inputs or outputs)."""
+        found: dict[str, list[str]] = {}
+        for key in self.settings:
+            split = _split_name(key)
+            if split is not None and split[0] == group and split[1] != ANY:
+                found.setdefault(split[1], []).append(key)
+        return found
+
+    def notes_for(self, target: str) -> tuple[Finding, ...]:
+        """The notes without those about another platform."""
+        from converter.modelconverter.keys import PLATFORMS
+
+        others = {*PLATFORMS} - {target}
+        return tuple(note for note in self.notes if note.where.partition(".")[0] not in others)
+
+    def over(self, weaker: Options) -> Options:
+        """These options on top of others."""
+        return replace(
+            self,
+            settings=_over(weaker.settings, self.settings),
+            notes=tuple(dict.fromkeys((*weaker.notes, *self.notes))),
+        )
+
+    def by_name(self, inputs: Sequence[str], outputs: Sequence[str]) -> Options:
+        """`inputs.0.layout`, which is ModelConverter's way, as `inputs.NAME.layout`."""
+        settings = {}
+        for key, setting in self.settings.items():
+            group, name, tail = _split_name(key) or ("", "", "")
+            names = outputs if group == "outputs" else inputs
+            if name.isdecimal() and name not in names and int(name) < len(names):
+                key = f"{group}.{names[int(name)]}.{tail}"
+            settings[key] = setting
+        return replace(self, settings=settings)
+
+    def of_second_stage(self, first: Iterable[str]) -> Options:
+        """What a second stage is told: nothing that is said of every tensor, or of one of the first's.
+
+        Calibration data stays: that of the first stage is where the second's comes from.
+
+        Args:
+            first: The names of the first stage's inputs and outputs.
+        """
+        others = {ANY, *first}
+
+        def concerns_first(key: str) -> bool:
+            _, name, tail = _split_name(key) or ("", "", "")
+            return name in others and not tail.startswith("calibration.")
+
+        kept = {key: item for key, item in self.settings.items() if not concerns_first(key)}
+        return replace(self, settings=kept)
+
+    def flag(self, key: str) -> bool:
+        """A `bool` option."""
+        value = self.get(key)
+        assert isinstance(value, bool), key
+        return value
+
+    def integer(self, key: str) -> int:
+        """An `int` option that has a value."""
+        value = self.get(key)
+        assert isinstance(value, int), key
+        return value
+
+    def number(self, key: str) -> float:
+        """A `float` option that has a value."""
+        value = self.get(key)
+        assert isinstance(value, int | float), key
+        return float(value)
+
+    def text(self, key: str) -> str | None:
+        """A `str` option."""
+        value = self.get(key)
+        assert value is None or isinstance(value, str), key
+        return value
+
+    def words(self, key: str) -> tuple[str, ...]:
+        """A `strs` option that has a value."""
+        value = self.get(key)
+        assert isinstance(value, tuple), key
+        return tuple(str(item) for item in value)
+
+    def floats(self, key: str) -> tuple[float, ...] | None:
+        """A `floats` option."""
+        value = self.get(key)
+        assert value is None or isinstance(value, tuple), key
+        return tuple(float(item) for item in value) if value is not None else None
+
+    def ints(self, key: str) -> tuple[int, ...] | None:
+        """An `ints` option."""
+        value = self.get(key)
+        assert value is None or isinstance(value, tuple), key
+        return tuple(int(item) for item in value) if value is not None else None
+
+
+def _without_folder(item: Any) -> Any:
+    """A file that a tool's argument names, without where it is: its content is in the plan."""
+    is_file = isinstance(item, str) and "/" in item and Path(item).is_file()
+    return Path(item).name if is_file else item
+
+
+def is_decisive(key: str) -> bool:
+    """Whether a declared option may change the bytes of a result and is no path of a machine."""
+    spec = specs_by_key()[_pattern(key)]
+    return spec.type != "path" and not key.startswith(_NOT_DECISIVE) and not key.endswith("timeout_s")
+
+
+def resolve(layers: Sequence[Layer]) -> Options:
+    """Put the layers on top of the defaults.
+
+    Raises:
+        UsageError: With every unknown key (and the nearest declared one) and every wrong value.
+    """
+    from converter.modelconverter.keys import translated
+
+    settings: Mapping[str, Setting] = {}
+    findings: list[Finding] = []
+    notes: list[Finding] = []
+    for layer in layers:
+        of_layer: dict[str, Setting] = {}
+        notes += layer.notes
+        values: dict[str, Any] = {}
+        for key, raw in flatten(layer.values).items():
+            # Other keys of ModelConverter's than those that are ours as well.
+            theirs = None if is_declared(key) else translated(key, raw)
+            values |= {key: raw} if theirs is None else theirs.values
+            notes += theirs.notes if theirs else ()
+        for key, raw in values.items():
+            spec = specs_by_key().get(_pattern(key))
+            if spec is None:
+                findings.append(_unknown(key, layer.origin))
+                continue
+            try:
+                value = parse(spec, raw)
+            except ValueError as error:
+                findings.append(
+                    Finding(
+                        code="option.value",
+                        where=key,
+                        message=f"{error} ({layer.origin}).",
+                        remedy=f"Expected: {spec.kind}.",
+                    )
+                )
+                continue
+            of_layer[key] = Setting(value=value, origin=layer.origin)
+        settings = _over(settings, of_layer)
+    if findings:
+        raise from_findings(UsageError, "The options", findings)
+    return Options(settings, notes=tuple(dict.fromkeys(notes)))
+
+
+def is_declared(key: str) -> bool:
+    """Whether there is such an option."""
+    return _pattern(key) in specs_by_key()
+
+
+def kind_of(key: str) -> str:
+    """The type of a declared option; empty for others."""
+    spec = specs_by_key().get(_pattern(key))
+    return spec.type if spec else ""
+
+
+def _over(weaker: Mapping[str, Setting], stronger: Mapping[str, Setting]) -> dict[str, Setting]:
+    """Stronger settings on weaker ones; of calibration data there is one kind."""
+    gone = set()
+    random = stronger.get("calibration.random")
+    paths = {key for key in (*weaker, *stronger) if key.endswith("calibration.path")}
+    if random is not None and random.value:
+        gone = paths
+    elif paths & {*stronger}:
+        gone = {"calibration.random"}
+    if "calibration.path" in stronger:
+        gone |= {f"inputs.{ANY}.calibration.path"}
+    return {**{key: value for key, value in weaker.items() if key not in gone}, **stronger}
+
+
+def _pattern(key: str) -> str:
+    """`inputs.images.0.layout` is declared as `inputs.NAME.layout`: a name may hold dots."""
+    split = _split_name(key)
+    return key if split is None else f"{split[0]}.NAME.{split[2]}"
+
+
+def _split_name(key: str) -> tuple[str, str, str] | None:
+    """Group, tensor name and field of a key such as `inputs.images.0.calibration.path`."""
+    group, _, rest = key.partition(".")
+    if group not in ("inputs", "outputs") or "." not in rest:
+        return None
+    fields = [spec.key.split(".NAME.")[1] for spec in specs() if spec.key.startswith(f"{group}.NAME.")]
+    for known in sorted(fields, key=len, reverse=True):
+        if rest.endswith(f".{known}"):
+            return group, rest[: -len(known) - 1], known
+    name, _, tail = rest.rpartition(".")
+    return group, name, tail
+
+
+def _unknown(key: str, origin: str) -> Finding:
+    from converter.modelconverter.keys import KEYS
+
+    declared = [*(spec.key for spec in specs()), *KEYS]
+    # With the group forgotten or misspelt, the last part still tells what was meant.
+    by_tail = [name for name in declared if name.rpartition(".")[2] == key.rpartition(".")[2]]
+    near = by_tail[:1] or difflib.get_close_matches(key, declared, n=1, cutoff=0.5)
+    return Finding(
+        code="option.unknown",
+        where=key,
+        message=f"there is no such option ({origin}).",
+        remedy=f"Perhaps you meant {near[0]}." if near else "See: nnconvert convert --help",
+    )
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as dotted keys; a list of `{name: ...}` as one group for each name."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{name}.")
+        elif isinstance(value, list) and value and all(_is_named(item) for item in value):
+            for item in value:
+                fields = {field: inner for field, inner in item.items() if field != "name"}
+                flat |= flatten(fields, f"{name}.{item['name']}.")
+        else:
+            flat[name] = value
+    return flat
+
+
+def _is_named(item: Any) -> bool:
+    return isinstance(item, Mapping) and "name" in item
+
+
+def from_arguments(words: Iterable[str]) -> Layer:
+    """`key value key value …` and `key=value` of the command line.
+
+    Raises:
+        UsageError: A key without a value.
+    """
+    values: dict[str, Any] = {}
+    rest = list(words)
+    while rest:
+        word = rest.pop(0)
+        key, equals, value = word.partition("=")
+        if not key:
+            raise UsageError(f"{word!r} has no key.", remedy="Write KEY VALUE or KEY=VALUE.")
+        if not equals:
+            if not rest:
+                raise UsageError(f"{word}: the value is missing.", remedy="Write KEY VALUE pairs.")
+            value = rest.pop(0)
+        values[key] = value
+    return Layer(origin="command line", values=values)

@@ -1,0 +1,49 @@
+"""The other end of `Processes.call`: `python -m converter.processes.worker REQUEST` calls one function.
+
+The answer lies beside the request, so that whatever native code prints cannot get into it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+import traceback
+from pathlib import Path
+
+from converter.errors import ConvertError, ToolError, to_json
+from converter.processes.linux import die_with_parent
+
+
+def main(request_file: str) -> None:
+    """Call what the request names and write down what it returns or raises."""
+    die_with_parent()
+    path = Path(request_file)
+    request = json.loads(path.read_text())
+    module, _, name = request["function"].partition(":")
+    function = getattr(importlib.import_module(module), name)
+    try:
+        answer = {"result": function(**request["arguments"])}
+    except ConvertError as error:
+        answer = {"error": to_json(error)}
+    except Exception as error:  # noqa: BLE001 - a library's own, told as such with its trace
+        answer = {"error": to_json(_of_library(error, request["what"]))}
+    path.with_suffix(".answer").write_text(json.dumps(answer))
+
+
+def _of_library(error: BaseException, what: str) -> ConvertError:
+    """The innermost exception says what happened; those around it only where it was passing."""
+    innermost = error
+    while innermost.__cause__ is not None:
+        innermost = innermost.__cause__
+    said = " ".join(str(innermost).split())
+    said = said if len(said) < 300 else said[:299] + "…"
+    return ToolError(
+        f"{what} failed on this model: {type(innermost).__name__}: {said}",
+        remedy="Try onnx_simplification=false, or export the model with other operators.",
+        tool_text="".join(traceback.format_exception(error)),
+    )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,1 @@
+"""OpenVINO operators written as ONNX, one file for each kind of operator."""

@@ -1,0 +1,235 @@
+"""Whether the compiled network computes what the source computes: frames, reference, figures, limits.
+
+The reference is always the source model as it was given, its preprocessing done in NumPy, on its own
+runtime. What it is compared with is the target's matter; nothing here ran on a camera.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from converter.errors import VerificationError
+from converter.feeding import source_feeds
+from converter.model import SourceModel
+from converter.options.resolve import Options
+from converter.sources.runtimes import RUNTIMES
+from converter.verification import reference
+
+if TYPE_CHECKING:
+    from converter.calibration.dataset import Calibration
+    from converter.target import Run
+
+Feeds = Mapping[str, NDArray[Any]]
+Outputs = Mapping[str, NDArray[Any]]
+_EPSILON: Final = 1e-12
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What an output may differ by; see `compare` for the figures."""
+
+    min_cosine: float
+    max_rel_rmse: float
+
+    def chosen(self, options: Options) -> Limits:
+        """These limits, where the options do not set others."""
+        cosine, error = options.get("verify.min_cosine"), options.get("verify.max_rel_rmse")
+        return Limits(
+            min_cosine=float(cosine) if isinstance(cosine, int | float) else self.min_cosine,
+            max_rel_rmse=float(error) if isinstance(error, int | float) else self.max_rel_rmse,
+        )
+
+    def to_json(self) -> dict[str, float]:
+        """The limits as plain JSON data."""
+        return {"min_cosine": self.min_cosine, "max_rel_rmse": self.max_rel_rmse}
+
+
+def frames(
+    run: Run, calibration: Calibration | None = None
+) -> tuple[list[dict[str, NDArray[Any]]], str]:
+    """The frames to compare on, in each input's own layout, and what they are in words.
+
+    The user's (`verify.data`), else some of the calibration data, else generated ones. For a second
+    stage: what the first one gives for those.
+
+    Raises:
+        UsageError: The user's cannot be read.
+    """
+    model = run.plan.model
+    if model.link is None:
+        return _frames(model, run.plan.options, calibration)
+    if calibration is not None and calibration.first is None:
+        return _frames(model, run.plan.options, calibration)  # data of its own
+    first = model.link.model
+    given, described = _frames(
+        first, run.plan.options, calibration and dataclasses.replace(calibration, first=None)
+    )
+    return _through(run, first, given), f"the first stage's outputs for {described}"
+
+
+def _frames(
+    model: SourceModel, options: Options, calibration: Calibration | None
+) -> tuple[list[dict[str, NDArray[Any]]], str]:
+    from converter.calibration.dataset import frames_at
+    from converter.calibration.synthetic import camera_frames
+
+    count = options.integer("verify.frames")
+    path = options.text("verify.data")
+    if path is not None:
+        data = frames_at(path, model, options, count)
+        return list(data.read(model.inputs)), f"{data.frames} of verify.data"
+    if calibration is not None and not calibration.random:
+        found = list(calibration.read(model.inputs, count))
+        return found, f"{len(found)} of the calibration data"
+    return camera_frames(model.inputs, count), f"{count} generated"
+
+
+def _through(
+    run: Run, first: SourceModel, given: Sequence[dict[str, NDArray[Any]]]
+) -> list[dict[str, NDArray[Any]]]:
+    """The second stage's frames; inputs that nobody says what feeds get generated ones."""
+    from converter.calibration.synthetic import camera_frames
+
+    model = run.plan.model
+    assert model.link is not None
+    assert run.before is not None
+    made: list[dict[str, NDArray[Any]]] = camera_frames(model.inputs, len(given))
+    fed_by = model.link.outputs
+    if not fed_by:
+        return made
+    folder = run.work / "verify-first-stage"
+    folder.mkdir()
+    found = reference.run(
+        run.before,
+        [source_feeds(first.inputs, frame) for frame in given],
+        list(dict.fromkeys(fed_by.values())),
+        processes=run.processes,
+        work=folder,
+        timeout_s=run.plan.options.number("verify.timeout_s"),
+    )
+    return [
+        {**generated, **{name: outputs[output] for name, output in fed_by.items()}}
+        for generated, outputs in zip(made, found, strict=True)
+    ]
+
+
+def source_outputs(run: Run, frames: Sequence[Feeds]) -> list[dict[str, NDArray[Any]]]:
+    """What the source model of a run gives for camera frames; errors as for `reference.run`."""
+    model, folder = run.plan.model, run.work / "verify-source"
+    folder.mkdir()
+    return reference.run(
+        run.source,
+        [source_feeds(model.inputs, frame) for frame in frames],
+        [output.name for output in model.outputs],
+        processes=run.processes,
+        work=folder,
+        timeout_s=run.plan.options.number("verify.timeout_s"),
+    )
+
+
+def compare(reference: Sequence[Outputs], actual: Sequence[Outputs]) -> dict[str, dict[str, Any]]:
+    """Figures for each output over all frames, in float64.
+
+    cosine: of the outputs as vectors. rel_rmse: the RMS of the difference over the RMS of the
+    reference. max_abs: the largest difference. top1: for outputs of one row of scores, the share of
+    frames whose best class is the same.
+    """
+    figures = {}
+    for name in reference[0]:
+        a = np.stack([np.asarray(frame[name], np.float64) for frame in reference])
+        b = np.stack([np.asarray(frame[name], np.float64).reshape(a.shape[1:]) for frame in actual])
+        # Where the source itself gives no number (a root of a negative one), neither shall we.
+        defined = np.isfinite(a)
+        agree = bool((np.isfinite(b) == defined).all())
+        a, b = np.where(defined, a, 0.0), np.where(defined & np.isfinite(b), b, 0.0)
+        row: dict[str, Any] = {
+            "cosine": _cosine(a, b) if agree else 0.0,
+            "rel_rmse": _rms(a - b) / max(_rms(a), _EPSILON) if agree else None,
+            "max_abs": float(np.abs(a - b).max(initial=0)) if agree else None,
+            "reference_max_abs": float(np.abs(a).max(initial=0)),
+        }
+        if not agree:
+            row["not_finite"] = True
+        rows = a.reshape(len(a), -1)
+        if a.ndim == 3 and a.shape[1] == 1 and a.shape[2] > 1:
+            same = rows.argmax(1) == b.reshape(len(b), -1).argmax(1)
+            row["top1"] = float(same.mean())
+        figures[name] = {
+            key: float(f"{value:.6g}") if isinstance(value, float) else value
+            for key, value in row.items()
+        }
+    return figures
+
+
+def _rms(values: NDArray[np.float64]) -> float:
+    return float(np.sqrt(np.mean(np.square(values)))) if values.size else 0.0
+
+
+def _cosine(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    product = float(np.linalg.norm(a) * np.linalg.norm(b))
+    if product < _EPSILON:
+        # Two silent outputs agree; one that fell silent does not.
+        return 1.0 if float(np.abs(a - b).max(initial=0)) < _EPSILON else 0.0
+    return float(np.vdot(a, b) / product)
+
+
+def judge(
+    figures: Mapping[str, Mapping[str, Any]],
+    limits: Limits,
+    *,
+    source_format: str,
+    checked_on: str,
+    frames: str,
+) -> dict[str, Any]:
+    """The verification record of the contract."""
+    failed = [name for name, row in figures.items() if _fails(row, limits)]
+    return {
+        "status": "failed" if failed else "passed",
+        "checked_on": checked_on,
+        "reference": f"the source model on {RUNTIMES[source_format]} (CPU), preprocessing in NumPy",
+        "frames": frames,
+        "outputs": {name: dict(row) for name, row in figures.items()},
+        "limits": limits.to_json(),
+    }
+
+
+def _fails(row: Mapping[str, Any], limits: Limits) -> bool:
+    error = row["rel_rmse"]
+    if error is None:
+        return True
+    return not (row["cosine"] >= limits.min_cosine and error <= limits.max_rel_rmse)
+
+
+def require(record: Mapping[str, Any]) -> None:
+    """Raise if a verification failed.
+
+    Raises:
+        VerificationError: With every output that is off, and its figures.
+    """
+    if record["status"] != "failed":
+        return
+    limits = Limits(**record["limits"])
+    lines = [
+        f"{name!r} (cosine {row['cosine']}, relative RMSE {row['rel_rmse']})"
+        for name, row in record["outputs"].items()
+        if _fails(row, limits)
+    ]
+    raise VerificationError(
+        f"The compiled network does not compute what the source does ({record['checked_on']}): "
+        + ", ".join(lines)
+        + ".",
+        remedy="Nothing was written. verify.max_rel_rmse allows for more, --no-verify for anything.",
+        tool_text=json.dumps(record, indent=2),
+    )
+
+
+def skipped(reason: str) -> dict[str, Any]:
+    """The record of a conversion that nobody compared."""
+    return {"status": "skipped", "reason": reason, "outputs": {}}

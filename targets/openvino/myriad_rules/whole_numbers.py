@@ -1,0 +1,33 @@
+"""Outputs of whole numbers, as the Myriad compiler can hand them out."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import onnx_ir as ir
+
+from converter.graph.rewrite import Builder
+
+# Operators that give whole numbers by moving them.
+_MOVES: Final = frozenset(
+    {"ArgMax", "ArgMin", "Cast", "Flatten", "Reshape", "Squeeze", "Transpose", "Unsqueeze"}
+)
+_WHOLE: Final = (ir.DataType.INT32, ir.DataType.INT64)
+
+
+def whole_numbers_as_floats(model: ir.Model) -> None:
+    """Let whole numbers that are moved at the end leave as float32, under the output's name.
+
+    The compiler has them in float16 there and then wants them in S32; what is cast, it converts.
+    """
+    graph = model.graph
+    for index, value in enumerate(graph.outputs):
+        node = value.producer()
+        if node is None or node.op_type not in _MOVES or value.dtype not in _WHOLE:
+            continue
+        builder = Builder(graph, node.name or node.op_type)
+        number = builder.op("Cast", value, to=int(ir.DataType.FLOAT))
+        number.dtype, number.shape = ir.DataType.FLOAT, value.shape
+        number.name, value.name = value.name, f"{value.name}/whole"
+        graph.extend(builder.nodes)
+        graph.outputs[index] = number

@@ -1,0 +1,1 @@
+"""Blobs and superblobs: reading, checking, patching."""

@@ -1,0 +1,216 @@
+"""Our side of the compiler: asks a child process, waits with a limit, and reads what it says."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from converter.errors import ConvertError, ModelError, ToolError
+from targets.openvino.prepare import Prepared
+from targets.rvc2.myriad.where import Place
+from targets.rvc2.parameters import Parameters
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_PRECISIONS: Final = {"float32": "FP32", "int32": "I32", "uint8": "U8"}
+# What the compiler says of a model that it cannot take, as against a failure of its own.
+_MODEL_FAULTS: Final = (
+    re.compile(r"nsupported (?:layer|operation|op)", re.IGNORECASE),
+    re.compile(r"not supported|unsupported|doesn't support|does not support", re.IGNORECASE),
+    re.compile(r"OpenVINO does not support the following ONNX operations"),
+    re.compile(r"Not supported ONNX op|Check '.*' failed at|While validating"),
+    re.compile(r"Cannot (?:convert|find|infer)|dynamic", re.IGNORECASE),
+)
+# The loader looks for optional parts of the library; that it finds none is no fault.
+_LOADER_NOISE: Final = re.compile(r"^(?:Cannot load library|dlSym cannot locate)")
+# Names stand in quotes: 'Failed to compile layer "conv1"', 'Stage node conv1 (Prod) types check error'.
+_NAMED: Final = re.compile(r"(?:layer \"|[Nn]ode )([^ \"]+)(?=\"| \()")
+# "Check 'unknown_operators.empty()' failed at … does not support the following ONNX operations: Det"
+_UNKNOWN: Final = re.compile(r"unknown_operators.*operations?: ([\w, .]+?)\s*$")
+_SOURCE_PLACE: Final = re.compile(r"^(?:\[[^\]]*\]\s*)?(?:/|\w:)?[\w./\\-]+\.(?:cpp|hpp):\d+\s*")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompileResult:
+    """The blobs by SHAVE count, and the child's peak memory."""
+
+    blobs: Mapping[int, Path]
+    peak_rss_bytes: int
+
+
+def compile_blobs(
+    model: Path,
+    nodes: Mapping[str, str],
+    parameters: Parameters,
+    shave_counts: Sequence[int],
+    place: Place,
+    work: Path,
+    *,
+    on_blob: Callable[[int, Path], None] = lambda _shaves, _path: None,
+) -> CompileResult:
+    """Compile a prepared model, the network read once for all SHAVE counts.
+
+    Args:
+        nodes: Operator types by node name, to say in errors which node is meant.
+        work: An existing folder for the blobs, one for each call.
+        on_blob: Called as each blob is there.
+
+    Raises:
+        ModelError: The compiler does not take the model: an operator, a shape.
+        ToolError: It crashed, ran out of time or wrote nothing.
+    """
+    blobs = {shaves: work / f"{shaves}.blob" for shaves in shave_counts}
+    request = {
+        "device": "MYRIAD",
+        "model": place.inside(model),
+        "inputs": {
+            item.name: {"precision": item.precision, "layout": item.compiler_layout}
+            for item in parameters.inputs
+        },
+        "outputs": {item.name: {"precision": item.precision} for item in parameters.outputs},
+        "jobs": [
+            {"settings": dict(parameters.settings(shaves)), "output": place.inside(path)}
+            for shaves, path in blobs.items()
+        ],
+    }
+    written: list[int] = []
+
+    def on_done(index: int) -> None:
+        shaves = shave_counts[index]
+        if blobs[shaves].is_file():
+            written.append(shaves)
+            on_blob(shaves, blobs[shaves])
+
+    result = _ask(request, place, work, nodes, timeout_s=parameters.compile_timeout_s, on_done=on_done)
+    if missing := [shaves for shaves in shave_counts if shaves not in written]:
+        raise ToolError(f"The compiler ended well but wrote no blob for {missing} SHAVE cores.")
+    return CompileResult(blobs=blobs, peak_rss_bytes=int(result["peak_rss_bytes"]))
+
+
+def run_on_cpu(
+    prepared: Prepared,
+    feeds: Sequence[Mapping[str, NDArray[Any]]],
+    outputs: Mapping[str, tuple[int, ...]],
+    place: Place,
+    work: Path,
+    *,
+    timeout_s: float,
+) -> list[dict[str, NDArray[Any]]]:
+    """Run frames through a prepared model on the compiler's own CPU plugin, in float32.
+
+    Args:
+        feeds: For each frame the inputs by name, in the prepared model's layout.
+        outputs: Shapes by name.
+        work: An existing folder for the tensors, one for each call.
+
+    Raises:
+        ModelError, ToolError: As for a compile.
+    """
+    import numpy as np
+
+    # A tensor's name may be anything, so it is no part of a path.
+    files = [[work / f"feed-{i}-{k}.bin" for k in range(len(feed))] for i, feed in enumerate(feeds)]
+    results = [
+        {n: work / f"result-{i}-{k}.bin" for k, n in enumerate(outputs)} for i in range(len(feeds))
+    ]
+    for feed, paths in zip(feeds, files, strict=True):
+        for (name, values), path in zip(feed.items(), paths, strict=True):
+            np.ascontiguousarray(values, prepared.input_types[name]).tofile(path)
+    request = {
+        "device": "CPU",
+        "model": place.inside(prepared.path),
+        "inputs": {
+            name: {"precision": _PRECISIONS[kind]} for name, kind in prepared.input_types.items()
+        },
+        "outputs": {
+            name: {"precision": "FP32", "size_bytes": 4 * int(np.prod(shape, dtype=np.int64))}
+            for name, shape in outputs.items()
+        },
+        "jobs": [
+            {
+                "feeds": {name: place.inside(path) for name, path in zip(feed, paths, strict=True)},
+                "results": {name: place.inside(path) for name, path in result.items()},
+            }
+            for feed, paths, result in zip(feeds, files, results, strict=True)
+        ],
+    }
+    _ask(request, place, work, prepared.nodes, timeout_s=timeout_s, on_done=lambda _index: None)
+    return [
+        {name: np.fromfile(path, np.float32).reshape(outputs[name]) for name, path in result.items()}
+        for result in results
+    ]
+
+
+def _ask(
+    request: dict[str, Any],
+    place: Place,
+    work: Path,
+    nodes: Mapping[str, str],
+    *,
+    timeout_s: float,
+    on_done: Callable[[int], None],
+) -> dict[str, Any]:
+    request |= {"libraries": place.libraries, "libusb": place.libusb}
+    file = work / f"request-{request['device'].lower()}.json"
+    file.write_text(json.dumps(request))
+    answers: list[dict[str, Any]] = []
+    listener_errors: list[Exception] = []
+
+    def listen(line: str) -> None:
+        try:
+            answer = json.loads(line)
+        except ValueError:
+            return  # the native code prints now and then
+        answers.append(answer)
+        if "done" in answer and not listener_errors:
+            try:
+                on_done(answer["done"])
+            except Exception as error:  # noqa: BLE001 - it is raised below, in our thread
+                listener_errors.append(error)
+
+    what = "The compiler" if request["device"] == "MYRIAD" else "The compiler's CPU plugin"
+    done = place.run(file, what=what, timeout_s=timeout_s, on_line=listen)
+    if listener_errors:
+        raise listener_errors[0]
+    for answer in answers:
+        if "error" in answer:
+            raise _tool_said(answer["error"], nodes)
+        if "result" in answer and done.returncode == 0:
+            return dict(answer["result"])
+    raise place.failure(done, what, timeout_s)
+
+
+def _tool_said(error: Mapping[str, Any], nodes: Mapping[str, str]) -> ConvertError:
+    """Turn the library's exceptions into one line; its whole text goes along."""
+    texts = [" ".join(text.split()) for text in error["texts"]]
+    texts = [text for text in texts if not _LOADER_NOISE.search(text)]
+    telling = [text for text in texts if any(fault.search(text) for fault in _MODEL_FAULTS)]
+    # The innermost exception is thrown first and says most; those thrown on add the layer's name.
+    said = _clean((telling or texts or [f"{error['call']} failed without a word"])[0])
+    named = [name for text in texts for name in _NAMED.findall(text) if name in nodes]
+    if unknown := _UNKNOWN.search(" ".join(texts)):
+        operators = unknown[1].replace(",", " ").split()
+        named = [name for name, kind in nodes.items() if kind in operators]
+        said = f"it has no operator {', '.join(operators)}."
+    elif "FakeQuantize" in said:
+        said = "it takes no quantized ONNX (QuantizeLinear, DequantizeLinear); give the float model."
+    where = f"node {named[-1]!r} ({nodes[named[-1]]}): " if named else ""
+    text = "\n".join(error["texts"])
+    if telling or named or error["phase"] == "read":
+        return ModelError(
+            f"The RVC2 compiler does not take the model: {where}{said}",
+            remedy="Cut the model before that node, or export it with other operators.",
+            tool_text=text,
+        )
+    return ToolError(f"The RVC2 compiler failed: {where}{said}", tool_text=text)
+
+
+def _clean(text: str) -> str:
+    text = _SOURCE_PLACE.sub("", text)
+    text = text.rstrip(".") + "."
+    return text if len(text) <= 400 else text[:399] + "…"

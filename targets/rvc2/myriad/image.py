@@ -1,0 +1,65 @@
+"""RVC2's image: the native toolchain in a container, for machines and services that want it there."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from pathlib import Path
+from typing import Final
+
+from converter.container.build import Base, Recipe
+from converter.errors import ToolchainError
+from converter.events import OnEvent
+from converter.processes import linux as kernel
+from targets.rvc2.myriad import exception_text, openvino_c
+from targets.rvc2.myriad import worker as compiler_child
+from targets.rvc2.myriad.toolchain import FILES, NOTICES, OPENVINO, WHEEL_SHA256, present
+
+_BASE: Final = "python:3.11-slim-bookworm"
+# What the child imports, and where: nothing else of ours goes into the image.
+_MODULES: Final = (kernel, compiler_child, exception_text, openvino_c)
+
+
+def image_name() -> str:
+    """What `nnconvert toolchain build rvc2` calls its image."""
+    # `localhost/` is no registry: nobody else's image can come in its place.
+    return f"localhost/nnconvert/rvc2:{OPENVINO}"
+
+
+def recipe(base: str | None, on_event: OnEvent) -> Recipe:
+    """How the image is made: out of the toolchain in the cache, which is fetched if need be."""
+    toolchain = present(on_event)
+
+    def fill(context: Path, _base: Base) -> None:
+        libraries = context / "openvino"
+        libraries.mkdir()
+        for name in (*FILES, *NOTICES):
+            shutil.copy2(toolchain.libraries / name, libraries / name)
+        if toolchain.libusb is None:
+            raise ToolchainError(
+                "The package libusb-package is not installed.", remedy="Run: pip install libusb-package"
+            )
+        shutil.copy2(toolchain.libusb, libraries / "libusb-1.0.so")
+        for module in _MODULES:
+            place = context / "nnconvert" / Path(*module.__name__.split(".")).with_suffix(".py")
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(str(module.__file__), place)
+            for package in place.relative_to(context / "nnconvert").parents:
+                if package.name:
+                    (context / "nnconvert" / package / "__init__.py").touch()
+
+    return Recipe(
+        target="rvc2",
+        tag=image_name(),
+        base=base or _BASE,
+        fill=fill,
+        arguments={"CONTENTS": contents()},
+    )
+
+
+def contents() -> str:
+    """SHA-256 over what of ours goes into the image: one of another content is another version's."""
+    digest = hashlib.sha256(WHEEL_SHA256.encode())
+    for module in _MODULES:
+        digest.update(Path(str(module.__file__)).read_bytes())
+    return digest.hexdigest()

@@ -1,0 +1,1 @@
+"""DLC files: reading, checking, comparing."""

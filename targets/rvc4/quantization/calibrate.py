@@ -1,0 +1,96 @@
+"""Ranges of a float model's tensors, measured on the user's frames, in a child process."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from converter.calibration.feeds import frames_of
+from converter.model import Tensor
+from targets.rvc4.quantization.modes import BEST_OF
+from targets.rvc4.quantization.observers import Observer, measure
+
+# Operators that move pixels and compute nothing.
+_MOVES: Final = ("Gather", "Transpose")
+
+
+def calibrate_file(
+    model: str,
+    calibration: Mapping[str, Any],
+    sources: Sequence[Mapping[str, Any]],
+    inputs: Sequence[Mapping[str, Any]],
+    method: str,
+    percentile: float,
+    bits: int,
+    outputs: Sequence[str],
+) -> dict[str, Any]:
+    """Measure the ranges of every float tensor, in a child process.
+
+    Returns:
+        Ranges by method and tensor, and the values that were seen at each input.
+    """
+    kinds = {item.name: item.dtype for item in inputs_of(model)}
+    feeds = (
+        {name: values.astype(kinds[name]) for name, values in feed.items()}
+        for feed in frames_of(calibration, sources, inputs)
+    )
+    methods = BEST_OF if method == "best" else (method,)
+    observers = measure(
+        model,
+        feeds,
+        int(calibration["frames"]),
+        percentile=percentile if "percentile" in methods else None,
+        histogram="mse" in methods,
+    )
+    ranges = {
+        way: {
+            # What leaves the network is never clipped: a box or a score at the edge is a result.
+            name: seen.min_max() if name in outputs else _chosen(seen, way, percentile, bits)
+            for name, seen in observers.items()
+        }
+        for way in methods
+    }
+    frames = [item["name"] for item in inputs if item["dtype"] == "uint8" and item["dai_type"]]
+    for by_name in ranges.values():
+        by_name.update(dict.fromkeys(_frame_values(model, frames), (0.0, 255.0)))
+    return {
+        "ranges": {method: _rounded(by_name) for method, by_name in ranges.items()},
+        "seen": {name: observers[name].min_max() for name in kinds if name in observers},
+    }
+
+
+def _rounded(ranges: Mapping[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
+    """Six digits: what processors make of a sum in its last bits is no part of a result."""
+    return {name: (float(f"{low:.6g}"), float(f"{high:.6g}")) for name, (low, high) in ranges.items()}
+
+
+def _chosen(seen: Observer, method: str, percentile: float, bits: int) -> tuple[float, float]:
+    if method == "percentile":
+        return seen.percentile(percentile)
+    return seen.least_error(bits) if method == "mse" else seen.min_max()
+
+
+def _frame_values(model: str, images: Sequence[str]) -> list[str]:
+    """Inputs that take frames, and what only moves their pixels: a code stays the pixel's value."""
+    import onnx
+
+    names = list(images)
+    for node in onnx.load(model, load_external_data=False).graph.node:
+        if node.op_type in _MOVES and node.input[0] in names:
+            names.append(node.output[0])
+    return names
+
+
+def inputs_of(model: str) -> list[Any]:
+    """Name and NumPy type of each of a model's inputs."""
+    import onnx
+
+    from converter.graph.facts import DTYPES
+
+    graph = onnx.load(model, load_external_data=False).graph
+    weights = {tensor.name for tensor in graph.initializer}
+    return [
+        Tensor(name=value.name, dtype=DTYPES[value.type.tensor_type.elem_type], shape=())
+        for value in graph.input
+        if value.name not in weights
+    ]

@@ -1,0 +1,167 @@
+"""The network that QNN compiles: integers or float16, made of the prepared float model."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from converter.calibration.feeds import calibration_report
+from converter.target import Run
+from targets.rvc4.parameters import Parameters
+from targets.rvc4.prepare import Prepared
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Ranges = Mapping[str, Mapping[str, tuple[float, float]]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Network:
+    """The network's file and how its codes are to be read.
+
+    Attributes:
+        codes: Scale and zero point of each integer output.
+        report: How the ranges were found; for the build record.
+    """
+
+    path: Path
+    codes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    report: Mapping[str, Any] | None = None
+    warnings: tuple[str, ...] = ()
+
+    def decoded(self, results: Sequence[Mapping[str, NDArray[Any]]]) -> list[dict[str, NDArray[Any]]]:
+        """Outputs as numbers."""
+        from targets.rvc4.quantization.quantize import decoded
+
+        return [
+            {name: decoded(values, self.codes.get(name)) for name, values in result.items()}
+            for result in results
+        ]
+
+
+def make_network(run: Run, parameters: Parameters, prepared: Prepared) -> Network:
+    """Calibrate and quantize, or make float16 of everything.
+
+    Raises:
+        UsageError: The calibration data cannot be read, or the encodings are another model's.
+        ToolError: A tool failed.
+    """
+    path = run.work / "network.onnx"
+    inputs = [item.to_json() for item in parameters.inputs]
+    precision = parameters.precision
+    if precision.is_float:
+        with run.stage("quantize"):
+            arguments = {"model": str(prepared.path), "target": str(path), "inputs": inputs}
+            _call(run, parameters, "float16:write_file", arguments)
+        return Network(path=path)
+    if parameters.recorded is not None:
+        return _again(run, parameters, prepared, path)
+    assert parameters.calibration is not None
+    sources = [item.to_json() for item in run.plan.model.inputs]
+    data = parameters.calibration
+    shared = {
+        "model": str(prepared.path),
+        "calibration": data.to_call(),
+        "sources": sources,
+        "inputs": inputs,
+    }
+    with run.stage("calibrate"):
+        measured = _call(
+            run,
+            parameters,
+            "calibrate:calibrate_file",
+            {
+                **shared,
+                "method": precision.ranges,
+                "percentile": parameters.percentile,
+                "bits": precision.activations,
+                "outputs": [item.name for item in parameters.outputs],
+            },
+        )
+    with run.stage("quantize"):
+        made = _quantize(run, parameters, path, {**shared, "ranges": measured["ranges"]})
+    for warning in made["warnings"]:
+        run.warn(warning)
+    return Network(
+        path=path,
+        codes=made["outputs"],
+        report=_report(parameters, measured, made),
+        warnings=tuple(made["warnings"]),
+    )
+
+
+def in_order(run: Run, parameters: Parameters, network: Network) -> Network:
+    """The same network with its outputs made in their order."""
+    path = network.path.with_name("ordered.onnx")
+    arguments = {"network": str(network.path), "target": str(path)}
+    _call(run, parameters, "output_order:order_file", arguments)
+    return dataclasses.replace(network, path=path)
+
+
+def _quantize(
+    run: Run, parameters: Parameters, path: Path, arguments: Mapping[str, Any]
+) -> Mapping[str, Any]:
+    precision = parameters.precision
+    made: Mapping[str, Any] = _call(
+        run,
+        parameters,
+        "quantize:quantize_file",
+        {
+            **arguments,
+            "target": str(path),
+            "weights": precision.weights,
+            "activations": precision.activations,
+            "per_channel": parameters.per_channel,
+            "encodings": parameters.encodings.to_call() if parameters.encodings else None,
+        },
+    )
+    return made
+
+
+def _again(run: Run, parameters: Parameters, prepared: Prepared, path: Path) -> Network:
+    """The network as a build record has it, without the data that it was measured on."""
+    assert parameters.recorded is not None
+    recorded = parameters.recorded
+    with run.stage("quantize"):
+        made = _quantize(
+            run,
+            parameters,
+            path,
+            {
+                "model": str(prepared.path),
+                "calibration": None,
+                "sources": [],
+                "inputs": [item.to_json() for item in parameters.inputs],
+                "ranges": {recorded["method"]: recorded["ranges"]},
+            },
+        )
+    return Network(path=path, codes=made["outputs"])
+
+
+def _call(run: Run, parameters: Parameters, function: str, arguments: Mapping[str, Any]) -> Any:
+    return run.processes.call(
+        f"targets.rvc4.quantization.{function}",
+        arguments,
+        what="The quantizer",
+        work=run.work,
+        timeout_s=parameters.timeout_s,
+    )
+
+
+def _report(
+    parameters: Parameters, measured: Mapping[str, Any], made: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What the build record keeps of the calibration: data, what was seen, which ranges were taken."""
+    assert parameters.calibration is not None
+    return {
+        **calibration_report(parameters.calibration, parameters.inputs, measured["seen"]),
+        "method": made["method"],
+        "errors": made["errors"],
+        "ranges": measured["ranges"][made["method"]],
+        # Given encodings as well: with both, the network can be made again without the data.
+        "encodings": parameters.encodings.to_call() if parameters.encodings else None,
+    }
