@@ -145,8 +145,8 @@ def example_folder(path: Path) -> Path:
 
 def furnish(path: Path) -> Path:
     """What the pages use beside that: small models of every kind, and files that describe them."""
-    from tests.test_sources import ir_archive, tflite_archive
-    from tests.test_stages import staged
+    from tests.convert.test_sources import ir_archive, tflite_archive
+    from tests.convert.test_stages import staged
 
     example_folder(path)
     onnx.save(conv_model(), path / "model.onnx")

@@ -1,7 +1,7 @@
 """Four readers under atheris: whatever the bytes, a reader answers or raises a ConvertError.
 
 `python -m tests.fuzz.fuzz_readers TARGET [CORPUS…] [-libfuzzer_flag=…]`, with atheris installed. The
-targets themselves want no atheris: `tests/test_fuzz_regressions.py` runs them on the inputs that once
+targets themselves want no atheris: `tests/unit/test_fuzz_regressions.py` runs them on the inputs that once
 got through. Nothing of ours is imported before `main` has told atheris to instrument it.
 """
 

@@ -2,7 +2,7 @@
 
 `python -m tests.fuzz.session [--seconds N]`, with atheris installed; `nox -s fuzz` does it. Two targets
 run at a time. An input that gets through a reader is kept in `tests/fuzz/crashes/TARGET`, where
-`tests/test_fuzz_regressions.py` runs it from then on, and the target goes on without it.
+`tests/unit/test_fuzz_regressions.py` runs it from then on, and the target goes on without it.
 """
 
 from __future__ import annotations

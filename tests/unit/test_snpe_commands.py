@@ -28,7 +28,7 @@ from targets.rvc4.snpe.translate import layout_word
 from targets.rvc4.translate import translate
 from tests.engine import snpe_sdk
 from tests.sources import RGB, config_for, conv_model, make_model, one_op_model, write_folder
-from tests.test_modelconverter_cases import (
+from tests.unit.test_modelconverter_cases import (
     NO_FRAME_TYPE,
     ORDER_CONTRADICTS,
     RVC4,

@@ -29,9 +29,9 @@ from targets.rvc2.blob.superblob import read_superblob
 from targets.rvc2.myriad.image import recipe
 from targets.rvc2.myriad.toolchain import Toolchain
 from tests.conftest import RESTART
+from tests.container.test_container import ours
 from tests.engine import derived
 from tests.sources import DIGITS_ARCHIVE, RGB, conv_model, one_op_model, write_folder
-from tests.test_container import ours
 
 NNCONVERT = Path(sys.executable).parent / "nnconvert"
 IMAGE = "localhost/nnconvert/rvc2:2022.2"
@@ -141,7 +141,7 @@ def test_a_double_of_compile_tool_gets_what_the_compiler_needs(
     tmp_path: Path, engine: Engine, image: Image, options: dict[str, Any]
 ) -> None:
     """For OpenVINO 2022.3: an IR, every precision by name, layouts, and the settings of each compile."""
-    tool = (Path(__file__).parent / "doubles" / "compile_tool_myriad").read_bytes()
+    tool = (Path(__file__).parents[1] / "doubles" / "compile_tool_myriad").read_bytes()
     lines = "COPY compile_tool /usr/local/bin/compile_tool"
     double = derived(engine, image.name, "nnconvert-test/2022.3:1", lines, {"compile_tool": tool})
     folder = write_folder(tmp_path / "net", conv_model(), preprocessing=RGB)
@@ -345,7 +345,7 @@ def test_an_engine_that_is_restarted_in_the_middle_is_told(
     state = os.environ.get("NNCONVERT_TEST_ENGINE")
     if state is None:
         pytest.skip(RESTART)
-    control = Path(__file__).parent.parent / ".ci" / "engine"
+    control = Path(__file__).parents[2] / ".ci" / "engine"
     with started(ARGV, engine) as child:
         time.sleep(0.5)
         subprocess.run([control, "stop", state], check=True)

@@ -18,7 +18,7 @@ from converter.sources.facts import facts_of
 from tests.nets import NETS
 from tests.sources import RGB, config_for, conv_model
 
-TFLITE = Path(__file__).parent / "data" / "tflite"
+TFLITE = Path(__file__).parents[1] / "data" / "tflite"
 FP16 = {"rvc4.quantization_mode": "FP16_STANDARD", "verify.emulator": False}
 
 

@@ -24,7 +24,7 @@ from targets.rvc4 import toolchain as rvc4
 from targets.rvc4.dlc.read import without_times
 from tests.fuzz.mutate import mutate_archive
 from tests.sources import DIGITS, DIGITS_ARCHIVE, RGB, config_for, conv_model, make_model, write_folder
-from tests.test_cli import nnconvert
+from tests.unit.test_cli import nnconvert
 
 SECTIONS = ("config", "tensors", "parameters", "provenance", "model", "weights", "members", "sizes")
 HEADS: list[dict[str, Any]] = [

@@ -21,9 +21,9 @@ from converter.events import Notice
 from converter.processes.run import Processes, python_env
 from targets.rvc2.blob.read import read_blob
 from targets.rvc2.myriad.toolchain import Toolchain
+from tests.container.test_rvc2_container import member
 from tests.online_server import Handler, Received, ServiceDouble, compiled_double, says
 from tests.sources import DIGITS_ARCHIVE, RGB, conv_model, write_folder
-from tests.test_rvc2_container import member
 
 NNCONVERT = Path(sys.executable).parent / "nnconvert"
 

@@ -31,7 +31,7 @@ from tests.documents import (
     run,
     run_python,
 )
-from tests.test_third_party import installed
+from tests.packaging.test_third_party import installed
 
 __all__ = ["installed"]
 

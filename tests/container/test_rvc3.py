@@ -38,6 +38,8 @@ from targets.openvino import compile_tool
 from targets.openvino.ir import make_ir
 from targets.rvc3 import vpux
 from targets.rvc3.image import recipe
+from tests.container.test_container import ours
+from tests.container.test_rvc2_container import member
 from tests.engine import derived, openvino_archive
 from tests.nets import NETS
 from tests.sources import (
@@ -52,8 +54,6 @@ from tests.sources import (
     one_op_model,
     write_folder,
 )
-from tests.test_container import ours
-from tests.test_rvc2_container import member
 
 NNCONVERT = Path(sys.executable).parent / "nnconvert"
 DATA = {"calibration.path": str(DIGITS / "calibration"), "calibration.max_images": 20}
@@ -252,7 +252,7 @@ def test_a_tool_elsewhere_in_an_image_is_found_with_its_libraries(
     tmp_path: Path, engine: Engine, debian: Image
 ) -> None:
     """As in ModelConverter's older images, whose tool is on no path."""
-    tool = (Path(__file__).parent / "doubles" / "compile_tool").read_bytes()
+    tool = (Path(__file__).parents[1] / "doubles" / "compile_tool").read_bytes()
     place = "/opt/intel/tools/compile_tool"
     lines = (
         f"COPY compile_tool {place}/compile_tool\nCOPY lib.so /opt/intel/runtime/lib/libx.so\n"

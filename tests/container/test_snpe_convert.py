@@ -35,10 +35,10 @@ from converter.events import Notice, ToolSaid, ignore
 from converter.findings import Severity
 from targets.rvc4.dlc.read import read_dlc
 from targets.rvc4.snpe.image import recipe
+from tests.container.test_container import ours
+from tests.container.test_rvc2_container import member
 from tests.engine import derived, snpe_sdk
 from tests.sources import DIGITS, DIGITS_ARCHIVE, MEAN, SCALE, config_for, conv_model, write_folder
-from tests.test_container import ours
-from tests.test_rvc2_container import member
 
 NNCONVERT = Path(sys.executable).parent / "nnconvert"
 DATA = {"calibration.path": str(DIGITS / "calibration"), "calibration.max_images": 8}

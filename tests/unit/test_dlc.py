@@ -19,7 +19,7 @@ from converter.formats import format_of
 from converter.inspect import inspect
 from targets.rvc4.dlc.read import read_dlc, read_records
 
-FILE = Path(__file__).parent / "data" / "digits-float.dlc"
+FILE = Path(__file__).parents[1] / "data" / "digits-float.dlc"
 DATA = FILE.read_bytes()
 
 

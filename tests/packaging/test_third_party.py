@@ -12,7 +12,7 @@ import pytest
 
 from tests.sources import DIGITS_ARCHIVE, RGB, conv_model, write_folder
 
-PACKAGE = Path(__file__).parent / "example_target"
+PACKAGE = Path(__file__).parents[1] / "example_target"
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ from converter.run import convert, plan
 from targets.rvc2.myriad.toolchain import Toolchain
 from tests import modelconv
 from tests.sources import MEAN, RGB, SCALE, config_for, conv_model, make_model, write_folder
-from tests.test_cli import nnconvert
+from tests.unit.test_cli import nnconvert
 
 # Keys that its validators replace before there is a model: what a stage says for all of its inputs, and
 # those of older releases.

@@ -21,8 +21,8 @@ from converter.run import convert, plan
 from targets.rvc2.myriad.toolchain import Toolchain
 from tests import modelconv
 from tests.sources import DIGITS_ARCHIVE, MEAN, SCALE, conv_model, write_folder
-from tests.test_cli import nnconvert
-from tests.test_modelconverter import facts, modelconverter, write_two
+from tests.unit.test_cli import nnconvert
+from tests.unit.test_modelconverter import facts, modelconverter, write_two
 
 __all__ = ["modelconverter"]
 

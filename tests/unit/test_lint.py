@@ -28,7 +28,7 @@ from targets.rvc4.toolchain import problem_with_machine as qnn_problem
 from tests.archives import BUILDERS, base, blob_double, build
 from tests.sources import DIGITS_ARCHIVE, RGB, config_for, conv_model, write_folder
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 SEVERITIES = list(Severity)
 QUICK = {"verify.enabled": False}
 # The codes that are put together of parts, and what those stand for.

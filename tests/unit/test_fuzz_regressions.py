@@ -21,7 +21,7 @@ from tests.fuzz.make_corpus import DATA, HEADS
 from tests.fuzz.mutate import mutate_archive, mutate_words
 from tests.sources import RGB, conv_model, write_folder
 
-CRASHES = sorted((Path(__file__).parent / "fuzz" / "crashes").glob("*/*"))
+CRASHES = sorted((Path(__file__).parents[1] / "fuzz" / "crashes").glob("*/*"))
 MAX_BYTES = 1 << 17
 FLOAT_DLC = (DATA / "digits-float.dlc").read_bytes()
 

@@ -25,7 +25,9 @@ from tests.sources import make_model, write_folder
 
 CASES = [
     json.loads(line)
-    for line in (Path(__file__).parent / "data" / "modelconverter_cases.jsonl").read_text().splitlines()
+    for line in (Path(__file__).parents[1] / "data" / "modelconverter_cases.jsonl")
+    .read_text()
+    .splitlines()
 ]
 RVC2 = [case for case in CASES if case["target"] == "rvc2"]
 RVC4 = [case for case in CASES if case["target"] == "rvc4"]
