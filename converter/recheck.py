@@ -22,9 +22,10 @@ from converter.events import OnEvent, ignore
 from converter.open_source import open_archive, open_source
 from converter.options.resolve import Layer, Options, Setting, is_decisive, resolve
 from converter.plans import Plan
+from converter.processes.run import Processes
 from converter.processes.work_folder import work_folder
 from converter.run import carry_out, make_plan
-from converter.target import Run
+from converter.target import Run, modules_called
 from converter.target_archive import target_config
 
 # How it is looked at and run here: that is not for the archive to say, which may be anybody's.
@@ -67,11 +68,13 @@ def verify_archive(
             chosen = _options(record, options, data)
             source, chosen = open_source(against, chosen, work=work)
             stack.enter_context(source)
+            processes = Processes()
+            stack.callback(processes.end_all)
             plan = _plan(source, record, chosen)
+            processes.warm_up(modules_called(plan.target), work)
             _require_source(record, plan.model.files, source.name)
-            run = Run.of(source, plan, work=work, on_event=on_event or ignore)
+            run = Run.of(source, plan, work=work, on_event=on_event or ignore, processes=processes)
             run.compiled = made.path(made.config["model"]["metadata"]["path"])
-            stack.callback(run.processes.end_all)
             second = postprocessor_path(made.config["model"])
             artifact = carry_out(run, source, made.path(second) if second else None)
             _require_config(made, target_config(plan.model, artifact))

@@ -23,9 +23,10 @@ from converter.model import SourceModel
 from converter.open_source import open_source
 from converter.options.resolve import Layer, Options, resolve
 from converter.plans import Plan
+from converter.processes.run import Processes
 from converter.processes.work_folder import work_folder
 from converter.sources.import_step import import_source, import_step
-from converter.target import Run
+from converter.target import Run, modules_called
 from converter.target import load as load_target
 
 
@@ -153,6 +154,9 @@ def convert(
     with contextlib.ExitStack() as stack:
         try:
             work = stack.enter_context(work_folder(keep_work))
+            processes = Processes()
+            stack.callback(processes.end_all)
+            processes.warm_up(modules_called(target), work)
             if isinstance(source, Archive):
                 archive = source
             else:
@@ -176,8 +180,7 @@ def convert(
                     if finding.severity is Severity.WARNING:
                         on_lint(finding)
                 return _from_cache(entry, made, place, tuple(warnings), started)
-            run = Run.of(archive, made, work=work, on_event=on_warning)
-            stack.callback(run.processes.end_all)
+            run = Run.of(archive, made, work=work, on_event=on_warning, processes=processes)
             try:
                 artifact = carry_out(run, archive)
             except VerificationError as error:
@@ -247,8 +250,7 @@ def carry_out(run: Run, archive: Archive, compiled: Path | None = None) -> Artif
     work = run.work / "second"
     work.mkdir()
     run.notice(f"The second stage, {run.plan.second.model.path}:")
-    second = Run.of(archive, run.plan.second, work=work, on_event=run.on_event)
-    second.processes = run.processes
+    second = Run.of(archive, run.plan.second, work=work, on_event=run.on_event, processes=run.processes)
     second.compiled = compiled
     import_source(second)
     made = target.run(second)

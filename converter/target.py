@@ -26,6 +26,14 @@ if TYPE_CHECKING:
     from converter.container.build import Recipe
 
 ENTRY_POINTS: Final = "converter.targets"
+# What the calls of every conversion import, for a fork server.
+_CALLED: Final = (
+    *("numpy", "onnx", "onnx_ir", "onnx_ir.passes.common", "onnxslim", "onnxslim.cli._main"),
+    *("onnxruntime", "converter.processes.worker", "converter.verification.reference"),
+    *("converter.graph.copies", "converter.graph.decompose", "converter.graph.embed"),
+    *("converter.graph.freeze", "converter.graph.half", "converter.graph.heavy"),
+    *("converter.graph.recurrent", "converter.graph.simplify", "converter.graph.source"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,11 +84,27 @@ class Run:
     _done: int = 0
 
     @classmethod
-    def of(cls, archive: Archive, plan: Plan, *, work: Path, on_event: OnEvent) -> Self:
+    def of(
+        cls,
+        archive: Archive,
+        plan: Plan,
+        *,
+        work: Path,
+        on_event: OnEvent,
+        processes: Processes | None = None,
+    ) -> Self:
         """The run of a plan that was made from an archive."""
         source, link = archive.path(plan.model.path), plan.model.link
         before = archive.path(link.model.path) if link else None
-        return cls(work=work, source=source, model=source, plan=plan, on_event=on_event, before=before)
+        return cls(
+            work=work,
+            source=source,
+            model=source,
+            plan=plan,
+            on_event=on_event,
+            before=before,
+            processes=processes or Processes(),
+        )
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[Step]:
@@ -117,6 +141,7 @@ class Target(Protocol):
 
     NAME: str
     TOOLCHAINS: Sequence[str]
+    # CALLED: Sequence[str], if there is one: modules that its calls in children import (`modules_called`).
 
     def plan(
         self, model: SourceModel, archive: Archive, options: Options, toolchain: str
@@ -183,6 +208,11 @@ def load(name: str) -> Target:
     if name not in _entries():
         raise UsageError(f"There is no target {name!r}.", remedy=f"There are: {', '.join(names())}.")
     return cast("Target", _entries()[name].load())
+
+
+def modules_called(name: str) -> tuple[str, ...]:
+    """What a conversion for that target imports in its children; none of it starts a thread."""
+    return (*_CALLED, *getattr(load(name), "CALLED", ()))
 
 
 def package_of(name: str) -> str:

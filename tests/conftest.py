@@ -12,10 +12,14 @@ import pytest
 
 from converter.container import Engine, Image, connect, find_socket
 from converter.events import ignore
+from converter.processes.run import kept_warm
+from converter.target import modules_called
 from targets.rvc2.myriad import toolchain as rvc2
 from targets.rvc2.myriad.toolchain import Toolchain
 from tests import engine as engines
 
+# Files whose tests share nothing that is slow to make: every worker takes some of them.
+SPREAD = ("test_rvc4_convert", "test_rvc2_convert")
 # Why the test that restarts the engine cannot run.
 RESTART = "only an engine that CI started may be restarted"
 
@@ -27,6 +31,29 @@ def pytest_configure(config: pytest.Config) -> None:
     # DepthAI looks for devices and a network as it is imported, and warns that there are none.
     os.environ.setdefault("DEPTHAI_LEVEL", "off")
     os.environ.setdefault("DEPTHAI_TELEMETRY", "0")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With xdist, a file is one worker's, and so is all that uses the engine.
+
+    Files share what they convert once; one test restarts the engine, others count its containers.
+    """
+    for item in items:
+        name = item.path.stem
+        if "engine" in getattr(item, "fixturenames", ()):
+            name = "engine"
+        elif name.startswith("test_modelconverter"):
+            name = "modelconverter"
+        if name not in SPREAD:
+            item.add_marker(pytest.mark.xdist_group(name))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def warm_workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """One fork server for all the conversions of this process."""
+    modules = dict.fromkeys((*modules_called("rvc2"), *modules_called("rvc4")))
+    with kept_warm(tuple(modules), tmp_path_factory.mktemp("warm")):
+        yield
 
 
 @pytest.fixture(scope="session")

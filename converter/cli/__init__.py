@@ -13,6 +13,8 @@ from typing import Any, NoReturn
 
 from converter.errors import Cancelled, ConvertError, ToolError
 
+# Set by whoever starts conversions and wants none to outlive it (docs/api.md).
+VARIABLE = "NNCONVERT_DIE_WITH_PARENT"
 # The signals that ended this run.
 _stops: list[int] = []
 
@@ -38,6 +40,10 @@ def _run(arguments: list[str]) -> NoReturn:
     signal.signal(signal.SIGTERM, _stop)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is ignored
         signal.signal(signal.SIGINT, _stop)
+    if os.environ.get(VARIABLE, "0") not in ("", "0"):
+        from converter.processes.parent import end_with_parent
+
+        end_with_parent()
     try:
         code = _call(words)
     except CycloptsError as error:

@@ -17,8 +17,8 @@ from converter.container.limits import Limits
 from converter.container.output import Lines, output_of
 from converter.container.watch import Watch
 from converter.errors import ConvertError, ToolchainError, ToolError
+from converter.processes.completed import Completed, died
 from converter.processes.owner import Owner
-from converter.processes.run import Completed, died
 from converter.processes.work_folder import full, is_full
 
 OWNER_LABEL: Final = "nnconvert.owner"

@@ -14,7 +14,7 @@ from converter.container.limits import Limits
 from converter.errors import ToolchainError
 from converter.events import ToolSaid
 from converter.options.resolve import Options
-from converter.processes.run import Completed
+from converter.processes.completed import Completed
 from converter.target import Run
 
 

@@ -1,27 +1,48 @@
-"""What this process asks of the kernel. Nothing else of ours is needed here: it also runs in images."""
+"""What this process asks of the kernel. It imports nothing of the converter: it also runs in images."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import os
 import signal
 from pathlib import Path
 
+# What a forked process held when it began; zero in one that was started.
+_held_at_fork_bytes = 0
 
-def die_with_parent() -> None:
+
+def die_with_parent(parent: int | None = None) -> None:
     """In a child, on Linux: be killed when the parent is, even by `kill -9`.
 
-    `prctl(PR_SET_PDEATHSIG, SIGKILL)`, see prctl(2). Elsewhere this does nothing.
+    `prctl(PR_SET_PDEATHSIG, SIGKILL)`, see prctl(2): the signal comes when the *thread* ends that started
+    this process, so that thread must outlive it. Elsewhere this does nothing.
+
+    Args:
+        parent: The parent's process id, where it is known: if it ended before, this process ends too.
     """
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+        if parent is not None and os.getppid() != parent:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def forget_peak() -> None:
+    """In a forked child: leave out of `peak_rss_bytes` what it has from its parent."""
+    global _held_at_fork_bytes
+    _held_at_fork_bytes = _status_bytes("VmHWM")
 
 
 def peak_rss_bytes() -> int:
-    """The most memory that this process has held; zero where the system does not tell."""
+    """The most memory that this process has held of its own; zero where the system does not tell."""
     # Not getrusage(): its figure begins with the memory of the process that started us.
+    return max(0, _status_bytes("VmHWM") - _held_at_fork_bytes)
+
+
+def _status_bytes(key: str) -> int:
+    """A size of `/proc/self/status` (proc(5)), which the kernel gives in KiB."""
     status = Path("/proc/self/status")
     for line in status.read_text().splitlines() if status.exists() else ():
-        if line.startswith("VmHWM:"):
+        if line.startswith(f"{key}:"):
             return int(line.split()[1]) * 1024
     return 0

@@ -1,9 +1,12 @@
-"""The only module that starts processes.
+"""The children of one conversion: started, waited for and ended.
 
 Native code (graph tools, compilers, inference) runs in children: a crash there is an error here, a
 time limit holds, and the memory is given back. A child gets a process group of its own, so that
-Ctrl-C in a terminal reaches us alone and we end the child and whatever it started; it never outlives
-the call that started it.
+Ctrl-C in a terminal reaches this process alone, which ends the child and whatever it started; a child
+never outlives the call that started it.
+
+Functions of the converter are called in children that a fork server forks (`fork_server`), where the
+system has that.
 """
 
 from __future__ import annotations
@@ -11,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -19,54 +21,93 @@ import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Final, Protocol
 
-from converter.errors import Cancelled, ModelError, ToolError, from_json
+from converter.errors import Cancelled, from_json
+from converter.processes import forked
+from converter.processes.completed import Completed, died
+from converter.processes.forked import ForkServer
 
-_KEPT_LINES = 20_000
-_GRACE_S = 2.0
-_LONGEST_SAID = 400
+_KEPT_LINES: Final = 20_000
+_GRACE_S: Final = 2.0
+# A converter tells nobody of its models. ONNX Runtime would also start a thread and leave files in the
+# home folder; OpenVINO's tools send nothing where they believe to run in CI.
+_NO_TELEMETRY: Final = {"ORT_DISABLE_TELEMETRY": "1", "NNCF_CI": "true", "CI": "true"}
+# A server that `kept_warm` keeps for every conversion of this process.
+_kept: ForkServer | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Completed:
-    """How a child ended.
+class _Child(Protocol):
+    """A child process that was begun, of either kind."""
 
-    Attributes:
-        returncode: The exit status; negative is the number of the signal that ended it.
-        stdout: What it printed, the last 20,000 lines at most.
-        stderr: The same for the error stream.
-        timed_out: Whether we ended it because its time was up.
-        oom_killed: Whether the kernel ended it, or its child, for want of memory, where that is known.
-    """
+    stdout: IO[str]
+    stderr: IO[str]
 
-    returncode: int
-    stdout: str
-    stderr: str
-    seconds: float
-    timed_out: bool = False
-    oom_killed: bool = False
+    def wait(self, timeout_s: float) -> int | None:
+        """The exit status, negative for a signal's number; None if it does not end in time."""
+        ...
 
-    @property
-    def signal_name(self) -> str | None:
-        """`SIGSEGV` and the like if a signal ended it, else None."""
-        if self.returncode >= 0:
-            return None
-        with contextlib.suppress(ValueError):
-            return signal.Signals(-self.returncode).name
-        return f"signal {-self.returncode}"
+    def end(self) -> None:
+        """End it and whatever it started; a no-op for one that ended."""
+        ...
+
+    def close(self) -> None:
+        """Let go of what else was opened for it than its two streams."""
+        ...
+
+
+@dataclass(eq=False)
+class _Started:
+    """A program that was started."""
+
+    process: subprocess.Popen[str]
+
+    def __post_init__(self) -> None:
+        assert self.process.stdout is not None
+        assert self.process.stderr is not None
+        self.stdout, self.stderr = self.process.stdout, self.process.stderr
+
+    def wait(self, timeout_s: float) -> int | None:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return self.process.wait(timeout_s)
+        return None
+
+    def end(self) -> None:
+        """End its process group, which may have others in it when it is gone itself."""
+        if self.process.poll() is None:
+            self._signal(signal.SIGTERM)
+            self.wait(_GRACE_S)
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, number: int) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid, number)
+
+    def close(self) -> None:
+        """There is nothing else."""
 
 
 @dataclass
 class Processes:
     """The children of one conversion, started from any of its threads and ended together."""
 
-    _live: set[subprocess.Popen[str]] = field(default_factory=set)
+    _live: set[_Child] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _ended: bool = False
+    _server: ForkServer | None = None
+
+    def warm_up(self, modules: Sequence[str], work: Path) -> None:
+        """Start a fork server of this conversion's own, unless one is kept warm; returns at once.
+
+        Args:
+            modules: What it imports; see `ForkServer`.
+            work: A folder for what libraries leave behind.
+        """
+        if forked.is_possible() and not (_kept is not None and _kept.is_alive):
+            self._server = ForkServer(modules, _server_env(work), work)
 
     def end_all(self) -> None:
         """End every child that runs, and let no new one start."""
@@ -74,8 +115,9 @@ class Processes:
             self._ended = True
             live = list(self._live)
         for child in live:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(child.pid, signal.SIGKILL)
+            child.end()
+        if self._server is not None:
+            self._server.close()
 
     def run(
         self,
@@ -91,60 +133,30 @@ class Processes:
         Args:
             argv: The program and its arguments; no shell is involved.
             timeout_s: After this many seconds the child and its children are ended.
-            env: The whole environment of the child; None hands on ours.
+            env: The whole environment of the child; None hands on this process's.
             on_line: Called with each line of standard output as it comes, in another thread.
 
         Raises:
             FileNotFoundError, PermissionError: The program cannot be started.
             KeyboardInterrupt and others: Handed on once the child has been ended.
         """
-        started = time.monotonic()
-        with self._lock:
-            if self._ended:
-                raise Cancelled("Cancelled; nothing was written.")
-            child = subprocess.Popen(
-                [os.fspath(part) for part in argv],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                env=None if env is None else dict(env),
-                cwd=cwd,
-                text=True,
-                errors="replace",
-                start_new_session=True,
+
+        def start() -> _Child:
+            return _Started(
+                subprocess.Popen(
+                    [os.fspath(part) for part in argv],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    env=None if env is None else dict(env),
+                    cwd=cwd,
+                    text=True,
+                    errors="replace",
+                    start_new_session=True,
+                )
             )
-            self._live.add(child)
-        out: deque[str] = deque(maxlen=_KEPT_LINES)
-        err: deque[str] = deque(maxlen=_KEPT_LINES)
-        assert child.stdout is not None
-        assert child.stderr is not None
-        readers = [
-            threading.Thread(target=_drain, args=(child.stdout, out, on_line), daemon=True),
-            threading.Thread(target=_drain, args=(child.stderr, err, None), daemon=True),
-        ]
-        timed_out = False
-        try:
-            for reader in readers:
-                reader.start()
-            try:
-                child.wait(timeout_s)
-            except subprocess.TimeoutExpired:
-                timed_out = True
-        finally:
-            _end_group(child)
-            with self._lock:
-                self._live.discard(child)
-            for reader in readers:
-                reader.join(_GRACE_S)
-            child.stdout.close()
-            child.stderr.close()
-        return Completed(
-            returncode=child.returncode,
-            stdout="".join(out),
-            stderr="".join(err),
-            seconds=time.monotonic() - started,
-            timed_out=timed_out,
-        )
+
+        return self._complete(start, timeout_s, on_line)
 
     def call(
         self,
@@ -155,7 +167,7 @@ class Processes:
         work: Path,
         timeout_s: float,
     ) -> Any:
-        """Call one of our functions in a child process.
+        """Call a function of the converter in a child process.
 
         Args:
             function: `module:name`; it takes and returns plain JSON data.
@@ -170,12 +182,7 @@ class Processes:
         request = Path(name)
         with os.fdopen(handle, "w") as file:
             json.dump({"function": function, "arguments": dict(arguments), "what": what}, file)
-        done = self.run(
-            [sys.executable, "-m", "converter.processes.worker", name],
-            timeout_s=timeout_s,
-            env=python_env(work),
-            cwd=work,
-        )
+        done = self._work(request, work, timeout_s)
         answer_file = request.with_suffix(".answer")
         if done.returncode == 0 and answer_file.is_file():
             answer = json.loads(answer_file.read_text())
@@ -184,77 +191,102 @@ class Processes:
             return answer["result"]
         raise died(done, what, timeout_s)
 
+    def _work(self, request: Path, work: Path, timeout_s: float) -> Completed:
+        """Let `converter.processes.worker` carry out a request."""
+        server = next((one for one in (self._server, _kept) if one is not None and one.is_alive), None)
+        if server is None:
+            argv = [sys.executable, "-m", "converter.processes.worker", str(request), str(os.getpid())]
+            return self.run(argv, timeout_s=timeout_s, env=python_env(work), cwd=work)
+        asked = {
+            "request": str(request.absolute()),
+            "env": python_env(work),
+            "cwd": str(work.absolute()),
+            "path": _search_path(),
+        }
+        return self._complete(lambda: server.fork(asked), timeout_s, None)
 
-def python_env(work: Path) -> dict[str, str]:
-    """The environment of a Python child: ours, our module search path, and its own TMPDIR.
-
-    Libraries leave files in TMPDIR (ONNX Runtime its telemetry's session), so it is the work folder.
-    """
-    search_path = os.pathsep.join(str(Path(path).absolute()) for path in sys.path if path)
-    return os.environ | {"PYTHONPATH": search_path, "TMPDIR": str(work)}
-
-
-def died(done: Completed, what: str, timeout_s: float) -> ToolError:
-    """What to tell a user of a child that gave no answer."""
-    text = done.stdout + done.stderr
-    if done.timed_out:
-        return ToolError(
-            f"{what} did not end within {timeout_s:g} s and was stopped.",
-            remedy="Give it more time (the option that ends in timeout_s), or cut the model.",
-            tool_text=text,
+    def _complete(
+        self, start: Callable[[], _Child], timeout_s: float, on_line: Callable[[str], None] | None
+    ) -> Completed:
+        """Start a child, wait for its end, and end what it left behind, whatever happens."""
+        started = time.monotonic()
+        with self._lock:
+            if self._ended:
+                raise Cancelled("Cancelled; nothing was written.")
+            child = start()
+            self._live.add(child)
+        out: deque[str] = deque(maxlen=_KEPT_LINES)
+        err: deque[str] = deque(maxlen=_KEPT_LINES)
+        readers = [
+            threading.Thread(target=_drain, args=(child.stdout, out, on_line), daemon=True),
+            threading.Thread(target=_drain, args=(child.stderr, err, None), daemon=True),
+        ]
+        try:
+            for reader in readers:
+                reader.start()
+            returncode = child.wait(timeout_s)
+        finally:
+            child.end()
+            ended = child.wait(_GRACE_S)
+            with self._lock:
+                self._live.discard(child)
+            for reader in readers:
+                if reader.ident is not None:
+                    reader.join(_GRACE_S)
+            child.close()
+        return Completed(
+            returncode=returncode if returncode is not None else ended or -signal.SIGKILL,
+            stdout="".join(out),
+            stderr="".join(err),
+            seconds=time.monotonic() - started,
+            timed_out=returncode is None,
         )
-    if done.signal_name == "SIGKILL":
-        return ToolError(
-            f"{what} was killed from outside, most likely for want of memory.",
-            remedy="Free memory, or convert where there is more.",
-            tool_text=text,
-        )
-    if done.signal_name:
-        return ToolError(
-            f"{what} crashed on this model ({done.signal_name}).",
-            remedy="Loops and sequences of unknown length do that; export the model without them.",
-            tool_text=text,
-        )
-    last = (done.stderr.strip() or done.stdout.strip() or "no word").splitlines()[-1].strip()
-    last = last if len(last) <= _LONGEST_SAID else last[: _LONGEST_SAID - 1] + "…"
-    error = ToolError(f"{what} ended with exit code {done.returncode}: {last}", tool_text=text)
-    error.ended_itself = True
-    return error
 
 
-def of_model(error: ToolError, tool: str, faults: re.Pattern[str]) -> ModelError | None:
-    """What a tool that gave up says of a model it does not take; None for a failure of its own.
+@contextlib.contextmanager
+def kept_warm(modules: Sequence[str], work: Path) -> Iterator[None]:
+    """Keep one fork server for every conversion inside the block, of any thread.
+
+    For whoever converts many models in one process: they share what one conversion would import.
 
     Args:
-        tool: The tool's name for people, at the beginning of a sentence.
-        faults: What such a line of the tool's has in it; its warnings do not count.
+        modules: What it imports; see `ForkServer`.
+        work: A folder for what libraries leave behind.
     """
-    for line in error.tool_text.splitlines() if error.ended_itself else ():
-        if faults.search(line) and "warning" not in line.lower():
-            return ModelError(
-                f"{tool} does not take the model: {' '.join(line.split())[:400]}",
-                remedy="Cut the model before that node, or export it with other operators.",
-                tool_text=error.tool_text,
-            )
-    return None
+    global _kept
+    if not forked.is_possible() or _kept is not None:
+        yield
+        return
+    _kept = ForkServer(modules, _server_env(work), work)
+    try:
+        yield
+    finally:
+        server, _kept = _kept, None
+        server.close()
+
+
+def python_env(work: Path) -> dict[str, str]:
+    """The environment of a Python child: this process's, no telemetry, and a TMPDIR of its own."""
+    return {
+        **_NO_TELEMETRY,
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(_search_path()),
+        "TMPDIR": str(work),
+    }
+
+
+def _search_path() -> list[str]:
+    return [str(Path(path).absolute()) for path in sys.path if path]
+
+
+def _server_env(work: Path) -> dict[str, str]:
+    """The environment in which a fork server imports: no library may start a thread there."""
+    return python_env(work) | {"OPENBLAS_NUM_THREADS": "1", "ORT_DISABLE_TELEMETRY": "1"}
 
 
 def _drain(stream: IO[str], kept: deque[str], on_line: Callable[[str], None] | None) -> None:
-    # The stream may be closed under us when the child left a grandchild behind.
-    with contextlib.suppress(ValueError, OSError):
+    with contextlib.suppress(OSError), stream:
         for line in stream:
             kept.append(line)
             if on_line is not None:
                 on_line(line.rstrip("\n"))
-
-
-def _end_group(child: subprocess.Popen[str]) -> None:
-    """End the child's process group; a no-op for a child that is gone and left nobody behind."""
-    if child.poll() is None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(child.pid, signal.SIGTERM)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            child.wait(_GRACE_S)
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(child.pid, signal.SIGKILL)
-    child.wait()

@@ -1,4 +1,6 @@
-"""The other end of `Processes.call`: `python -m converter.processes.worker REQUEST` calls one function.
+"""The other end of `Processes.call`: it calls one function.
+
+A fork server's child runs `main`; without a server, `python -m converter.processes.worker REQUEST PARENT`.
 
 The answer lies beside the request, so that whatever native code prints cannot get into it.
 """
@@ -17,7 +19,6 @@ from converter.processes.linux import die_with_parent
 
 def main(request_file: str) -> None:
     """Call what the request names and write down what it returns or raises."""
-    die_with_parent()
     path = Path(request_file)
     request = json.loads(path.read_text())
     module, _, name = request["function"].partition(":")
@@ -46,4 +47,5 @@ def _of_library(error: BaseException, what: str) -> ConvertError:
 
 
 if __name__ == "__main__":
+    die_with_parent(int(sys.argv[2]))
     main(sys.argv[1])

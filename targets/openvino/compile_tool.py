@@ -15,7 +15,7 @@ from typing import Final
 from converter.container.session import Session
 from converter.errors import ModelError, ToolchainError, ToolError, from_findings
 from converter.findings import Finding
-from converter.processes.run import of_model
+from converter.processes.completed import of_model
 from targets.openvino.ir import Ir
 from targets.openvino.parameters import InputParameters, TensorParameters
 

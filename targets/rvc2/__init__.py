@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 NAME: Final = "rvc2"
 TOOLCHAINS: Final[Sequence[str]] = ("native", "container", "online")
+CALLED: Final = (
+    *("targets.openvino.prepare", "targets.openvino.myriad_rules.opset13"),
+    *("targets.openvino.myriad_rules.scalars", "targets.openvino.myriad_rules.whole_numbers"),
+)
 
 
 def plan(

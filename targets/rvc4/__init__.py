@@ -23,6 +23,19 @@ if TYPE_CHECKING:
 
 NAME: Final = "rvc4"
 TOOLCHAINS: Final[Sequence[str]] = ("container", "native")
+CALLED: Final = (
+    *("onnxruntime.quantization.qdq_quantizer", "onnxruntime.quantization.calibrate"),
+    *("onnxruntime.quantization.execution_providers.qnn", "PIL.Image"),
+    *(
+        "converter.calibration.feeds",
+        "targets.rvc4.htp_rewrites",
+        "targets.rvc4.prepare",
+        "targets.rvc4.qnn",
+    ),
+    *("targets.rvc4.quantization.calibrate", "targets.rvc4.quantization.observers"),
+    *("targets.rvc4.quantization.quantize", "targets.rvc4.quantization.output_order"),
+    *("targets.rvc4.quantization.float16", "targets.rvc4.quantization.io_codes"),
+)
 
 
 def plan(model: SourceModel, archive: Archive, options: Options, toolchain: str) -> TargetPlan:

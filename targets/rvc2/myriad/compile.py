@@ -155,7 +155,7 @@ def _ask(
     timeout_s: float,
     on_done: Callable[[int], None],
 ) -> dict[str, Any]:
-    request |= {"libraries": place.libraries, "libusb": place.libusb}
+    request |= {"libraries": place.libraries, "libusb": place.libusb, "parent": place.parent}
     file = work / f"request-{request['device'].lower()}.json"
     file.write_text(json.dumps(request))
     answers: list[dict[str, Any]] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
 from converter.errors import ConvertError, ToolchainError
-from converter.processes.run import Completed, Processes, died, python_env
+from converter.processes.completed import Completed, died
+from converter.processes.run import Processes, python_env
 from targets.rvc2.myriad import toolchain as toolchains
 from targets.rvc2.myriad.toolchain import Toolchain
 
@@ -32,6 +34,11 @@ class Place(Protocol):
     @property
     def libusb(self) -> str | None:
         """The library of that name, as the process sees it; None for the system's."""
+        ...
+
+    @property
+    def parent(self) -> int | None:
+        """The id of the process that starts it, as the process sees it; None if it does not."""
         ...
 
     def inside(self, path: Path) -> str:
@@ -65,6 +72,11 @@ class Native:
     def libusb(self) -> str | None:
         """The library of the package libusb-package, if it is there."""
         return str(self.toolchain.libusb) if self.toolchain.libusb else None
+
+    @property
+    def parent(self) -> int | None:
+        """This process."""
+        return os.getpid()
 
     def inside(self, path: Path) -> str:
         """The path itself."""
@@ -109,6 +121,11 @@ class InContainer:
     def libusb(self) -> str | None:
         """It lies beside the others."""
         return f"{IMAGE_LIBRARIES}/libusb-1.0.so"
+
+    @property
+    def parent(self) -> int | None:
+        """A process of the container, which ends with the container."""
+        return None
 
     def inside(self, path: Path) -> str:
         """The path below the container's mount."""

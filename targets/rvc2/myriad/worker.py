@@ -33,8 +33,8 @@ _PLUGINS = {
 
 def main(request_file: str) -> int:
     """Do what the request asks; 0 when it was done, 1 when the tool refused."""
-    die_with_parent()
     request = json.loads(Path(request_file).read_text())
+    die_with_parent(request["parent"])
     libraries = Path(request["libraries"])
     if request["libusb"]:
         # The MYRIAD plugin links against libusb; no device is opened.

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 if TYPE_CHECKING:
     import onnx_ir as ir
+    from numpy.typing import NDArray
 
 # A pixel's value as a 16-bit code: all 16 bits in use, as the HTP wants them, and every value exact.
 # (With scale 1 the emulator's 16-bit convolutions were wrong.)
@@ -103,3 +104,11 @@ def _take_codes(graph: ir.Graph, value: ir.Value, activations: int) -> None:
         ir.convenience.replace_all_uses_with(node.outputs[0], codes)
         graph.remove(node, safe=True)
     graph.insert_before(graph[0], nodes)
+
+
+def decoded(values: NDArray[Any], codes: Mapping[str, Any] | None) -> NDArray[Any]:
+    """Codes as the numbers they stand for: `scale * (code - zero_point)`; other values as they are."""
+    if codes is None:
+        return values
+    numbers: NDArray[Any] = (values.astype(np.float64) - codes["zero_point"]) * codes["scale"]
+    return numbers

@@ -35,7 +35,7 @@ class Network:
 
     def decoded(self, results: Sequence[Mapping[str, NDArray[Any]]]) -> list[dict[str, NDArray[Any]]]:
         """Outputs as numbers."""
-        from targets.rvc4.quantization.quantize import decoded
+        from targets.rvc4.quantization.io_codes import decoded
 
         return [
             {name: decoded(values, self.codes.get(name)) for name, values in result.items()}

@@ -21,7 +21,7 @@ from converter.feeding import TargetInput
 from converter.graph.heavy import HEAVY_BYTES
 from targets.rvc4.quantization.calibrate import inputs_of
 from targets.rvc4.quantization.encodings import TensorEncoding, channel_axis, none_matches
-from targets.rvc4.quantization.io_codes import WIDE_SCALE, expose, take_half
+from targets.rvc4.quantization.io_codes import WIDE_SCALE, decoded, expose, take_half
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -294,14 +294,6 @@ def _run_integer(
         }
         for feed in feeds
     ]
-
-
-def decoded(values: NDArray[Any], codes: Mapping[str, Any] | None) -> NDArray[Any]:
-    """Codes as the numbers they stand for: `scale * (code - zero_point)`; other values as they are."""
-    if codes is None:
-        return values
-    numbers: NDArray[Any] = (values.astype(np.float64) - codes["zero_point"]) * codes["scale"]
-    return numbers
 
 
 def _error(

@@ -20,7 +20,7 @@ from converter.model import SourceModel
 from converter.modelconverter.record import dlc_known
 from converter.options.resolve import Options
 from converter.plans import PACK, Step, prepare_step
-from converter.processes.run import of_model
+from converter.processes.completed import of_model
 from converter.processes.work_folder import read_made
 from converter.target import Run
 from targets.rvc4.dlc.check import bit_width_findings, face_findings, read_back
