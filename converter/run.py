@@ -30,7 +30,7 @@ from converter.target import Run, modules_called
 from converter.target import load as load_target
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Conversion:
     """A conversion that succeeded.
 
@@ -54,6 +54,18 @@ class Conversion:
     timings_s: Mapping[str, float] = field(default_factory=dict)
     peak_bytes: Mapping[str, int] = field(default_factory=dict)
     cached: bool = False
+
+    def __repr__(self) -> str:
+        """A few lines: all of it is in `to_json`."""
+        lines = [
+            f"<Conversion {self.output}: {self.plan.target}, {self.size_bytes:,} bytes, "
+            f"sha256 {self.sha256[:12]}",
+            f"  verification: {self.verification.get('status')}"
+            + (f" on {self.verification['checked_on']}" if "checked_on" in self.verification else ""),
+        ]
+        if self.warnings:
+            lines.append(f"  warnings: {len(self.warnings)}")
+        return "\n".join(lines) + ">"
 
     def to_json(self) -> dict[str, Any]:
         """The document that `--json` prints."""

@@ -141,7 +141,7 @@ class Target(Protocol):
 
     NAME: str
     TOOLCHAINS: Sequence[str]
-    # CALLED: Sequence[str], if there is one: modules that its calls in children import (`modules_called`).
+    # CALLED: Sequence[str], where there is one: modules that its calls import (`modules_called`).
 
     def plan(
         self, model: SourceModel, archive: Archive, options: Options, toolchain: str

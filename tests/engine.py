@@ -16,6 +16,7 @@ from pathlib import Path
 
 from converter.container import Engine, Image, connect
 from converter.errors import ToolchainError
+from tests.kept import kept
 
 DOUBLES = Path(__file__).parent / "doubles"
 MIRROR = "http://deb.debian.org/debian"
@@ -61,6 +62,19 @@ def debian(engine: Engine, suite: str, packages: str) -> Image:
     name = f"nnconvert-test/debian:{suite}"
     if (found := engine.image(name)) is not None:
         return found
+    made = kept(
+        f"debian-{suite}-{packages.replace(',', '-')}",
+        lambda folder: _bootstrap(folder, suite, packages),
+    )
+    engine.client.api.import_image_from_file(
+        str(made / "root.tar"), repository="nnconvert-test/debian", tag=suite
+    )
+    image = engine.image(name)
+    assert image is not None
+    return image
+
+
+def _bootstrap(place: Path, suite: str, packages: str) -> None:
     with tempfile.TemporaryDirectory(prefix="debian-") as folder:
         root = Path(folder) / "root"
         subprocess.run(
@@ -72,14 +86,7 @@ def debian(engine: Engine, suite: str, packages: str) -> Image:
             shutil.rmtree(root / useless, ignore_errors=True)
         (root / "var/cache/apt/archives/partial").mkdir(parents=True)
         (root / "var/lib/apt/lists/partial").mkdir(parents=True)
-        tar = Path(folder) / "root.tar"
-        subprocess.run(["tar", "-C", str(root), "-cf", str(tar), "."], check=True)
-        engine.client.api.import_image_from_file(
-            str(tar), repository="nnconvert-test/debian", tag=suite
-        )
-    image = engine.image(name)
-    assert image is not None
-    return image
+        subprocess.run(["tar", "-C", str(root), "-cf", str(place / "root.tar"), "."], check=True)
 
 
 def derived(
