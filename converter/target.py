@@ -21,6 +21,7 @@ from converter.model import SourceModel
 from converter.options.resolve import Options
 from converter.plans import Parameters, Plan, Step
 from converter.processes.run import Processes
+from converter.system import System
 
 if TYPE_CHECKING:
     from converter.container.build import Recipe
@@ -113,7 +114,11 @@ class Run:
 
 
 class Target(Protocol):
-    """A module that converts for one kind of camera."""
+    """A module that converts for one kind of camera.
+
+    A module may have one more function, `native() -> Native`: what its native toolchain needs of a
+    system (`converter.system`). Without it the native toolchain is taken to run anywhere.
+    """
 
     NAME: str
     TOOLCHAINS: Sequence[str]
@@ -183,6 +188,14 @@ def load(name: str) -> Target:
     if name not in _entries():
         raise UsageError(f"There is no target {name!r}.", remedy=f"There are: {', '.join(names())}.")
     return cast("Target", _entries()[name].load())
+
+
+def toolchains_on(name: str, system: System) -> list[str]:
+    """The toolchains of a target that run on a system, in the target's order."""
+    target = load(name)
+    asked = getattr(target, "native", None)
+    native = asked() if asked else None
+    return [kind for kind in target.TOOLCHAINS if system.has(kind, native)]
 
 
 def package_of(name: str) -> str:

@@ -13,7 +13,7 @@ def die_with_parent() -> None:
 
     `prctl(PR_SET_PDEATHSIG, SIGKILL)`, see prctl(2). Elsewhere this does nothing.
     """
-    with contextlib.suppress(OSError, AttributeError):
+    with contextlib.suppress(OSError, AttributeError, TypeError):
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 

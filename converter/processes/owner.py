@@ -78,6 +78,8 @@ def _namespace() -> str:
 
 
 def _lives(pid: int) -> bool:
+    if os.name == "nt":  # there the call would end the process; what cannot be told is not gone
+        return True
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):

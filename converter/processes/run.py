@@ -75,7 +75,7 @@ class Processes:
             live = list(self._live)
         for child in live:
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(child.pid, signal.SIGKILL)
+                _kill_group(child)
 
     def run(
         self,
@@ -252,9 +252,16 @@ def _end_group(child: subprocess.Popen[str]) -> None:
     """End the child's process group; a no-op for a child that is gone and left nobody behind."""
     if child.poll() is None:
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(child.pid, signal.SIGTERM)
+            _kill_group(child, gently=True)
         with contextlib.suppress(subprocess.TimeoutExpired):
             child.wait(_GRACE_S)
     with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(child.pid, signal.SIGKILL)
+        _kill_group(child)
     child.wait()
+
+
+def _kill_group(child: subprocess.Popen[str], *, gently: bool = False) -> None:
+    if not hasattr(os, "killpg"):  # Windows has no process groups to end: the child alone
+        child.terminate()
+        return
+    os.killpg(child.pid, signal.SIGTERM if gently else signal.SIGKILL)
