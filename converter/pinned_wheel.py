@@ -97,14 +97,18 @@ class PinnedWheel:
         Args:
             detail: What it is and whose licence it has.
         """
-        name, damage = f"{self.target} native", self.damage()
+        name = f"{self.target} native"
         if problem := self.problem_with_system():
             return Check(name=name, detail=f"{problem} {self._elsewhere()}")
         if not self.location().exists():
             fetched = f"not in the cache yet; the first conversion fetches it ({self.size_mb} MB)"
             return Check(name=name, detail=f"{detail}: {fetched}")
-        remedy = f"Run: nnconvert toolchain install {self.target}"
-        return Check(name=name, detail=f"{detail} in {self.location()}", problem=damage, remedy=remedy)
+        return Check(
+            name=name,
+            detail=f"{detail} in {self.location()}",
+            problem=self.damage(),
+            remedy=f"Run: nnconvert toolchain install {self.target}",
+        )
 
     def ensure(self, on_event: OnEvent) -> Path:
         """The folder in the cache, on a machine that can run what is in it.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import importlib
 import io
 import json
 import os
@@ -66,6 +67,8 @@ SYSTEMS: Final = {
 
 def become(lesser: Lesser) -> None:
     """Take away from this process what the system has not."""
+    # It asks `sys.platform`, which stays what it is, which of its modules it needs.
+    importlib.import_module("platformdirs")
     platform.system = lambda: lesser.system  # type: ignore[assignment]
     platform.machine = lambda: lesser.machine  # type: ignore[assignment]
     os.confstr = _confstr(lesser.glibc)  # type: ignore[assignment]
