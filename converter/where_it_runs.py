@@ -24,7 +24,7 @@ _SYSTEMS: Final = (
         ("Linux", "x86_64", None),
         _NO_WHEELS.format("onnx, onnxruntime, openvino"),
     ),
-    ("Linux aarch64, glibc", ("Linux", "aarch64", (2, 0)), "yes"),
+    ("Linux aarch64, glibc", ("Linux", "aarch64", (2, 0)), "yes, with glibc 2.35 or newer"),
     ("macOS", ("Darwin", "arm64", None), "yes"),
     ("Windows", ("Windows", "x86_64", None), "yes"),
 )
@@ -67,6 +67,12 @@ class Row:
 def heads(targets: Sequence[str]) -> tuple[str, ...]:
     """The heads of the columns."""
     return (*HEADS, *(f"convert --target {name}" for name in targets))
+
+
+def markdown(targets: Sequence[str]) -> str:
+    """The table as the documentation shows it."""
+    lines = [heads(targets), ("---",) * len(heads(targets)), *(row.cells for row in rows(targets))]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
 
 def rows(targets: Sequence[str] | None = None) -> list[Row]:

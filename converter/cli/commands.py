@@ -303,7 +303,7 @@ def doctor(*, as_json: bool) -> int:
             for target, kinds in row.toolchains.items():
                 print(f"    {target}: {', '.join(kinds) or 'none'}")
             if row.installs != "yes":
-                print(f"    pip installs it: {row.installs}")
+                print(f"    pip can install it: {row.installs}")
     return 5 if any(check.problem for check in found) else 0
 
 

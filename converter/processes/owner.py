@@ -60,6 +60,8 @@ class Owner:
         here = Owner.current()
         if self.host != here.host:
             return False
+        if not (self.boot and here.boot):  # macOS and Windows have none to tell
+            return self.boot == here.boot and _started(self.pid) == -1
         if self.boot != here.boot:
             return True
         return self.namespace == here.namespace and _started(self.pid) not in (self.started, 0)

@@ -6,18 +6,25 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from converter.checks.lint import lint
 from converter.container import engine
 from converter.errors import ToolchainError
+from converter.findings import Severity
+from converter.processes import owner
+from converter.processes.owner import Owner
+from converter.run import plan
 from converter.system import System, usable_cores
 from targets.rvc2.myriad import toolchain as rvc2
 from targets.rvc4 import toolchain as rvc4
 from tests.documents import ROOT
 from tests.lesser_systems import SYSTEMS
+from tests.online_server import ServiceDouble, compiled_double
 from tests.sources import DIGITS, DIGITS_ARCHIVE
 
 DATA = f"calibration.path={DIGITS / 'calibration'}"
@@ -41,6 +48,8 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run_on(name: str, commands: list[list[str]], folder: Path) -> list[dict[str, Any]]:
     """Run commands in a process that has only what a system has."""
+    temporary = folder / "cache" / "tmp"
+    temporary.mkdir(parents=True, exist_ok=True)
     done = subprocess.run(
         [sys.executable, "-m", "tests.lesser_systems", name, json.dumps(commands)],
         cwd=folder,
@@ -48,6 +57,7 @@ def run_on(name: str, commands: list[list[str]], folder: Path) -> list[dict[str,
         | {
             "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
             "XDG_CACHE_HOME": str(folder / "cache"),
+            "TMPDIR": str(temporary),
             "DOCKER_HOST": "",
         },
         capture_output=True,
@@ -130,6 +140,32 @@ def test_doctor_shows_where_it_runs_and_advises_what_the_system_has(
     assert ("WSL 2" in advice) == (name == "windows")
 
 
+@pytest.mark.parametrize("name", ["macos", "windows"])
+def test_what_it_says_can_be_done_there_can_be_done(name: str, here: Path) -> None:
+    """The online toolchain, with a DOUBLE of the service."""
+    with ServiceDouble(compiled_double) as service:
+        words = ["convert", "--target", "rvc3", str(DIGITS_ARCHIVE), "--toolchain", "online"]
+        options = ["rvc3.superblob=false", f"online.url={service.url}"]
+        (answer,) = run_on(name, [[*words, *options, "-o", "made.tar.xz"]], here)
+    assert answer["code"] == 0, answer
+    assert (here / "made.tar.xz").is_file()
+    assert not [error for error in lint(here / "made.tar.xz") if error.severity is Severity.ERROR]
+
+
+def test_int8_without_its_extra_is_one_line_and_float16_needs_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("targets.rvc3.translate.find_spec", lambda name: None)
+    data = {"calibration.path": str(DIGITS / "calibration"), "rvc3.superblob": False}
+    with pytest.raises(ToolchainError, match=r"INT8 for RVC3 needs NNCF") as caught:
+        plan(DIGITS_ARCHIVE, "rvc3", options=data, toolchain="online")
+    assert "pip install 'nnarchive-converter[int8]'" in caught.value.remedy
+    made = plan(
+        DIGITS_ARCHIVE, "rvc3", options={**data, "disable_calibration": True}, toolchain="online"
+    )
+    assert made.parameters.to_json()["precision"] == "float16"
+
+
 @pytest.mark.parametrize("has_systemd", [True, False])
 def test_systemctl_is_advised_where_systemd_runs(
     has_systemd: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -177,6 +213,45 @@ def test_cores_are_counted_where_nobody_says_which_are_usable(monkeypatch: pytes
     assert usable_cores() == 5
     monkeypatch.setattr(os, "cpu_count", lambda: None)
     assert usable_cores() == 1
+
+
+def test_an_owner_whose_boot_is_not_known_is_not_gone() -> None:
+    """Else a run without `/proc` would remove the work folders of the others, and they its own."""
+    me = Owner.current()
+    blind = replace(me, boot="", namespace="", started=0)
+    assert not blind.is_gone()
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    assert not replace(blind, pid=ended.pid).is_gone()  # from here, which has a boot
+
+
+def test_where_no_process_knows_its_boot_the_dead_are_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(owner, "_boot", lambda: "")
+    monkeypatch.setattr(owner, "_namespace", lambda: "")
+    true = Path.read_text
+
+    def no_proc(path: Path, *arguments: Any, **options: Any) -> str:
+        if str(path).startswith("/proc"):
+            raise FileNotFoundError(path)
+        return true(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "read_text", no_proc)
+    me = Owner.current()
+    assert not me.is_gone()
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    assert replace(me, pid=ended.pid).is_gone()
+
+
+def test_windows_is_never_asked_by_a_signal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There `os.kill` ends the process, whatever the signal."""
+
+    def kill(pid: int, number: int) -> None:
+        raise AssertionError("ended")
+
+    monkeypatch.setattr(os, "kill", kill)
+    monkeypatch.setattr(os, "name", "nt")
+    assert owner._lives(os.getpid())
 
 
 def test_a_child_ends_where_there_are_no_process_groups(monkeypatch: pytest.MonkeyPatch) -> None:
