@@ -278,6 +278,7 @@ def _format(facts: Any) -> Format:
 def doctor(*, as_json: bool) -> int:
     """`doctor`: exit code 5 if something is missing or broken."""
     from converter.doctor import checks
+    from converter.where_it_runs import rows
 
     found = checks()
     if as_json:
@@ -286,7 +287,8 @@ def doctor(*, as_json: bool) -> int:
                 "checks": [
                     {"name": c.name, "detail": c.detail, "problem": c.problem, "remedy": c.remedy}
                     for c in found
-                ]
+                ],
+                "where_it_runs": [row.to_json() for row in rows()],
             }
         )
     else:
@@ -295,6 +297,13 @@ def doctor(*, as_json: bool) -> int:
             print(f"{mark} {check.name}: {check.problem or check.detail}")
             if check.problem:
                 print(f"   {check.remedy}")
+        print("\nWhere it runs (> is this system):")
+        for row in rows():
+            print(f"{'>' if row.is_here else ' '} {row.system}")
+            for target, kinds in row.toolchains.items():
+                print(f"    {target}: {', '.join(kinds) or 'none'}")
+            if row.installs != "yes":
+                print(f"    pip can install it: {row.installs}")
     return 5 if any(check.problem for check in found) else 0
 
 
