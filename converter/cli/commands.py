@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from converter.cli import print_json
 from converter.cli.progress import Reporter
 from converter.errors import UsageError
-from converter.options.files import from_file, preset_layer
 from converter.options.resolve import Layer, Options, from_arguments, resolve
 from converter.plans import Plan
 
@@ -32,10 +31,11 @@ def layers(
 ) -> Options:
     """The options in their order of strength: preset, file, command line."""
     stack: list[Layer] = []
-    if preset is not None:
-        stack.append(preset_layer(preset))
-    if config is not None:
-        stack.append(from_file(config))
+    if preset is not None or config is not None:
+        from converter.options.files import from_file, preset_layer
+
+        stack += [preset_layer(preset)] if preset is not None else []
+        stack += [from_file(config)] if config is not None else []
     stack.append(from_arguments(overrides))
     flags: dict[str, Any] = {}
     if preprocess is not None:

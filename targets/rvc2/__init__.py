@@ -36,7 +36,6 @@ def plan(
     toolchain: str,
 ) -> TargetPlan:
     """Resolve the compiler's parameters and the steps."""
-    from targets.openvino.compile_tool import check_names
     from targets.rvc2.backends import MYRIAD, choose
     from targets.rvc2.compilers import check_online
     from targets.rvc2.steps import steps
@@ -48,6 +47,8 @@ def plan(
     if backend.toolchain == "online":
         check_online(parameters, names)
     elif backend.tool != MYRIAD:
+        from targets.openvino.compile_tool import check_names
+
         check_names(names)
     return TargetPlan(backend=backend, parameters=parameters, steps=steps(model, parameters, options))
 
