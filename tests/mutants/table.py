@@ -44,7 +44,7 @@ MUTANTS: tuple[Mutant, ...] = (
         before='            "sha256": self.sha256,\n            "resize_method"',
         after='            "resize_method"',
         tests=_unit(
-            "cache_key.py::test_another_calibration_picture_of_the_same_name_and_count_is_another_key"
+            "cache_key.py::test_another_calibration_picture_of_the_same_name_and_count_is_another_key[calibration.path]"
         ),
         harm="Other calibration pictures of the same count give the stale DLC of the first ones.",
     ),
@@ -54,7 +54,7 @@ MUTANTS: tuple[Mutant, ...] = (
         before="hashlib.sha256(self.read(name)).digest()",
         after="hashlib.sha256(name.encode()).digest()",
         tests=_unit(
-            "cache_key.py::test_another_calibration_picture_of_the_same_name_and_count_is_another_key"
+            "cache_key.py::test_another_calibration_picture_of_the_same_name_and_count_is_another_key[calibration.path]"
         ),
         harm="A picture that is replaced under its name changes neither hash nor result.",
     ),
@@ -64,7 +64,7 @@ MUTANTS: tuple[Mutant, ...] = (
         before='            "parameters": self.parameters.to_json(),\n            "steps": [step.to_json() for step in self.steps],\n            **({"postprocessor": self.second.hash}',
         after='            "steps": [step.to_json() for step in self.steps],\n            **({"postprocessor": self.second.hash}',
         tests=_unit(
-            "cache_key.py::test_another_calibration_picture_of_the_same_name_and_count_is_another_key",
+            "cache_key.py::test_another_calibration_picture_of_the_same_name_and_count_is_another_key[calibration.path]",
             "cache_key.py::test_pictures_in_another_order_are_another_key",
         ),
         harm="Two plans that give different files have one hash, and a job queue runs one of them.",
@@ -98,12 +98,22 @@ MUTANTS: tuple[Mutant, ...] = (
         harm="After an update that mends a conversion the cache still gives the broken result.",
     ),
     Mutant(
-        name="cache-without-verification",
+        name="cache-without-libraries",
         file="converter/cache.py",
-        before='if k.startswith("verify.")}',
-        after="if False}",
-        tests=_unit("cache_key.py::test_an_option_that_changes_the_result_is_another_key"),
-        harm="A result that was never verified is taken for one that was.",
+        before='        "libraries": {name: version(name) for name in _LIBRARIES},\n',
+        after="",
+        tests=_unit("cache_key.py::test_other_code_and_other_libraries_are_another_key"),
+        harm="After an update of onnxruntime the ranges of the old version come back.",
+    ),
+    Mutant(
+        name="cache-without-packing",
+        file="converter/cache.py",
+        before='        "suffix": suffix,\n',
+        after="",
+        tests=_unit(
+            "cache_key.py::test_other_weights_another_config_and_another_packing_are_other_keys"
+        ),
+        harm="The file out.tar holds a tar.xz, which a reader that goes by the name refuses.",
     ),
     # ------------------------------------------------------ quantization
     Mutant(
@@ -112,7 +122,7 @@ MUTANTS: tuple[Mutant, ...] = (
         before="return seen.percentile(percentile)",
         after="return seen.percentile(99.999)",
         tests=_unit(
-            "rvc4_quantization.py::test_the_percentile_that_a_user_gives_is_the_share_that_the_range_covers"
+            "rvc4_quantization.py::test_the_percentile_that_a_user_gives_is_the_share_that_the_range_covers[90-50-950]"
         ),
         harm="rvc4.percentile is ignored: outliers take the codes that the other values need.",
     ),
@@ -122,8 +132,7 @@ MUTANTS: tuple[Mutant, ...] = (
         before='percentile=options.number("rvc4.percentile")',
         after="percentile=99.999",
         tests=_unit(
-            "rvc4_quantization.py::test_the_percentile_that_a_user_gives_is_the_share_that_the_range_covers",
-            "cache_key.py::test_an_option_that_changes_the_result_is_another_key",
+            "rvc4_quantization.py::test_the_percentile_that_a_user_gives_is_the_share_that_the_range_covers[90-50-950]"
         ),
         harm="rvc4.percentile is accepted, printed by --explain and never used.",
     ),
@@ -132,10 +141,7 @@ MUTANTS: tuple[Mutant, ...] = (
         file="targets/rvc4/quantization/observers.py",
         before="cut = (100.0 - percentile) / 200.0",
         after="cut = (100.0 - percentile) / 100.0",
-        tests=_unit(
-            "rvc4_quantization.py::test_the_percentile_that_a_user_gives_is_the_share_that_the_range_covers",
-            "rvc4_ranges.py::test_ranges_are_those_of_onnx_runtimes_calibrators",
-        ),
+        tests=_unit("rvc4_ranges.py::test_ranges_are_those_of_onnx_runtimes_calibrators[90.0]"),
         harm="Twice as many values as the user allowed are clipped.",
     ),
     Mutant(
@@ -152,7 +158,7 @@ MUTANTS: tuple[Mutant, ...] = (
         before='per_channel=precision.per_channel and options.flag("rvc4.use_per_channel_quantization")',
         after="per_channel=precision.per_channel",
         tests=_unit(
-            "rvc4_quantization.py::test_a_convolution_has_a_scale_for_each_output_channel_unless_that_is_switched_off"
+            "rvc4_quantization.py::test_a_convolution_has_a_scale_for_each_output_channel_unless_that_is_switched_off[False-1]"
         ),
         harm="rvc4.use_per_channel_quantization=false gives per-channel weights all the same.",
     ),
@@ -164,7 +170,7 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
         after="        proto,\n        per_channel=False,",
         tests=_unit(
-            "rvc4_quantization.py::test_a_convolution_has_a_scale_for_each_output_channel_unless_that_is_switched_off"
+            "rvc4_quantization.py::test_a_convolution_has_a_scale_for_each_output_channel_unless_that_is_switched_off[True-4]"
         ),
         harm="One scale for all channels: depthwise networks lose most of their accuracy.",
     ),
@@ -173,7 +179,9 @@ MUTANTS: tuple[Mutant, ...] = (
         file="targets/rvc4/quantization/network.py",
         before='"activations": precision.activations,',
         after='"activations": precision.weights,',
-        tests=_unit("rvc4_quantization.py::test_bit_widths_are_those_that_a_user_gives"),
+        tests=_unit(
+            "rvc4_quantization.py::test_bit_widths_are_those_that_a_user_gives[8-16-int8-65535]"
+        ),
         harm="INT8_INT16_MIXED computes with 8-bit activations.",
     ),
     Mutant(
@@ -441,7 +449,7 @@ MUTANTS: tuple[Mutant, ...] = (
         file="targets/rvc2/steps.py",
         before="        if shaves == self._parameters.shaves:\n            self._base = Base(data)\n            return\n",
         after="        first, self._base = self._base is None, Base(data)\n        if first:\n            return\n",
-        tests=_unit("rvc2_files.py::test_patches_are_made_to_the_blob_of_the_chosen_shaves"),
+        tests=_unit("rvc2_files.py::test_patches_are_made_to_the_blob_of_the_chosen_shaves[4]"),
         harm="The patches belong to another base: the device gets garbage for every other SHAVE count.",
     ),
     Mutant(

@@ -102,6 +102,7 @@ def test_a_dlc_that_was_not_quantized_is_not_taken_for_one_of_any_mode(
     """The digits' DLC of float32: what it is asked to be comes from the plan, what it is from the file."""
     dlc, parameters = read_dlc(DATA), asked(mode)
     found = {item.where: item.message for item in bit_width_findings(dlc, parameters, [])}
+    assert set(found) == {"weights", "activations"}
     assert f"4 are float32 where {mode} has {weights}" in found["weights"]
     assert f"are float32 where {mode} has {activations}" in found["activations"]
     with pytest.raises(ToolError, match="not what was asked for"):
@@ -111,14 +112,20 @@ def test_a_dlc_that_was_not_quantized_is_not_taken_for_one_of_any_mode(
 def test_one_weight_and_one_activation_of_another_width_are_named() -> None:
     dlc, parameters = read_dlc(DATA), asked("INT16_STANDARD")
     conv = next(node for node in dlc.nodes if node.op == "Conv2d")
-    right = retyped(dlc, "int16")
-    assert bit_width_findings(right, parameters, []) == []
+    assert bit_width_findings(retyped(dlc, "int16"), parameters, []) == []
     narrow = retyped(dlc, "int16", but=conv.inputs[1], with_dtype="int8")
-    (weight,) = bit_width_findings(narrow, parameters, [])
-    assert (weight.where, repr(conv.name) in weight.message) == ("weights", True)
+    said = [(item.where, item.message) for item in bit_width_findings(narrow, parameters, [])]
+    assert said == [
+        ("weights", f"1 are int8 where INT16_STANDARD has int16/uint16, {conv.name!r} for one.")
+    ]
     narrow = retyped(dlc, "int16", but=conv.outputs[0], with_dtype="uint8")
-    (activation,) = bit_width_findings(narrow, parameters, [])
-    assert (activation.where, repr(conv.outputs[0]) in activation.message) == ("activations", True)
+    said = [(item.where, item.message) for item in bit_width_findings(narrow, parameters, [])]
+    assert said == [
+        (
+            "activations",
+            f"1 are uint8 where INT16_STANDARD has int16/uint16, {conv.outputs[0]!r} for one.",
+        )
+    ]
 
 
 def test_the_names_shapes_types_and_codes_of_inputs_and_outputs_are_compared() -> None:
