@@ -445,10 +445,10 @@ MUTANTS: tuple[Mutant, ...] = (
         harm="DepthAI asks for 6 SHAVE cores and gets the blob for 11.",
     ),
     Mutant(
-        name="patch-to-the-latest-blob",
+        name="patch-to-the-wrong-base",
         file="targets/rvc2/steps.py",
-        before="        if shaves == self._parameters.shaves:\n            self._base = Base(data)\n            return\n",
-        after="        first, self._base = self._base is None, Base(data)\n        if first:\n            return\n",
+        before="checked_patch(self._base, data)",
+        after="checked_patch(Base(data), data)",
         tests=_unit("rvc2_files.py::test_patches_are_made_to_the_blob_of_the_chosen_shaves[4]"),
         harm="The patches belong to another base: the device gets garbage for every other SHAVE count.",
     ),
