@@ -34,8 +34,8 @@ from typing import Any
 
 import pytest
 
+from tests.mutants import PLACE
 from tests.mutants.table import MUTANTS, Mutant
-from tests.mutants.verdicts import PLACE
 
 ROOT = Path(__file__).parents[2]
 RESULTS = Path(__file__).with_name("results.md")

@@ -541,8 +541,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         name="time-limit-ignored",
         file="converter/processes/run.py",
-        before="child.wait(timeout_s)",
-        after="child.wait()",
+        before="return self.process.wait(timeout_s)",
+        after="return self.process.wait()",
         tests=_unit(
             "process_limits.py::test_a_child_whose_time_is_up_is_ended_and_what_it_said_is_kept"
         ),

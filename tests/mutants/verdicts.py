@@ -1,17 +1,32 @@
-"""A pytest plugin that writes down how each test ended, and whether an assertion ended it."""
+"""A pytest plugin that writes down how each test ended, and whether an assertion ended it.
+
+For the runner's forks only: it changes what the fixtures do.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-# Where the verdicts go; the runner sets it.
-PLACE = "NNCONVERT_MUTANT_VERDICTS"
+from converter.processes import run
+from tests.mutants import PLACE
+
+
+@contextmanager
+def _nothing(*_: Any) -> Iterator[None]:
+    yield
+
+
+# A fork server that imports everything ahead costs more than the few calls of these tests. This plugin is
+# loaded before `conftest.py`, which takes the function from here.
+run.kept_warm = _nothing
+
 _verdicts: dict[str, list[str]] = {"passed": [], "asserted": [], "broken": [], "skipped": []}
 _asserted: set[str] = set()
 

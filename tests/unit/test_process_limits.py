@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from converter.errors import ToolError
-from converter.processes.run import Processes, died
+from converter.processes.completed import died
+from converter.processes.run import Processes
 
 # Long enough to be ended, short enough for a test that fails.
 SLEEPS = "import time; print('begun', flush=True); time.sleep(8); print('ended')"
