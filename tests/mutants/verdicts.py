@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from tests.mutants import PLACE
 
 
 @contextmanager
-def _nothing(*_: Any) -> Iterator[None]:
+def _nothing(modules: Sequence[str], work: Path) -> Iterator[None]:
     yield
 
 
