@@ -25,12 +25,12 @@ ROOT = Path(__file__).parents[2]
 
 # From low to high. A room may import what is below it; rooms side by side may not import each other.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("digests", "events", "findings", "formats", "preprocessing", "resources"),
+    ("digests", "events", "findings", "formats", "preprocessing", "resources", "system"),
     ("errors", "model"),
     ("archive", "artifact", "backend", "graph", "options", "processes"),
     ("feeding", "plans"),
     ("target",),
-    ("cache", "container", "sources"),
+    ("cache", "container", "pinned_wheel", "sources", "where_it_runs"),
     ("calibration", "config"),
     ("bare", "unchanged", "verification"),
     ("modelconverter",),
