@@ -37,8 +37,9 @@ TENSOR = {
     Color.RGB: np.array([[[[14.5, 4.5, 1.4], [64.5, 29.5, 21.4]]]], F),
     Color.BGR: np.array([[[[4.5, 4.5, 5.4], [54.5, 29.5, 25.4]]]], F),
 }
-NEVER = Folding(loss=lambda weights: 1.0 if weights.any() else 0.0, limit=-1.0)
-POINTWISE = Folding(loss=lambda weights: 1.0 if weights.any() else 0.0, limit=-1.0, pointwise=True)
+# A loss that is no number is never small enough, so that nothing is folded.
+NEVER = Folding(loss=lambda weights: float("nan"), limit=0.0)
+POINTWISE = Folding(loss=lambda weights: float("nan"), limit=0.0, pointwise=True)
 ALL = Folding(loss=lambda weights: 0.0, limit=0.0, mean=True)
 
 
