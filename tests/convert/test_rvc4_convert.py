@@ -226,6 +226,28 @@ def test_custom_takes_bit_widths_and_ranges_of_ones_own(tmp_path: Path) -> None:
         plan(DIGITS_ARCHIVE, "rvc4", options=wrong)
 
 
+def test_a_smaller_percentile_gives_a_dlc_with_narrower_ranges(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "net", conv_model(), preprocessing=RGB)
+    scales: dict[int, dict[str, float]] = {}
+    for percentile in (100, 60):
+        options = {
+            **RANDOM,
+            "rvc4.quantization_mode": "CUSTOM",
+            "rvc4.act_quantizer": "percentile",
+            "rvc4.percentile": percentile,
+            "verify.enabled": False,
+        }
+        out = tmp_path / f"{percentile}.tar"
+        done = converter.convert(folder, "rvc4", output=out, options=options, toolchain="native")
+        scales[percentile] = {
+            tensor.name.partition("_")[0]: tensor.encodings[0].scale  # QNN adds to the names
+            for tensor in dlc_of(done.output).tensors
+            if tensor.encodings
+        }
+    assert scales[60]["r1"] < 0.5 * scales[100]["r1"]
+    assert scales[60]["map"] == scales[100]["map"]
+
+
 def test_a_dlc_in_another_number_format_is_an_error(digits: Path) -> None:
     made = plan(DIGITS_ARCHIVE, "rvc4", options={**FEW, "rvc4.quantization_mode": "INT16_STANDARD"})
     assert isinstance(made.parameters, Parameters)
