@@ -1,4 +1,4 @@
-"""Converting: open, understand, plan, carry out, describe, write. The Python face of it all."""
+"""Converting: open, understand, plan, carry out, describe, write. The Python API."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Conversion:
 
     Attributes:
         output: The archive that was written.
-        sha256: Of that file.
+        sha256: The archive's SHA-256.
         model: Inputs and outputs as the compiled file has them.
         verification: How the compiled network compares with the source; see the README.
         timings_s: Wall seconds by stage.
@@ -129,8 +129,8 @@ def convert(
         on_event: Called with the events of `converter.events`, from this thread and from others.
 
     Raises:
-        ConvertError: One of its subclasses, each a cause with its own exit code. Nothing was
-            written then, and an existing output is as it was.
+        ConvertError: One of its subclasses, each with its exit code. Nothing was written then, and
+            an existing output was not changed.
     """
     from converter.checks.lint import lint, own_warnings
     from converter.target_archive import entries
@@ -146,7 +146,7 @@ def convert(
         listen(event)
 
     def on_lint(finding: Finding) -> None:
-        # What was said already need not be said again.
+        # Do not repeat a warning.
         if finding.message.rstrip(".") not in "\n".join(warnings):
             on_warning(Warned(text=str(finding)))
 
@@ -202,7 +202,7 @@ def convert(
         sha256=sha256,
         size_bytes=size,
         plan=made,
-        model=artifact.face,
+        model=artifact.signature,
         verification=artifact.verifications,
         warnings=tuple(warnings),
         peak_bytes=run.peak_bytes,
@@ -212,7 +212,7 @@ def convert(
         document = {
             "sha256": sha256,
             "size_bytes": size,
-            "model": artifact.face,
+            "model": artifact.signature,
             "verification": artifact.verifications,
             "warnings": told_by_run,
         }
@@ -240,7 +240,7 @@ def carry_out(run: Run, archive: Archive, compiled: Path | None = None) -> Artif
     """Carry out the plan of a run: the model, then that of its second stage.
 
     Args:
-        compiled: The second stage's compiled file, where one is looked at again.
+        compiled: The second stage's compiled file, when a finished archive is verified.
     """
     import_source(run)
     target = load_target(run.plan.target)

@@ -19,7 +19,7 @@ from converter.graph.facts import DTYPES, GraphFacts, TensorFacts
 from converter.options.resolve import Options
 from converter.sources.facts import KINDS, facts_of, kind_of
 
-__all__ = ["Draft", "InputHints", "draft", "faces"]
+__all__ = ["Draft", "InputHints", "draft", "read_signature"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +45,7 @@ def draft(
     heads: Sequence[Mapping[str, Any]] = (),
     facts: GraphFacts | None = None,
 ) -> Draft:
-    """The config that describes a bare model. Only the model's face is read, nothing is written.
+    """The config that describes a bare model. Only the model's signature is read, nothing is written.
 
     Args:
         model: The model's file.
@@ -53,7 +53,7 @@ def draft(
         path: The member name that the model gets in the archive; None is the file's name.
         inputs: What the user knows, by input name.
         heads: The config's heads as raw JSON; one without outputs gets all of them.
-        facts: The model's face, if it was read already.
+        facts: The model's signature, if it was read already.
 
     Raises:
         UsageError: Something is missing that cannot be inferred, or the hints contradict the model;
@@ -61,7 +61,7 @@ def draft(
         ArchiveError: The file is no model.
         ModelError: It is of a kind that is not converted.
     """
-    facts = facts or faces(model)
+    facts = facts or read_signature(model)
     path = model.name if path is None else path
     hints = inputs or {}
     _refuse(facts, path, name, hints)
@@ -111,8 +111,8 @@ def _placed(problem: Finding, places: Sequence[int]) -> Finding:
     return replace(problem, where=re.sub(r"^model\.inputs\[(\d+)\]", place, problem.where))
 
 
-def faces(model: Path) -> GraphFacts:
-    """The face of a model's file, by its suffix.
+def read_signature(model: Path) -> GraphFacts:
+    """The signature of a model's file, by its suffix.
 
     Raises:
         UsageError: There is no such file, or it cannot be read.
@@ -153,7 +153,7 @@ def _refuse(facts: GraphFacts, path: str, name: str | None, hints: Mapping[str, 
         Finding(
             code="init.twice",
             where=tensor.name,
-            message="stands twice in the model's face.",
+            message="stands twice in the model's signature.",
             remedy="Export it with each name once.",
         )
         for index, tensor in enumerate(tensors)

@@ -47,9 +47,9 @@ def open_bare(model: Path, hints: Mapping[str, InputHints]) -> Archive:
         UsageError, ArchiveError, ModelError: As `converter.bare.config.draft`, or a file of weights
             is missing.
     """
-    from converter.bare.config import draft, faces
+    from converter.bare.config import draft, read_signature
 
-    facts = faces(model)
+    facts = read_signature(model)
     return as_archive(model, draft(model, inputs=hints, facts=facts), facts)
 
 
@@ -59,16 +59,16 @@ def as_archive(model: Path, drafted: Draft, facts: GraphFacts | None = None) -> 
     Args:
         model: The model's file, absolute; the draft's `path` is its name.
         drafted: Its config.
-        facts: The model's face, if it was read already.
+        facts: The model's signature, if it was read already.
 
     Raises:
         ArchiveError: A file of weights is missing.
     """
     from converter.archive.opened import Archive
-    from converter.bare.config import faces
+    from converter.bare.config import read_signature
 
     members = []
-    for name, path in model_files(model, facts or faces(model)).items():
+    for name, path in model_files(model, facts or read_signature(model)).items():
         try:
             members.append(Member.of(name, path))
         except OSError as error:

@@ -62,7 +62,7 @@ def input_hints(
     """What the flags say of the inputs.
 
     Args:
-        facts: The model's face.
+        facts: The model's signature.
         images: The inputs that take frames; raw: those that take plain numbers.
         given: By field of `InputHints`, words `VALUE` for the only image input or `NAME=VALUE`.
 

@@ -73,14 +73,14 @@ def init(
 ) -> int:
     """Write a source archive from a bare model. On a terminal it asks for what it would guess."""
     from converter.bare.classes import read_classes
-    from converter.bare.config import faces
+    from converter.bare.config import read_signature
     from converter.bare.heads import HeadHints
     from converter.bare.write import place_for, write_source
     from converter.cli.flags import input_hints, read_anchors, read_json
 
     _refuse_two_heads(head, parser, heads)
     place_for(model, output, force=force)
-    facts = faces(model)
+    facts = read_signature(model)
     given = {
         "shape": shape, "layout": layout, "mean": mean, "scale": scale, "color": color,
         "resize_mode": resize_mode,

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _KINDS: Final = ("inputs", "outputs")
 # What describes a tensor to whoever feeds it; the rest of its entry stands in the config.
-_FACE: Final = ("dtype", "shape", "layout")
+_SIGNATURE: Final = ("dtype", "shape", "layout")
 # What stands in a build record a second time, or only there where it means nothing.
 _REPEATED: Final = ("target", "toolchain", "warnings", "parameters", "steps")
 # What is told elsewhere, or says where something lies.
@@ -47,7 +47,7 @@ class Side:
         self.model: str = path if isinstance(path, str) and archive.member(path) else ""
         heads = model.get("heads")
         self.heads: list[Any] = model.pop("heads") if isinstance(heads, list) else []
-        self.tensors = {kind: _faces(model, kind) for kind in _KINDS}
+        self.tensors = {kind: _signatures(model, kind) for kind in _KINDS}
         self.config = config
         self._facts = model_facts(archive.path(self.model)) if self.model else None
 
@@ -65,9 +65,9 @@ class Side:
         for kind in _KINDS:
             if kind in facts:
                 told = {
-                    face["name"]: face
-                    for face in self.tensors[kind]
-                    if isinstance(face.get("name"), str)
+                    signature["name"]: signature
+                    for signature in self.tensors[kind]
+                    if isinstance(signature.get("name"), str)
                 }
                 facts[kind] = [
                     {
@@ -191,21 +191,21 @@ class Side:
         return read_weights(self._archive.path(self.model), self.model, scratch)
 
 
-def _faces(model: dict[str, Any], kind: str) -> list[Any]:
+def _signatures(model: dict[str, Any], kind: str) -> list[Any]:
     """What the tensors of a kind look like from outside; it is taken out of the config."""
     items = model.get(kind)
     if not isinstance(items, list):
         return []
-    faces = []
+    signatures = []
     for item in items:
         if not isinstance(item, dict):
             continue
-        face = {key: item.pop(key) for key in _FACE if key in item}
+        signature = {key: item.pop(key) for key in _SIGNATURE if key in item}
         preprocessing = item.get("preprocessing")
         if isinstance(preprocessing, dict) and "dai_type" in preprocessing:
-            face["dai_type"] = preprocessing.pop("dai_type")
-        faces.append(({"name": item["name"]} if "name" in item else {}) | face)
-    return faces
+            signature["dai_type"] = preprocessing.pop("dai_type")
+        signatures.append(({"name": item["name"]} if "name" in item else {}) | signature)
+    return signatures
 
 
 def _without_times(value: Any) -> Any:

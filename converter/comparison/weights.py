@@ -45,14 +45,14 @@ class PartChange:
     def to_json(self) -> dict[str, Any]:
         """The change as plain JSON data."""
 
-        def face(value: tuple[str, tuple[int, ...]] | None) -> dict[str, Any] | None:
+        def described(value: tuple[str, tuple[int, ...]] | None) -> dict[str, Any] | None:
             return None if value is None else {"dtype": value[0], "shape": list(value[1])}
 
         return {
             "name": self.name,
             "kind": self.kind,
-            "old": face(self.old),
-            "new": face(self.new),
+            "old": described(self.old),
+            "new": described(self.new),
             "max_abs": self.max_abs,
             "rel_rmse": self.rel_rmse,
             "bytes_changed": self.bytes_changed,
@@ -89,18 +89,18 @@ def compared(pairs: Sequence[Pair]) -> Iterator[PartChange]:
     for old, new in pairs:
         if old is None or new is None:
             name = new.name if old is None and new is not None else old.name if old is not None else ""
-            yield PartChange(name=name, old=_face(old), new=_face(new))
+            yield PartChange(name=name, old=_signature(old), new=_signature(new))
         elif (change := _change(old, new)) is not None:
             yield change
 
 
-def _face(part: Part | None) -> tuple[str, tuple[int, ...]] | None:
+def _signature(part: Part | None) -> tuple[str, tuple[int, ...]] | None:
     return None if part is None else (part.dtype, part.shape)
 
 
 def _change(old: Part, new: Part) -> PartChange | None:
     name = old.name if old.name == new.name else f"{old.name} → {new.name}"
-    plain = PartChange(name=name, old=_face(old), new=_face(new))
+    plain = PartChange(name=name, old=_signature(old), new=_signature(new))
     if old.dtype == new.dtype == BYTES:
         one, other = _read(old), _read(new)
         count = _differing(one, other)

@@ -42,7 +42,7 @@ def understand(archive: Archive, options: Options) -> tuple[SourceModel, tuple[F
     facts = facts_of(archive.path(path), path).called(
         [entry["name"] for entry in model["inputs"]], [entry["name"] for entry in model["outputs"]]
     )
-    _refuse_odd_faces(facts)
+    _refuse_odd_signature(facts)
     files, missing = _model_files(archive, path, facts)
     findings += missing
     second = _second_facts(archive, model)
@@ -50,7 +50,9 @@ def understand(archive: Archive, options: Options) -> tuple[SourceModel, tuple[F
     _check_option_names(options, stages)
     inputs, outputs, problems = read_tensors(model, facts, options)
     findings += problems
-    findings += check_heads(archive, model, [tensor.name for face in stages for tensor in face.outputs])
+    findings += check_heads(
+        archive, model, [tensor.name for stage in stages for tensor in stage.outputs]
+    )
     _require_none(findings)
     source = SourceModel(
         archive_name=archive.name,
@@ -71,7 +73,7 @@ def understand(archive: Archive, options: Options) -> tuple[SourceModel, tuple[F
 
 
 def _second_facts(archive: Archive, model: Mapping[str, Any]) -> GraphFacts | None:
-    """The face of the second stage's model, where the archive has one."""
+    """The signature of the second stage's model, where the archive has one."""
     path = postprocessor_path(model)
     if path is None or archive.member(path) is None:
         return None  # that the file is missing is a finding of the heads
@@ -81,7 +83,7 @@ def _second_facts(archive: Archive, model: Mapping[str, Any]) -> GraphFacts | No
             remedy="Export the second stage to ONNX.",
         )
     facts = facts_of(archive.path(path), path)
-    _refuse_odd_faces(facts)
+    _refuse_odd_signature(facts)
     return facts
 
 
@@ -173,7 +175,7 @@ def _model_files(
 # ---------------------------------------------------------------- tensors
 
 
-def _refuse_odd_faces(facts: GraphFacts) -> None:
+def _refuse_odd_signature(facts: GraphFacts) -> None:
     """Legal ONNX that no compiler takes."""
     outputs = {tensor.name for tensor in facts.outputs}
     findings = [
@@ -211,11 +213,11 @@ def _refuse_odd_faces(facts: GraphFacts) -> None:
 
 def _check_option_names(options: Options, stages: Sequence[GraphFacts]) -> None:
     findings = []
-    faces = {
+    known = {
         "inputs": [tensor.name for facts in stages for tensor in facts.inputs],
         "outputs": [tensor.name for facts in stages for tensor in facts.outputs],
     }
-    for group, names in faces.items():
+    for group, names in known.items():
         for name, keys in options.names(group).items():
             if name not in names:
                 findings += [

@@ -45,7 +45,7 @@ class TensorFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class GraphFacts:
-    """The face of a model's graph.
+    """The signature of a model's graph.
 
     Attributes:
         opset: The version of the ONNX operator set, of the IR or of the TFLite schema.
@@ -81,7 +81,7 @@ def _called(tensor: TensorFacts, names: Sequence[str]) -> TensorFacts:
 
 
 def read_facts(path: Path, name: str) -> GraphFacts:
-    """Read the face of an ONNX file; weights in external files are not opened.
+    """Read the signature of an ONNX file; weights in external files are not opened.
 
     Args:
         path: Where the file lies.

@@ -90,11 +90,11 @@ class Rewrite(ir.passes.InPlacePass):
     def __init__(self, rules: Mapping[str, Rule]) -> None:
         super().__init__()
         self._rules = rules
-        self._face: tuple[list[str | None], list[str | None]] = ([], [])
+        self._signature: tuple[list[str | None], list[str | None]] = ([], [])
 
     def requires(self, model: ir.Model) -> None:
-        """Remember the face, to compare it afterwards."""
-        self._face = _face(model.graph)
+        """Remember the signature, to compare it afterwards."""
+        self._signature = _signature(model.graph)
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Rewrite in place."""
@@ -113,11 +113,11 @@ class Rewrite(ir.passes.InPlacePass):
 
     def ensures(self, model: ir.Model) -> None:
         """Inputs and outputs are what they were."""
-        if _face(model.graph) != self._face:
+        if _signature(model.graph) != self._signature:
             raise ir.passes.PostconditionError("a rewrite changed the graph's inputs or outputs")
 
 
-def _face(graph: ir.Graph) -> tuple[list[str | None], list[str | None]]:
+def _signature(graph: ir.Graph) -> tuple[list[str | None], list[str | None]]:
     return [value.name for value in graph.inputs], [value.name for value in graph.outputs]
 
 

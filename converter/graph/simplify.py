@@ -22,9 +22,9 @@ def simplify(model: ir.Model) -> tuple[ir.Model, str | None]:
     from converter.graph.heavy import through_proto
 
     def slimmed(proto: onnx.ModelProto) -> onnx.ModelProto | None:
-        before = _face(proto)
+        before = _signature(proto)
         found: onnx.ModelProto | None = slim(proto)
-        return found if found is not None and _face(found) == before else None
+        return found if found is not None and _signature(found) == before else None
 
     # onnxslim prints, and raises whatever its passes raise: a model it stumbles over goes on as it is.
     with contextlib.redirect_stdout(io.StringIO()):
@@ -44,7 +44,7 @@ def infer_shapes(model: ir.Model) -> ir.Model:
     return ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(model).model
 
 
-def _face(proto: onnx.ModelProto) -> list[tuple[str, int]]:
+def _signature(proto: onnx.ModelProto) -> list[tuple[str, int]]:
     weights = {tensor.name for tensor in proto.graph.initializer}
     values = [value for value in proto.graph.input if value.name not in weights]
     return [(value.name, value.type.tensor_type.elem_type) for value in [*values, *proto.graph.output]]

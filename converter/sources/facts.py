@@ -1,4 +1,4 @@
-"""The face of a source model of any kind, read from its file and without running anything."""
+"""The signature of a source model of any kind, read from its file and without running anything."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def kind_of(path: str) -> str:
 
 
 def facts_of(path: Path, name: str) -> GraphFacts:
-    """Read the face of a model file: ONNX, OpenVINO IR or TFLite.
+    """Read the signature of a model file: ONNX, OpenVINO IR or TFLite.
 
     Args:
         path: Where the file lies.

@@ -1,4 +1,4 @@
-"""The face of an OpenVINO IR, out of its XML alone.
+"""The signature of an OpenVINO IR, out of its XML alone.
 
 The format: https://docs.openvino.ai/2025/documentation/openvino-ir-format.html. A tensor may have
 several names, or (in IR version 10) none but that of the layer it comes out of: all are its aliases.
@@ -28,7 +28,7 @@ _DTYPES: Final = {
 
 
 def read_facts(path: Path, name: str) -> GraphFacts:
-    """Read the face of an IR; its weights, in the `.bin` of the same stem, are not opened.
+    """Read the signature of an IR; its weights, in the `.bin` of the same stem, are not opened.
 
     Raises:
         ArchiveError: It is no IR, or contradicts itself.

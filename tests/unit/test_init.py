@@ -16,7 +16,7 @@ from onnx import TensorProto, helper
 from PIL import Image
 
 import converter
-from converter.bare.config import InputHints, draft, faces
+from converter.bare.config import InputHints, draft, read_signature
 from converter.cli.flags import in_flags, input_hints
 from converter.config.read import understand
 from converter.errors import ArchiveError, ConvertError, ModelError, UsageError
@@ -173,13 +173,13 @@ def two_inputs(folder: Path, *shapes: tuple[int, ...]) -> Path:
 
 
 def test_a_value_without_a_name_is_for_the_only_image(tmp_path: Path) -> None:
-    facts = faces(two_inputs(tmp_path, (1, 3, 8, 8), (8,)))
+    facts = read_signature(two_inputs(tmp_path, (1, 3, 8, 8), (8,)))
     hints = input_hints(facts, [], [], {"mean": ["1,2,3"], "scale": ["b=4", "a=-5"], "color": ["bgr"]})
     assert hints == {
         "a": InputHints(mean=(1, 2, 3), scale=(-5,), color=Color.BGR),
         "b": InputHints(scale=(4,)),
     }
-    facts = faces(two_inputs(tmp_path, (1, 3, 8, 8), (1, 3, 8, 8)))
+    facts = read_signature(two_inputs(tmp_path, (1, 3, 8, 8), (1, 3, 8, 8)))
     with pytest.raises(UsageError, match=r"'1,2,3' is for one of the inputs 'a', 'b'.*--mean a=1,2,3"):
         input_hints(facts, [], [], {"mean": ["1,2,3"]})
     assert input_hints(facts, ["b"], [], {"mean": ["1"]})["b"].mean == (1,)

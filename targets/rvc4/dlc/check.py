@@ -64,11 +64,11 @@ def face_findings(
             type a camera is told.
     """
     findings = []
-    wanted_faces: Sequence[tuple[str, Sequence[Tensor], Sequence[DlcTensor]]] = (
+    signatures: Sequence[tuple[str, Sequence[Tensor], Sequence[DlcTensor]]] = (
         ("input", parameters.inputs, _in_order(parameters.inputs, dlc.inputs)),
         ("output", parameters.outputs, _in_order(parameters.outputs, dlc.outputs)),
     )
-    for kind, wanted, found in wanted_faces:
+    for kind, wanted, found in signatures:
         if [item.name for item in wanted] != [item.name for item in found]:
             findings.append(
                 _differs(kind, f"{kind}s {[i.name for i in wanted]} became {[i.name for i in found]}.")
@@ -125,11 +125,11 @@ def bit_width_findings(
             if item and item.kind == STATIC and item.dtype not in allowed:
                 odd["weights", item.dtype] += 1
                 example.setdefault(("weights", item.dtype), node.name)
-    faces = {item.name for item in (*dlc.inputs, *dlc.outputs)}
+    io = {item.name for item in (*dlc.inputs, *dlc.outputs)}
     islands = _inside(dlc, floating) | {tensor for tensor, _ in _narrowed(dlc)}
     for item in dlc.tensors:
         real = item.is_fixed_point or item.dtype.startswith("float")
-        if item.kind == STATIC or item.name in faces or not real or item.name in overridden:
+        if item.kind == STATIC or item.name in io or not real or item.name in overridden:
             continue
         if item.name == _ABSENT or item.name in islands:
             continue

@@ -119,18 +119,18 @@ def _quantized(
     kinds = _ort("quant_utils").QuantType
     weight_type = {8: kinds.QInt8, 16: kinds.QInt16}[weights]
     activation_type = {8: kinds.QUInt8, 16: kinds.QUInt16}[activations]
-    proto = face = onnx.load(model)
+    proto = structure = onnx.load(model)
     if sum(len(tensor.raw_data) for tensor in proto.graph.initializer) >= HEAVY_BYTES:
         # Shapes are inferred already; the quantizer would do it again on two further copies.
         onnx.helper.set_model_props(proto, {"onnx.infer": "onnxruntime.quant"})
-        face = onnx.load(model, load_external_data=False)
+        structure = onnx.load(model, load_external_data=False)
     for node in proto.graph.node:
         # The quantizer gives every Softmax the range from 0 to 1, however small its values are.
         if node.op_type == "Softmax" and node.output[0] in ranges:
             low, high = (np.float32(bound) for bound in ranges[node.output[0]])
             overrides.setdefault(node.output[0], [{"rmin": low, "rmax": high}])
     config = qnn.get_qnn_qdq_config(
-        face,
+        structure,
         None,
         activation_type=activation_type,
         weight_type=weight_type,
