@@ -303,7 +303,7 @@ WRONG: list[tuple[list[str], int, str]] = [
     (["--head", "nonsense"], 2, "nonsense"),
     (["--calibration", "nowhere"], 2, "nowhere is no folder"),
     (["--encodings", "net.onnx"], 2, "is not JSON"),
-    (["-o", "net.zip"], 2, "no name of an archive"),
+    (["-o", "net.zip"], 2, "not an archive name"),
     (["-o", "nowhere/net.tar"], 2, "no such folder"),
     (["--name", ""], 2, "name"),
 ]
