@@ -1,4 +1,4 @@
-"""What `diff` prints: the sections in which something differs, the old beside the new."""
+"""The output of `diff`: the sections that differ, the old values beside the new."""
 
 # ruff: noqa: T201 - printing is what this module is for
 
@@ -87,7 +87,7 @@ def _part(change: PartChange) -> str:
         length = max(old[1][0], new[1][0])
         return f"  {name}: {change.bytes_changed:,} of {length:,} bytes differ"
     if change.max_abs is None:
-        return f"  {name}: {signature}, not to be compared"
+        return f"  {name}: {signature}, cannot be compared"
     figures = f"max abs {change.max_abs:.4g}"
     if change.rel_rmse is not None:
         figures += f", relative RMSE {change.rel_rmse:.4g}"

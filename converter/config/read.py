@@ -1,4 +1,4 @@
-"""From an archive to what it means: its config checked against the schema, the graph and itself."""
+"""Reads an archive's model: checks its config against the schema, the graph and itself."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ _COMPILED: Final = (".blob", ".superblob", ".dlc")
 
 
 def understand(archive: Archive, options: Options) -> tuple[SourceModel, tuple[Finding, ...]]:
-    """What the archive's model is, takes and gives, and what deserves a warning.
+    """The archive's model with its inputs and outputs, and warnings about it.
 
     Raises:
-        ArchiveError: With every contradiction between config, graph, schema and files.
+        ArchiveError: It names every contradiction between config, graph, schema and files.
         ModelError: The model is of a kind that is not converted.
         UsageError: Options name tensors that the model does not have.
     """
     config = normalized(archive.config)
     findings = check_schema(config)
     findings += _check_files(archive, config)
-    # Without its shape the config cannot be compared with the graph, but with the files it can.
+    # A config that does not fit the schema can be compared with the files, but not with the graph.
     _require_none(findings)
     model = config["model"]
     path = model["metadata"]["path"]
@@ -76,7 +76,7 @@ def _second_facts(archive: Archive, model: Mapping[str, Any]) -> GraphFacts | No
     """The signature of the second stage's model, where the archive has one."""
     path = postprocessor_path(model)
     if path is None or archive.member(path) is None:
-        return None  # that the file is missing is a finding of the heads
+        return None  # `check_heads` reports that the file is missing
     if not kind_of(path):
         raise ModelError(
             f"postprocessor_path: {path!r} is no model; {', '.join(KINDS.values())} are converted.",
@@ -103,7 +103,7 @@ def _require_none(findings: list[Finding]) -> None:
 
 
 def normalized(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of the config with what readers fill in: `config_version` null or missing is 1.0."""
+    """A copy of the config with the readers' default: a null or missing `config_version` is 1.0."""
     result = copy.deepcopy(dict(config))
     if result.get("config_version") is None:
         result = {"config_version": "1.0"} | {k: v for k, v in result.items() if v is not None}
@@ -176,7 +176,7 @@ def _model_files(
 
 
 def _refuse_odd_signature(facts: GraphFacts) -> None:
-    """Legal ONNX that no compiler takes."""
+    """Refuse inputs and outputs that are valid in ONNX but that no compiler takes."""
     outputs = {tensor.name for tensor in facts.outputs}
     findings = [
         Finding(
@@ -191,7 +191,7 @@ def _refuse_odd_signature(facts: GraphFacts) -> None:
         Finding(
             code="model.quantized-edge",
             where=name,
-            message="is of integers that stand for numbers by a scale which no config can tell.",
+            message="has quantized integers, whose scale a config cannot describe.",
             remedy="Export the model with float inputs and outputs (inference_input_type and "
             "inference_output_type float32); it may be quantized inside.",
         )

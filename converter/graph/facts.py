@@ -1,4 +1,4 @@
-"""What an ONNX file says of itself: inputs, outputs, types, shapes, operators, external files."""
+"""The facts in an ONNX file: inputs, outputs, types, shapes, operators, external files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from converter.errors import ArchiveError, ModelError
 
-# ONNX TensorProto.DataType -> the archive's word (luxonis_ml.nn_archive DataType).
+# ONNX TensorProto.DataType -> its name in a config (luxonis_ml.nn_archive DataType).
 DTYPES: Final = {
     1: "float32",
     2: "uint8",
@@ -49,10 +49,10 @@ class GraphFacts:
 
     Attributes:
         opset: The version of the ONNX operator set, of the IR or of the TFLite schema.
-        external: The files that hold its weights, as written there.
+        external: The files that hold its weights, as the model names them.
         unused: Inputs that no node reads.
         format: What the file is, `ONNX` and so on (`converter.sources.facts.KINDS`).
-        quantized: Inputs and outputs of codes, whose scale only the file knows.
+        quantized: Inputs and outputs with quantized codes, whose scale is only in the file.
         metadata: What the exporter wrote about itself and the model.
     """
 
@@ -67,7 +67,7 @@ class GraphFacts:
     metadata: Mapping[str, str] = field(default_factory=dict)
 
     def called(self, inputs: Sequence[str], outputs: Sequence[str]) -> GraphFacts:
-        """The same with each tensor under that of its names which a config uses."""
+        """The same, with each tensor under the name (of its aliases) that a config uses."""
         return replace(
             self,
             inputs=tuple(_called(tensor, inputs) for tensor in self.inputs),
@@ -84,7 +84,7 @@ def read_facts(path: Path, name: str) -> GraphFacts:
     """Read the signature of an ONNX file; weights in external files are not opened.
 
     Args:
-        path: Where the file lies.
+        path: The file.
         name: What to call it in errors.
 
     Raises:

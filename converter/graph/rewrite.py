@@ -1,4 +1,4 @@
-"""The frame of every graph pass: rules that put new nodes in the place of one old node."""
+"""The base of every graph pass: rules that replace a node by new nodes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Attribute = int | float | str | Sequence[int] | Sequence[float]
 
 
 class Builder:
-    """Makes nodes for the place of `node`; their names say where they come from."""
+    """Makes the nodes that replace a node; their names begin with its name."""
 
     def __init__(self, graph: ir.Graph, name: str) -> None:
         self.graph = graph
@@ -82,7 +82,7 @@ Rule = Callable[[ir.Node, Builder], Sequence[ir.Value] | None]
 
 
 class Rewrite(ir.passes.InPlacePass):
-    """Apply one rule an operator type, once over the graph in topological order.
+    """Apply one rule per operator type, once over the graph in topological order.
 
     Promises that inputs and outputs keep their names and order.
     """
@@ -138,7 +138,7 @@ def replace(graph: ir.Graph, node: ir.Node, builder: Builder, replaced: Sequence
 
 
 def array_of(value: ir.Value | None) -> NDArray[Any] | None:
-    """The content of a constant, or None for what is computed or absent."""
+    """A constant's values, in its ONNX shape and dtype; None if the value is computed or absent."""
     if value is None:
         return None
     tensor = ir.convenience.get_const_tensor(value)

@@ -26,7 +26,7 @@ def simplify(model: ir.Model) -> tuple[ir.Model, str | None]:
         found: onnx.ModelProto | None = slim(proto)
         return found if found is not None and _signature(found) == before else None
 
-    # onnxslim prints, and raises whatever its passes raise: a model it stumbles over goes on as it is.
+    # onnxslim prints, and raises whatever its passes raise: the model is then used as it is.
     with contextlib.redirect_stdout(io.StringIO()):
         try:
             simplified = through_proto(model, slimmed)
@@ -38,7 +38,7 @@ def simplify(model: ir.Model) -> tuple[ir.Model, str | None]:
 
 
 def infer_shapes(model: ir.Model) -> ir.Model:
-    """Fill in the shapes of all values as far as ONNX's own inference knows them, weights apart."""
+    """Fill in the shapes of all values that ONNX's inference knows, weights apart."""
     from onnx_ir.passes.common import ShapeInferencePass
 
     return ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(model).model

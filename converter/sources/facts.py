@@ -8,12 +8,12 @@ from typing import Final
 
 from converter.graph.facts import GraphFacts
 
-# How a member of an archive ends, and how people call what it is.
+# A member's suffix, and the name of its format.
 KINDS: Final = {".onnx": "ONNX", ".xml": "OpenVINO IR", ".tflite": "TFLite"}
 
 
 def kind_of(path: str) -> str:
-    """What a model file is, by its name's ending: `ONNX` and so on; empty for any other file."""
+    """A model file's format by its suffix: `ONNX` and so on; empty for any other file."""
     return KINDS.get(PurePosixPath(path).suffix.lower(), "")
 
 
@@ -21,8 +21,8 @@ def facts_of(path: Path, name: str) -> GraphFacts:
     """Read the signature of a model file: ONNX, OpenVINO IR or TFLite.
 
     Args:
-        path: Where the file lies.
-        name: What to call it in errors, with the ending that says what it is.
+        path: The file.
+        name: What to call it in errors; its suffix says what it is.
 
     Raises:
         ArchiveError: It is damaged, or no such model.

@@ -23,7 +23,7 @@ _DTYPES: Final = {
 
 
 def missing(error: Exception) -> ToolchainError:
-    """What to tell somebody who has not the package."""
+    """The error if the package is not installed."""
     return ToolchainError(
         f"TFLite models are read with the package ai-edge-litert, which does not load ({error}).",
         remedy="Run: pip install 'nnarchive-converter[tflite]'",

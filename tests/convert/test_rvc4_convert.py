@@ -671,7 +671,7 @@ def test_a_dynamic_shape_is_refused_or_frozen_never_left_to_the_cpu(tmp_path: Pa
     ("options", "words"),
     [
         ({"rvc4.htp_socs": "sm8650"}, "cannot be had with the native toolchain"),
-        ({"rvc4.quantization_mode": "INT4"}, "none of the choices"),
+        ({"rvc4.quantization_mode": "INT4"}, "not one of the choices"),
         ({"inputs.image.data_type": "float16"}, "a frame comes in as uint8"),
         ({**FP16, "rvc4.encodings": "e.json"}, "no encodings"),
     ],

@@ -137,9 +137,9 @@ REFUSED: list[tuple[Any, InputHints, str]] = [
     ([1, 3, 12, 16], InputHints(layout="NCW"), "3 letters"),
     ([1, 3, 12, 16], InputHints(mean=(1.0, 2.0)), "2 values for 3 channels"),
     ([1, 3, 12, 16], InputHints(scale=(0.0,)), "divides by zero"),
-    ([1, 3, 12, 16], InputHints(color=Color.GRAY), "one channel, the input has 3"),
+    ([1, 3, 12, 16], InputHints(color=Color.GRAY), "one channel, but the input has 3"),
     ([1, 1, 12, 16], InputHints(color=Color.RGB), "three channels, 'x' has one"),
-    ([1, 4, 12, 16], InputHints(is_image=True), "no shape of frames"),
+    ([1, 4, 12, 16], InputHints(is_image=True), "not a frame's shape"),
     ([1, 3, 12, 16], InputHints(resize_mode="zoom"), "resize_mode: 'ZOOM'"),
 ]
 

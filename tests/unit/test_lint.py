@@ -318,7 +318,7 @@ def test_list_and_explain_say_what_is_declared(capsys: pytest.CaptureFixture[str
         assert code in command(None, capsys, explain=code)[1]
     with pytest.raises(UsageError, match=r"'head\.generic'"):
         command(None, capsys, explain="head.generc")
-    with pytest.raises(UsageError, match="wants an archive"):
+    with pytest.raises(UsageError, match="needs an archive"):
         command(None, capsys)
 
 

@@ -1,7 +1,7 @@
 """From typed parameters to the argument vectors of SNPE's tools: pure functions.
 
-Paths are those inside the container. Where a user's own arguments set an option (in the mode CUSTOM),
-theirs takes the place of ours.
+Paths are those inside the container. A user's argument (in the mode CUSTOM) replaces the converter's
+argument for the same option.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from targets.rvc4.quantization.modes import RangeMethod
 from targets.rvc4.snpe.options import CONVERT, INFO, PREPARE, QUANTIZE, RUN
 from targets.rvc4.snpe.parameters import SnpeParameters
 
-# A user's come to ours: each names tensors of its own.
+# A user's arguments are added to the converter's: each names other tensors.
 _ADDED: Final = {"--preserve_io"}
-# A user's replaces ours for the same tensor only.
+# A user's argument replaces the converter's for the same tensor only.
 _BY_TENSOR: Final = {"--input_dim", "--input_dtype", "--input_layout"}
 _QUANTIZERS: Final[dict[RangeMethod, str]] = {"min-max": "tf", "mse": "enhanced", "best": "enhanced"}
 
@@ -88,7 +88,7 @@ def quantize(parameters: SnpeParameters, paths: Paths = PATHS) -> tuple[str, ...
         ours.append(("--act_bitwidth", str(precision.activations)))
     if needs_native_files(parameters):
         ours.append(("--use_native_input_files",))
-    # Frames' codes are the pixels' values: that is an override, even where nobody gave encodings.
+    # A frame's codes are the pixel values: that is an override, even without given encodings.
     ours.append(("--override_params",))
     return _merged(QUANTIZE, ours, parameters)
 
@@ -119,7 +119,7 @@ def info(paths: Paths = PATHS) -> tuple[str, ...]:
 
 
 def run(parameters: SnpeParameters, paths: Paths = PATHS) -> tuple[str, ...]:
-    """`snpe-net-run`: frames through the DLC on SNPE's own CPU runtime."""
+    """`snpe-net-run`: frames through the DLC on SNPE's CPU runtime."""
     native = ("--userbuffer_auto", "--use_native_input_files")
     return (
         *(RUN, "--container", paths.dlc, "--input_list", paths.run_list),
@@ -130,7 +130,7 @@ def run(parameters: SnpeParameters, paths: Paths = PATHS) -> tuple[str, ...]:
 
 def _merged(tool: str, ours: Sequence[tuple[str, ...]], parameters: SnpeParameters) -> tuple[str, ...]:
     given = parameters.user(tool)
-    # `--bitwidth` and the like exclude ours, by the documentation.
+    # `--bitwidth` and the like exclude the converter's options, by the documentation.
     replaced = set(given.options - _ADDED - _BY_TENSOR)
     tensors = {(option, *values[:1]) for option, values in given.words if option in _BY_TENSOR}
     if "--bitwidth" in replaced:
