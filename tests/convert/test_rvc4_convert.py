@@ -575,7 +575,7 @@ def test_given_encodings_win_over_measured_ranges(tmp_path: Path, version: str, 
              "param_encodings": {"w": []}},
             "2 problems",
         ),
-        (encodings({"of another model": [(8, 0.1, 0)]}, {}, "0.6.1"), "None of the encodings"),
+        (encodings({"of another model": [(8, 0.1, 0)]}, {}, "0.6.1"), "No encoding is for a tensor"),
     ],
 )  # fmt: skip
 def test_encodings_that_cannot_be_used_say_why(tmp_path: Path, content: Any, words: str) -> None:

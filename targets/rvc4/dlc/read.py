@@ -1,8 +1,9 @@
 """Reading a DLC: graph, inputs, outputs, types, encodings, operators, versions.
 
-A DLC is a zip of stored entries whose checksums are all zero, so that Python's `zipfile` refuses it; this
-module reads the central directory (PKWARE APPNOTE 6.3.9, zip64 included). Its record `model` is eight
-bytes and a flatbuffer; the fields are those of the public schema in Netron (`dlc-schema.js`, MIT).
+A DLC is a zip of stored entries whose checksums are all zero, so that Python's `zipfile` refuses it;
+this module reads the central directory (PKWARE APPNOTE 6.3.9, zip64 included). Its record `model` is
+eight bytes and a flatbuffer; its fields are those of the public schema in Netron (`dlc-schema.js`,
+MIT).
 """
 
 from __future__ import annotations

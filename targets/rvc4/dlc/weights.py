@@ -1,8 +1,8 @@
 """A DLC's static tensors, by name and as real numbers.
 
 The record `model.params` lists them: in format 4.1 with the offset of each in `model.params.bin`, in
-older formats with the bytes themselves (Netron's `dlc-schema.js`, MIT, has the latter; QAIRT 2.51 writes
-the former: a table of two 64-bit numbers, where a tensor begins and how long it is).
+older formats with the bytes themselves (Netron's `dlc-schema.js`, MIT, has the latter; QAIRT 2.51
+writes the former: a table of two 64-bit numbers, where a tensor begins and how long it is).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Ranges of activations, measured frame by frame: only statistics are kept between frames.
 
-There are three ways to choose a range: all values (`min-max`); a share of the values (`percentile`, with
-the same result as ONNX Runtime's percentile calibrator, from the tails alone); and the range with the
-least quantization error (`mse`), from a histogram.
+There are three ways to choose a range: all values (`min-max`); a share of the values (`percentile`,
+with the same result as ONNX Runtime's percentile calibrator, from the tails alone); and the range with
+the least quantization error (`mse`), from a histogram.
 """
 
 from __future__ import annotations

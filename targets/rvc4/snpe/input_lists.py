@@ -117,8 +117,8 @@ def read_results(
 ) -> dict[str, NDArray[Any]]:
     """The outputs of one frame, float32, by tensor name.
 
-    The tool writes `Result_INDEX/NAME.raw`, and changes a name's odd characters or makes folders of them;
-    files are found by the letters and digits of the names, and no path is made of a name.
+    The tool writes `Result_INDEX/NAME.raw`, and changes a name's odd characters or makes folders of
+    them; files are found by the letters and digits of the names, and no path is made of a name.
 
     Args:
         outputs: Shapes by name, in the axis order in which SNPE leaves them.

@@ -1,4 +1,4 @@
-"""The ONNX file that SNPE's converter gets: fixed shapes, inputs that take frames, no other rewrites."""
+"""The ONNX file that SNPE's converter gets: fixed shapes, inputs for frames, no other rewrites."""
 
 from __future__ import annotations
 

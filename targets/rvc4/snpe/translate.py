@@ -31,7 +31,7 @@ def snpe_parameters(
 
     Args:
         shared: The parameters that all RVC4 toolchains have.
-        is_custom: Whether the mode is CUSTOM, in which the user's arguments may replace the converter's.
+        is_custom: Whether the mode is CUSTOM, in which the user's arguments may replace others.
 
     Raises:
         UsageError: Options that SNPE does not have.
@@ -129,7 +129,7 @@ def _check_archive_preprocessing(inputs: Sequence[TargetInput]) -> None:
     for item in inputs:
         if item.dai_type and item.dtype != "uint8":
             raise UsageError(
-                f"--preprocess archive: SNPE chooses the codes for the normalized values of {item.name!r}, "
+                f"--preprocess archive: SNPE chooses codes for the normalized values of {item.name!r}, "
                 "and a camera does not know them.",
                 remedy="Embed mean and scale, or convert with --toolchain native.",
             )

@@ -1,8 +1,8 @@
 """Whether the DLC computes what the source does, on SNPE's CPU runtime.
 
-`snpe-net-run` runs the compiled file on x86-64. It computes in floating point with the quantized weights:
-it finds a wrong colour, layout or scale, and the error of the weights, but not the error that the HTP's
-integers add. Nothing here runs on a camera.
+`snpe-net-run` runs the compiled file on x86-64. It computes in floating point with the quantized
+weights: it finds a wrong colour, layout or scale, and the error of the weights, but not the error that
+the HTP's integers add. Nothing here runs on a camera.
 """
 
 from __future__ import annotations
