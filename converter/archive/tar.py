@@ -324,7 +324,7 @@ def _write_tar(stream: IO[bytes], entries: Sequence[tuple[str, bytes | Path]]) -
 
 
 def list_names(file: IO[bytes], *, limit: int) -> list[str]:
-    """The names of the first members of an archive that we wrote."""
+    """The names of the first members of an archive that was just written."""
     file.seek(0)
     with tarfile.open(fileobj=file, mode="r:*") as tar:
         names = []
