@@ -1,6 +1,7 @@
 """Every check there is. `nox --no-venv -s check` runs what CI runs, in the current environment."""
 
 import os
+import shlex
 import sys
 
 import nox
@@ -15,16 +16,31 @@ def _run(session: nox.Session, *checks: str) -> None:
         session.install("-e", ".[dev]")
     python = "python" if session.virtualenv.is_sandboxed else sys.executable
     for check in checks:
-        session.run(python, "-m", *check.split(), external=True)
+        session.run(python, "-m", *shlex.split(check), external=True)
 
 
 LINT = ("ruff format --check .", "ruff check .", "mypy")
 
 
+# A file's tests stay with one worker where they share what is slow to make (tests/conftest.py).
+PARALLEL = "pytest -n auto --dist loadgroup"
+
+
 @nox.session
 def check(session: nox.Session) -> None:
-    """Format, lint, types and tests."""
-    _run(session, *LINT, " ".join(["pytest", *session.posargs]))
+    """Format, lint, types, and every test that this machine can run."""
+    _run(session, *LINT, " ".join([PARALLEL, *session.posargs]))
+
+
+@nox.session
+def quick(session: nox.Session) -> None:
+    """The loop of daily work: no engine, no network once the toolchains are there, nothing slow."""
+    _run(
+        session,
+        " ".join(
+            [PARALLEL, "-m 'not slow and not network'", "tests/unit", "tests/convert", *session.posargs]
+        ),
+    )
 
 
 @nox.session
@@ -57,6 +73,20 @@ def benchmarks(session: nox.Session) -> None:
     session.run(f"{other}/modelconv/bin/pip", "install", "-q", "modelconv", external=True)
     command = f"{other}/modelconv/bin/modelconverter"
     session.run("python", "-m", "tests.benchmarks.speed", "--modelconverter", command, *session.posargs)
+
+
+@nox.session
+def benchmarks_versions(session: nox.Session) -> None:
+    """Whole conversions beside those of an older revision, in turn: `-- REVISION`, or 10c1d27."""
+    revision = session.posargs[0] if session.posargs else "10c1d27"
+    session.install("-e", ".[test]")
+    older = session.create_tmp()
+    session.run("git", "clone", "-q", ".", f"{older}/checkout", external=True)
+    session.run("git", "-C", f"{older}/checkout", "checkout", "-q", revision, external=True)
+    session.run("python", "-m", "venv", f"{older}/venv")
+    session.run(f"{older}/venv/bin/pip", "install", "-q", f"{older}/checkout", external=True)
+    command = ("--older", f"{older}/venv/bin/python", "--named", revision)
+    session.run("python", "-m", "tests.benchmarks.speed_versions", *command)
 
 
 @nox.session

@@ -57,3 +57,8 @@ def __getattr__(name: str) -> Any:
     from importlib import import_module
 
     return getattr(import_module(f"converter.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    """The API, also before it is loaded."""
+    return sorted({*globals(), *__all__})

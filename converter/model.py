@@ -24,6 +24,10 @@ class Tensor:
     shape: tuple[int, ...]
     layout: str = ""
 
+    def __str__(self) -> str:
+        """Name, type, shape and layout: `images uint8 [1, 3, 32, 32] NCHW`."""
+        return f"{self.name} {self.dtype} {list(self.shape)} {self.layout}".rstrip()
+
     def to_json(self) -> dict[str, Any]:
         """The tensor as plain JSON data."""
         return {

@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from converter.archive.opened import Archive, open_packed
 from converter.archive.tar import Limits, name_problem
@@ -17,9 +17,11 @@ from converter.bare.open import as_archive, hints_of, is_bare, open_bare
 from converter.errors import UsageError, from_findings, not_a_file
 from converter.findings import Finding, Severity, listed, perhaps
 from converter.graph.facts import GraphFacts, TensorFacts
-from converter.modelconverter.document import Document, read
 from converter.options.resolve import Layer, Options, resolve
 from converter.preprocessing import Color
+
+if TYPE_CHECKING:
+    from converter.modelconverter.document import Document
 
 _DOCUMENTS: Final = (".yaml", ".yml", ".json")
 # With what is put behind it, a file system still takes it.
@@ -80,6 +82,8 @@ def open_source(
         return archive, options.by_name(*_names(archive.config))
     if not path.is_file():
         raise not_a_file(path, "Give an archive, a model or a YAML file.")
+    from converter.modelconverter.document import Document, read
+
     document = (
         read(path)
         if suffix in _DOCUMENTS

@@ -77,7 +77,7 @@ def prepare_step(
 PACK: Final = Step(name="pack", title="Packing", tool="nnarchive-converter", version="1")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Plan:
     """Everything that decides the result of a conversion, resolved.
 
@@ -97,6 +97,20 @@ class Plan:
     warnings: tuple[Finding, ...]
     options: Options
     second: Plan | None = None
+
+    def __repr__(self) -> str:
+        """A few lines: all of it is in `to_json`."""
+        lines = [
+            f"<Plan {self.hash[:12]}: {self.model.path} for {self.target}, {self.toolchain} toolchain",
+            *(f"  input {item}" for item in self.model.inputs),
+            *(f"  output {item}" for item in self.model.outputs),
+            f"  steps: {', '.join(step.name for step in self.steps)}",
+        ]
+        if self.warnings:
+            lines.append(f"  warnings: {len(self.warnings)}")
+        if self.second:
+            lines.append(f"  second stage: {self.second.model.path}")
+        return "\n".join(lines) + ">"
 
     def step(self, name: str) -> Step:
         """The step of that name.

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from converter.target import Run, modules_called
 from converter.target import load as load_target
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Conversion:
     """A conversion that succeeded.
 
@@ -54,6 +54,18 @@ class Conversion:
     timings_s: Mapping[str, float] = field(default_factory=dict)
     peak_bytes: Mapping[str, int] = field(default_factory=dict)
     cached: bool = False
+
+    def __repr__(self) -> str:
+        """A few lines: all of it is in `to_json`."""
+        lines = [
+            f"<Conversion {self.output}: {self.plan.target}, {self.size_bytes:,} bytes, "
+            f"sha256 {self.sha256[:12]}",
+            f"  verification: {self.verification.get('status')}"
+            + (f" on {self.verification['checked_on']}" if "checked_on" in self.verification else ""),
+        ]
+        if self.warnings:
+            lines.append(f"  warnings: {len(self.warnings)}")
+        return "\n".join(lines) + ">"
 
     def to_json(self) -> dict[str, Any]:
         """The document that `--json` prints."""
@@ -132,24 +144,8 @@ def convert(
         ConvertError: One of its subclasses, each with its exit code. Nothing was written then, and
             an existing output was not changed.
     """
-    from converter.checks.lint import lint, own_warnings
-    from converter.target_archive import entries
-    from converter.unchanged import check_unchanged
-
     started = time.monotonic()
-    listen = on_event or ignore
-    warnings: list[str] = []
-
-    def on_warning(event: Any) -> None:
-        if isinstance(event, Warned):
-            warnings.append(event.text)
-        listen(event)
-
-    def on_lint(finding: Finding) -> None:
-        # Do not repeat a warning.
-        if finding.message.rstrip(".") not in "\n".join(warnings):
-            on_warning(Warned(text=str(finding)))
-
+    told = _Told(on_event or ignore)
     resolved = _options(options)
     with contextlib.ExitStack() as stack:
         try:
@@ -164,65 +160,103 @@ def convert(
                 stack.enter_context(archive)
             made = make_plan(archive, target, resolved, toolchain)
             place = _destination(output, made, force=force)
-            if made.backend.reason:
-                listen(Notice(text=made.backend.reason))
-            for finding in made.warnings:
-                on_warning(Warned(text=str(finding)))
+            told.plan(made)
             key = cache.key_of(made, suffix_of(place)) if resolved.flag("cache.enabled") else None
             entry = cache.find(key) if key is not None and keep_work is None else None
             if entry is not None:
-                listen(Notice(text="Taken from the cache: the same plan was carried out before."))
-                with entry.archive:
-                    copy_archive(place, entry.archive, force=force)
-                for text in entry.warnings:
-                    on_warning(Warned(text=text))
-                for finding in lint(place):
-                    if finding.severity is Severity.WARNING:
-                        on_lint(finding)
-                return _from_cache(entry, made, place, tuple(warnings), started)
-            run = Run.of(archive, made, work=work, on_event=on_warning, processes=processes)
-            try:
-                artifact = carry_out(run, archive)
-            except VerificationError as error:
-                (work / "verification.json").write_text(error.tool_text)  # for --keep-work
-                raise
-            with run.stage("pack"):
-                check_unchanged(archive, made)
-                members = entries(made, artifact)
-                told_by_run = warnings[len(made.warnings) :]
-                for finding in own_warnings(members, place.name, artifact, work):
-                    on_lint(finding)
-                sha256, size = write_archive(place, members, force=force)
+                done = _taken(entry, made, place, told, force=force)
+            else:
+                run = Run.of(archive, made, work=work, on_event=told.event, processes=processes)
+                done = _made(run, archive, place, told, force=force)
         except OSError as error:
             raise disk_error(error, "converting") from error
         except KeyboardInterrupt as error:
             raise Cancelled("Cancelled; nothing was written.") from error
-    done = Conversion(
+    if key is not None and not done.cached:
+        document = {
+            "sha256": done.sha256,
+            "size_bytes": done.size_bytes,
+            "model": done.model,
+            "verification": done.verification,
+            "warnings": done.warnings[len(made.warnings) : told.before_lint],
+        }
+        cache.keep(key, place, document, int(resolved.number("cache.max_gb") * 1e9))
+    total = {"total": round(time.monotonic() - started, 3)}
+    return dataclasses.replace(done, timings_s={**done.timings_s, **total})
+
+
+class _Told:
+    """What the listener was told: its warnings are part of the result.
+
+    Attributes:
+        before_lint: How many warnings there were before the result itself was looked at.
+    """
+
+    def __init__(self, listen: OnEvent) -> None:
+        self._listen = listen
+        self.warnings: list[str] = []
+        self.before_lint = 0
+
+    def event(self, event: Any) -> None:
+        """Hand an event on."""
+        if isinstance(event, Warned):
+            self.warnings.append(event.text)
+        self._listen(event)
+
+    def plan(self, made: Plan) -> None:
+        """Tell why the toolchain was chosen, and the plan's warnings."""
+        if made.backend.reason:
+            self._listen(Notice(text=made.backend.reason))
+        for finding in made.warnings:
+            self.event(Warned(text=str(finding)))
+
+    def lint(self, findings: Iterable[Finding]) -> None:
+        """Tell what the result is warned of, but not again what was told already."""
+        self.before_lint = len(self.warnings)
+        for finding in findings:
+            if finding.message.rstrip(".") not in "\n".join(self.warnings):
+                self.event(Warned(text=str(finding)))
+
+
+def _made(run: Run, archive: Archive, place: Path, told: _Told, *, force: bool) -> Conversion:
+    """Carry a plan out and write its archive."""
+    from converter.checks.lint import own_warnings
+    from converter.target_archive import entries
+    from converter.unchanged import check_unchanged
+
+    try:
+        artifact = carry_out(run, archive)
+    except VerificationError as error:
+        (run.work / "verification.json").write_text(error.tool_text)  # for --keep-work
+        raise
+    with run.stage("pack"):
+        check_unchanged(archive, run.plan)
+        members = entries(run.plan, artifact)
+        told.lint(own_warnings(members, place.name, artifact, run.work))
+        sha256, size = write_archive(place, members, force=force)
+    return Conversion(
         output=place,
         sha256=sha256,
         size_bytes=size,
-        plan=made,
+        plan=run.plan,
         model=artifact.signature,
         verification=artifact.verifications,
-        warnings=tuple(warnings),
+        warnings=tuple(told.warnings),
         peak_bytes=run.peak_bytes,
-        timings_s={**run.timings_s, "total": round(time.monotonic() - started, 3)},
+        timings_s=run.timings_s,
     )
-    if key is not None:
-        document = {
-            "sha256": sha256,
-            "size_bytes": size,
-            "model": artifact.signature,
-            "verification": artifact.verifications,
-            "warnings": told_by_run,
-        }
-        cache.keep(key, place, document, int(resolved.number("cache.max_gb") * 1e9))
-    return done
 
 
-def _from_cache(
-    entry: cache.Entry, made: Plan, place: Path, warnings: tuple[str, ...], started: float
-) -> Conversion:
+def _taken(entry: cache.Entry, made: Plan, place: Path, told: _Told, *, force: bool) -> Conversion:
+    """Copy a result of the cache, and tell what was told when it was made."""
+    from converter.checks.lint import lint
+
+    told.event(Notice(text="Taken from the cache: the same plan was carried out before."))
+    with entry.archive:
+        copy_archive(place, entry.archive, force=force)
+    for text in entry.warnings:
+        told.event(Warned(text=text))
+    told.lint(finding for finding in lint(place) if finding.severity is Severity.WARNING)
     return Conversion(
         output=place,
         sha256=entry.sha256,
@@ -230,8 +264,7 @@ def _from_cache(
         plan=made,
         model=entry.model,
         verification=entry.verification,
-        warnings=warnings,
-        timings_s={"total": round(time.monotonic() - started, 3)},
+        warnings=tuple(told.warnings),
         cached=True,
     )
 

@@ -59,7 +59,7 @@ def warm_workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def toolchain() -> Toolchain:
     """The RVC2 toolchain, fetched through pip if it is not in the cache."""
-    if problem := rvc2.problem_with_machine():
+    if problem := rvc2.PINNED.problem_with_system():
         pytest.skip(problem)
     return rvc2.ensure(ignore)
 

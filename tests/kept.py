@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -30,7 +29,7 @@ def kept(name: str, make: Callable[[Path], None]) -> Path:
             make(part)
             # Whoever was first keeps it.
             with contextlib.suppress(OSError):
-                os.rename(part, place)
+                part.rename(place)
     return place
 
 

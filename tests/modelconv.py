@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from tests.kept import kept
 
 VERSION = "0.6.2"
 
@@ -66,16 +69,17 @@ print("\\n" + json.dumps(sorted(found)))
 """
 
 
-def python(folder: Path) -> Path:
-    """The Python of an environment with ModelConverter, made in `folder` if there is none."""
+def python() -> Path:
+    """The Python of an environment with ModelConverter, made if there is none."""
     if given := os.environ.get("NNCONVERT_MODELCONV"):
         return Path(given)
-    environment = folder / "modelconv"
-    subprocess.run([sys.executable, "-m", "venv", environment], check=True)
-    here = environment / "bin" / "python"
-    pip = [here, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    return kept(f"modelconv-{VERSION}-python-{platform.python_version()}", _install) / "bin" / "python"
+
+
+def _install(folder: Path) -> None:
+    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+    pip = [folder / "bin" / "python", "-m", "pip", "install", "-q", "--disable-pip-version-check"]
     subprocess.run([*pip, f"modelconv=={VERSION}"], check=True, timeout=1800)
-    return here
 
 
 def _ask(interpreter: Path, program: str, *arguments: str) -> Any:

@@ -10,11 +10,12 @@ give the same file, whatever the number of threads.
 from __future__ import annotations
 
 import lzma
-import os
 from collections import deque
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import IO, Any, Final
+
+from converter.system import usable_cores
 
 BLOCK_BYTES: Final = 4 << 20
 _SAMPLE_BYTES: Final = 16 << 10
@@ -61,7 +62,7 @@ class XzWriter:
 
     def __init__(self, target: IO[bytes], *, threads: int | None = None) -> None:
         self._target = target
-        self._threads = threads or len(os.sched_getaffinity(0))
+        self._threads = threads or usable_cores()
         self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="xz")
         self._pending: deque[Future[bytes]] = deque()
         self._buffer = bytearray()

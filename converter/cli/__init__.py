@@ -40,6 +40,8 @@ def _run(arguments: list[str]) -> NoReturn:
     signal.signal(signal.SIGTERM, _stop)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is ignored
         signal.signal(signal.SIGINT, _stop)
+    # This process computes next to nothing; starting BLAS's threads would cost a tenth of a second.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     if os.environ.get(VARIABLE, "0") not in ("", "0"):
         from converter.processes.parent import end_with_parent
 

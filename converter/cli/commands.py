@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from converter.cli import print_json
 from converter.cli.progress import Reporter
 from converter.errors import UsageError
-from converter.options.files import from_file, preset_layer
 from converter.options.resolve import Layer, Options, from_arguments, resolve
 from converter.plans import Plan
 
@@ -32,10 +31,11 @@ def layers(
 ) -> Options:
     """The options in their order of strength: preset, file, command line."""
     stack: list[Layer] = []
-    if preset is not None:
-        stack.append(preset_layer(preset))
-    if config is not None:
-        stack.append(from_file(config))
+    if preset is not None or config is not None:
+        from converter.options.files import from_file, preset_layer
+
+        stack += [preset_layer(preset)] if preset is not None else []
+        stack += [from_file(config)] if config is not None else []
     stack.append(from_arguments(overrides))
     flags: dict[str, Any] = {}
     if preprocess is not None:
@@ -280,6 +280,7 @@ def _format(facts: Any) -> Format:
 def doctor(*, as_json: bool) -> int:
     """`doctor`: exit code 5 if something is missing or broken."""
     from converter.doctor import checks
+    from converter.where_it_runs import rows
 
     found = checks()
     if as_json:
@@ -288,7 +289,8 @@ def doctor(*, as_json: bool) -> int:
                 "checks": [
                     {"name": c.name, "detail": c.detail, "problem": c.problem, "remedy": c.remedy}
                     for c in found
-                ]
+                ],
+                "where_it_runs": [row.to_json() for row in rows()],
             }
         )
     else:
@@ -297,6 +299,13 @@ def doctor(*, as_json: bool) -> int:
             print(f"{mark} {check.name}: {check.problem or check.detail}")
             if check.problem:
                 print(f"   {check.remedy}")
+        print("\nWhere it runs (> is this system):")
+        for row in rows():
+            print(f"{'>' if row.is_here else ' '} {row.system}")
+            for target, kinds in row.toolchains.items():
+                print(f"    {target}: {', '.join(kinds) or 'none'}")
+            if row.installs != "yes":
+                print(f"    pip can install it: {row.installs}")
     return 5 if any(check.problem for check in found) else 0
 
 

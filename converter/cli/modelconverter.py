@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from typing import Final
 
 from converter.errors import UsageError
-from converter.modelconverter.keys import PLATFORMS
 
 _COMMANDS: Final = ("convert", "plan")
 _TARGET: Final = ("--target", "-t")
@@ -43,17 +42,11 @@ def translated(arguments: Sequence[str]) -> list[str]:
     """
     if not arguments or arguments[0] not in _COMMANDS:
         return list(arguments)
-    from converter.target import names
-
     command, *rest = arguments
     last: list[str] = []
     target = _given_target(rest)
-    if target is None and rest and rest[0].lower() in PLATFORMS:
-        target = rest.pop(0).lower()
-        if target not in (there := names()):
-            raise UsageError(
-                f"There is no target {target!r}.", remedy=f"There are: {', '.join(there)}."
-            )
+    if target is None and rest and (target := _platform(rest[0])) is not None:
+        rest.pop(0)
         last += [_TARGET[0], target]
     words: list[str] = []
     sources: list[str] = []
@@ -82,6 +75,27 @@ def translated(arguments: Sequence[str]) -> list[str]:
     if len(sources) > 1:
         raise UsageError("--path is there twice.", remedy="Keep one.")
     return [command, *sources, *words, *last]
+
+
+def _platform(word: str) -> str | None:
+    """The target that a first word names; None if it is something else.
+
+    Raises:
+        UsageError: It is a platform of ModelConverter's that is no target here.
+    """
+    if word.startswith("-"):
+        return None
+    from converter.modelconverter.keys import PLATFORMS
+
+    if word.lower() not in PLATFORMS:
+        return None
+    from converter.target import names
+
+    if word.lower() not in (there := names()):
+        raise UsageError(
+            f"There is no target {word.lower()!r}.", remedy=f"There are: {', '.join(there)}."
+        )
+    return word.lower()
 
 
 def _given_target(words: Sequence[str]) -> str | None:

@@ -13,17 +13,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from converter.errors import ToolchainError, ToolError
+from converter.system import System, user_id
 
 if TYPE_CHECKING:
     import docker
 
 # The driver was written for Docker 20.10 and podman 3.4.
 _OLDEST_API: Final = (1, 41)
-_START_DOCKER: Final = (
-    "Start it (sudo systemctl start docker, or: systemctl --user start podman.socket), or install "
-    "Docker Engine or podman."
-)
 _REQUEST_TIMEOUT_S: Final = 120
+# It is there where systemd is the init (sd_booted(3)).
+_SYSTEMD: Final = Path("/run/systemd/system")
+_LINUX_ACCESS: Final = "Run: sudo usermod -aG docker $USER, and log in again; or use rootless podman."
+_MAC_ACCESS: Final = "Start Docker Desktop as this user, or use podman machine."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,7 +194,7 @@ def find_socket(chosen: str | None = None) -> str | None:
                     remedy="Name a local socket, unix:///…",
                 )
             return address
-    runtime = os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}"
+    runtime = os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{user_id()}"
     places = (
         Path("/var/run/docker.sock"),
         Path(runtime) / "docker.sock",
@@ -203,6 +204,20 @@ def find_socket(chosen: str | None = None) -> str | None:
     )
     found = next((path for path in places if _is_socket(path)), None)
     return None if found is None else f"unix://{found}"
+
+
+def _start() -> str:
+    """How an engine is started on this system."""
+    if System.current().name == "Darwin":
+        return (
+            "Start Docker Desktop (open -a Docker), or: podman machine start; or install one of them."
+        )
+    install = "or install Docker Engine or podman."
+    if not _SYSTEMD.is_dir():  # another init, or none
+        return f"Start Docker or podman, {install}"
+    return (
+        f"Start it (sudo systemctl start docker, or: systemctl --user start podman.socket), {install}"
+    )
 
 
 def _is_socket(path: Path) -> bool:
@@ -218,9 +233,15 @@ def connect(chosen: str | None = None) -> Engine:
     Raises:
         ToolchainError: There is none, it may not be used, or it is too old; with a remedy.
     """
+    system = System.current()
+    if not system.has("container"):
+        raise ToolchainError(
+            f"Container engines are driven on Linux and macOS; this is {system}.",
+            remedy="Convert in WSL 2, which is a Linux.",
+        )
     address = find_socket(chosen)
     if address is None:
-        raise ToolchainError("No container engine is running on this machine.", remedy=_START_DOCKER)
+        raise ToolchainError("No container engine is running on this machine.", remedy=_start())
     _knock(address)
     import docker
 
@@ -312,10 +333,10 @@ def _no_answer(address: str, error: Exception) -> ToolchainError:
     if "Permission denied" in text or "PermissionError" in text:
         return ToolchainError(
             f"This user may not use the container engine at {address}.",
-            remedy="Run: sudo usermod -aG docker $USER, and log in again; or use rootless podman.",
+            remedy=_MAC_ACCESS if System.current().name == "Darwin" else _LINUX_ACCESS,
         )
     if "No such file" in text or "FileNotFoundError" in text or "Connection refused" in text:
-        return ToolchainError(f"No container engine answers at {address}.", remedy=_START_DOCKER)
+        return ToolchainError(f"No container engine answers at {address}.", remedy=_start())
     return ToolchainError(
         f"The container engine at {address} gave an unexpected answer: {said(error)}.",
         remedy="Try: docker info",

@@ -4,8 +4,8 @@
 Unix socket. `converter.processes.forked` is the other end of it.
 
 Importing onnx, onnx-ir and ONNX Runtime costs more than most calls compute; here it is paid once. The
-standard library's `multiprocessing.forkserver` does not serve: its children import the user's `__main__`
-again, outlive a caller that is killed, and share one process group.
+standard library's `multiprocessing.forkserver` does not serve: its children import the user's
+`__main__` again, outlive a caller that is killed, and share one process group.
 
 Nothing here starts a thread, and the environment keeps libraries from it (`run.python_env`): a fork
 copies only the thread that forks.

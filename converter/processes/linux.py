@@ -15,13 +15,13 @@ _held_at_fork_bytes = 0
 def die_with_parent(parent: int | None = None) -> None:
     """In a child, on Linux: be killed when the parent is, even by `kill -9`.
 
-    `prctl(PR_SET_PDEATHSIG, SIGKILL)`, see prctl(2): the signal comes when the *thread* ends that started
-    this process, so that thread must outlive it. Elsewhere this does nothing.
+    `prctl(PR_SET_PDEATHSIG, SIGKILL)`, see prctl(2): the signal comes when the *thread* ends that
+    started this process, so that thread must outlive it. Elsewhere this does nothing.
 
     Args:
         parent: The parent's process id, where it is known: if it ended before, this process ends too.
     """
-    with contextlib.suppress(OSError, AttributeError):
+    with contextlib.suppress(OSError, AttributeError, TypeError):
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)
         if parent is not None and os.getppid() != parent:
             os.kill(os.getpid(), signal.SIGKILL)

@@ -1,6 +1,7 @@
 """The other end of `Processes.call`: it calls one function.
 
-A fork server's child runs `main`; without a server, `python -m converter.processes.worker REQUEST PARENT`.
+A fork server's child runs `main`; without a server, a new Python does
+(`python -m converter.processes.worker REQUEST PARENT`).
 
 The answer lies beside the request, so that whatever native code prints cannot get into it.
 """

@@ -42,6 +42,11 @@ class Compiler(Protocol):
         ...
 
     @property
+    def runs_beside(self) -> bool:
+        """Whether `run` needs nothing that `compile` makes, and may be called at the same time."""
+        ...
+
+    @property
     def tools(self) -> Mapping[str, str]:
         """Names and versions for the build record."""
         ...
@@ -107,6 +112,10 @@ class _Own:
         )
 
     @property
+    def runs_beside(self) -> bool:
+        return isinstance(self.place, Native)
+
+    @property
     def tools(self) -> Mapping[str, str]:
         return {"openvino": backends.VERSION, **self.parameters.backend.image_record}
 
@@ -137,6 +146,10 @@ class _Tool:
     @property
     def checked_on(self) -> str:
         return _checked_on_ir()
+
+    @property
+    def runs_beside(self) -> bool:
+        return False
 
     @property
     def tools(self) -> Mapping[str, str]:
@@ -202,6 +215,10 @@ class _Service:
             f"OpenVINO {version('openvino')}'s CPU plugin, the network that was sent to the service, "
             "in float32; not on a camera"
         )
+
+    @property
+    def runs_beside(self) -> bool:
+        return False
 
     @property
     def tools(self) -> Mapping[str, str]:

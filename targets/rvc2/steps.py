@@ -106,7 +106,7 @@ def run(run: Run) -> Artifact:
             )
             for warning in prepared.warnings:
                 run.warn(warning)
-        comparison.model_half(prepared)
+        comparison.begin(prepared, compiler)
         path, blob = _compile(run, parameters, prepared, compiler)
         inputs, outputs = read_back(run.plan.model, parameters, blob)
         verification = comparison.record(prepared, blob, compiler)

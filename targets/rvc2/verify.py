@@ -40,7 +40,7 @@ def limits(options: Options) -> Limits:
 
 
 class Comparison:
-    """The source and the float16 model on ONNX Runtime, running beside the compiler.
+    """The source, its float16 model and the network that is compiled, running beside the compiler.
 
     A context manager: leaving it ends what still runs.
     """
@@ -55,10 +55,11 @@ class Comparison:
         model = run.plan.model
         self._frames, self._described = verify.frames(run)
         self._feeds = [network_feeds(model.inputs, parameters.inputs, frame) for frame in self._frames]
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="reference")
+        self._pool = ThreadPoolExecutor(2, thread_name_prefix="reference")
         feeds = [source_feeds(model.inputs, frame) for frame in self._frames]
         self._source = self._start("source", run.source, feeds)
         self._half: Future[_Results] | None = None
+        self._compiled: Future[_Results] | None = None
 
     def _start(
         self, name: str, model: Path, feeds: Sequence[Mapping[str, Any]], *, half: bool = False
@@ -76,12 +77,25 @@ class Comparison:
             half=half,
         )
 
-    def model_half(self, prepared: Prepared) -> None:
-        """Start the float16 simulation of the prepared graph."""
-        if self.enabled:
-            types = prepared.input_types
-            feeds = [{name: x.astype(types[name]) for name, x in feed.items()} for feed in self._feeds]
-            self._half = self._start("half", prepared.path, feeds, half=True)
+    def begin(self, prepared: Prepared, compiler: Compiler) -> None:
+        """Start the float16 simulation of the prepared graph, and the compiled network."""
+        if not self.enabled:
+            return
+        outputs = self._run.plan.model.outputs
+        if compiler.runs_beside and all(output.shape for output in outputs):
+            shapes = {output.name: output.shape for output in outputs}
+            self._compiled = self._pool.submit(self._run_compiled, prepared, compiler, shapes)
+        types = prepared.input_types
+        feeds = [{name: x.astype(types[name]) for name, x in feed.items()} for feed in self._feeds]
+        self._half = self._start("half", prepared.path, feeds, half=True)
+
+    def _run_compiled(
+        self, prepared: Prepared, compiler: Compiler, shapes: Mapping[str, tuple[int, ...]]
+    ) -> _Results:
+        folder = self._run.work / "verify-cpu"
+        folder.mkdir()
+        timeout_s = self._options.number("verify.timeout_s")
+        return compiler.run(prepared, self._feeds, shapes, folder, timeout_s)
 
     def record(self, prepared: Prepared, blob: Blob, compiler: Compiler) -> Mapping[str, Any]:
         """Wait for the reference, run the CPU plugin, and judge.
@@ -92,15 +106,11 @@ class Comparison:
         if not self.enabled:
             return verify.skipped("switched off")
         with self._run.stage("verify"):
-            folder = self._run.work / "verify-cpu"
-            folder.mkdir()
-            actual = compiler.run(
-                prepared,
-                self._feeds,
-                {item.name: item.shape for item in blob.outputs},
-                folder,
-                self._options.number("verify.timeout_s"),
-            )
+            if self._compiled is None:
+                shapes = {item.name: item.shape for item in blob.outputs}
+                actual = self._run_compiled(prepared, compiler, shapes)
+            else:
+                actual = self._compiled.result()
             source = self._source.result()
             record = verify.judge(
                 verify.compare(source, actual),

@@ -52,7 +52,7 @@ def choose(options: Options, toolchain: str) -> Backend:
     if kind == "native":
         if options.text("rvc4.tool_version"):
             raise UsageError(
-                "rvc4.tool_version: the native toolchain is the QAIRT of the installed package.",
+                "rvc4.tool_version: the native toolchain is QNN of a pinned QAIRT.",
                 remedy="Leave it out, or convert with --toolchain container.",
             )
         if given := _snpe_only(options):
@@ -80,7 +80,7 @@ def _snpe_only(options: Options) -> list[str]:
 def _native(reason: str) -> Backend:
     from targets.rvc4 import toolchain
 
-    return Backend(toolchain="native", tool="QNN", version=toolchain.find().tool, reason=reason)
+    return Backend(toolchain="native", tool="QNN", version=toolchain.TOOL, reason=reason)
 
 
 def _container(options: Options, reason: str) -> Backend:

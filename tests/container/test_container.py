@@ -365,7 +365,7 @@ def test_no_engine_is_an_error_with_its_cure(monkeypatch: pytest.MonkeyPatch, tm
     with pytest.raises(ToolchainError, match="No container engine answers at") as error:
         connect()
     assert error.value.exit_code == 5
-    assert "systemctl start docker" in error.value.remedy
+    assert "Docker" in error.value.remedy
 
 
 def test_an_engine_on_another_machine_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

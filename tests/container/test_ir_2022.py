@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from targets.openvino.ir import Int8, make_file, make_ir
 from targets.openvino.prepare import prepare_file
 from tests import engine as engines
 from tests.ir_models import feeds_of, one_op_models
+from tests.kept import kept
 from tests.nets import NETS
 from tests.sources import RGB, write_folder
 
@@ -48,9 +48,9 @@ pathlib.Path("/work/report.json").write_text(json.dumps(report))
 def old_openvino(engine: Engine) -> Image:
     """OpenVINO 2022.3.2's wheels in Debian 11."""
     base = engines.debian(engine, "bullseye", "python3-minimal,libpython3-stdlib")
-    with tempfile.TemporaryDirectory() as folder:
-        fetch_wheels(["openvino==2022.3.2", "numpy==1.23.5"], (3, 9), Path(folder) / "wheels")
-        files = {path.name: path.read_bytes() for path in (Path(folder) / "wheels").glob("*.whl")}
+    wanted = ["openvino==2022.3.2", "numpy==1.23.5"]
+    wheels = kept("openvino-2022.3.2", lambda folder: fetch_wheels(wanted, (3, 9), folder))
+    files = {path.name: path.read_bytes() for path in wheels.glob("*.whl")}
     unpack = "import glob, zipfile; [zipfile.ZipFile(w).extractall('/site') for w in glob.glob('/w/*')]"
     lines = f'COPY *.whl /w/\nRUN python3 -c "{unpack}"\nENV PYTHONPATH=/site'
     return engines.derived(engine, base.name, "nnconvert-test/openvino:2022.3.2", lines, files)

@@ -28,6 +28,7 @@ from converter.errors import (
     UsageError,
     VerificationError,
 )
+from converter.events import Event, StageStarted, ignore
 from converter.feeding import TargetInput
 from converter.open_source import open_archive
 from converter.preprocessing import Color
@@ -62,10 +63,10 @@ FEW = {"calibration.path": DATA, "calibration.max_images": 12}
 
 @pytest.fixture(scope="session", autouse=True)
 def wheel() -> toolchains.Toolchain:
-    """The QNN wheel; a machine that it is not made for skips, and says why."""
-    if problem := toolchains.problem_with_machine():
+    """QNN in the cache; a machine that it is not made for skips, and says why."""
+    if problem := toolchains.PINNED.problem_with_system():
         pytest.skip(problem)
-    return toolchains.find()
+    return toolchains.ensure(ignore)
 
 
 def member_of(archive: Path, name: str) -> bytes:
@@ -692,16 +693,19 @@ def test_a_compile_that_takes_too_long_is_stopped(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_missing_wheel_is_told_with_the_command_that_cures_it(
-    monkeypatch: pytest.MonkeyPatch,
+def test_a_machine_without_qnn_plans_and_is_told_before_anything_is_made(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(toolchains, "PACKAGE", "no-such-wheel")
-    with pytest.raises(ToolchainError, match="is not installed") as caught:
-        plan(DIGITS_ARCHIVE, "rvc4", options=FP16)
-    assert caught.value.exit_code == 5
+    here = plan(DIGITS_ARCHIVE, "rvc4", options=FP16)
     monkeypatch.setattr("platform.machine", lambda: "riscv64")
-    with pytest.raises(ToolchainError, match="riscv64"):
-        plan(DIGITS_ARCHIVE, "rvc4", options=FP16)
+    assert plan(DIGITS_ARCHIVE, "rvc4", options=FP16).hash == here.hash
+    events: list[Event] = []
+    with pytest.raises(ToolchainError, match="this is Linux riscv64") as caught:
+        converter.convert(
+            DIGITS_ARCHIVE, "rvc4", output=tmp_path / "o.tar", options=FP16, on_event=events.append
+        )
+    assert caught.value.exit_code == 5
+    assert not [event for event in events if isinstance(event, StageStarted)]
 
 
 def test_a_damaged_picture_leaves_nothing_behind(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import doctest
 import importlib
 import pkgutil
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import converter
 from converter.errors import ConvertError
+from tests.sources import DIGITS_ARCHIVE
 
 
 def test_the_public_names_are_these_and_keep_their_meaning() -> None:
@@ -38,6 +40,28 @@ def test_importing_the_package_costs_nothing() -> None:
     code = "import sys, converter; print([m for m in ('numpy', 'onnx', 'yaml', 'luxonis_ml') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_a_shell_shows_the_api_before_it_is_loaded() -> None:
+    code = "import converter; print(sorted({*converter.__all__} - {*dir(converter)}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_a_plan_and_a_conversion_show_themselves_in_a_few_lines(tmp_path: Path) -> None:
+    plan = converter.plan(DIGITS_ARCHIVE, "rvc2")
+    assert repr(plan).splitlines() == [
+        f"<Plan {plan.hash[:12]}: digits.onnx for rvc2, native toolchain",
+        "  input image float32 [1, 3, 32, 32] NCHW",
+        "  output scores float32 [1, 10] NC",
+        "  steps: prepare, compile, verify, pack>",
+    ]
+    done = converter.convert(DIGITS_ARCHIVE, "rvc2", output=tmp_path / "out.tar")
+    first, second = repr(done).splitlines()
+    assert first.startswith(f"<Conversion {tmp_path}/out.tar: rvc2, ")
+    assert second.startswith("  verification: passed on ")
+    skipped = dataclasses.replace(done, verification={"status": "skipped"}, warnings=("one", "two"))
+    assert repr(skipped).splitlines()[1:] == ["  verification: skipped", "  warnings: 2>"]
 
 
 def test_it_is_typed_and_every_public_thing_has_a_docstring() -> None:

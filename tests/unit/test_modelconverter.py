@@ -38,9 +38,9 @@ SHORTHANDS = {
 
 
 @pytest.fixture(scope="session")
-def modelconverter(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def modelconverter() -> Path:
     """The Python of an environment with ModelConverter."""
-    return modelconv.python(tmp_path_factory.mktemp("environments"))
+    return modelconv.python()
 
 
 @pytest.fixture
@@ -397,7 +397,7 @@ def test_modelconverters_command_runs(net: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["parameters"]["number_of_shaves"] == 5
     for words, told in (
-        (["convert", "hailo", "--path", "a.yaml"], "rvc2, rvc3 and rvc4"),
+        (["convert", "hailo", "--path", "a.yaml"], "rvc2, rvc3, rvc4"),
         (["convert", "rvc2", "--path", "a.yaml", "--to", "native"], "only archives"),
         (["convert", "rvc2", "--path", "a.yaml", "--output-dir", "x"], "-o FOLDER"),
         (["convert", "rvc2", "--path", "s3://x/a.yaml"], "Download it"),

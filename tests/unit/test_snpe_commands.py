@@ -290,7 +290,7 @@ def test_files_of_a_users_arguments_are_handed_in_under_our_names(net: Path, tmp
     config.write_text("x: 1")
     made, _ = parameters(net, **{"rvc4.snpe_onnx_to_dlc_args": ["--custom_io", str(config)]})
     assert commands.convert(made)[-2:] == ("--custom_io", "/work/arguments/snpe-onnx-to-dlc-0.yaml")
-    (file,) = made.snpe.user("snpe-onnx-to-dlc").files
+    (file,) = made.user("snpe-onnx-to-dlc").files
     assert file.path == config
     # The plan tells what is in it, not where it lies.
     assert str(tmp_path) not in json.dumps(made.to_json())
@@ -320,7 +320,7 @@ def test_every_documented_option_can_be_given(net: Path, tmp_path: Path) -> None
                 refused += 1
                 continue
             assert not [w for w in warnings if w.code == "snpe.argument"]
-            given = made.snpe.user(tool).argv()
+            given = made.user(tool).argv()
             assert given[0] == option
             assert len(given) == 1 + count
     assert refused == 16
@@ -345,7 +345,7 @@ def test_layouts_are_told_in_snpes_words(tmp_path: Path) -> None:
         made, _ = parameters(folder)
         words[layout] = layout_word(made.inputs[0])
         # What is no frame keeps its axes and its type.
-        assert made.snpe.preserved == ("x",)
+        assert made.preserved == ("x",)
         assert "--preserve_io layout x --preserve_io datatype x" in " ".join(commands.convert(made))
     assert words == {
         "NCHW": "NCHW", "NHWC": "NHWC", "NCD": "NCF", "NC": "NC", "D": "F", "NCDHW": "NCDHW",

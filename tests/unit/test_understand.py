@@ -148,7 +148,7 @@ CASES: list[tuple[str, Callable[[Config], Any], str]] = [
     (
         "number",
         lambda c: image(c)["preprocessing"].update(reverse_channels=0),
-        "reverse_channels: 0 stands",
+        "reverse_channels: 0 is not valid",
     ),
     (
         "word",
@@ -158,10 +158,10 @@ CASES: list[tuple[str, Callable[[Config], Any], str]] = [
     (
         "text",
         lambda c: image(c)["preprocessing"].update(mean=["1", "2", "3"]),
-        r"mean\[0\]: '1' stands",
+        r"mean\[0\]: '1' is not valid",
     ),
-    ("true", lambda c: image(c).update(shape=[True, 3, 12, 16]), r"shape\[0\]: True stands"),
-    ("float", lambda c: image(c).update(shape=[1.5, 3, 12, 16]), r"shape\[0\]: 1\.5 stands"),
+    ("true", lambda c: image(c).update(shape=[True, 3, 12, 16]), r"shape\[0\]: True is not valid"),
+    ("float", lambda c: image(c).update(shape=[1.5, 3, 12, 16]), r"shape\[0\]: 1\.5 is not valid"),
     ("null", lambda c: c["model"].update(inputs=[None]), "inputs|model"),
     ("huge", lambda c: image(c).update(shape=[1, 3, 10**6, 10**6]), "elements|is not"),
     (

@@ -97,7 +97,7 @@ class Native:
 
     def failure(self, done: Completed, what: str, timeout_s: float) -> ConvertError:
         """A damaged toolchain, or the end of the process."""
-        if (damage := toolchains.check()) is not None and not done.timed_out:
+        if (damage := toolchains.PINNED.damage()) is not None and not done.timed_out:
             return ToolchainError(
                 f"{what} could not be started: {damage}.",
                 remedy="Run: nnconvert toolchain install rvc2",
