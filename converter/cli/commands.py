@@ -1,4 +1,4 @@
-"""What the commands do: call the API, print what comes back."""
+"""The commands: call the API, print the result."""
 
 # ruff: noqa: T201 - printing is what this module is for
 
@@ -201,7 +201,7 @@ def _preprocessing(value: Any) -> str:
 
 
 def inspect(source: Path, *, as_json: bool) -> int:
-    """`inspect`: any file of ours."""
+    """`inspect`: an archive, a model or a compiled file."""
     from converter.inspect import inspect as look
 
     facts = look(source)
@@ -221,7 +221,9 @@ def _print_archive(source: Path, facts: Any) -> None:
     for member in facts["members"]:
         print(f"  {member['size_bytes']:>12,}  {member['name']}")
     if problems := check_schema(facts["config"]):
-        print(f"config.json is not of the format ({len(problems)} problems): nnconvert lint {source}")
+        print(
+            f"config.json does not fit the format ({len(problems)} problems): nnconvert lint {source}"
+        )
         return
     model = facts["config"]["model"]
     print(f"name: {model['metadata']['name']}")
@@ -238,7 +240,7 @@ def _print_archive(source: Path, facts: Any) -> None:
     compiled = facts["model_file"]
     if compiled and "format" not in compiled:
         print(f"compiled: {_summary(compiled)}")
-        # Somebody else's build record may hold anything.
+        # A build record of another program may hold anything.
         with contextlib.suppress(AttributeError, KeyError, TypeError, ValueError):
             print(_verification_line(facts["buildinfo"]["verification"]))
         print(f'load it: dai.NNArchive("{source}")')
@@ -323,7 +325,7 @@ def install(
             name = chosen.text("container.image") or load(target).images(chosen)[-1]
             if name.startswith("localhost/"):
                 raise UsageError(
-                    f"Nobody offers the image {name}.",
+                    f"No registry offers the image {name}.",
                     remedy=f"Build it: nnconvert toolchain build {target}",
                 )
             where = pull(name, reporter, engine_address=chosen.text("container.engine")).name

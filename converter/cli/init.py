@@ -1,4 +1,4 @@
-"""`nnconvert init`: its flags, and what it does with them."""
+"""`nnconvert init`: its flags, and the command."""
 
 # ruff: noqa: T201 - printing is what a command is for
 
@@ -29,38 +29,38 @@ def _flag(help: str, *names: str) -> Any:  # noqa: A002 - as Parameter calls it
 
 
 def init(
-    model: Annotated[Path, Parameter(help="An ONNX model; weights in other files lie beside it.")],
+    model: Annotated[Path, Parameter(help="An ONNX model; weights in other files must be beside it.")],
     *,
     output: Annotated[
         Path | None, _flag("Default: the model's name.tar.xz here.", "-o", "--output")
     ] = None,
-    name: Annotated[str | None, _flag("What the model is called; default: its file's name.")] = None,
+    name: Annotated[str | None, _flag("The model's name; default: its file's name.")] = None,
     image: Annotated[tuple[str, ...], _flag("An input that takes camera frames.")] = (),
     raw: Annotated[tuple[str, ...], _flag("An input that takes plain numbers.")] = (),
     shape: Annotated[tuple[str, ...], _flag(f"Sizes such as 1,3,224,224: {_EACH}")] = (),
     layout: Annotated[tuple[str, ...], _flag(f"Axes such as NCHW: {_EACH}")] = (),
     mean: Annotated[tuple[str, ...], _flag(f"In the model's channel order: {_EACH}")] = (),
-    scale: Annotated[tuple[str, ...], _flag(f"What is divided by: {_EACH}")] = (),
+    scale: Annotated[tuple[str, ...], _flag(f"The divisors of the channels: {_EACH}")] = (),
     color: Annotated[tuple[str, ...], _flag(f"RGB, BGR or GRAY, the model's order: {_EACH}")] = (),
     resize_mode: Annotated[tuple[str, ...], _flag(f"CROP, STRETCH or LETTERBOX: {_EACH}")] = (),
     head: Annotated[
         Literal["yolo", "classification", "segmentation", "ssd", "none"] | None,
-        _flag("What the camera makes of the outputs."),
+        _flag("How the camera decodes the outputs."),
     ] = None,
     parser: Annotated[str | None, _flag("Or the class of any parser of depthai-nodes.")] = None,
     heads: Annotated[Path | None, _flag("Or a JSON file with a list of heads, as they are.")] = None,
     outputs: Annotated[str | None, _flag("The head's outputs, a,b,c; default: all.")] = None,
     classes: Annotated[
-        str | None, _flag("a,b,c, or a file: one a line, a YAML or JSON list, Ultralytics' data.yaml.")
+        str | None, _flag("a,b,c, or a file: lines, a YAML or JSON list, Ultralytics' data.yaml.")
     ] = None,
-    n_classes: Annotated[int | None, _flag("How many classes, if nobody has names for them.")] = None,
+    n_classes: Annotated[int | None, _flag("The number of classes, if they have no names.")] = None,
     subtype: Annotated[str | None, _flag("Which YOLO, for example yolov8.")] = None,
     anchors: Annotated[
         str | None, _flag("By output, smallest first, [[[w,h],…],…] or a file with it.")
     ] = None,
-    iou_threshold: Annotated[float | None, _flag("Boxes that overlap more are one.")] = None,
-    conf_threshold: Annotated[float | None, _flag("Less certain detections are none.")] = None,
-    max_det: Annotated[int | None, _flag("How many detections a frame at most.")] = None,
+    iou_threshold: Annotated[float | None, _flag("Boxes that overlap more count as one.")] = None,
+    conf_threshold: Annotated[float | None, _flag("Less certain detections are dropped.")] = None,
+    max_det: Annotated[int | None, _flag("The largest number of detections in a frame.")] = None,
     softmax: Annotated[bool | None, Parameter(help="Whether the model ends with a softmax.")] = None,
     n_prototypes: Annotated[int | None, _flag("YOLO instance segmentation: prototypes.")] = None,
     n_keypoints: Annotated[int | None, _flag("YOLO pose: keypoints.")] = None,
@@ -73,14 +73,14 @@ def init(
 ) -> int:
     """Write a source archive from a bare model. On a terminal it asks for what it would guess."""
     from converter.bare.classes import read_classes
-    from converter.bare.config import faces
+    from converter.bare.config import read_signature
     from converter.bare.heads import HeadHints
     from converter.bare.write import place_for, write_source
     from converter.cli.flags import input_hints, read_anchors, read_json
 
     _refuse_two_heads(head, parser, heads)
     place_for(model, output, force=force)
-    facts = faces(model)
+    facts = read_signature(model)
     given = {
         "shape": shape, "layout": layout, "mean": mean, "scale": scale, "color": color,
         "resize_mode": resize_mode,
@@ -138,7 +138,7 @@ def _refuse_two_heads(head: str | None, parser: str | None, heads: Path | None) 
     flags = [flag for flag, value in given.items() if value is not None]
     if len(flags) > 1:
         raise UsageError(
-            f"{' and '.join(flags)} each say what the head is.",
+            f"{' and '.join(flags)} each define the head.",
             remedy="Give one of them; several heads go into a file for --heads.",
         )
 
@@ -152,13 +152,13 @@ def _draft(
     *,
     asks: bool,
 ) -> Draft:
-    """The config; on a terminal what is open or guessed is asked for.
+    """The config; on a terminal it asks for what is missing or guessed.
 
     Args:
-        heads: Makes the heads and says what of them is guessed, asking if it may.
+        heads: Makes the heads and returns the guesses in them; it asks if its argument is true.
 
     Raises:
-        UsageError: With everything that is missing or wrong, in the words of the flags.
+        UsageError: It names everything that is missing or wrong, with the flags to give.
     """
     from converter.bare.config import draft
     from converter.cli.flags import error_in_flags, in_flags
@@ -202,10 +202,10 @@ def _as_finding(error: ConvertError) -> Finding:
 def _heads(
     kind: str | None, hints: HeadHints, written: list[Any], facts: GraphFacts, *, asks: bool
 ) -> tuple[list[Any], tuple[Finding, ...]]:
-    """The config's heads, and what of them was guessed.
+    """The config's heads, and the guesses in them.
 
     Raises:
-        UsageError: Something is missing, or there is no head for what was said of it.
+        UsageError: Something is missing, or there are flags for a head but no head.
     """
     from converter.bare.heads import HeadHints, make_head
     from converter.cli.questions import ask_kind, settle_head
@@ -214,7 +214,7 @@ def _heads(
 
     if written:
         if not all(isinstance(head, dict) for head in written):
-            raise UsageError("--heads: every head is a JSON object.")
+            raise UsageError("--heads: every head must be a JSON object.")
         return written, ()
     if kind is None and asks:
         kind = ask_kind()
@@ -230,8 +230,8 @@ def _heads(
             code="init.heads",
             severity=Severity.INFO,
             where="model.heads",
-            message="there is none: the outputs are handed on as they are.",
-            remedy="Give --head or --parser for what the camera shall make of them, or --head none.",
+            message="there is none: no parser decodes the outputs.",
+            remedy="Give --head or --parser so that the camera decodes them, or --head none.",
         )
         return [], (guess,)
     assert kind is not None

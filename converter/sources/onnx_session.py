@@ -9,7 +9,7 @@ _OLDEST_OPSET: Final = 7
 
 
 def readable(path: str) -> str | bytes:
-    """A model as ONNX Runtime takes it: it implements ONNX from opset 7 on; older ones are raised."""
+    """A model that ONNX Runtime takes: it implements ONNX from opset 7 on; older opsets are raised."""
     import onnx
 
     proto = onnx.load(path, load_external_data=False)
@@ -30,8 +30,8 @@ def session_of(model: str | bytes, *, exact: bool = False) -> Any:
 
     Args:
         model: A file, or a model's bytes.
-        exact: Compute quantized networks as they stand. Without it ONNX Runtime fuses their nodes
-            into integer kernels, which saturate on processors without VNNI.
+        exact: Compute quantized networks node by node. Without it ONNX Runtime fuses their nodes into
+            integer kernels, which saturate on processors without VNNI.
     """
     ort: Any = importlib.import_module("onnxruntime")  # its stubs leave these names out
     options = ort.SessionOptions()

@@ -1,6 +1,6 @@
-"""RVC2 (Myriad X): ONNX to a blob or superblob with OpenVINO 2022.2's own compiler.
+"""RVC2 (Myriad X): ONNX to a blob or superblob with OpenVINO 2022.2's compiler.
 
-The face of the target, as `converter.target.Target` has it; heavy modules load where they are used.
+The functions of the target (`converter.target.Target`); heavy modules load where they are used.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Whether the compiled network computes what the source does, on a CPU.
 
-And what float16 adds to the difference, by a model of it. Nothing here runs on a camera.
+It also estimates the error that float16 adds, by a simulation. Nothing here runs on a camera.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from targets.rvc2.parameters import Parameters
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# The CPU plugin computes the compiled network in float32: what differs is a wrong rewrite.
+# The CPU plugin computes the compiled network in float32: a difference means a wrong rewrite.
 _MIN_COSINE: Final = 0.9999
 _MAX_REL_RMSE: Final = 1e-2
-# What float16 may add before a user is warned.
+# The error that float16 may add without a warning.
 _HALF_COSINE: Final = 0.999
 
 _Results = list[dict[str, "NDArray[Any]"]]
@@ -78,7 +78,7 @@ class Comparison:
         )
 
     def begin(self, prepared: Prepared, compiler: Compiler) -> None:
-        """Start the float16 model of the prepared graph, and the network that is being compiled."""
+        """Start the float16 simulation of the prepared graph, and the compiled network."""
         if not self.enabled:
             return
         outputs = self._run.plan.model.outputs
@@ -101,7 +101,7 @@ class Comparison:
         """Wait for the reference, run the CPU plugin, and judge.
 
         Raises:
-            VerificationError: An output is off, or not finite in float16.
+            VerificationError: An output differs too much, or is not finite in float16.
         """
         if not self.enabled:
             return verify.skipped("switched off")
@@ -128,7 +128,7 @@ class Comparison:
         try:
             figures = verify.compare(source, half.result())
         except ConvertError as error:
-            # The model of float16 is advice; that it cannot be had is no reason to refuse.
+            # The float16 simulation is advice; if it fails, the conversion goes on.
             self._run.warn(f"What float16 adds could not be modelled: {error.message}")
             return {"how": "not modelled", "outputs": {}}
         for name, row in figures.items():

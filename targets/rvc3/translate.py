@@ -30,16 +30,16 @@ _SUPERBLOB: Final = Finding(
 def translate(
     model: SourceModel, archive: Archive, options: Options, backend: Backend
 ) -> tuple[Parameters, tuple[Finding, ...]]:
-    """Resolve what the compiler is told, and what deserves a warning.
+    """Resolve the compiler's parameters and the warnings.
 
     Raises:
-        UsageError: Options that cannot be had, calibration data that cannot be used.
-        ModelError: Tensors that the chip, or the tool's command line, cannot take.
+        UsageError: Options are not possible, or calibration data cannot be used.
+        ModelError: The chip, or the tool's command line, cannot take the model's tensors.
         ToolchainError: INT8's package is not installed.
     """
     if not options.flag("rvc3.compress_to_fp16"):
         raise UsageError(
-            "rvc3.compress_to_fp16: Keem Bay computes in float16 or INT8, so false cannot be had.",
+            "rvc3.compress_to_fp16: false is not possible, for Keem Bay computes in float16 or INT8.",
             remedy="Leave it out.",
         )
     check_tensors(model, target="rvc3", chip="Keem Bay")

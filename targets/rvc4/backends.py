@@ -65,9 +65,9 @@ def choose(options: Options, toolchain: str) -> Backend:
         return _container(options, "Converting with SNPE in the container image {image}: it is there.")
     except ToolchainError as error:
         if any(options.text(key) for key in ("container.image", "rvc4.tool_version")):
-            raise  # whoever names an image or a version does not want another tool
+            raise  # a user who names an image or a version does not want another tool
         if _snpe_only(options):
-            raise  # nor whoever tells SNPE how to do it
+            raise  # nor one who sets SNPE's options
         why = error.message.rstrip(".")
         return _native(f"Converting natively with QNN, not with SNPE: {why[:1].lower()}{why[1:]}.")
 

@@ -318,7 +318,7 @@ def test_list_and_explain_say_what_is_declared(capsys: pytest.CaptureFixture[str
         assert code in command(None, capsys, explain=code)[1]
     with pytest.raises(UsageError, match=r"'head\.generic'"):
         command(None, capsys, explain="head.generc")
-    with pytest.raises(UsageError, match="wants an archive"):
+    with pytest.raises(UsageError, match="needs an archive"):
         command(None, capsys)
 
 
@@ -368,7 +368,7 @@ def test_an_rvc4_archive_of_ours_passes(tmp_path: Path) -> None:
 def test_an_archive_that_lint_refuses_is_not_written(
     tmp_path: Path, toolchain: Toolchain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A double of `describe` that writes GRAY888p stands for a fault of ours."""
+    """A double of `describe` that writes GRAY888p stands for a bug in the converter."""
     true = describe.target_config
 
     def faulty(*arguments: Any) -> dict[str, Any]:
@@ -378,7 +378,7 @@ def test_an_archive_that_lint_refuses_is_not_written(
 
     monkeypatch.setattr(describe, "target_config", faulty)
     source = write_folder(tmp_path / "net", conv_model(), preprocessing=RGB)
-    with pytest.raises(ToolError, match=r"fault of ours.*GRAY888p") as caught:
+    with pytest.raises(ToolError, match=r"bug in the converter.*GRAY888p") as caught:
         converter.convert(source, "rvc2", output=tmp_path / "a.tar", options=QUICK)
     assert [finding.code for finding in caught.value.findings] == ["camera.dai-type-unknown"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["net"]
