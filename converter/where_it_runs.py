@@ -50,7 +50,7 @@ class Row:
 
     @property
     def cells(self) -> tuple[str, ...]:
-        """What stands in the table below `heads`."""
+        """The cells of the table, below `heads`."""
         found = (", ".join(kinds) or "none" for kinds in self.toolchains.values())
         return (self.system, self.installs, "yes", *found)
 

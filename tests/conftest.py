@@ -26,7 +26,8 @@ RESTART = "only an engine that CI started may be restarted"
 
 def pytest_configure(config: pytest.Config) -> None:
     # What `auto` chooses must not hang on this machine: tests see the engine only where they ask for it.
-    engines.ADDRESS = find_socket()
+    # xdist's workers inherit what the first process found.
+    engines.ADDRESS = os.environ.setdefault("NNCONVERT_TEST_SOCKET", find_socket() or "") or None
     os.environ["DOCKER_HOST"] = "unix:///nowhere/docker.sock"
     # DepthAI looks for devices and a network as it is imported, and warns that there are none.
     os.environ.setdefault("DEPTHAI_LEVEL", "off")

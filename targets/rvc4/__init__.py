@@ -1,6 +1,6 @@
 """RVC4 (Qualcomm QCS8550): ONNX to a DLC with QNN, quantized on the user's data.
 
-The face of the target, as `converter.target.Target` has it; heavy modules load where they are used.
+The public functions are those of `converter.target.Target`; heavy modules load where they are used.
 """
 
 from __future__ import annotations

@@ -216,7 +216,7 @@ def _options(libraries: str, soc_model: int) -> dict[str, str]:
     return {
         "backend_path": f"{libraries}/libQnnHtp.so",
         "soc_model": str(soc_model),
-        # Inputs in float32 and outputs in integers are what they are: their conversion is ours to ask.
+        # Inputs stay float32 and outputs stay integers: the converter writes the conversions itself.
         "offload_graph_io_quantization": "0",
     }
 
