@@ -301,7 +301,7 @@ WRONG: list[tuple[list[str], int, str]] = [
     ),
     (["--head", "yolo", "--parser", "X"], 2, "--head and --parser"),
     (["--head", "nonsense"], 2, "nonsense"),
-    (["--calibration", "nowhere"], 2, "nowhere is no folder"),
+    (["--calibration", "nowhere"], 2, "nowhere is not a folder"),
     (["--encodings", "net.onnx"], 2, "is not JSON"),
     (["-o", "net.zip"], 2, "not an archive name"),
     (["-o", "nowhere/net.tar"], 2, "no such folder"),
