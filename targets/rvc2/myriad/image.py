@@ -11,13 +11,12 @@ from converter.container.build import Base, Recipe
 from converter.errors import ToolchainError
 from converter.events import OnEvent
 from converter.processes import linux as kernel
-from targets.rvc2.myriad import exception_text, openvino_c
-from targets.rvc2.myriad import worker as compiler_child
+from targets.rvc2.myriad import exception_text, openvino_c, worker
 from targets.rvc2.myriad.toolchain import FILES, NOTICES, OPENVINO, WHEEL_SHA256, present
 
 _BASE: Final = "python:3.11-slim-bookworm"
 # The files that the child imports, and their folders: the image holds no other code of the converter.
-_MODULES: Final = (kernel, compiler_child, exception_text, openvino_c)
+_MODULES: Final = (kernel, worker, exception_text, openvino_c)
 
 
 def image_name() -> str:
