@@ -398,7 +398,7 @@ def test_modelconverters_command_runs(net: Path) -> None:
     assert json.loads(done.stdout)["parameters"]["number_of_shaves"] == 5
     for words, told in (
         (["convert", "hailo", "--path", "a.yaml"], "rvc2, rvc3, rvc4"),
-        (["convert", "rvc2", "--path", "a.yaml", "--to", "native"], "only archives"),
+        (["convert", "rvc2", "--path", "a.yaml", "--to", "native"], "only writes archives"),
         (["convert", "rvc2", "--path", "a.yaml", "--output-dir", "x"], "-o FOLDER"),
         (["convert", "rvc2", "--path", "s3://x/a.yaml"], "Download it"),
         (["convert", "rvc2", "--path"], "value is missing"),
