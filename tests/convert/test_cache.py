@@ -15,7 +15,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from converter import cache, convert, plan
 from converter.errors import ArchiveError, UsageError
-from converter.events import Notice, StageStarted, Warned
+from converter.events import Notice, StageStarted, Warned, ignore
+from converter.pinned_wheel import cache_root
+from targets.rvc4.toolchain import ensure
 from tests.sources import DIGITS, DIGITS_ARCHIVE, RGB, conv_model, make_model, write_folder
 from tests.unit.test_cache_key import pictures
 
@@ -28,7 +30,12 @@ OPTIONS = {
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache without results, but with the toolchains: fetching them is not what is tested here."""
+    ensure(ignore)
+    toolchains = cache_root() / "toolchains"
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    cache_root().mkdir(parents=True)
+    (cache_root() / "toolchains").symlink_to(toolchains)
     return tmp_path / "cache"
 
 
@@ -255,7 +262,7 @@ def test_what_was_used_longest_ago_goes_first(tmp_path: Path) -> None:
     assert list(cache.folder().iterdir()) == []
 
 
-def test_a_cache_that_cannot_be_written_to_is_none(tmp_path: Path, own_cache: Path) -> None:
-    own_cache.write_text("a file where the folder should be")
+def test_a_cache_that_cannot_be_written_to_is_none(tmp_path: Path) -> None:
+    cache.folder().write_text("a file where the folder should be")
     assert not made(tmp_path / "a.tar.gz")[0].cached
     assert (tmp_path / "a.tar.gz").is_file()
