@@ -106,58 +106,13 @@ def _archive_color(
     options: Options,
 ) -> tuple[Color, list[Finding]]:
     """The colour by `dai_type`, else `reverse_channels`, else RGB; one is gray."""
-    interleaved = layout.endswith("C")
     settle = f"or settle it with {key}.layout or {key}.dai_type"
     dai_type = options.text(f"{key}.dai_type") or entry.get("dai_type")
-    default = Color.GRAY if channels == 1 else Color.RGB
     if dai_type is not None:
-        read = read_dai_type(dai_type)
-        if read is None:
-            return default, [
-                Finding(
-                    code="input.dai-type",
-                    where=f"{where}.dai_type",
-                    message=f"{dai_type!r} is not a frame type of a model's input.",
-                    remedy=f"{perhaps(dai_type, DAI_TYPES)} "
-                    f"There are {', '.join(DAI_TYPES)}; {settle}.".strip(),
-                )
-            ]
-        color, order = read
-        findings = []
-        if order and (order == "i") is not interleaved and channels == 3:
-            findings.append(
-                Finding(
-                    code="input.dai-type-layout",
-                    where=f"{where}.dai_type",
-                    message=f"{dai_type!r} is {'interleaved' if order == 'i' else 'planar'}, "
-                    f"the layout {layout!r} is not.",
-                    remedy=f"Write {dai_type[:-1]}{'i' if interleaved else 'p'}, {settle}.",
-                )
-            )
-        if color.channels > channels:
-            findings.append(
-                Finding(
-                    code="input.dai-type-channels",
-                    severity=Severity.WARNING,
-                    where=f"{where}.dai_type",
-                    message=f"{dai_type!r} has three channels, the input has one: taken as gray.",
-                    remedy="Write GRAY8.",
-                )
-            )
-            color = Color.GRAY
-        elif color.channels < channels:
-            findings.append(
-                Finding(
-                    code="input.dai-type-channels",
-                    where=f"{where}.dai_type",
-                    message=f"{dai_type!r} has one channel, but the input has {channels}.",
-                    remedy=f"Write RGB888{'i' if interleaved else 'p'} or the like, {settle}.",
-                )
-            )
-        return color, findings
+        return _color_of_dai_type(dai_type, f"{where}.dai_type", channels, layout, settle)
     findings = []
     planar_from = entry.get("interleaved_to_planar")
-    if planar_from and not interleaved and channels == 3:
+    if planar_from and not layout.endswith("C") and channels == 3:
         findings.append(
             Finding(
                 code="input.interleaved-layout",
@@ -169,3 +124,53 @@ def _archive_color(
     if channels == 1:
         return Color.GRAY, findings
     return Color.BGR if entry.get("reverse_channels") is False else Color.RGB, findings
+
+
+def _color_of_dai_type(
+    dai_type: str, where: str, channels: int, layout: str, settle: str
+) -> tuple[Color, list[Finding]]:
+    """The colour that a `dai_type` names, and where it contradicts the channels or the layout."""
+    interleaved = layout.endswith("C")
+    read = read_dai_type(dai_type)
+    if read is None:
+        finding = Finding(
+            code="input.dai-type",
+            where=where,
+            message=f"{dai_type!r} is not a frame type of a model's input.",
+            remedy=f"{perhaps(dai_type, DAI_TYPES)} "
+            f"There are {', '.join(DAI_TYPES)}; {settle}.".strip(),
+        )
+        return Color.GRAY if channels == 1 else Color.RGB, [finding]
+    color, order = read
+    findings = []
+    if order and (order == "i") is not interleaved and channels == 3:
+        findings.append(
+            Finding(
+                code="input.dai-type-layout",
+                where=where,
+                message=f"{dai_type!r} is {'interleaved' if order == 'i' else 'planar'}, "
+                f"the layout {layout!r} is not.",
+                remedy=f"Write {dai_type[:-1]}{'i' if interleaved else 'p'}, {settle}.",
+            )
+        )
+    if color.channels > channels:
+        findings.append(
+            Finding(
+                code="input.dai-type-channels",
+                severity=Severity.WARNING,
+                where=where,
+                message=f"{dai_type!r} has three channels, the input has one: taken as gray.",
+                remedy="Write GRAY8.",
+            )
+        )
+        color = Color.GRAY
+    elif color.channels < channels:
+        findings.append(
+            Finding(
+                code="input.dai-type-channels",
+                where=where,
+                message=f"{dai_type!r} has one channel, but the input has {channels}.",
+                remedy=f"Write RGB888{'i' if interleaved else 'p'} or the like, {settle}.",
+            )
+        )
+    return color, findings

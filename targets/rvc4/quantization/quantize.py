@@ -24,6 +24,7 @@ from targets.rvc4.quantization.encodings import TensorEncoding, channel_axis, no
 from targets.rvc4.quantization.io_codes import WIDE_SCALE, decoded, expose, take_half
 
 if TYPE_CHECKING:
+    import onnx
     import onnx_ir as ir
 
 # The least gain that counts: on unseen data a smaller difference is chance.
@@ -113,32 +114,27 @@ def _quantized(
     import onnx
     import onnx_ir as ir
 
-    qnn = _ort("execution_providers.qnn")
     calibrate = _ort("calibrate")
     logging.getLogger().setLevel(logging.ERROR)
     kinds = _ort("quant_utils").QuantType
     weight_type = {8: kinds.QInt8, 16: kinds.QInt16}[weights]
     activation_type = {8: kinds.QUInt8, 16: kinds.QUInt16}[activations]
-    proto = structure = onnx.load(model)
-    if sum(len(tensor.raw_data) for tensor in proto.graph.initializer) >= HEAVY_BYTES:
-        # Shapes are inferred already; the quantizer would do it again on two further copies.
-        onnx.helper.set_model_props(proto, {"onnx.infer": "onnxruntime.quant"})
-        structure = onnx.load(model, load_external_data=False)
+    proto, structure = _loaded(model)
     for node in proto.graph.node:
         # The quantizer gives every Softmax the range from 0 to 1, however small its values are.
         if node.op_type == "Softmax" and node.output[0] in ranges:
             low, high = (np.float32(bound) for bound in ranges[node.output[0]])
             overrides.setdefault(node.output[0], [{"rmin": low, "rmax": high}])
-    config = qnn.get_qnn_qdq_config(
+    rows = [row for group in overrides.values() for row in group]
+    config = _ort("execution_providers.qnn").get_qnn_qdq_config(
         structure,
         None,
         activation_type=activation_type,
         weight_type=weight_type,
         per_channel=per_channel,
         init_overrides=overrides,
-        add_qtype_converts=any("quant_type" in row for rows in overrides.values() for row in rows),
+        add_qtype_converts=any("quant_type" in row for row in rows),
     )
-    rows = [row for group in overrides.values() for row in group]
     if 16 in (weights, activations) or any(row.get("quant_type") in _wide() for row in rows):
         # Before opset 21 ONNX's operators support 8 bits only.
         config.extra_options["UseQDQContribOps"] = True
@@ -165,6 +161,18 @@ def _quantized(
     made.quantize_model()
     quantized: ir.Model = ir.from_proto(made.model.model)
     return quantized
+
+
+def _loaded(model: str) -> tuple[onnx.ModelProto, onnx.ModelProto]:
+    """The model, and one of the same structure, which for a heavy model has no weights."""
+    import onnx
+
+    proto = onnx.load(model)
+    if sum(len(tensor.raw_data) for tensor in proto.graph.initializer) < HEAVY_BYTES:
+        return proto, proto
+    # Shapes are inferred already; the quantizer would do it again on two further copies.
+    onnx.helper.set_model_props(proto, {"onnx.infer": "onnxruntime.quant"})
+    return proto, onnx.load(model, load_external_data=False)
 
 
 def _overrides(
