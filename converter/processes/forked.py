@@ -23,6 +23,7 @@ from typing import IO, Any, Final
 from converter.processes.fork_server import send
 
 _END_S: Final = 5.0
+_SLICE_S: Final = 0.2
 
 
 def is_possible() -> bool:
@@ -142,18 +143,20 @@ class Forked:
         """The exit status, negative for a signal's number; None if it does not end in time."""
         until = time.monotonic() + timeout_s
         while self._returncode is None:
-            ready, _, _ = select.select([self._end], [], [], max(0.0, until - time.monotonic()))
-            if not ready:
+            left = max(0.0, until - time.monotonic())
+            # In slices: a signal that another thread receives does not wake this one.
+            ready, _, _ = select.select([self._end], [], [], min(left, _SLICE_S))
+            if ready:
+                self._read()
+            elif left <= _SLICE_S:
                 return None
-            part = os.read(self._end, 4096)
-            if part:
-                self._take(part)
-            else:
-                self._lost()
         return self._returncode
 
-    def _take(self, part: bytes) -> None:
+    def _read(self) -> None:
         """Read what the server says of the child: its process id, later its exit status."""
+        part = os.read(self._end, 4096)
+        if not part:
+            self._lost()
         *lines, self._said = (self._said + part).split(b"\n")
         for line in lines:
             said = json.loads(line)

@@ -53,6 +53,7 @@ def compiled(received: Received, toolchain: Toolchain, folder: Path) -> bytes:
     graph = onnx.load(model).graph
     shaves = received.form["myriad_shaves"]
     request = {
+        "parent": None,
         "device": "MYRIAD",
         "model": str(model),
         "libraries": str(toolchain.libraries),

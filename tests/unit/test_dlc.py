@@ -19,7 +19,7 @@ from converter.checks.lint import lint
 from converter.errors import ArchiveError, ToolError
 from converter.formats import format_of
 from converter.inspect import inspect
-from targets.rvc4.dlc.check import bit_width_findings, checked, face_findings
+from targets.rvc4.dlc.check import bit_width_findings, checked, io_findings
 from targets.rvc4.dlc.read import Dlc, DlcTensor, read_dlc, read_records
 from targets.rvc4.parameters import Parameters
 from tests.sources import DIGITS, DIGITS_ARCHIVE
@@ -130,14 +130,12 @@ def test_one_weight_and_one_activation_of_another_width_are_named() -> None:
 
 def test_the_names_shapes_types_and_codes_of_inputs_and_outputs_are_compared() -> None:
     dlc, parameters = read_dlc(DATA), asked("INT8_STANDARD")
-    said = [str(finding) for finding in face_findings(dlc, parameters, [])]
+    said = [str(finding) for finding in io_findings(dlc, parameters, [])]
     assert any("[1, 32, 32, 3] asked for, [1, 3, 32, 32] compiled" in text for text in said)
     assert any("image: uint8 asked for, float32 compiled" in text for text in said)
     assert any("scores: uint8 asked for, float32 compiled" in text for text in said)
     other = tuple(dataclasses.replace(item, name=f"{item.name}_0") for item in dlc.tensors)
-    said = [
-        str(item) for item in face_findings(dataclasses.replace(dlc, tensors=other), parameters, [])
-    ]
+    said = [str(item) for item in io_findings(dataclasses.replace(dlc, tensors=other), parameters, [])]
     assert any("outputs ['scores'] became ['scores_0']" in text for text in said)
 
 
