@@ -33,22 +33,23 @@ LIBRARIES = ("nnarchive-converter", "onnx", "onnx-ir", "onnxslim", "onnxruntime"
 _CONVERT = ["-c", "from converter.cli import convert_main; convert_main()"]
 
 
-def _once(argv: Sequence[str]) -> tuple[float, float]:
+def _once(argv: Sequence[str], folder: Path) -> tuple[float, float]:
     """Wall and processor seconds of one process and all that it waited for."""
     before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
-    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    # In a folder of its own: Python looks for modules where it is started.
+    done = subprocess.run(argv, cwd=folder, capture_output=True, text=True, check=False)
     wall, after = time.monotonic() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
     if done.returncode != 0:
         raise SystemExit(done.stderr)
     return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def in_turn(older: str, arguments: Sequence[object]) -> dict[str, Any]:
+def in_turn(older: str, arguments: Sequence[object], folder: Path) -> dict[str, Any]:
     """Medians of both versions, and the median of the pairs' ratios."""
     found: dict[str, list[tuple[float, float]]] = {older: [], sys.executable: []}
     for _ in range(PAIRS + 1):
         for python, rows in found.items():
-            rows.append(_once([python, *_CONVERT, *map(str, arguments)]))
+            rows.append(_once([python, *_CONVERT, *map(str, arguments)], folder))
     before, now = (rows[1:] for rows in found.values())  # the first warms up
 
     def median(rows: Sequence[tuple[float, float]], column: int) -> float:
@@ -97,7 +98,7 @@ def main() -> None:
                 "≤ 6.5 s",
             ),
         ):
-            rows.append({"what": what, **in_turn(chosen.older, arguments), "goal": goal})
+            rows.append({"what": what, **in_turn(chosen.older, arguments, folder), "goal": goal})
             print(rows[-1], flush=True)
     versions = ", ".join(f"{library} {importlib.metadata.version(library)}" for library in LIBRARIES)
     columns = tuple(rows[0])
