@@ -27,7 +27,7 @@ _SETTINGS = {
     "MYRIAD_THROUGHPUT_STREAMS": "1",
     "MYRIAD_DETECT_NETWORK_BATCH": "NO",
 }
-_PRECISIONS = {"float32": "FP16", "int32": "I32", "uint8": "U8"}
+_PRECISIONS = {"float32": "FP16", "int32": "I32", "int64": "I32", "uint8": "U8"}
 
 
 class NotCompiled(Exception):

@@ -62,6 +62,11 @@ class Buffer:
         return self.location is not Location.NONE
 
     @property
+    def is_planar(self) -> bool:
+        """Whether the axes lie in the usual order, each image's channels one behind the other."""
+        return self.order in ("", "C", "NC", "CHW", "NCHW", "NCDHW") or "?" in self.order
+
+    @property
     def size(self) -> int:
         """The number of elements."""
         size = 1

@@ -25,8 +25,7 @@ def _apply(run: Running, function: Function) -> None:
 
 def sigmoid(x: Floats) -> Floats:
     """1 / (1 + e^−x)."""
-    result: Floats = 1 / (1 + np.exp(-x))
-    return result
+    return np.asarray(1 / (1 + np.exp(-x)), np.float32)
 
 
 def erf(x: Floats) -> Floats:

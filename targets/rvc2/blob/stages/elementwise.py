@@ -27,6 +27,8 @@ def _elementwise(run: Running, function: Callable[..., Array], inputs: int) -> N
     *coefficients, activation, slope, low, high = run.parameters("2fi3f" if is_float else "6i")
     order = common_order(*buffers)
     used = (first, buffers[2], buffers[3])[:inputs]
+    if not order and any(buffer.is_there and not buffer.is_planar for buffer in (target, *used)):
+        raise NotKnown("tensors of other ranks, one of them interleaved")
     values = [run.read(buffer, order) for buffer in used]
     if run.stage.type == _SUM:
         kind = np.float32 if is_float else np.int32

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
 
 from targets.rvc2.blob.graph import Buffer
 from targets.rvc2.blob.hardware_words import HARDWARE, HardwareOperation, Rectifier, Unit
-from targets.rvc2.blob.memory import put
-from targets.rvc2.blob.running import IMAGE, Floats, Running
+from targets.rvc2.blob.memory import put, unwritten
+from targets.rvc2.blob.running import IMAGE, Array, Floats, Running
 from targets.rvc2.blob.stages.windows import Window, convolve, pool
 from targets.rvc2.blob.words import NotKnown
 
@@ -20,7 +22,7 @@ def hardware(run: Running) -> None:
     Parameters: as `hardware_words` reads them. Buffers: as the operations number them; the weights are
     [out / 8][in][kernel height · kernel width][8].
     """
-    operations = run.stage.operations
+    operations = _merged(run.stage.operations)
     first = operations[0]
     same = {(o.unit, o.source, o.target, o.weights, o.kernel, o.stride, o.padded) for o in operations}
     if len(same) != 1:
@@ -31,20 +33,21 @@ def hardware(run: Running) -> None:
         _convolve(run, operations)
 
 
-def _convolve(run: Running, operations: tuple[HardwareOperation, ...]) -> None:
+def _convolve(run: Running, operations: Sequence[HardwareOperation]) -> None:
     """act((sum of in · weights + bias) · scale), then perhaps a pool of 2 × 2 windows."""
     buffers, first = run.stage.buffers, operations[0]
     source, target, kernel = buffers[first.source], buffers[first.target], first.kernel[::-1]
     weights = _weights(run, buffers[first.weights], kernel)
-    # Channels that the compiler added have no weights; what lies there is nobody's.
-    image = run.floats(source, IMAGE, checked=False)
+    image = _image(run, source)
     channels = min(image.shape[1], weights.shape[1])
-    used = np.asarray(weights[:, :channels].any(axis=(0, 2, 3)))
-    used[0] |= not used.any()
-    weights = weights[:, :channels][:, used]
-    image = image[:, :channels] if used.all() else image[:, :channels][:, used]
-    if np.isnan(image).any():
-        run.reads_unwritten = True
+    image, weights = image[:, :channels], weights[:, :channels]
+    if unwritten(image):
+        # Channels that the compiler added have no weights; what lies there is nobody's.
+        used = np.asarray(weights.any(axis=(0, 2, 3)))
+        used[0] |= not used.any()
+        image, weights = image[:, used], weights[:, used]
+        run.reads_unwritten |= unwritten(image)
+    image = image.astype(np.float32)
     result = run.target(target, IMAGE)
     before = (kernel[0] // 2, kernel[1] // 2) if first.padded else (0, 0)
     window = Window(kernel=kernel, stride=(first.stride, first.stride), before=before)
@@ -66,6 +69,28 @@ def _convolve(run: Running, operations: tuple[HardwareOperation, ...]) -> None:
             pool_window = Window(kernel=operation.pool_kernel[::-1], stride=(2, 2))
             values = pool(values, pool_window, size, run.budget, maximum=True)
         put(result[:, begin:end], values)
+
+
+def _image(run: Running, buffer: Buffer) -> Array:
+    """What the unit reads, in float16; a part may be left unwritten."""
+    image = run.raw(buffer, IMAGE, checked=False)
+    if image.dtype != np.float16:
+        raise NotKnown(f"the convolution unit on {image.dtype}")
+    return image
+
+
+def _merged(operations: Sequence[HardwareOperation]) -> list[HardwareOperation]:
+    """The operations with neighbouring ranges of channels put together, which are else the same."""
+    merged: list[HardwareOperation] = []
+    for operation in operations:
+        if merged:
+            last = merged[-1]
+            longer = replace(operation, first_channel=last.first_channel, channels=last.channels)
+            if longer == last and last.first_channel + last.channels == operation.first_channel:
+                merged[-1] = replace(last, channels=last.channels + operation.channels)
+                continue
+        merged.append(operation)
+    return merged
 
 
 def _weights(run: Running, buffer: Buffer, kernel: tuple[int, int]) -> Floats:
@@ -93,11 +118,11 @@ def _rectify(values: Floats, rectifier: Rectifier) -> Floats:
     return np.where(values < rectifier.threshold, values * below, values * above)
 
 
-def _pool(run: Running, operations: tuple[HardwareOperation, ...]) -> None:
+def _pool(run: Running, operations: Sequence[HardwareOperation]) -> None:
     """Maxima or averages. An average divides by the whole window, at the borders too."""
     first = operations[0]
     source, target = run.stage.buffers[first.source], run.stage.buffers[first.target]
-    image, result = run.floats(source, IMAGE, checked=False), run.target(target, IMAGE)
+    image, result = _image(run, source), run.target(target, IMAGE)
     # The batch lies in the channels.
     channels = image.reshape(1, -1, *image.shape[2:])
     kernel, size = first.kernel[::-1], (result.shape[2], result.shape[3])
@@ -113,14 +138,17 @@ def _pool(run: Running, operations: tuple[HardwareOperation, ...]) -> None:
         if begin >= end:
             continue
         part = channels[:, begin:end]
-        if np.isnan(part).any():
-            run.reads_unwritten = True
-        values = pool(part, window, size, run.budget, maximum=not operation.average)
+        run.reads_unwritten |= unwritten(part)
+        values = pool(part.astype(np.float32), window, size, run.budget, maximum=not operation.average)
         if operation.average:
             values /= np.float32(kernel[0] * kernel[1])
         values = _activate(values, operation)
-        for number in range(begin, end):
-            put(result[divmod(number, per_item)], values[0, number - begin])
+        for item in range(begin // per_item, (end - 1) // per_item + 1):
+            low, high = max(begin, item * per_item), min(end, (item + 1) * per_item)
+            put(
+                result[item, low - item * per_item : high - item * per_item],
+                values[0, low - begin : high - begin],
+            )
 
 
 def _pool_pads(

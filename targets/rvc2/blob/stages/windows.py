@@ -128,4 +128,4 @@ def inside(window: Window, size: tuple[int, int], out: tuple[int, int]) -> Float
         last = np.minimum(first + window.kernel[axis], size[axis])
         counts.append(last - np.maximum(first, 0))
     down, across = counts
-    return np.multiply.outer(down, across).astype(np.float32)
+    return np.asarray(np.multiply.outer(down, across), np.float32)
