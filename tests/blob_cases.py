@@ -18,6 +18,10 @@ Case = Callable[[], onnx.ModelProto]
 IMAGE = (1, 6, 11, 13)
 
 
+def ints(*values: int) -> Any:
+    return np.array(values, np.int64)
+
+
 class _Constants:
     """Constants drawn from one seed, so that a case is the same in every run."""
 
@@ -51,7 +55,7 @@ def one(
         dtypes: Of the inputs, where they are no floats.
     """
     names = [f"x{number}" for number in range(len(shapes))]
-    given = [name for name in names]
+    given = list(names)
     weights = []
     for number, values in enumerate(constants):
         given.append("" if values is None else f"c{number}")
@@ -278,7 +282,6 @@ def _products() -> dict[str, Case]:
 
 def _shapes() -> dict[str, Case]:
     cases: dict[str, Case] = {}
-    ints = lambda *values: np.array(values, np.int64)
     for perm in ([0, 2, 3, 1], [0, 3, 1, 2], [0, 1, 3, 2], [0, 2, 1, 3], [0, 3, 2, 1]):
         cases[f"Transpose {perm}"] = lambda perm=perm: one("Transpose", perm=perm)
     cases["Transpose of rank 3"] = lambda: one("Transpose", [(2, 5, 7)], perm=[2, 0, 1])
