@@ -106,8 +106,6 @@ def strided_slice(run: Running) -> None:
             continue
         begin = first[axis] if begin_mask >> axis & 1 else None
         end = last[axis] if end_mask >> axis & 1 else None
-        if strides[axis] < 0 and end is not None and end < -size:
-            end = None
         picked.append(slice(begin, end, strides[axis]))
     run.write(target, values[tuple(picked)])
 
