@@ -65,6 +65,7 @@ class Compiler:
         *,
         settings: Mapping[str, str] | None = None,
         layouts: Mapping[str, str] | None = None,
+        outputs: Mapping[str, str] | None = None,
         prepared: bool = False,
     ) -> bytes:
         """Prepare a model as a conversion does, and compile it; float16 in and out.
@@ -72,6 +73,7 @@ class Compiler:
         Args:
             settings: Of the MYRIAD plugin, beyond the usual ones.
             layouts: The compiler's layouts of inputs.
+            outputs: Precisions of outputs that are not FP16.
             prepared: Whether the model goes to the compiler as it is.
         """
         self._count += 1
@@ -86,6 +88,7 @@ class Compiler:
                 name: [_PRECISIONS[types.get(name, str(dtype))], (layouts or {}).get(name, "")]
                 for name, (_, dtype) in inputs_of(model).items()
             },
+            "outputs": dict(outputs or {}),
             "settings": _SETTINGS | dict(settings or {}),
             "blob": str(blob),
         }
@@ -187,7 +190,7 @@ def _serve(libraries: str, libusb: str) -> None:
                 if layout:
                     network.set_layout("input", name, layout)
             for name in network.names("output"):
-                network.set_precision("output", name, "FP16")
+                network.set_precision("output", name, request["outputs"].get(name, "FP16"))
             executable = network.load("MYRIAD", request["settings"])
             executable.export(Path(request["blob"]))
             executable.free()

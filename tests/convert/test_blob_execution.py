@@ -157,7 +157,7 @@ def test_the_example_tells_digits_apart(toolchain: Toolchain, tmp_path: Path) ->
     assert (item.dtype, item.shape) == ("uint8", (1, 3, 32, 32))
     right = 0
     for image, label in zip(images[:60], labels[:60], strict=True):
-        frame = image if image.shape[0] == 3 else image.transpose(2, 0, 1)
+        frame = image[:, :, ::-1].transpose(2, 0, 1)  # BGR, planar
         scores = program.run({item.name: frame[None]}).outputs["scores"]
         right += int(scores.argmax() == label)
     assert right >= 55
@@ -232,7 +232,7 @@ def test_a_stage_whose_shape_the_camera_computes_is_not_compared(compiler: Compi
         opset_imports=[onnx.helper.make_opsetid("", 13)],
         ir_version=7,
     )
-    done = execute(compiler.compile(model, prepared=True), feeds_for(model))
+    done = execute(compiler.compile(model, prepared=True, outputs={"n": "I32"}), feeds_for(model))
     assert "NonZero" in {stage.name for stage in done.unknown}
     assert "n" not in done.outputs
 
@@ -270,7 +270,9 @@ def test_a_changed_word_is_noticed(
     blob = blobs.get(name) or compiler.compile(build())
     feeds = feeds_for(build())
     wanted = executed(blob, feeds).outputs
-    places = random.Random(1).sample(words_of(blob), 90)
+    places = words_of(blob)
+    random.Random(1).shuffle(places)
+    places = places[:90]
     noticed = {"parameter": [0, 0], "offset": [0, 0]}
     for kind, at in places:
         data = changed(blob, at) if kind == "parameter" else moved(blob, at)
@@ -287,6 +289,7 @@ def test_a_changed_word_is_noticed(
             if n in done.outputs
         ]
         noticed[kind][0] += bool(odd or any(far))
+    print(name, noticed)
     assert noticed["parameter"][0] >= least * noticed["parameter"][1], noticed
     assert noticed["offset"][0] >= 0.8 * noticed["offset"][1], noticed
 

@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 from converter.errors import ArchiveError
 from targets.rvc2.blob.graph import Buffer, Location, Stage, read_stages
 from targets.rvc2.blob.memory import Memory
+from targets.rvc2.blob.memory import unwritten as holds_unwritten
 from targets.rvc2.blob.read import Blob, read_blob
 from targets.rvc2.blob.running import Budget, Running
 from targets.rvc2.blob.stages.table import name_of, rule_of
@@ -74,7 +75,7 @@ class Execution:
             among them.
         unknown: The stages that were not executed.
         overlaps: Stages that write over what they, or a stage beside them, read.
-        unwritten: Stages that read memory which no stage wrote.
+        unwritten: Stages that compute with memory which no stage wrote, and outputs that hold such.
     """
 
     outputs: Mapping[str, NDArray[Any]]
@@ -132,12 +133,14 @@ class Program:
             if any(running.reads_unwritten for running in done):
                 unwritten.append(label)
         depends = {name: unknowns.behind(key) for name, key in memory.outputs_keys()}
+        outputs = {
+            item.name: memory.output(index)
+            for index, item in enumerate(self.header.outputs)
+            if not depends[item.name]
+        }
+        unwritten += [f"output {name}" for name, values in outputs.items() if holds_unwritten(values)]
         return Execution(
-            outputs={
-                item.name: memory.output(index)
-                for index, item in enumerate(self.header.outputs)
-                if not depends[item.name]
-            },
+            outputs=outputs,
             unknown=tuple(
                 UnknownStage(
                     index=stage.index,

@@ -46,7 +46,7 @@ class Running:
 
     Attributes:
         reads, writes: The buffers that were touched.
-        reads_unwritten: Whether something was read that no stage wrote.
+        reads_unwritten: Whether it computed with memory that no stage wrote.
     """
 
     stage: Stage
@@ -77,30 +77,33 @@ class Running:
 
     # ---- reading
 
-    def raw(self, buffer: Buffer, order: str = "", *, checked: bool = True) -> Array:
-        """A tensor as it lies in memory, in its own dtype.
+    def raw(self, buffer: Buffer, order: str = "") -> Array:
+        """A tensor as it lies in memory, in its own dtype, for stages that only move elements.
+
+        Memory that no stage wrote may be moved: a compiler pads channels. Whoever computes with it is
+        at fault.
 
         Args:
             order: Letters of the axes to get it in; empty for the memory's order.
-            checked: Whether it is a fault if no stage wrote it.
         """
         if not buffer.is_there:
             raise NotKnown("a buffer is missing")
         view = self.memory.view(buffer)
         self.budget.spend(view.size)
         self.reads.append(buffer)
-        if checked and unwritten(view):
-            self.reads_unwritten = True
         return in_order(view, buffer.order, order)
 
-    def read(self, buffer: Buffer, order: str = "", *, checked: bool = True) -> Array:
-        """The same, with float16 as float32, in which a stage computes."""
-        values = self.raw(buffer, order, checked=checked)
+    def read(self, buffer: Buffer, order: str = "") -> Array:
+        """A tensor with float16 as float32, in which a stage computes."""
+        values = self.raw(buffer, order)
+        self.reads_unwritten |= unwritten(values)
         return values.astype(np.float32) if values.dtype == np.float16 else values
 
-    def floats(self, buffer: Buffer, order: str = "", *, checked: bool = True) -> Floats:
+    def floats(self, buffer: Buffer, order: str = "") -> Floats:
         """The same, with every dtype as float32."""
-        return self.raw(buffer, order, checked=checked).astype(np.float32)
+        values = self.raw(buffer, order)
+        self.reads_unwritten |= unwritten(values)
+        return values.astype(np.float32)
 
     def whole(self, buffer: Buffer) -> NDArray[np.int64]:
         """A tensor of indices, sizes or the like."""

@@ -73,7 +73,7 @@ def _convolve(run: Running, operations: Sequence[HardwareOperation]) -> None:
 
 def _image(run: Running, buffer: Buffer) -> Array:
     """What the unit reads, in float16; a part may be left unwritten."""
-    image = run.raw(buffer, IMAGE, checked=False)
+    image = run.raw(buffer, IMAGE)
     if image.dtype != np.float16:
         raise NotKnown(f"the convolution unit on {image.dtype}")
     return image

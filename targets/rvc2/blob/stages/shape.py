@@ -6,6 +6,7 @@ from typing import Final
 
 import numpy as np
 
+from targets.rvc2.blob.memory import unwritten
 from targets.rvc2.blob.running import Running, common_order
 from targets.rvc2.blob.words import NotKnown
 
@@ -29,6 +30,7 @@ def convert(run: Running) -> None:
     source, target = run.buffers(2)
     order = common_order(source, target)
     values = run.raw(source, order)
+    run.reads_unwritten |= unwritten(values)
     if scale != 1 or bias != 0:
         values = values.astype(np.float32) * np.float32(scale) + np.float32(bias)
     run.write(target, values, order)

@@ -71,12 +71,18 @@ RULES: Final = _families()
 # Types that have a name but no rule: what they compute is not in the public sources, their shapes are
 # computed on the camera, or no blob held one.
 UNKNOWN: Final = {
+    5: "None",
+    18: "InnerLRN",
+    29: "RegionYolo",
     30: "ReorgYolo",
     37: "DetectionOutput",
+    43: "CTCDecoder",
     56: "HwFcRelayout",
     58: "RefConvolution",
     61: "GRN",
     64: "Proposal",
+    65: "ROIPooling",
+    66: "PSROIPooling",
     69: "MTCNN",
     94: "ReverseSequence",
     106: "ExpDetectionOutput",
@@ -94,6 +100,7 @@ UNKNOWN: Final = {
     128: "Concat",
     129: "Broadcast",
     130: "StaticShapeNMS",
+    141: "CTCGreedyDecoderSeqLen",
 }
 
 
