@@ -79,15 +79,24 @@ def convolve(
     matrix = np.ascontiguousarray(weights.reshape(outputs, into * places))
     result = np.empty((count, outputs, *out), np.float32)
     row_bytes = max(1, 4 * into * places * out[1])
-    step = max(1, min(out[0], _COLUMN_BYTES // row_bytes))
+    step = out[0] if places == 1 else max(1, min(out[0], _COLUMN_BYTES // row_bytes))
     for item in range(count):
         for first in range(0, out[0], step):
             rows = min(step, out[0] - first)
-            columns = np.empty((into, *window.kernel, rows, out[1]), np.float32)
-            for y, x, seen in window.shifted(image[item : item + 1], rows, out[1], first):
-                columns[:, y, x] = seen[0]
+            columns = _columns(image[item : item + 1], window, rows, out[1], first)
             product = matrix @ columns.reshape(into * places, rows * out[1])
             result[item, :, first : first + rows] = product.reshape(outputs, rows, out[1])
+    return result
+
+
+def _columns(image: Floats, window: Window, rows: int, columns: int, first_row: int) -> Floats:
+    """What each window of some rows sees, as (in, kernel height, kernel width, rows, columns)."""
+    if window.kernel == (1, 1):
+        ((_, _, seen),) = window.shifted(image, rows, columns, first_row)
+        return seen[0]
+    result = np.empty((image.shape[1], *window.kernel, rows, columns), np.float32)
+    for y, x, seen in window.shifted(image, rows, columns, first_row):
+        result[:, y, x] = seen[0]
     return result
 
 
