@@ -397,9 +397,6 @@ def _lookups() -> dict[str, Case]:
         "OneHot", [(3, 4)], [np.int64(6), np.array([0.5, 2], np.float32)], dtypes=[TensorProto.INT64])  # fmt: skip
     cases["OneHot along 1"] = lambda: one(
         "OneHot", [(3, 4)], [np.int64(6), np.array([0, 1], np.float32)], axis=1, dtypes=[TensorProto.INT64])  # fmt: skip
-    cases["ScatterND"] = lambda: one(
-        "ScatterND", [(5, 6)], [np.array([[1], [3]]), _Constants().normal(2, 6)]
-    )
     return cases
 
 

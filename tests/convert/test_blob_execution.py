@@ -27,7 +27,8 @@ from targets.rvc2.blob.patches import Base
 from targets.rvc2.blob.superblob import Superblob, checked_patch
 from targets.rvc2.myriad.toolchain import Toolchain
 from tests import nets
-from tests.blob_cases import CASES, one
+from tests.blob_attributes import ATTRIBUTES, DROPPED
+from tests.blob_cases import CASES, ints, one
 from tests.blobs import NO_HARDWARE, Compiler, inputs_of, relative_error, run_source
 from tests.sources import DIGITS, DIGITS_ARCHIVE
 
@@ -36,8 +37,7 @@ WINDOWS = [name for name in CASES if name.split()[0] in (
     "Conv", "ConvTranspose", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "Resize",
     "MatMul", "Gemm", "Relu", "LeakyRelu", "PRelu", "BatchNormalization",
 )]  # fmt: skip
-# Without the convolution unit all is interleaved, and these lie over each other by other axes.
-WINDOWS = [name for name in WINDOWS if not name.startswith("Resize nearest half")]
+EVERY = CASES | {f"{name}, attributes": case for name, case in ATTRIBUTES.items()}
 
 
 @pytest.fixture(scope="module")
@@ -71,11 +71,9 @@ def errors(model: onnx.ModelProto, blob: bytes, seed: int = 0) -> dict[str, floa
     return {name: relative_error(values, found[name]) for name, values in wanted.items()}
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", EVERY)
 def test_an_operator_is_computed_as_its_source_computes(compiler: Compiler, name: str) -> None:
-    model = CASES[name]()
-    if name == "ScatterND":
-        pytest.skip("the compiler has no such stage")
+    model = EVERY[name]()
     assert max(errors(model, compiler.compile(model)).values()) < OPERATOR
 
 
@@ -165,50 +163,14 @@ def test_the_example_tells_digits_apart(toolchain: Toolchain, tmp_path: Path) ->
 
 # ------------------------------------------------------------ what the compiler drops
 
-# Attributes that the compiler leaves out without a word, so that its CPU plugin and its blob differ.
-DROPPED: dict[str, Callable[[], onnx.ModelProto]] = {
-    "AveragePool without pads": lambda: one(
-        "AveragePool", [(1, 8, 20, 20)], kernel_shape=[3, 3], pads=[1] * 4
-    ),
-    "ConvTranspose in groups": lambda: one(
-        "ConvTranspose", [(1, 8, 6, 7)], [drawn(8, 4, 3, 3)], group=2, strides=[2, 2]
-    ),
-    "ConvTranspose dilated": lambda: one(
-        "ConvTranspose", [(1, 4, 6, 7)], [drawn(4, 6, 3, 3)], strides=[2, 2], dilations=[2, 2]
-    ),
-    "PRelu by width": lambda: one("PRelu", [(1, 4, 9, 10)], [drawn(10)]),
-    "Resize by 1.7": lambda: one(
-        "Resize", [(1, 3, 7, 9)], [None, np.array([1, 1, 1.7, 1.7], np.float32)], mode="nearest"
-    ),
-    "Resize linear by 1.7": lambda: one(
-        "Resize", [(1, 3, 7, 9)], [None, np.array([1, 1, 1.7, 1.7], np.float32)], mode="linear"
-    ),
-    "LSTM with a clip": lambda: lstm(clip=0.2),
-    "LSTM with Relu": lambda: lstm(activations=["Sigmoid", "Relu", "Relu"]),
-    "LSTM of a batch": lambda: lstm(batch=2),
-    "InstanceNormalization of a large epsilon": lambda: one(
-        "InstanceNormalization", [(1, 4, 9, 10)], [drawn(4) + 2, drawn(4)], epsilon=0.5
-    ),
-    "Conv of small weights": lambda: one(
-        "Conv", [(1, 4, 9, 10)], [drawn(8, 4, 3, 3) * np.float32(1e-5)]
-    ),
-}
-
-
-def drawn(*shape: int) -> NDArray[np.float32]:
-    return np.random.default_rng(7).normal(0, 0.5, shape).astype(np.float32)
-
-
-def lstm(batch: int = 1, **attributes: Any) -> onnx.ModelProto:
-    weights = [drawn(1, 24, 5), drawn(1, 24, 6), drawn(1, 48)]
-    return one("LSTM", [(7, batch, 5)], weights, hidden_size=6, **attributes)
-
 
 @pytest.mark.parametrize("name", DROPPED)
 def test_what_the_compiler_drops_is_seen(compiler: Compiler, name: str) -> None:
     """The model goes to the compiler as it is: a conversion may rewrite what it drops."""
     model = DROPPED[name]()
     model.ir_version = 7
+    del model.opset_import[:]
+    model.opset_import.append(onnx.helper.make_opsetid("", 13))
     assert max(errors(model, compiler.compile(model, prepared=True)).values()) > 0.02
 
 
@@ -235,6 +197,23 @@ def test_a_stage_whose_shape_the_camera_computes_is_not_compared(compiler: Compi
     done = execute(compiler.compile(model, prepared=True, outputs={"n": "I32"}), feeds_for(model))
     assert "NonZero" in {stage.name for stage in done.unknown}
     assert "n" not in done.outputs
+
+
+@pytest.mark.parametrize(
+    ("name", "model", "reason"),
+    [
+        ("Gather", lambda: one("Gather", constants=[ints(-1, 2)], axis=2), "an index outside of 0 to 10"),
+        ("MyriadXHwOp", lambda: one("AveragePool", kernel_shape=[3, 3], pads=[1, 0, 0, 1],
+                                    count_include_pad=1), "pads on one side only"),
+    ],
+)  # fmt: skip
+def test_what_the_parameters_do_not_say_is_not_guessed(
+    compiler: Compiler, name: str, model: Callable[[], onnx.ModelProto], reason: str
+) -> None:
+    done = execute(compiler.compile(model(), prepared=True), feeds_for(model()))
+    assert [stage.name for stage in done.unknown] == [name]
+    assert reason in done.unknown[0].reason
+    assert done.outputs == {}
 
 
 def words_of(blob: bytes) -> list[tuple[str, int]]:

@@ -10,8 +10,8 @@ What is assumed of the camera's firmware, which nobody outside of Intel can read
   of these miss is not seen here.
 - A stage sums in float32 and rounds its results once. The public reference of the LSTM rounds after
   each multiply-add, so a camera is noisier.
-- A window of the convolution unit leads over the border by k // 2 at the left and top. How an average
-  pool with pads on one side divides is not known for certain; here it divides by the whole window.
+- A window of the convolution unit leads over the border by k // 2 at the left and top. An average pool
+  of that unit divides by the whole window; one with pads on one side only is unknown.
 - The outputs of an LSTM are all hidden states, the last cell state, the last hidden state.
 - Linear resizing with "half" coordinates takes (i + 0.5) · in / out − 0.5, and clamps at the borders.
 - Whether tiles and modes of the convolution unit are legal, and how long it takes, is not looked at.

@@ -163,15 +163,24 @@ def _pool_pads(
             kernel[0] // 2 if operation.pad_sides & 4 else 0,
             kernel[1] // 2 if operation.pad_sides & 8 else 0,
         )
-    missing = [
-        max(0, (count - 1) * operation.stride + length - have)
-        for count, length, have in zip(out, kernel, size, strict=True)
-    ]
     top, left = (
-        length // 2 if short > (length - 1) // 2 else 0
-        for short, length in zip(missing, kernel, strict=True)
+        _average_pad(length, max(0, (count - 1) * operation.stride + length - have))
+        for count, length, have in zip(out, kernel, size, strict=True)
     )
     return top, left
+
+
+def _average_pad(length: int, missing: int) -> int:
+    """The pad before an axis, of which the parameters say nothing, by what both pads must make up.
+
+    Raises:
+        NotKnown: They are on one side only, and nothing says on which.
+    """
+    if missing == 0:
+        return 0
+    if missing <= (length - 1) // 2:
+        raise NotKnown("an average pool with pads on one side only")
+    return length // 2
 
 
 STAGES: Final = {HARDWARE: ("MyriadXHwOp", hardware)}

@@ -92,8 +92,8 @@ def convolve(
 def _columns(image: Floats, window: Window, rows: int, columns: int, first_row: int) -> Floats:
     """What each window of some rows sees, as (in, kernel height, kernel width, rows, columns)."""
     if window.kernel == (1, 1):
-        ((_, _, seen),) = window.shifted(image, rows, columns, first_row)
-        return seen[0]
+        ((_, _, pixels),) = window.shifted(image, rows, columns, first_row)
+        return np.asarray(pixels[0], np.float32)
     result = np.empty((image.shape[1], *window.kernel, rows, columns), np.float32)
     for y, x, seen in window.shifted(image, rows, columns, first_row):
         result[:, y, x] = seen[0]
