@@ -22,8 +22,10 @@ from onnx import TensorProto
 
 import converter
 from converter.errors import ArchiveError
+from converter.processes.run import Processes
 from targets.rvc2.blob.execute import Execution, Program, execute
 from targets.rvc2.blob.patches import Base
+from targets.rvc2.blob.run import run
 from targets.rvc2.blob.superblob import Superblob, checked_patch
 from targets.rvc2.myriad.toolchain import Toolchain
 from tests import nets
@@ -214,6 +216,29 @@ def test_what_the_parameters_do_not_say_is_not_guessed(
     assert [stage.name for stage in done.unknown] == [name]
     assert reason in done.unknown[0].reason
     assert done.outputs == {}
+
+
+def test_frames_run_in_a_child_process(compiler: Compiler, tmp_path: Path) -> None:
+    model = CASES["Conv 3 stride 1 pads"]()
+    path = tmp_path / "it.blob"
+    path.write_bytes(compiler.compile(model, layouts={"x0": "NHWC"}))
+    feeds = [feeds_for(model, seed) for seed in range(2)]
+    done = run(path, feeds, ["y0"], processes=Processes(), work=tmp_path, timeout_s=60)
+    assert (done.unknown, done.overlaps, done.unwritten) == ((), (), ())
+    for feed, found in zip(feeds, done.frames, strict=True):
+        assert relative_error(run_source(model, feed)["y0"], found["y0"]) < OPERATOR
+    path.write_bytes(path.read_bytes()[:500])
+    with pytest.raises(ArchiveError, match=r"it\.blob"):
+        run(path, feeds, ["y0"], processes=Processes(), work=tmp_path, timeout_s=60)
+
+
+def test_what_is_unknown_comes_out_of_the_child_process(compiler: Compiler, tmp_path: Path) -> None:
+    model = one("Gather", constants=[ints(-1, 2)], axis=2)
+    path = tmp_path / "it.blob"
+    path.write_bytes(compiler.compile(model, prepared=True))
+    done = run(path, [feeds_for(model)], ["y0"], processes=Processes(), work=tmp_path, timeout_s=60)
+    assert [(stage.name, stage.outputs) for stage in done.unknown] == [("Gather", ("y0",))]
+    assert done.frames == ({},)
 
 
 def words_of(blob: bytes) -> list[tuple[str, int]]:

@@ -126,6 +126,35 @@ def test_interleaved_channels_of_two_tensors_do_not_overlap() -> None:
     assert np.array_equal(done.outputs["y0"], feed)
 
 
+def pooled(writer: BlobWriter, x: Tensor, y: Tensor, source: Tensor, target: Tensor) -> None:
+    """A stage of the convolution unit that pools x into y, and a copy that runs beside it."""
+    operation = struct.pack("<16i", 1, 4, 0, 0, 0, 0, 1, -1, -1, -1, 0, 2, 2, 2, 2, 0)
+    buffers = b"".join(map(writer._buffer, (source, target)))
+    injected = writer.encoded(COPY, b"", buffers)
+    writer.hardware(operation + struct.pack("<3i", 0, 0, 0), x, y, injected=injected)
+
+
+def test_a_stage_runs_beside_the_convolution_unit() -> None:
+    writer = BlobWriter()
+    x, y = writer.input((1, 2, 4, 4)), writer.output((1, 2, 2, 2))
+    other, copied = writer.input((3, 5)), writer.output((3, 5))
+    pooled(writer, x, y, other, copied)
+    feeds = drawn(0, 1, 2, 4, 4), drawn(1, 3, 5)
+    done = writer.run(*feeds)
+    assert (done.unknown, done.overlaps, done.unwritten) == ((), (), ())
+    wanted = feeds[0].reshape(2, 2, 2, 2, 2).max((2, 4))[None]
+    assert np.array_equal(done.outputs["y0"], wanted)
+    assert np.array_equal(done.outputs["y1"], feeds[1])
+
+
+def test_what_runs_beside_each_other_must_not_overlap() -> None:
+    writer = BlobWriter()
+    x, y = writer.input((1, 2, 4, 4)), writer.output((1, 2, 2, 2))
+    here = in_cmx(1, 2, 2, 2)
+    pooled(writer, x, here, here, y)
+    assert writer.run(drawn(0, 1, 2, 4, 4)).overlaps == ("MyriadXHwOp (0)",)
+
+
 # ------------------------------------------------------------ unknown
 
 

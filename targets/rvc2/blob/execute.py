@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -37,7 +37,7 @@ from targets.rvc2.blob.memory import unwritten as holds_unwritten
 from targets.rvc2.blob.read import Blob, read_blob
 from targets.rvc2.blob.running import Budget, Running
 from targets.rvc2.blob.stages.table import name_of, rule_of
-from targets.rvc2.blob.unknown import Unknowns
+from targets.rvc2.blob.unknown import Unknowns, UnknownStage
 from targets.rvc2.blob.words import NotKnown
 
 # What hostile parameters make of NumPy's calls.
@@ -48,22 +48,6 @@ _FAULTS: Final = (
 _MAX_OPERATIONS: Final = 5e12
 # Whether two tensors share memory is a hard problem in general; the compiler's are easy.
 _OVERLAP_WORK: Any = 10_000
-
-
-@dataclass(frozen=True, kw_only=True)
-class UnknownStage:
-    """A stage that was not executed.
-
-    Attributes:
-        index: Its place in the schedule.
-        reason: Why not.
-        outputs: The blob's outputs that depend on it.
-    """
-
-    index: int
-    name: str
-    reason: str
-    outputs: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,12 +178,8 @@ def _overlap(done: list[Running], memory: Memory) -> bool:
 
 
 def _same(one: Buffer, other: Buffer) -> bool:
-    return (one.location, one.io_index, one.offset, one.strides_bytes) == (
-        other.location,
-        other.io_index,
-        other.offset,
-        other.strides_bytes,
-    )
+    """Whether two buffers are one and the same, element by element."""
+    return replace(one, order=other.order) == other
 
 
 def _shared(one: Buffer, other: Buffer, memory: Memory) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,22 @@ from targets.rvc2.blob.graph import Buffer, Location, Stage
 from targets.rvc2.blob.memory import Memory
 
 _MAX_TOLD_APART = 31
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnknownStage:
+    """A stage that was not executed.
+
+    Attributes:
+        index: Its place in the schedule.
+        reason: Why not.
+        outputs: The blob's outputs that depend on it.
+    """
+
+    index: int
+    name: str
+    reason: str
+    outputs: tuple[str, ...]
 
 
 class Unknowns:

@@ -54,7 +54,7 @@ def _plain(function: Function) -> Callable[[Running], None]:
 
 
 def rectifier(run: Running) -> None:
-    """X above 0, slope · x below, of the input or of the input and a bias.
+    """Multiply by a slope what is below 0, of the input or of the input and a bias.
 
     Parameters: i whether there is a bias, f slope. Buffers: in, out, [a value a channel].
     """
@@ -70,7 +70,7 @@ def rectifier(run: Running) -> None:
 
 
 def channel_rectifier(run: Running) -> None:
-    """X above 0, a slope for each channel below. No parameters. Buffers: in, out, slopes."""
+    """Multiply by a channel's slope what is below 0. No parameters. Buffers: in, out, slopes."""
     run.parameters(_PLAIN)
     source, target, slopes = run.buffers(3)
     order = common_order(source, target)
@@ -91,13 +91,13 @@ def power(run: Running) -> None:
 
 
 def swish(run: Running) -> None:
-    """X · sigmoid(beta · x). Parameters: f beta."""
+    """Multiply by sigmoid(beta · x). Parameters: f beta."""
     (beta,) = run.parameters("f")
     _apply(run, lambda x: x * sigmoid(np.float32(beta) * x))
 
 
 def elu(run: Running) -> None:
-    """X above 0, alpha · (e^x − 1) below. Parameters: f alpha."""
+    """Put alpha · (e^x − 1) for what is below 0. Parameters: f alpha."""
     (alpha,) = run.parameters("f")
     _apply(run, lambda x: np.where(x > 0, x, np.float32(alpha) * np.expm1(x)))
 

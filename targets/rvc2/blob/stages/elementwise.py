@@ -84,7 +84,7 @@ def _divide(a: Array, b: Array) -> Array:
 
 
 def bias(run: Running) -> None:
-    """X + b. No parameters. Buffers: in, out, a value a channel."""
+    """Add a value to each channel. No parameters. Buffers: in, out, a value a channel."""
     run.parameters("")
     source, target, values = run.buffers(3)
     order = common_order(source, target)
@@ -92,7 +92,7 @@ def bias(run: Running) -> None:
 
 
 def scale(run: Running) -> None:
-    """X · s. No parameters. Buffers: in, out, a value a channel."""
+    """Multiply each channel by a value. No parameters. Buffers: in, out, a value a channel."""
     run.parameters("")
     source, target, values = run.buffers(3)
     order = common_order(source, target)
@@ -100,7 +100,7 @@ def scale(run: Running) -> None:
 
 
 def scale_shift(run: Running) -> None:
-    """X · s + b. No parameters. Buffers: in, out, scales, shifts."""
+    """Multiply each channel by a value and add another. No parameters. Buffers: in, out, scales, shifts."""
     run.parameters("")
     source, target, factors, shifts = run.buffers(4)
     order = common_order(source, target)
