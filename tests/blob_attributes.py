@@ -14,7 +14,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from tests.blob_cases import IMAGE, Case, ints, one, whole
+from tests.blob_models import IMAGE, Case, ints, one, whole
 
 _EVEN = (1, 6, 12, 14)
 _POOLED = (1, 8, 20, 22)

@@ -5,99 +5,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from tests.sources import make_model
-
-Case = Callable[[], onnx.ModelProto]
-IMAGE = (1, 6, 11, 13)
-
-
-def ints(*values: int) -> Any:
-    return np.array(values, np.int64)
-
-
-class _Constants:
-    """Constants drawn from one seed, so that a case is the same in every run."""
-
-    def __init__(self) -> None:
-        self.rng = np.random.default_rng(3)
-
-    def normal(self, *shape: int, scale: float = 1.0) -> Any:
-        return self.rng.normal(0, scale, shape).astype(np.float32)
-
-
-def one(
-    kind: str,
-    shapes: Sequence[Sequence[int]] = (IMAGE,),
-    constants: Sequence[Any] = (),
-    *,
-    outputs: int = 1,
-    used: Sequence[int] = (0,),
-    opset: int = 13,
-    cast: bool = False,
-    after: str = "",
-    dtypes: Sequence[int] = (),
-    **attributes: Any,
-) -> onnx.ModelProto:
-    """A model of one node.
-
-    Args:
-        constants: Arrays behind the inputs; None for an input that is left out.
-        used: Which of the node's outputs the model has.
-        cast: Whether the outputs are cast to floats.
-        after: A unary operator behind the node.
-        dtypes: Of the inputs, where they are no floats.
-    """
-    names = [f"x{number}" for number in range(len(shapes))]
-    given = list(names)
-    weights = []
-    for number, values in enumerate(constants):
-        given.append("" if values is None else f"c{number}")
-        if values is not None:
-            weights.append(numpy_helper.from_array(np.asarray(values), f"c{number}"))
-    made = [f"y{number}" if number in used else "" for number in range(outputs)]
-    nodes = [helper.make_node(kind, given, made, name="node", **attributes)]
-    results = []
-    for name in (made[number] for number in used):
-        if after:
-            nodes.append(helper.make_node(after, [name], [f"{name}a"], name=f"after_{name}"))
-            name = f"{name}a"
-        if cast:
-            nodes.append(
-                helper.make_node(
-                    "Cast", [name], [f"{name}f"], to=TensorProto.FLOAT, name=f"cast_{name}"
-                )
-            )
-            name = f"{name}f"
-        results.append(name)
-    kinds = [*dtypes, *[TensorProto.FLOAT] * (len(shapes) - len(dtypes))]
-    return whole(
-        nodes, dict(zip(names, zip(shapes, kinds, strict=True), strict=True)), weights, results, opset
-    )
-
-
-def whole(
-    nodes: Sequence[onnx.NodeProto],
-    inputs: dict[str, tuple[Sequence[int], int]],
-    weights: Sequence[onnx.TensorProto],
-    outputs: Sequence[str],
-    opset: int = 13,
-) -> onnx.ModelProto:
-    """A model whose outputs' shapes and types are inferred."""
-    graph = helper.make_graph(
-        list(nodes),
-        "case",
-        [helper.make_tensor_value_info(name, kind, shape) for name, (shape, kind) in inputs.items()],
-        [onnx.ValueInfoProto(name=name) for name in outputs],
-        list(weights),
-    )
-    return make_model(graph, opset)
+from tests.blob_models import IMAGE, Case, Constants, ints, one, whole
 
 
 def _convolutions() -> dict[str, Case]:
@@ -107,7 +21,7 @@ def _convolutions() -> dict[str, Case]:
         name: str, into: int, out: int, kernel: tuple[int, int], size=(11, 13), **more: Any
     ) -> None:
         def build() -> onnx.ModelProto:
-            c = _Constants()
+            c = Constants()
             groups = more.get("group", 1)
             weights = c.normal(out, into // groups, *kernel, scale=0.3)
             return one("Conv", [(1, into, *size)], [weights, c.normal(out)], **more)
@@ -140,7 +54,7 @@ def _convolutions() -> dict[str, Case]:
 
     def add_transposed(name: str, into: int, out: int, kernel: int, **more: Any) -> None:
         def build() -> onnx.ModelProto:
-            c = _Constants()
+            c = Constants()
             weights = c.normal(into, out // more.get("group", 1), kernel, kernel, scale=0.3)
             return one("ConvTranspose", [(1, into, 7, 9)], [weights, c.normal(out)], **more)
 
@@ -204,8 +118,8 @@ def _elements() -> dict[str, Case]:
     cases["Clip"] = lambda: one("Clip", constants=[np.float32(-0.5), np.float32(1.25)])
     cases["LeakyRelu 0.3"] = lambda: one("LeakyRelu", alpha=0.3)
     cases["Elu 0.7"] = lambda: one("Elu", alpha=0.7)
-    cases["PRelu"] = lambda: one("PRelu", constants=[_Constants().normal(6, 1, 1)])
-    cases["PRelu of one slope"] = lambda: one("PRelu", constants=[_Constants().normal(1)])
+    cases["PRelu"] = lambda: one("PRelu", constants=[Constants().normal(6, 1, 1)])
+    cases["PRelu of one slope"] = lambda: one("PRelu", constants=[Constants().normal(1)])
     cases["Swish"] = lambda: whole(
         [helper.make_node("Sigmoid", ["x"], ["s"]), helper.make_node("Mul", ["x", "s"], ["y"])],
         {"x": (IMAGE, 1)}, [], ["y"])  # fmt: skip
@@ -223,8 +137,8 @@ def _elements() -> dict[str, Case]:
         for kind in ("Greater", "Less", "Equal"):
             cases[f"{kind}{name}"] = lambda kind=kind, pair=pair: one(kind, pair, cast=True)
     for name, constant in {
-        "a scalar": np.float32(0.7), "channels": _Constants().normal(1, 6, 1, 1),
-        "widths": _Constants().normal(13), "all": _Constants().normal(*IMAGE),
+        "a scalar": np.float32(0.7), "channels": Constants().normal(1, 6, 1, 1),
+        "widths": Constants().normal(13), "all": Constants().normal(*IMAGE),
     }.items():  # fmt: skip
         for kind in ("Add", "Mul", "Sub", "Div"):
             cases[f"{kind} {name}"] = lambda kind=kind, c=constant: one(kind, constants=[c + 3])
@@ -253,13 +167,13 @@ def _elements() -> dict[str, Case]:
     cases["Add then Relu"] = lambda: one("Add", (IMAGE, IMAGE), after="Relu")
     cases["Mul then LeakyRelu"] = lambda: one("Mul", (IMAGE, IMAGE), after="LeakyRelu")
     cases["BatchNormalization"] = lambda: one(
-        "BatchNormalization", constants=[_Constants().normal(6), _Constants().normal(6),
-                                         _Constants().normal(6), _Constants().normal(6) ** 2 + 1])  # fmt: skip
+        "BatchNormalization", constants=[Constants().normal(6), Constants().normal(6),
+                                         Constants().normal(6), Constants().normal(6) ** 2 + 1])  # fmt: skip
     return cases
 
 
 def _products() -> dict[str, Case]:
-    c = _Constants
+    c = Constants
     return {
         "MatMul constant": lambda: one("MatMul", [(1, 20)], [c().normal(20, 12)]),
         "MatMul constant rank 3": lambda: one("MatMul", [(1, 9, 20)], [c().normal(20, 12)]),
@@ -356,7 +270,7 @@ def _reductions() -> dict[str, Case]:
     )
     cases["LRN"] = lambda: one("LRN", size=5, alpha=0.3, beta=0.75, bias=2.0)
     cases["LRN of 3"] = lambda: one("LRN", size=3, alpha=0.5, beta=0.5)
-    c = _Constants
+    c = Constants
     cases["InstanceNormalization"] = lambda: one(
         "InstanceNormalization", constants=[c().normal(6), c().normal(6)]
     )
@@ -384,7 +298,7 @@ def _lookups() -> dict[str, Case]:
         )
         cases[f"ScatterElements {axis}"] = lambda axis=axis: one(
             "ScatterElements", constants=[np.argsort(np.random.default_rng(2).random(IMAGE), axis),
-                                          _Constants().normal(*IMAGE)], axis=axis)  # fmt: skip
+                                          Constants().normal(*IMAGE)], axis=axis)  # fmt: skip
     cases["Gather a scalar"] = lambda: one("Gather", constants=[np.array(2)], axis=1)
     cases["Gather of rank 2"] = lambda: one(
         "Gather", constants=[np.array([[0, 1, 2], [3, 4, 5]])], axis=2
@@ -425,7 +339,7 @@ def _recurrent() -> dict[str, Case]:
         kind: str, name: str, gates: int, direction: str = "forward", steps: int = 5, **more: Any
     ) -> None:
         def build() -> onnx.ModelProto:
-            c, into, size = _Constants(), 7, 6
+            c, into, size = Constants(), 7, 6
             count = 2 if direction == "bidirectional" else 1
             weights = [
                 c.normal(count, gates * size, into, scale=0.4),

@@ -30,7 +30,8 @@ from targets.rvc2.blob.superblob import Superblob, checked_patch
 from targets.rvc2.myriad.toolchain import Toolchain
 from tests import nets
 from tests.blob_attributes import ATTRIBUTES, DROPPED
-from tests.blob_cases import CASES, ints, one
+from tests.blob_cases import CASES
+from tests.blob_models import ints, one
 from tests.blobs import NO_HARDWARE, Compiler, inputs_of, relative_error, run_source
 from tests.sources import DIGITS, DIGITS_ARCHIVE
 

@@ -100,7 +100,10 @@ def scale(run: Running) -> None:
 
 
 def scale_shift(run: Running) -> None:
-    """Multiply each channel by a value and add another. No parameters. Buffers: in, out, scales, shifts."""
+    """Multiply each channel by a value and add another.
+
+    No parameters. Buffers: in, out, scales, shifts.
+    """
     run.parameters("")
     source, target, factors, shifts = run.buffers(4)
     order = common_order(source, target)
