@@ -64,6 +64,12 @@ def fuzz(session: nox.Session) -> None:
 
 
 @nox.session
+def mutants(session: nox.Session) -> None:
+    """Bugs put in by hand, which the tests must find; writes the results, or `-- --only NAME`."""
+    _run(session, " ".join(["tests.mutants.run", *(session.posargs or ["--write"])]))
+
+
+@nox.session
 def benchmarks(session: nox.Session) -> None:
     """Speed and memory, side by side with today's tools; writes tests/benchmarks/results."""
     session.install("-e", ".[test]")

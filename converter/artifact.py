@@ -31,14 +31,15 @@ class Artifact:
     """A compiled file.
 
     Attributes:
-        path: Where it lies, in the work folder.
+        path: The file in the work folder.
         suffix: `.blob` and the like: how the file is called in the archive.
-        precision: What the weights are, in the archive's words.
+        precision: The type of the weights, as the archive's config names it.
         facts: What the file itself says, as plain JSON data.
         tools: Names and versions of the tools that made it.
-        verification: How it compares with the source; None if nobody looked.
-        known: What readers of ModelConverter's build record look for by name; see `record`.
-        second: What came out for the second stage, for archives that have one.
+        verification: How it compares with the source; None if it was not compared.
+        known: The keys of ModelConverter's build record that its readers look for; see
+            `converter.modelconverter.record`.
+        second: The compiled second stage, for archives that have one.
     """
 
     path: Path
@@ -55,7 +56,7 @@ class Artifact:
 
     @cached_property
     def sha256(self) -> str:
-        """Of the compiled file."""
+        """SHA-256 of the compiled file."""
         return sha256_of(self.path)
 
     @property
@@ -65,10 +66,10 @@ class Artifact:
         return {**(self.verification or {}), **of_second}
 
     @property
-    def face(self) -> dict[str, Any]:
+    def signature(self) -> dict[str, Any]:
         """Inputs and outputs as the compiled file has them, as plain JSON data."""
         return {
             "inputs": [{**item.to_json(), "dai_type": item.dai_type} for item in self.inputs],
             "outputs": [item.to_json() for item in self.outputs],
-            **({"postprocessor": self.second.face} if self.second else {}),
+            **({"postprocessor": self.second.signature} if self.second else {}),
         }

@@ -1,7 +1,7 @@
 """Archives that were made before, by all that decides their bytes: plan, code, libraries, packing.
 
-A result that stands here under a key is what a conversion of that key would write, so nothing in it can
-be stale. `cache.enabled` turns it on; the folder may be deleted at any time.
+The result under a key is what a conversion with that key would write, so nothing in the cache is stale.
+`cache.enabled` turns it on; the folder may be deleted at any time.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _ARCHIVE: Final = "archive"
 _DOCUMENT: Final = "result.json"
 _PART: Final = ".part"
 _DAY_S: Final = 86400
-# What they do to a graph is not written in a plan.
+# A plan does not say what these libraries do to a graph.
 _LIBRARIES: Final = ("numpy", "onnx", "onnx-ir", "onnxruntime", "onnxslim")
 
 
@@ -38,7 +38,7 @@ class Entry:
 
     Attributes:
         archive: It stays readable when another run removes the entry.
-        warnings: What was said while it was made, beside what its plan says.
+        warnings: The warnings of its conversion, without those of its plan.
     """
 
     archive: BufferedReader
@@ -53,7 +53,7 @@ _TOLD: Final = [field.name for field in fields(Entry) if field.name != "archive"
 
 
 def folder() -> Path:
-    """Where the results lie: `$XDG_CACHE_HOME/nnconvert/results`, or what the system has for it."""
+    """The cache's folder: `$XDG_CACHE_HOME/nnconvert/results`, or the system's cache folder."""
     import platformdirs
 
     return Path(platformdirs.user_cache_dir("nnconvert", appauthor=False)) / "results"
@@ -66,7 +66,7 @@ def key_of(plan: Plan, suffix: str) -> str | None:
         suffix: How the archive is packed, `.tar.xz`.
     """
     options = plan.options
-    # What a service or the user's own frames give today says nothing of tomorrow.
+    # A service's answer and the user's frames may change without a change of the key.
     if plan.toolchain == "online" or options.text("verify.data") or options.record is not None:
         return None
     decisive = {
@@ -83,7 +83,7 @@ def key_of(plan: Plan, suffix: str) -> str | None:
 
 
 def _code(package: str) -> str:
-    """SHA-256 over a package's sources: in a checkout its version stays what it is."""
+    """SHA-256 over a package's sources: in a checkout the version number does not change."""
     module = import_module(package)
     roots = [Path(root) for root in getattr(module, "__path__", ())]
     files = [file for root in roots for file in sorted(root.rglob("*.py"))]
@@ -101,7 +101,7 @@ def find(key: str) -> Entry | None:
         told = {name: document[name] for name in _TOLD}
         entry = Entry(archive=(place / _ARCHIVE).open("rb"), **told)
     except OSError:
-        return None  # none, or none of ours
+        return None  # there is no entry, or it is not the cache's
     except (ValueError, KeyError, TypeError):
         shutil.rmtree(place, ignore_errors=True)
         return None
@@ -121,10 +121,10 @@ def find(key: str) -> Entry | None:
 
 
 def keep(key: str, archive: Path, document: dict[str, Any], max_bytes: int) -> None:
-    """Put a result into the cache, whole or not at all, and let the oldest ones go.
+    """Put a result into the cache, whole or not at all, and remove the oldest ones.
 
-    The conversion has succeeded by now: a cache that cannot be written to is none, and who interrupts
-    this has the archive all the same.
+    The conversion has succeeded by now: it is no error if the cache cannot be written to, and the
+    archive is there even if this is interrupted.
 
     Args:
         document: The attributes of an `Entry`, all but the archive.
@@ -147,11 +147,13 @@ def keep(key: str, archive: Path, document: dict[str, Any], max_bytes: int) -> N
 def _prune(max_bytes: int) -> None:
     """Remove the results that were used longest ago, until the rest is small enough.
 
-    What killed runs have left half copied goes after a day.
+    Half copied entries of killed runs are removed after a day.
     """
     found = []
     for path in folder().iterdir():
-        with contextlib.suppress(OSError):  # another run removes it just now, or it is none of ours
+        with contextlib.suppress(
+            OSError
+        ):  # another run removes it at this moment, or it is not the cache's
             used = path.stat().st_mtime
             if path.suffix != _PART:
                 found.append((used, sum(file.stat().st_size for file in path.iterdir()), path))

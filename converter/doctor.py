@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import platform
 import shutil
 import sys
 import tempfile
@@ -14,11 +13,12 @@ from typing import Final
 
 from converter.errors import ConvertError
 from converter.options.resolve import Options
+from converter.system import System
 from converter.target import Check, load, names
 
 _LIBRARIES: Final = (
     *("onnx", "onnx-ir", "onnxslim", "onnxruntime", "luxonis-ml", "bsdiff4"),
-    *("openvino", "nncf", "docker", "blobconverter"),
+    *("openvino", "docker", "blobconverter"),
 )
 _LOW_DISK_BYTES: Final = 2 << 30
 
@@ -28,8 +28,7 @@ def checks() -> list[Check]:
     found = [
         Check(
             name="machine",
-            detail=f"{platform.system()} {platform.machine()}, Python {sys.version.split()[0]}, "
-            f"{os.cpu_count()} cores",
+            detail=f"{System.current()}, Python {sys.version.split()[0]}, {os.cpu_count()} cores",
         )
     ]
     for name in _LIBRARIES:

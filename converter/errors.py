@@ -1,7 +1,7 @@
-"""The errors a user can meet: one class a cause, each with the exit code of the contract.
+"""The errors a user can meet: one class for each cause, each with its documented exit code.
 
-A message is one line: what, where (JSON path, node, file) and what to do. Findings that belong
-together are carried together, so that a user mends them all at once.
+A message is one line: what, where (JSON path, node, file) and what to do. One error carries all
+findings that belong together, so that a user can correct them all at once.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ class ConvertError(Exception):
     """Anything that ends a conversion for a reason a user can act on.
 
     Attributes:
-        exit_code: What the process exits with (see the README's table); a command may have its own.
-        remedy: What to do about it; empty where the message says it all.
+        exit_code: The exit code of the process (see the README's table); a command may change it.
+        remedy: What to do about it; empty where the message says so already.
         findings: The single problems behind the message, if there are several.
-        tool_text: The vendor tool's own words, whole, for `--debug`.
+        tool_text: The whole output of the vendor's tool, for `--debug`.
     """
 
     exit_code: int = 1
@@ -73,7 +73,7 @@ class ToolError(ConvertError):
     """A tool failed, crashed, ran out of time or wrote something else than was asked for.
 
     Attributes:
-        ended_itself: Whether it gave up by itself: what it said last is then why.
+        ended_itself: Whether the tool ended by itself; its last output is then the reason.
     """
 
     exit_code = 6
@@ -93,7 +93,7 @@ class Cancelled(ConvertError):  # noqa: N818 - what happened, not what went wron
 
 
 def not_a_file(path: str | os.PathLike[str], remedy: str, *, option: str = "") -> UsageError:
-    """What to say of a path that should be a file and is none; `option` is what named it."""
+    """The error for a path that is not a file; `option` is the option that named it."""
     wrong = "is a folder" if Path(path).is_dir() else "is no regular file"
     what = wrong if os.path.lexists(path) else "no such file or folder"
     place = f"{option}: {os.fspath(path)}" if option else os.fspath(path)
@@ -101,7 +101,7 @@ def not_a_file(path: str | os.PathLike[str], remedy: str, *, option: str = "") -
 
 
 def from_findings(error: type[ConvertError], subject: str, findings: Sequence[Finding]) -> ConvertError:
-    """One error that carries every finding; a single finding is its own message."""
+    """One error that carries every finding; the message of a single finding is the error's message."""
     if len(findings) == 1:
         only = findings[0]
         return error(only.one_line, remedy=only.remedy, findings=findings)
@@ -135,7 +135,7 @@ def from_json(data: dict[str, Any]) -> ConvertError:
 
 
 def disk_error(error: OSError, doing: str) -> ToolError:
-    """What to tell a user of an `OSError` that is neither the archive's nor the model's fault."""
+    """The error for an `OSError` that neither the archive nor the model caused."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return ToolError(
             f"The disk is full while {doing}.",

@@ -23,7 +23,7 @@ class TargetInput(Tensor):
     Attributes:
         model_layout: The axes of the source model's input, a permutation of `layout`.
         embedded: The preprocessing that goes into the compiled model.
-        remaining: What is left to whoever feeds it; described in the archive.
+        remaining: The preprocessing that the host must do; described in the archive.
         dai_type: The frames that the camera shall send; None for plain numbers.
     """
 
@@ -34,7 +34,7 @@ class TargetInput(Tensor):
 
     @property
     def network_layout(self) -> str:
-        """The axes as the network takes them that is handed to the compiler."""
+        """The layout of this input in the network that the compiler gets."""
         return self.layout
 
     @property
@@ -43,7 +43,7 @@ class TargetInput(Tensor):
         return tuple(self.shape[self.layout.index(axis)] for axis in self.model_layout)
 
     def to_entry(self) -> dict[str, Any]:
-        """What embedding the preprocessing needs to know, as plain JSON data (`embed.entries`)."""
+        """What `converter.graph.embed.entries` needs to embed the preprocessing, as plain JSON data."""
         return {
             "name": self.name,
             "shape": self.source_shape,
@@ -80,10 +80,10 @@ class TargetInput(Tensor):
         """The input of a target whose camera frames are interleaved or planar.
 
         Args:
-            raw_dtype: The element type of an input that takes no frames, unless an option says else.
+            raw_dtype: The element type of an input that takes no frames, unless an option sets it.
 
         Raises:
-            UsageError: The option `inputs.NAME.data_type` cannot be had for frames.
+            UsageError: The option `inputs.NAME.data_type` names a type that frames cannot have.
         """
         pre = item.preprocessing
         embed = options.get("preprocess") == "embedded"
@@ -132,7 +132,15 @@ class TargetInput(Tensor):
 def source_feeds(
     inputs: Iterable[ModelInput], frame: Mapping[str, NDArray[Any]]
 ) -> dict[str, NDArray[Any]]:
-    """What a source model is fed for a camera frame: preprocessing applied, in its own types."""
+    """The source model's inputs for one camera frame, preprocessing applied.
+
+    Args:
+        frame: By input name, an array in the input's shape and layout: images uint8, BGR or gray,
+            0 to 255; other inputs as numbers.
+
+    Returns:
+        By input name, an array of the same shape and layout in the input's dtype.
+    """
     feeds = {}
     for item in inputs:
         values = frame[item.name]
@@ -146,7 +154,7 @@ def _camera_color(item: ModelInput, options: Options) -> Color:
     """The colour of the frames that go into a model with embedded preprocessing: BGR, or the model's.
 
     Raises:
-        UsageError: The option `inputs.NAME.encoding.to` cannot be had.
+        UsageError: The option `inputs.NAME.encoding.to` names a colour that is not possible.
     """
     chosen = options.text(f"inputs.{item.name}.encoding.to")
     if chosen in (None, Color.BGR):
@@ -156,7 +164,7 @@ def _camera_color(item: ModelInput, options: Options) -> Color:
     if chosen == wanted:
         return wanted
     raise UsageError(
-        f"inputs.{item.name}.encoding.to: the model takes {wanted}, which is not made of {chosen}.",
+        f"inputs.{item.name}.encoding.to: the model takes {wanted}, which cannot be made of {chosen}.",
         remedy=f"Use BGR{f' or {wanted}' if wanted is not Color.BGR else ''}.",
     )
 
@@ -164,10 +172,15 @@ def _camera_color(item: ModelInput, options: Options) -> Color:
 def network_feeds(
     sources: Iterable[ModelInput], inputs: Iterable[TargetInput], frame: Mapping[str, NDArray[Any]]
 ) -> dict[str, NDArray[Any]]:
-    """What the target's network is fed for a camera frame: only what was left out is applied.
+    """The network's inputs for one camera frame: only preprocessing that is not embedded is applied.
 
     Args:
-        frame: An array for each input, in the source model's own layout; images in BGR or gray.
+        frame: As for `source_feeds`.
+
+    Returns:
+        By input name, an array in `TargetInput.network_layout`: frames of an input with embedded
+        preprocessing stay uint8, 0 to 255, BGR, gray or what the camera was asked for; an input
+        without it is float32, mean and scale applied; plain numbers keep their type.
     """
     feeds = {}
     by_name = {source.name: source for source in sources}
@@ -185,13 +198,13 @@ def network_feeds(
 
 
 def permutation(old: str, new: str) -> Sequence[int]:
-    """The axes of `new` by their place in `old`, as transposing wants them."""
+    """For each axis of `new` its index in `old`: the argument of a transpose."""
     return [old.index(axis) for axis in new]
 
 
 def target_feeds(
     sources: Sequence[ModelInput], inputs: Sequence[TargetInput], frame: Mapping[str, NDArray[Any]]
 ) -> dict[str, NDArray[Any]]:
-    """What the network is fed for a camera frame, in the types in which the camera delivers it."""
+    """`network_feeds` in the types that the camera delivers (`TargetInput.dtype`)."""
     feeds = network_feeds(sources, inputs, frame)
     return {item.name: feeds[item.name].astype(item.dtype) for item in inputs}

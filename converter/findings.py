@@ -19,12 +19,12 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One problem: where it is, what stands there, and what to write instead.
+    """One problem: where it is, which value is wrong, and what to write instead.
 
     Attributes:
         code: Stable and searchable, `area.problem`; declared in `configs/codes.yaml`.
         where: A JSON path (`model.inputs[0].shape`), a node, or a file.
-        message: What stands there and what was expected.
+        message: Which value was found and which was expected.
         remedy: What to write or to run.
     """
 
@@ -54,7 +54,7 @@ class Finding:
 
 
 def errors(findings: Sequence[Finding]) -> list[Finding]:
-    """Those that stop a conversion."""
+    """The findings that stop a conversion."""
     return [finding for finding in findings if finding.severity is Severity.ERROR]
 
 

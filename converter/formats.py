@@ -1,6 +1,6 @@
-"""Kinds of compiled files that we can read, found through the entry points `converter.formats`.
+"""Kinds of compiled files that the converter can read, found by the entry points `converter.formats`.
 
-A target makes files; a format reads them. Some files can be read by people who cannot make them.
+A target makes files; a format reads them. A format may be installed without its target.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 ENTRY_POINTS: Final = "converter.formats"
-# The type of a piece of which nothing more is known.
+# The type of a piece whose content is not known.
 BYTES: Final = "bytes"
 _HEAD_BYTES: Final = 512
 
@@ -27,10 +27,10 @@ class Part:
     """A piece of a model file.
 
     Attributes:
-        dtype: The archive's word; `bytes` for a piece of which nothing more is known.
-        shape: The tensor's, or the number of bytes.
-        read: Its values as real numbers where they stand for some, codes decoded; for `bytes` a uint8
-            vector. Nothing is read before, and nothing is kept.
+        dtype: The element type, as the archive's config names it; `bytes` if the content is not known.
+        shape: The tensor's shape, or the number of bytes.
+        read: Returns an array of `shape`: for a tensor its values, quantized codes decoded to real
+            numbers; for `bytes` a uint8 vector. It reads the file when it is called, and keeps nothing.
     """
 
     name: str
@@ -47,15 +47,15 @@ class Format:
         suffix: How such a file's name ends, `.blob`; where a file's first bytes do not tell, this does.
         target: The platform that runs it.
         recognizes: Whether a file that begins with these bytes (512 at most) is of this kind.
-        read: What a file says of itself, as plain JSON data: `kind`, which is the suffix without its
-            dot, and `inputs` and `outputs`, lists of `{name, dtype, shape}`, unless the format does not
-            tell. Raises ArchiveError for a damaged file.
-        summary: One line for people, out of what `read` returned.
+        read: The facts in a file, as plain JSON data: `kind`, which is the suffix without its dot, and
+            `inputs` and `outputs`, lists of `{name, dtype, shape}`, unless the format does not contain
+            them. Raises ArchiveError for a damaged file.
+        summary: One line for people, made from the result of `read`.
         load_with: The expression with which DepthAI loads such a file by itself; empty if it takes it
             only inside an archive.
-        parts: All of a file that means something, in pieces to be compared: weights, code, but no times
-            and no padding. Raises ArchiveError for a damaged file. None where nothing is known of the
-            inside: files are then the same or not.
+        parts: The content of a file in pieces to be compared: weights and code, without times and
+            padding. Raises ArchiveError for a damaged file. None if the inside of the format is not
+            known: two files are then only compared as a whole.
     """
 
     suffix: str
@@ -75,12 +75,12 @@ def formats() -> tuple[Format, ...]:
 
 
 def suffixes() -> tuple[str, ...]:
-    """How the names of compiled files end."""
+    """The suffixes of compiled files."""
     return tuple(item.suffix for item in formats())
 
 
 def recognized(path: Path) -> Format | None:
-    """The format of a file by its first bytes; None if they tell of none."""
+    """The format of a file by its first bytes; None if no format recognizes them."""
     with path.open("rb") as file:
         head = file.read(_HEAD_BYTES)
     return next((item for item in formats() if item.recognizes(head)), None)
@@ -93,7 +93,7 @@ def format_of(path: Path) -> Format | None:
 
 
 def read_compiled(path: Path) -> dict[str, Any] | None:
-    """What a compiled file says of itself, with its `target`; None if it is not one.
+    """The facts in a compiled file, with its `target`; None if it is not a compiled file.
 
     Raises:
         ArchiveError: It is damaged.
@@ -103,7 +103,7 @@ def read_compiled(path: Path) -> dict[str, Any] | None:
 
 
 def mapped(path: Path) -> memoryview:
-    """A file's bytes, of which only what is looked at comes into memory."""
+    """A file's bytes; only those that are read come into memory."""
     with path.open("rb") as file:
         if path.stat().st_size == 0:
             return memoryview(b"")

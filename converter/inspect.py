@@ -1,4 +1,4 @@
-"""What any file of ours is: an archive, source or target, or a bare compiled file."""
+"""What a file is and holds: an archive (source or target), a model or a compiled file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def inspect(source: str | os.PathLike[str]) -> dict[str, Any]:
 
     Raises:
         UsageError: There is no such file.
-        ArchiveError: It is damaged, or nothing that we know.
+        ArchiveError: It is damaged, or of an unknown kind.
     """
     path = Path(source)
     if not path.exists():
@@ -52,7 +52,7 @@ def inspect(source: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def model_facts(path: Path) -> dict[str, Any] | None:
-    """What a model file says of itself; None if it is none that we read.
+    """The facts in a model file; None if it is of an unknown kind.
 
     Raises:
         ArchiveError: It is damaged.

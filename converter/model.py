@@ -16,7 +16,7 @@ class Tensor:
     Attributes:
         dtype: The element type in the archive's words, `float32` and the like.
         shape: Sizes of the axes, all positive.
-        layout: One letter an axis, `NCHW`; empty if nobody named the axes.
+        layout: One letter for each axis, `NCHW`; empty if the axes have no names.
     """
 
     name: str
@@ -47,7 +47,7 @@ class ModelInput(Tensor):
 
     @property
     def channel_axis(self) -> int:
-        """Where the layout has its C; the last axis for a tensor without one."""
+        """The index of C in the layout; the last axis for a layout without C."""
         return self.layout.index("C") if "C" in self.layout else len(self.shape) - 1
 
     def to_json(self) -> dict[str, Any]:
@@ -76,7 +76,7 @@ class Link:
 
     Attributes:
         model: The first stage.
-        outputs: Its output by the input that it feeds, as far as that is known.
+        outputs: For each input of the second stage, the output of the first that feeds it, if known.
     """
 
     model: SourceModel
@@ -112,7 +112,7 @@ class SourceModel:
 
     @property
     def names(self) -> list[str]:
-        """What its inputs and outputs are called."""
+        """The names of the inputs and outputs."""
         return [item.name for item in (*self.inputs, *self.outputs)]
 
     @property

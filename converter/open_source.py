@@ -7,19 +7,21 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from converter.archive.opened import Archive, open_packed
 from converter.archive.tar import Limits, name_problem
-from converter.bare.config import draft, faces
+from converter.bare.config import draft, read_signature
 from converter.bare.inputs import InputHints
 from converter.bare.open import as_archive, hints_of, is_bare, open_bare
 from converter.errors import UsageError, from_findings, not_a_file
 from converter.findings import Finding, Severity, listed, perhaps
 from converter.graph.facts import GraphFacts, TensorFacts
-from converter.modelconverter.document import Document, read
 from converter.options.resolve import Layer, Options, resolve
 from converter.preprocessing import Color
+
+if TYPE_CHECKING:
+    from converter.modelconverter.document import Document
 
 _DOCUMENTS: Final = (".yaml", ".yml", ".json")
 # With what is put behind it, a file system still takes it.
@@ -40,12 +42,12 @@ def open_archive(
     Args:
         source: The archive file or folder, or a model (`.onnx`, `.xml`, `.tflite`), whose config is
             inferred.
-        limits: How much is unpacked before we refuse.
+        limits: How much may be unpacked.
         work: Below which folder to unpack; None is the system's temporary folder.
         hints: What is known of a bare model's inputs, by name.
 
     Raises:
-        UsageError: There is no such file; a bare model leaves something open that hints must say.
+        UsageError: There is no such file; a bare model lacks something that the hints must say.
         ArchiveError: It is no archive, is damaged or hostile, or its config.json is not JSON.
     """
     path = Path(source).absolute()  # children work in folders of their own
@@ -65,11 +67,12 @@ def open_source(
         work: Below which folder to unpack.
 
     Raises:
-        UsageError, ArchiveError, ModelError: See `open_archive`, `document.read` and `draft`.
+        UsageError, ArchiveError, ModelError: See `open_archive`,
+            `converter.modelconverter.document.read` and `converter.bare.config.draft`.
     """
     if found := _URL.match(os.fspath(source)):
         raise UsageError(
-            f"{os.fspath(source)}: nothing is fetched ({found[1]}).",
+            f"{os.fspath(source)}: the converter fetches no URL ({found[1]}).",
             remedy="Download it and give the file.",
         )
     path = Path(source)
@@ -79,6 +82,8 @@ def open_source(
         return archive, options.by_name(*_names(archive.config))
     if not path.is_file():
         raise not_a_file(path, "Give an archive, a model or a YAML file.")
+    from converter.modelconverter.document import Document, read
+
     document = (
         read(path)
         if suffix in _DOCUMENTS
@@ -96,8 +101,8 @@ def open_source(
 
 
 def _bare(document: Document, given: Options) -> tuple[Archive, Options]:
-    """The archive that the model would be in, had somebody packed it; its files stay where they are."""
-    facts = faces(document.model).called(document.inputs, list(document.outputs))
+    """An archive of the model, without packing it: its files stay where they are."""
+    facts = read_signature(document.model).called(document.inputs, list(document.outputs))
     inputs = [tensor.name for tensor in facts.inputs]
     outputs = [tensor.name for tensor in facts.outputs]
     brought = resolve([document.layer])
@@ -107,7 +112,7 @@ def _bare(document: Document, given: Options) -> tuple[Archive, Options]:
     for tensor in facts.inputs:
         hint = hints[tensor.name]
         if hint.color is not None and _channels(hint, tensor) == 1:
-            # As ModelConverter has it: one channel is gray, whatever is said.
+            # As in ModelConverter: one channel is gray, whatever the options say.
             hints[tensor.name] = dataclasses.replace(hint, color=Color.GRAY)
     drafted = draft(document.model, name=document.name, inputs=hints, facts=facts)
     for entry in drafted.config["model"]["outputs"]:
@@ -117,7 +122,7 @@ def _bare(document: Document, given: Options) -> tuple[Archive, Options]:
     name = document.name or archive.name
     if name_problem(name) or "/" in name or name.startswith(".") or len(name.encode()) > _LONGEST_NAME:
         raise UsageError(
-            f"{document.path}: name {name[:60]!r} is none that a file can have.",
+            f"{document.path}: name {name[:60]!r} cannot be a file name.",
             remedy="Write letters, digits, dots and dashes.",
         )
     notes = (*options.notes, *_types(document, facts), *_defaults_that_differ(document, options))
@@ -133,7 +138,7 @@ def _channels(hint: InputHints, tensor: TensorFacts) -> int | str | None:
 
 
 def _names(config: Mapping[str, Any]) -> tuple[list[str], list[str]]:
-    """Names of inputs and outputs, by their places; of a config that nobody has checked yet."""
+    """Names of inputs and outputs, by their index; the config is not checked yet."""
     model = config.get("model")
     found = []
     for kind in ("inputs", "outputs"):
@@ -145,10 +150,10 @@ def _names(config: Mapping[str, Any]) -> tuple[list[str], list[str]]:
 
 
 def _require_all(document: Document, inputs: list[str], outputs: list[str]) -> None:
-    """The file describes the model's inputs and outputs: to leave one out there is to cut the model.
+    """Refuse a file that leaves out an input or output: that would ask to cut the model.
 
     Raises:
-        UsageError: With each that the model does not have, and each that would be cut.
+        UsageError: It names each tensor that the model does not have, and each that would be cut.
     """
     findings = []
     for kind, named, actual in (
@@ -160,7 +165,7 @@ def _require_all(document: Document, inputs: list[str], outputs: list[str]) -> N
                 code="modelconverter.tensor",
                 where=f"{kind}.{name}",
                 message=f"the model has no such {kind[:-1]}; it has {listed(actual)}.",
-                remedy=perhaps(name, actual) or "A model is not cut here: cut it before.",
+                remedy=perhaps(name, actual) or "The converter does not cut models: cut it before.",
             )
             for name in named
             if name not in actual
@@ -169,7 +174,7 @@ def _require_all(document: Document, inputs: list[str], outputs: list[str]) -> N
             Finding(
                 code="modelconverter.cut",
                 where=kind,
-                message=f"{name!r} of the model is left out; a model is not cut here.",
+                message=f"{name!r} of the model is left out; the converter does not cut models.",
                 remedy="Add it, or cut the model before.",
             )
             for name in actual
@@ -201,7 +206,7 @@ def _types(document: Document, facts: GraphFacts) -> list[Finding]:
 
 
 def _defaults_that_differ(document: Document, options: Options) -> list[Finding]:
-    """Where nothing is said, ModelConverter does something else than we."""
+    """Options that are not set and have another default in ModelConverter."""
     if not document.layer.origin:
         return []
     notes = []

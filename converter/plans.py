@@ -29,10 +29,10 @@ class Step:
     """One step of a plan.
 
     Attributes:
-        tool: What does it, with `version`.
-        call: What the tool is told, as plain data.
-        argv: The command, where the tool is a program of its own; paths are those in its container.
-        needs: What must be there before; gives: what is there afterwards.
+        tool: The tool that does it, with `version`.
+        call: The tool's arguments, as plain data.
+        argv: The command, where the tool is a program; paths are those in its container.
+        needs: The files that the step reads; gives: the files that it writes.
     """
 
     name: str
@@ -73,7 +73,7 @@ def prepare_step(
     )
 
 
-# The last one.
+# The last step.
 PACK: Final = Step(name="pack", title="Packing", tool="nnarchive-converter", version="1")
 
 
@@ -82,9 +82,9 @@ class Plan:
     """Everything that decides the result of a conversion, resolved.
 
     Attributes:
-        backend: What it is converted with: toolchain, tool, version, image.
-        parameters: The target's own, typed.
-        warnings: What deserves a second look.
+        backend: The toolchain, its tool and version, and its image.
+        parameters: The target's typed parameters.
+        warnings: What the user should check.
         options: The options the plan was made from, each with its origin.
         second: The plan of the second stage, for archives that have one.
     """

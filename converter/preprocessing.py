@@ -1,8 +1,8 @@
 """What happens between a camera's frame and a model's input tensor, as one value.
 
 `tensor = (reorder(frame) - mean) / scale`, where `reorder` brings the camera's BGR into the colour
-order that the model was trained on. Mean and scale stand in the model's channel order and are never
-swapped by themselves.
+order that the model was trained on. Mean and scale are in the model's channel order; the converter
+never swaps them.
 """
 
 from __future__ import annotations
@@ -68,9 +68,9 @@ class Preprocessing:
 
     Attributes:
         color: The colour order that the model wants; None for inputs that take no frames.
-        mean: Subtracted from each channel, in the model's channel order; one value a channel, or
-            none at all.
-        scale: What each channel is divided by afterwards, in the same order.
+        mean: Subtracted from each channel, in the model's channel order; one value for each channel,
+            or empty.
+        scale: The divisor of each channel, applied after the mean, in the same order.
         resize_mode: CROP, STRETCH or LETTERBOX, handed on to the camera.
     """
 
@@ -90,14 +90,15 @@ class Preprocessing:
         return self.color is Color.RGB
 
     def apply(self, frame: NDArray[Any], channel_axis: int) -> NDArray[np.float32]:
-        """The definition, in NumPy: what every compiled form of it is compared with.
+        """The definition, in NumPy; every compiled form of it is compared with this.
 
         Args:
-            frame: A batch of BGR or gray frames in the model's own layout.
-            channel_axis: Where the channels are in it.
+            frame: Frames in the model's layout, BGR or gray, 0 to 255 (usually uint8); for an input
+                that takes no frames, numbers of any type.
+            channel_axis: The axis of the channels.
 
         Returns:
-            A float32 array of the same shape.
+            float32, same shape and layout, in the model's colour order, mean and scale applied.
         """
         import numpy as np
 

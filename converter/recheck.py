@@ -1,8 +1,8 @@
-"""Comparing a finished archive with its source, later: make it again, byte for byte, and compare that.
+"""Verifying a finished archive against its source: make it again, byte for byte, and compare that.
 
-Hardly a host runs a compiled file. But the build record says how it was made, and the same source and
-tools give the same bytes: so the network that is compared here is provably the one in the archive.
-Where a toolchain does run the file itself (SNPE's), it is that which is compared.
+A host can hardly run a compiled file. But the build record says how it was made, and the same source
+and tools give the same bytes: so the network that is compared here is provably the one in the archive.
+Where a toolchain can run the compiled file (SNPE), that file is compared.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from converter.run import carry_out, make_plan
 from converter.target import Run, modules_called
 from converter.target_archive import target_config
 
-# How it is looked at and run here: that is not for the archive to say, which may be anybody's.
+# How a verification runs on this machine: an archive of unknown origin must not set these.
 _HERE: Final = ("verify.", "container.", "online.")
-# Of a folder of the user's: enough to tell, and no hour on the emulator.
+# Frames of the user's folder: enough for a result, without an hour on the emulator.
 _FRAMES: Final = 20
 _IMAGE_ID: Final = re.compile(r"sha256:[0-9a-f]{64}")
 
@@ -43,22 +43,23 @@ def verify_archive(
     options: Mapping[str, Any] | Options | None = None,
     on_event: OnEvent | None = None,
 ) -> dict[str, Any]:
-    """Compare an archive that we wrote with the source it was made from.
+    """Compare an archive that this converter wrote with the source it was made from.
 
     Args:
         archive: The converted archive.
         against: The source archive.
         data: Frames to compare on, as `calibration.path` has them, 20 of them unless
-            `verify.frames` says else; None generates some.
+            `verify.frames` sets another number; None generates some.
         options: The options `verify.…`, `container.…` and `online.…`, by key.
 
     Returns:
-        The verification record of the contract, with the `sha256` of the compiled file.
+        The verification record (docs/verification.md), with the `sha256` of the compiled file.
 
     Raises:
-        ArchiveError: The archive is none of ours, was changed, or is of another source.
-        VerificationError: It does not compute what the source does, or the tools at hand make another
-            file of the source.
+        ArchiveError: This converter did not write the archive, it was changed, or it is of another
+            source.
+        VerificationError: It does not compute what the source does, or the installed tools make another
+            file from the source.
     """
     with contextlib.ExitStack() as stack:
         try:
@@ -86,9 +87,9 @@ def verify_archive(
     recorded = [part["compiled"]["sha256"] for part in (record, record.get("postprocessor")) if part]
     if digests != recorded:
         raise VerificationError(
-            f"The tools at hand make another file of {source.name} than the one in {made.name}: it "
-            "cannot be told whether that one computes the same.",
-            remedy=f"Use the tools that made it: {_tools(record['tools'])}; at hand are "
+            f"The installed tools make another file from {source.name} than the one in {made.name}, so "
+            "that one cannot be verified.",
+            remedy=f"Use the tools that made it: {_tools(record['tools'])}; installed are "
             f"{_tools(artifact.tools)}.",
         )
     return {**artifact.verifications, "sha256": digests[0]}
@@ -98,16 +99,16 @@ def _plan(source: Archive, record: Mapping[str, Any], chosen: Options) -> Plan:
     try:
         return make_plan(source, str(record["target"]), chosen, str(record["toolchain"]))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        # The record is the one thing here that is not checked field by field.
-        raise ArchiveError(f"The {BUILDINFO} is none of ours ({error!r}).") from error
+        # Only the record is not checked field by field.
+        raise ArchiveError(f"The {BUILDINFO} is not this converter's ({error!r}).") from error
 
 
 def _require_config(archive: Archive, expected: Mapping[str, Any]) -> None:
-    """The archive's config is the one that its compiled file has: cameras act on nothing else."""
+    """Check that the archive's config describes its compiled file: cameras read only the config."""
     found = _difference(archive.config, expected, "")
     if found:
         raise ArchiveError(
-            f"config.json of {archive.name} was changed: {found} is not what the compiled file has.",
+            f"config.json of {archive.name} was changed: {found} differs from the compiled file.",
             remedy="Take the archive as it was written.",
         )
 
@@ -132,7 +133,7 @@ def _tools(tools: Mapping[str, Any]) -> str:
 
 
 def _record(archive: Archive) -> dict[str, Any]:
-    """The archive's build record, once it is known to be about the file beside it."""
+    """The archive's build record, checked to describe the compiled file beside it."""
     member = archive.member(BUILDINFO)
     if member is None:
         raise ArchiveError(
@@ -150,9 +151,11 @@ def _record(archive: Archive) -> dict[str, Any]:
         known = known and all(isinstance(record[key], str) for key in ("target", "toolchain"))
         known = known and isinstance(record["options"], dict)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ArchiveError(f"The {BUILDINFO} of {archive.name} is none of ours ({error}).") from error
+        raise ArchiveError(
+            f"The {BUILDINFO} of {archive.name} is not this converter's ({error})."
+        ) from error
     if not known:
-        raise ArchiveError(f"The {BUILDINFO} of {archive.name} is none of ours.")
+        raise ArchiveError(f"The {BUILDINFO} of {archive.name} is not this converter's.")
     for path, digest in recorded.items():
         compiled = archive.member(path) if isinstance(path, str) else None
         if compiled is None or compiled.sha256 != digest:
@@ -165,7 +168,7 @@ def _record(archive: Archive) -> dict[str, Any]:
 
 
 def _is_record(record: Mapping[str, Any]) -> bool:
-    """Whether what a target reads of a stage's record has the types that it has in ours."""
+    """Whether the fields of a stage's record that a target reads have the right types."""
     if not all(isinstance(record[key], dict) for key in ("tools", "plan", "compiled")):
         return False
     report = record["compiled"].get("calibration")
@@ -186,14 +189,14 @@ def _options(
     options: Mapping[str, Any] | Options | None,
     data: str | os.PathLike[str] | None,
 ) -> Options:
-    """The recorded options with those of the comparison on top."""
+    """The recorded options, overridden by those of the comparison."""
     given = (
         options
         if isinstance(options, Options)
         else resolve([Layer(origin="options", values=options or {})])
     )
     report = record["compiled"].get("calibration")
-    # Ranges that the record does not have can only be measured again.
+    # Ranges that are not in the record must be measured again.
     allowed = (*_HERE, "calibration.") if report and not report["ranges"] else _HERE
     if wrong := [key for key in given.settings if not key.startswith(allowed)]:
         raise UsageError(
@@ -202,11 +205,13 @@ def _options(
         )
     base = resolve([Layer(origin="build record", values=record["options"])])
     if foreign := [key for key in base.settings if not is_decisive(key)]:
-        raise ArchiveError(f"The {BUILDINFO} is none of ours: {', '.join(foreign)} is in no record.")
+        raise ArchiveError(
+            f"The {BUILDINFO} is not this converter's: no build record sets {', '.join(foreign)}."
+        )
     if record["toolchain"] == "online" and given.setting("online.url").origin == "default":
         raise UsageError(
             "The archive was made by a service, and verifying it sends the source's model there again.",
-            remedy="Say to which service, online.url=https://…",
+            remedy="Name the service: online.url=https://…",
         )
     settings = {**base.settings, **_image(record), **given.settings}
     if data is not None:
@@ -214,12 +219,12 @@ def _options(
         told = resolve([Layer(origin="--data", values=extra)])
         settings = {**told.settings, **settings, "verify.data": told.setting("verify.data")}
     if settings.get("verify.enabled") and not given.flag("verify.enabled"):
-        raise UsageError("verify.enabled=false leaves nothing to do.")
+        raise UsageError("verify.enabled is false: there is nothing to do.")
     return dataclasses.replace(base, settings=settings, record=record)
 
 
 def _image(record: Mapping[str, Any]) -> dict[str, Setting]:
-    """The very image that made the archive, whatever it is called on this machine."""
+    """The image that made the archive, whatever its name on this machine."""
     image = record["tools"].get("image")
     if not isinstance(image, str) or not _IMAGE_ID.fullmatch(image):
         return {}

@@ -1,4 +1,4 @@
-"""Converting: open, understand, plan, carry out, describe, write. The Python face of it all."""
+"""Converting: open, understand, plan, carry out, describe, write. The Python API."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Conversion:
 
     Attributes:
         output: The archive that was written.
-        sha256: Of that file.
+        sha256: The archive's SHA-256.
         model: Inputs and outputs as the compiled file has them.
         verification: How the compiled network compares with the source; see the README.
         timings_s: Wall seconds by stage.
@@ -141,8 +141,8 @@ def convert(
         on_event: Called with the events of `converter.events`, from this thread and from others.
 
     Raises:
-        ConvertError: One of its subclasses, each a cause with its own exit code. Nothing was
-            written then, and an existing output is as it was.
+        ConvertError: One of its subclasses, each with its exit code. Nothing was written then, and
+            an existing output was not changed.
     """
     started = time.monotonic()
     told = _Told(on_event or ignore)
@@ -239,7 +239,7 @@ def _made(run: Run, archive: Archive, place: Path, told: _Told, *, force: bool) 
         sha256=sha256,
         size_bytes=size,
         plan=run.plan,
-        model=artifact.face,
+        model=artifact.signature,
         verification=artifact.verifications,
         warnings=tuple(told.warnings),
         peak_bytes=run.peak_bytes,
@@ -273,7 +273,7 @@ def carry_out(run: Run, archive: Archive, compiled: Path | None = None) -> Artif
     """Carry out the plan of a run: the model, then that of its second stage.
 
     Args:
-        compiled: The second stage's compiled file, where one is looked at again.
+        compiled: The second stage's compiled file, when a finished archive is verified.
     """
     import_source(run)
     target = load_target(run.plan.target)

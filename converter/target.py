@@ -21,6 +21,7 @@ from converter.model import SourceModel
 from converter.options.resolve import Options
 from converter.plans import Parameters, Plan, Step
 from converter.processes.run import Processes
+from converter.system import System
 
 if TYPE_CHECKING:
     from converter.container.build import Recipe
@@ -137,7 +138,11 @@ class Run:
 
 
 class Target(Protocol):
-    """A module that converts for one kind of camera."""
+    """A module that converts for one kind of camera.
+
+    A module may have one more function, `native() -> Native`: what its native toolchain needs of a
+    system (`converter.system`). Without it the native toolchain is taken to run anywhere.
+    """
 
     NAME: str
     TOOLCHAINS: Sequence[str]
@@ -213,6 +218,14 @@ def load(name: str) -> Target:
 def modules_called(name: str) -> tuple[str, ...]:
     """What a conversion for that target imports in its children; none of it starts a thread."""
     return (*_CALLED, *getattr(load(name), "CALLED", ()))
+
+
+def toolchains_on(name: str, system: System) -> list[str]:
+    """The toolchains of a target that run on a system, in the target's order."""
+    target = load(name)
+    asked = getattr(target, "native", None)
+    native = asked() if asked else None
+    return [kind for kind in target.TOOLCHAINS if system.has(kind, native)]
 
 
 def package_of(name: str) -> str:

@@ -1,4 +1,4 @@
-"""The target archive: a config that tells the truth about the compiled file, and its build record."""
+"""The target archive: a config that describes the compiled file, and the build record."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ _NOISE: Final = 1e-5
 
 
 def model_member(source: SourceModel, artifact: Artifact) -> str:
-    """The compiled file's name in the archive: the source's, folders kept, with its own suffix."""
+    """The compiled file's name in the archive: the source's path with the compiled file's suffix."""
     path = PurePosixPath(source.path)
     name = str(path.with_name(path.stem + artifact.suffix))
     if source.link is None:
         return name
-    # Stages that were told apart by their endings only get the same one here.
+    # Stages whose names differ only in their suffixes would get the same name here.
     first = PurePosixPath(source.link.model.path)
     taken = str(first.with_name(first.stem + artifact.suffix))
     return str(path.with_name(f"{path.stem}-postprocessor{artifact.suffix}")) if name == taken else name
 
 
 def target_config(source: SourceModel, artifact: Artifact) -> dict[str, Any]:
-    """The source's config with everything that the compiled file made untrue put right.
+    """The source's config, with all that is different in the compiled file corrected.
 
-    Heads, names and further metadata are kept as they stand.
+    Heads, names and further metadata are kept as they are.
     """
     config = copy.deepcopy(dict(source.config))
     model = config["model"]
@@ -45,7 +45,7 @@ def target_config(source: SourceModel, artifact: Artifact) -> dict[str, Any]:
     model["outputs"] = [_tensor(_entry(model["outputs"], item.name), item) for item in artifact.outputs]
     names = [item.name for item in artifact.outputs]
     for head in model.get("heads") or ():
-        # "All outputs" is what a missing list means, and what DepthAI reads as undefined.
+        # A missing list means "all outputs", but DepthAI reads it as undefined.
         if head.get("outputs") is None:
             head["outputs"] = list(names)
         if source.second is not None and artifact.second is not None and _is_staged(head):
@@ -93,7 +93,7 @@ def _input(entry: dict[str, Any], item: CompiledInput) -> dict[str, Any]:
 
 
 def buildinfo(plan: Plan, artifact: Artifact) -> dict[str, Any]:
-    """How the archive was made: nothing in it changes from run to run."""
+    """How the archive was made; it is the same in every run."""
     return {
         **known(plan, artifact),
         "converter": {"name": "nnarchive-converter", "version": version("nnarchive-converter")},
@@ -102,7 +102,7 @@ def buildinfo(plan: Plan, artifact: Artifact) -> dict[str, Any]:
         **_made(plan, artifact),
         "options": plan.options.decisive(),
         **(
-            {"postprocessor": _made(plan.second, artifact.second) | {"face": artifact.second.face}}
+            {"postprocessor": _made(plan.second, artifact.second) | {"face": artifact.second.signature}}
             if plan.second and artifact.second
             else {}
         ),
@@ -123,9 +123,9 @@ def _made(plan: Plan, artifact: Artifact) -> dict[str, Any]:
 
 
 def _robust(record: Mapping[str, Any]) -> dict[str, Any]:
-    """A verification without what rounding makes of it on this or that processor.
+    """A verification without digits that depend on the processor.
 
-    The whole of it is in `--json` and `Conversion.verification`.
+    All digits are in `--json` and `Conversion.verification`.
     """
     kept = {
         key: value for key, value in record.items() if key not in ("outputs", "float16", "quantized")
@@ -138,7 +138,7 @@ def _robust(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _coarse(error: float | None) -> float | None:
-    """One significant digit, and nothing below a hundred-thousandth."""
+    """One significant digit; zero below a hundred-thousandth."""
     if error is None:
         return None
     return float(f"{error:.0e}") if error >= _NOISE else 0.0
@@ -148,7 +148,7 @@ def entries(plan: Plan, artifact: Artifact) -> list[tuple[str, bytes | Path]]:
     """The members of the target archive, `config.json` first.
 
     Raises:
-        ToolError: The config would not be one that readers take; a fault of ours.
+        ToolError: The config is not valid; this is a bug in the converter.
     """
     from converter.config.schema import check_schema
 

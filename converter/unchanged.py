@@ -1,4 +1,4 @@
-"""Whether what was hashed is still what lies there: a conversion reads its source more than once."""
+"""Whether files are still what was hashed: a conversion reads its source more than once."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from converter.plans import Plan
 
 
 def check_unchanged(archive: Archive, plan: Plan) -> None:
-    """See that the result is that of the files which the plan and the build record name.
+    """Check that the files which the plan and the build record name were not changed.
 
-    Files that were unpacked into a folder of ours are not looked at again.
+    Files that were unpacked into the converter's work folder are not checked again.
 
     Raises:
-        ArchiveError: A file of the model is another one now.
-        UsageError: The calibration data are.
+        ArchiveError: A file of the model was changed.
+        UsageError: The calibration data were changed.
     """
     for stage in plan.stages:
         files = {} if archive.is_unpacked else stage.model.files

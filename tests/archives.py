@@ -38,7 +38,7 @@ FLOAT_DLC = Path(__file__).parent / "data" / "digits-float.dlc"
 VPUX_BLOB = struct.pack("<I", 16) + b"BLOB" + bytes(8) + struct.pack("<i", 4) + b"DOUBLE"
 
 
-def blob_double(version: tuple[int, int] = (6, 0)) -> bytes:
+def blob_double(version: tuple[int, int] = (6, 0), *, shaves: int = 8) -> bytes:
     """A Myriad blob of no network, with the tensors that `config` of an RVC2 archive describes."""
     constants = b""
     tables = []
@@ -66,7 +66,7 @@ def blob_double(version: tuple[int, int] = (6, 0)) -> bytes:
     constants_at = outputs_at + len(outputs)
     size = constants_at + len(constants)
     fields = [9709, size, *version, 1, 2, 3, 0, 0, 1]
-    fields += [0, 8, 8, 0, 0, 0, inputs_at, outputs_at, constants_at, constants_at]
+    fields += [0, shaves, shaves, 0, 0, 0, inputs_at, outputs_at, constants_at, constants_at]
     header = b"\x7felf" + bytes(48) + struct.pack("<20I", *fields)
     return header + inputs + outputs + constants
 

@@ -122,11 +122,11 @@ def parse(words: list[str]) -> Any:
         CycloptsError, ConvertError: There is no such command, flag, value or option.
     """
     from converter.cli.app import app
-    from converter.cli.modelconverter import ours
+    from converter.cli.modelconverter import translated
 
     name, *rest = words
     command = ["convert", *rest] if Path(name).name == "convert" else rest
-    function, bound, _ = app.parse_args(ours(command), exit_on_error=False, print_error=False)
+    function, bound, _ = app.parse_args(translated(command), exit_on_error=False, print_error=False)
     resolve([from_arguments(bound.arguments.get("overrides", ()))])
     return function
 

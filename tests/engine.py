@@ -19,7 +19,6 @@ from converter.errors import ToolchainError
 from tests.kept import kept
 
 DOUBLES = Path(__file__).parent / "doubles"
-MIRROR = "http://deb.debian.org/debian"
 # Where the engine listens; None if there is none.
 ADDRESS: str | None = None
 
@@ -57,6 +56,20 @@ def _own_names(engine: Engine) -> dict[str, str]:
     return {name: image for name, image in names.items() if name.startswith("localhost/nnconvert/")}
 
 
+def _mirror() -> list[str]:
+    """The mirror of Debian that this machine's apt is set up for; none for debootstrap's own."""
+    asked = [
+        "apt-get",
+        "indextargets",
+        "--format",
+        "$(SITE) $(ORIGIN) $(LABEL)",
+        "Identifier: Packages",
+    ]
+    done = subprocess.run(asked, capture_output=True, text=True, check=False)
+    rows = [line.split() for line in done.stdout.splitlines()]
+    return [row[0] for row in rows if row[1:] == ["Debian", "Debian"]][:1]
+
+
 def debian(engine: Engine, suite: str, packages: str) -> Image:
     """A Debian with some packages, imported as an image; made once for an engine."""
     name = f"nnconvert-test/debian:{suite}"
@@ -78,7 +91,10 @@ def _bootstrap(place: Path, suite: str, packages: str) -> None:
     with tempfile.TemporaryDirectory(prefix="debian-") as folder:
         root = Path(folder) / "root"
         subprocess.run(
-            ["debootstrap", "--variant=minbase", f"--include={packages}", suite, str(root), MIRROR],
+            [
+                *("debootstrap", "--variant=minbase", f"--include={packages}"),
+                *(suite, str(root), *_mirror()),
+            ],
             check=True,
             capture_output=True,
         )

@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     pass
 
 CONFIG: Final = "config.json"
-# Where a target archive says how it was made.
+# The member of a target archive that says how it was made.
 BUILDINFO: Final = "buildinfo.json"
 SUFFIXES: Final = (".tar.xz", ".tar.gz", ".tar.bz2", ".tar")
 _MAX_CONFIG_BYTES: Final = 16 << 20
 _MAX_DEPTH: Final = 100
-# That many names of a folder without a config are looked at.
+# How many names of a folder without a config are read.
 _MANY: Final = 1000
 
 
@@ -40,8 +40,8 @@ class Archive:
         name: The file's name without the archive suffix: `yolov8n.v1.0.tar.xz` is `yolov8n.v1.0`.
         root: The folder that holds the members under their own names.
         members: The regular files, in archive order.
-        config: `config.json` as it stands, unknown keys and all.
-        guesses: What of the config was guessed, for a bare model that came without one.
+        config: `config.json` unchanged, unknown keys included.
+        guesses: The guesses in the config of a bare model, which came without one.
     """
 
     name: str
@@ -56,14 +56,14 @@ class Archive:
         return next((member for member in self.members if member.name == name), None)
 
     def path(self, name: str) -> Path:
-        """Where a member lies; only for names that `member` knows."""
+        """The file of a member; only for names that `member` knows."""
         if self.member(name) is None:
             raise KeyError(name)
         return self.root / name
 
     @property
     def is_unpacked(self) -> bool:
-        """Whether the files are in a folder of ours, where nobody else changes them."""
+        """Whether the files are in the converter's work folder, where nobody else changes them."""
         return self._temporary is not None
 
     def close(self) -> None:
@@ -99,7 +99,7 @@ def open_packed(
     path = Path(source).absolute()  # children work in folders of their own
     if path.is_dir():
         if not (path / CONFIG).is_file():
-            # Whatever folder this is, it is not read through to find that out.
+            # A folder without a config may be any folder, so it is not read to the end.
             _check_config_names(os.fspath(source), list(islice(_names_below(path), _MANY)))
         try:
             members = _folder_members(path)
@@ -170,7 +170,7 @@ def staged(
 
 
 def archive_name(file_name: str) -> str:
-    """A file's name without its archive suffix, and without anything else cut."""
+    """A file's name without its archive suffix; nothing else is cut."""
     for suffix in SUFFIXES:
         if file_name.lower().endswith(suffix):
             return file_name[: -len(suffix)]
@@ -178,7 +178,7 @@ def archive_name(file_name: str) -> str:
 
 
 def _names_below(folder: Path) -> Iterator[str]:
-    """The names of what is in a folder; what cannot be listed is left out."""
+    """The names in a folder; folders that cannot be listed are left out."""
     for root, _folders, files in os.walk(folder):
         for name in files:
             yield (Path(root) / name).relative_to(folder).as_posix()
@@ -187,7 +187,7 @@ def _names_below(folder: Path) -> Iterator[str]:
 def _folder_members(folder: Path) -> tuple[Member, ...]:
     """The regular files below a folder, by the same rules as those of a tar."""
     members, refused = [], []
-    # A folder has no order of its own; it is taken as it would be packed, the config first.
+    # A folder has no order; this is the order in which it would be packed, the config first.
     for path in sorted(folder.rglob("*"), key=lambda path: (path != folder / CONFIG, path)):
         name = path.relative_to(folder).as_posix()
         mode = path.lstat().st_mode
@@ -213,7 +213,7 @@ def _check_config_names(archive: str, names: list[str]) -> None:
         raise _refused(
             "archive.config-missing",
             archive,
-            f"there is no config.json in it (it holds: {_some(names)}).",
+            f"it has no config.json (it holds: {_some(names)}).",
             "An NN Archive has a config.json at its root.",
         )
     if len(configs) > 1:
@@ -253,13 +253,13 @@ def _not_json(archive: str, message: str) -> ConvertError:
 
 
 def read_json(path: Path, archive: str) -> Any:
-    """The JSON document in a file, of which nothing is trusted.
+    """The JSON document in an untrusted file.
 
     Args:
         archive: What to call the archive in errors.
 
     Raises:
-        ArchiveError: It is none, or one that cannot be handed on.
+        ArchiveError: It is not JSON, or cannot be written as JSON again.
     """
     if path.stat().st_size > _MAX_CONFIG_BYTES:
         raise _not_json(archive, f"{path.name} is larger than {_MAX_CONFIG_BYTES:,} bytes.")
@@ -277,10 +277,10 @@ def read_json(path: Path, archive: str) -> Any:
 
 
 def parse_json(data: bytes) -> Any:
-    """A JSON document that can be handed on and printed again.
+    """A JSON document that can be written as JSON again.
 
     Raises:
-        ValueError: It is none; keys come twice, numbers are no numbers, texts no texts.
+        ValueError: It is not JSON; a key is there twice, a number is not finite, a text is not Unicode.
         RecursionError: It is nested too deeply.
     """
     document = json.loads(
@@ -298,7 +298,7 @@ def _no_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(result) != len(pairs):
         keys = [key for key, _ in pairs]
         twice = sorted({key for key in keys if keys.count(key) > 1})
-        raise ValueError(f"the key {twice[0]!r} stands in one object twice")
+        raise ValueError(f"the key {twice[0]!r} is in one object twice")
     return result
 
 
@@ -310,7 +310,7 @@ def _finite(text: str) -> float:
 
 
 def _check_json(value: Any, depth: int = 0) -> None:
-    """Refuse what is JSON but cannot be handed on: half characters, endless nesting."""
+    """Refuse JSON that cannot be written again: half characters, endless nesting."""
     if depth > _MAX_DEPTH:
         raise RecursionError
     if isinstance(value, str):

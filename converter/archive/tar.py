@@ -33,13 +33,13 @@ _MAX_REFUSALS: Final = 20
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """How much of an archive we are willing to unpack.
+    """How much of an archive may be unpacked.
 
     Attributes:
         total_bytes: Unpacked size of the whole archive.
         members: Number of entries.
-        ratio: Unpacked over packed size, looked at once `ratio_from_bytes` are unpacked. Weights
-            pack to more than a hundredth; a bomb of zeros to less than a thousandth.
+        ratio: Unpacked over packed size, checked once `ratio_from_bytes` are unpacked. Weights pack
+            to more than a hundredth of their size; a bomb of zeros to less than a thousandth.
     """
 
     total_bytes: int = 64 << 30
@@ -63,7 +63,7 @@ class Member:
 
 
 class _Metered:
-    """A decompressed stream that counts, and refuses to swell beyond the limits."""
+    """A decompressed stream that counts its bytes and refuses more than the limits."""
 
     def __init__(self, stream: IO[bytes], packed: IO[bytes], limits: Limits, name: str) -> None:
         self._stream, self._packed, self._limits, self._name = stream, packed, limits, name
@@ -91,7 +91,7 @@ class _Metered:
 
 @contextlib.contextmanager
 def _decompressed(packed: IO[bytes], name: str) -> Iterator[IO[bytes]]:
-    """The stream inside, by what the file begins with and never by its name."""
+    """The decompressed stream; the file's first bytes decide how, never its name."""
     head = packed.read(512)
     packed.seek(0)
     if head.startswith(b"\xfd7zXZ\0"):
@@ -133,11 +133,11 @@ def _what_it_is(head: bytes) -> str:
 
 
 def extract(source: Path, into: Path, limits: Limits | None = None) -> tuple[Member, ...]:
-    """Unpack an archive into an empty folder, streaming, and say what is in it.
+    """Unpack an archive into an empty folder, streaming, and return its members.
 
     Raises:
-        ArchiveError: It is no tar, is cut short or damaged (the member that broke is named), swells
-            beyond the limits, or holds members that we refuse (all of them are named).
+        ArchiveError: It is no tar, is cut short or damaged (it names the member), unpacks to more than
+            the limits, or holds members that are refused (it names all of them).
         ToolError: The disk is full.
     """
     limits = limits or Limits()
@@ -191,7 +191,7 @@ def extract(source: Path, into: Path, limits: Limits | None = None) -> tuple[Mem
 
 
 def _check_end(stream: IO[bytes]) -> None:
-    """Read to the end, so that the last checksum has been looked at too.
+    """Read to the end, so that the last checksum is checked too.
 
     `tarfile` takes a broken header for the archive's end; behind a true end there are only zeros.
     """
@@ -239,7 +239,7 @@ def _refusal(info: tarfile.TarInfo, seen: set[str]) -> Finding | None:
         )
     plain = posixpath.normpath(name)
     if plain in (".", ""):
-        return Finding(code="archive.name", where=repr(name), message="is no name of a file.")
+        return Finding(code="archive.name", where=repr(name), message="is not a file name.")
     if any(plain.startswith(f"{other}/") or other.startswith(f"{plain}/") for other in seen):
         return Finding(
             code="archive.name",
@@ -250,7 +250,7 @@ def _refusal(info: tarfile.TarInfo, seen: set[str]) -> Finding | None:
         return Finding(
             code="archive.duplicate",
             where=repr(name),
-            message="stands in the archive twice, and readers differ in which they take.",
+            message="is in the archive twice; readers differ in which one they take.",
             remedy="Pack it once.",
         )
     seen.add(plain)
@@ -324,7 +324,7 @@ def _write_tar(stream: IO[bytes], entries: Sequence[tuple[str, bytes | Path]]) -
 
 
 def list_names(file: IO[bytes], *, limit: int) -> list[str]:
-    """The names of the first members of an archive that we wrote."""
+    """The names of the first members of an archive that was just written."""
     file.seek(0)
     with tarfile.open(fileobj=file, mode="r:*") as tar:
         names = []

@@ -32,12 +32,12 @@ def destination(output: str | os.PathLike[str] | None, name: str, *, force: bool
     """Where the result goes; checked before the work begins.
 
     Args:
-        output: What the user said: an archive's path, a folder, or None for the current one.
+        output: The user's choice: an archive's path, a folder, or None for the current folder.
         name: The archive's name in a folder.
         force: Whether an existing file may be replaced.
 
     Raises:
-        UsageError: It is no name of an archive, exists already, or cannot be written to.
+        UsageError: It is not an archive name, exists already, or cannot be written to.
     """
     path = Path(output) if output is not None else Path(name)
     if path.is_dir():
@@ -55,10 +55,10 @@ def destination(output: str | os.PathLike[str] | None, name: str, *, force: bool
 def write_archive(
     path: Path, members: Sequence[tuple[str, bytes | Path]], *, force: bool
 ) -> tuple[str, int]:
-    """Write an archive beside its place and rename it there; never half of it.
+    """Write an archive under a temporary name beside `path` and rename it; never half of it.
 
     Args:
-        path: Its place, as `destination` gave it; the suffix decides how it is packed.
+        path: The result of `destination`; the suffix decides how it is packed.
         members: Name in the archive, and the content or the file that holds it, in this order.
         force: Whether an existing file may be replaced.
 
@@ -76,7 +76,7 @@ def write_archive(
 
 
 def copy_archive(path: Path, archive: IO[bytes], *, force: bool) -> None:
-    """Put a finished archive into its place, beside it and renamed as `write_archive` does."""
+    """Copy a finished archive to its path, with a rename as in `write_archive`."""
     with _beside(path, force=force) as file:
         shutil.copyfileobj(archive, file, 1 << 20)
 
@@ -85,7 +85,7 @@ def suffix_of(path: Path) -> str:
     """How an archive of that name is packed: `.tar.xz` and so on.
 
     Raises:
-        UsageError: It is no name of an archive.
+        UsageError: It is not an archive name.
     """
     compression = _compression(path)
     return next(suffix for suffix, packed in _COMPRESSIONS.items() if packed == compression)
@@ -96,7 +96,7 @@ def _compression(path: Path) -> tar.Compression:
         if path.name.endswith(suffix):
             return compression
     raise UsageError(
-        f"{path.name} is no name of an archive.", remedy=f"End it with {', '.join(_COMPRESSIONS)}."
+        f"{path.name} is not an archive name.", remedy=f"End it with {', '.join(_COMPRESSIONS)}."
     )
 
 
@@ -110,16 +110,18 @@ def _not_writable(folder: Path) -> UsageError:
 
 
 def _check_written(file: IO[bytes], members: Sequence[tuple[str, Any]], path: Path) -> None:
-    """The names in the archive are those that were meant to be there; the config first."""
+    """Check that the archive has the names that it should have, the config first."""
     file.flush()
     names = tar.list_names(file, limit=2)
     if names != [name for name, _ in members][:2]:
-        raise ToolError(f"{path.name} does not begin with {members[0][0]}: a fault of ours.")
+        raise ToolError(
+            f"{path.name} does not begin with {members[0][0]}: this is a bug in the converter."
+        )
 
 
 @contextlib.contextmanager
 def _beside(path: Path, *, force: bool) -> Iterator[IO[bytes]]:
-    """A file that appears under its name when all is well, and vanishes otherwise."""
+    """A file that gets its name if all goes well and is removed otherwise."""
     part = path.parent / f".{path.name[:100]}.{secrets.token_hex(6)}.part"
     try:
         file = part.open("x+b")  # as any new file: its mode follows the umask
@@ -143,7 +145,7 @@ def _beside(path: Path, *, force: bool) -> Iterator[IO[bytes]]:
 
 
 def _rename_new(part: Path, path: Path) -> None:
-    """Rename without replacing: whoever made the file in the meantime keeps it."""
+    """Rename without replacing a file that somebody made in the meantime."""
     try:
         os.link(part, path)
     except FileExistsError:

@@ -1,20 +1,21 @@
 """A fast, deterministic `.xz` writer for model weights: independent blocks, compressed in parallel.
 
 Concatenated xz streams are a valid `.xz` file (https://tukaani.org/xz/xz-file-format.txt, section 2),
-so each block is a stream of its own. In weights the matches hardly matter and the position of a byte
-in its number does: LZMA2's literal coder told of the element width (`lp`, `pb`) packs 16-bit weights
-5 % smaller and four times faster than preset 6. Which coder fits is tried on a sample of each block,
-so the same bytes always give the same file, whatever the number of threads.
+so each block is one stream. In weights matches hardly matter, but the position of a byte in its number
+does: LZMA2's literal coder with the element width (`lp`, `pb`) packs 16-bit weights 5 % smaller and
+four times faster than preset 6. A sample of each block decides on its coder, so the same bytes always
+give the same file, whatever the number of threads.
 """
 
 from __future__ import annotations
 
 import lzma
-import os
 from collections import deque
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import IO, Any, Final
+
+from converter.system import usable_cores
 
 BLOCK_BYTES: Final = 4 << 20
 _SAMPLE_BYTES: Final = 16 << 10
@@ -61,7 +62,7 @@ class XzWriter:
 
     def __init__(self, target: IO[bytes], *, threads: int | None = None) -> None:
         self._target = target
-        self._threads = threads or len(os.sched_getaffinity(0))
+        self._threads = threads or usable_cores()
         self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="xz")
         self._pending: deque[Future[bytes]] = deque()
         self._buffer = bytearray()

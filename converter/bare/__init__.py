@@ -1,1 +1,1 @@
-"""Bare models: a config inferred for one, and the source archive that it becomes."""
+"""Bare models: inferring a config for a model, and writing a source archive of it."""

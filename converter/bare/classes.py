@@ -10,7 +10,7 @@ from converter.errors import UsageError, not_a_file
 _SUFFIXES: Final = (".txt", ".names", ".yaml", ".yml", ".json")
 _MAX_BYTES: Final = 16 << 20
 _FORMS: Final = (
-    "Give names in a text file (one a line), a YAML or JSON list, a data.yaml of Ultralytics, or a,b,c."
+    "Give a text file (one name on each line), a YAML or JSON list, Ultralytics' data.yaml, or a,b,c."
 )
 
 
@@ -18,8 +18,8 @@ def read_classes(given: str) -> tuple[str, ...]:
     """Class names in the order of the model's scores.
 
     Args:
-        given: A text file with a name a line, a YAML or JSON file with a list or with `names` (as
-            Ultralytics writes it, a list or a mapping from number to name), or `a,b,c`.
+        given: A text file with one name on each line, a YAML or JSON file with a list or with `names`
+            (as Ultralytics writes it, a list or a mapping from number to name), or `a,b,c`.
 
     Raises:
         UsageError: The file cannot be read, or there are no names in it.
@@ -40,7 +40,7 @@ def read_classes(given: str) -> tuple[str, ...]:
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
-    except (OSError, ValueError):  # no path at all: too long, or with a zero in it
+    except (OSError, ValueError):  # not a path: too long, or with a null byte
         return False
 
 
@@ -60,7 +60,7 @@ def _parse(path: Path, text: str) -> Any:
     import yaml
 
     try:
-        # Every scalar stays the text that it is: "no" and 1 are names of classes as well. JSON is YAML.
+        # Every scalar stays text: "no" and 1 may be names of classes. JSON is YAML.
         return yaml.load(text, Loader=yaml.BaseLoader)  # noqa: S506 - builds text, lists and mappings
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         said = " ".join(str(error).split())

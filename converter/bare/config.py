@@ -1,4 +1,4 @@
-"""From a bare model to a config: what its graph says, what the user knows, and what was guessed."""
+"""A config for a bare model, from its graph, the user's hints and guesses."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from converter.graph.facts import DTYPES, GraphFacts, TensorFacts
 from converter.options.resolve import Options
 from converter.sources.facts import KINDS, facts_of, kind_of
 
-__all__ = ["Draft", "InputHints", "draft", "faces"]
+__all__ = ["Draft", "InputHints", "draft", "read_signature"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,23 +45,23 @@ def draft(
     heads: Sequence[Mapping[str, Any]] = (),
     facts: GraphFacts | None = None,
 ) -> Draft:
-    """The config that describes a bare model. Only the model's face is read, nothing is written.
+    """The config that describes a bare model. Only the model's signature is read, nothing is written.
 
     Args:
         model: The model's file.
-        name: What the model is called; None is the file's name without its suffix.
+        name: The model's name; None is the file's name without its suffix.
         path: The member name that the model gets in the archive; None is the file's name.
         inputs: What the user knows, by input name.
         heads: The config's heads as raw JSON; one without outputs gets all of them.
-        facts: The model's face, if it was read already.
+        facts: The model's signature, if it was read already.
 
     Raises:
-        UsageError: Something is missing that cannot be inferred, or the hints contradict the model;
-            every such thing at once.
+        UsageError: Something is missing that cannot be inferred, or the hints contradict the model; it
+            names all such problems.
         ArchiveError: The file is no model.
         ModelError: It is of a kind that is not converted.
     """
-    facts = facts or faces(model)
+    facts = facts or read_signature(model)
     path = model.name if path is None else path
     hints = inputs or {}
     _refuse(facts, path, name, hints)
@@ -92,7 +92,7 @@ def draft(
             "heads": [_head(head, names) for head in heads],
         },
     }
-    # The same eyes that will read the archive.
+    # The same checks as when the archive is read.
     problems = check_schema(config)
     if not problems:
         problems = read_tensors(config["model"], replace(facts, inputs=tuple(known)), Options({}))[2]
@@ -103,7 +103,7 @@ def draft(
 
 
 def _placed(problem: Finding, places: Sequence[int]) -> Finding:
-    """A problem with its input's place in the model, where others were left out before it."""
+    """A problem with its input's index in the model, where inputs before it were left out."""
 
     def place(match: re.Match[str]) -> str:
         return f"model.inputs[{places[int(match[1])]}]"
@@ -111,8 +111,8 @@ def _placed(problem: Finding, places: Sequence[int]) -> Finding:
     return replace(problem, where=re.sub(r"^model\.inputs\[(\d+)\]", place, problem.where))
 
 
-def faces(model: Path) -> GraphFacts:
-    """The face of a model's file, by its suffix.
+def read_signature(model: Path) -> GraphFacts:
+    """The signature of a model's file, by its suffix.
 
     Raises:
         UsageError: There is no such file, or it cannot be read.
@@ -137,7 +137,7 @@ def faces(model: Path) -> GraphFacts:
 
 
 def _refuse(facts: GraphFacts, path: str, name: str | None, hints: Mapping[str, InputHints]) -> None:
-    """Models that no config can describe, names that cannot be, hints for inputs there are not."""
+    """Refuse models that no config can describe, impossible names, and hints for missing inputs."""
     tensors = (*facts.inputs, *facts.outputs)
     findings = [
         Finding(
@@ -153,7 +153,7 @@ def _refuse(facts: GraphFacts, path: str, name: str | None, hints: Mapping[str, 
         Finding(
             code="init.twice",
             where=tensor.name,
-            message="stands twice in the model's face.",
+            message="is the name of two inputs or outputs.",
             remedy="Export it with each name once.",
         )
         for index, tensor in enumerate(tensors)
@@ -198,7 +198,7 @@ def _sizes(
 
 
 def _outputs(tensors: Sequence[TensorFacts], sizes: Mapping[str, int | None]) -> list[dict[str, Any]]:
-    """The config's outputs; one whose shape is not known before it is compiled goes without."""
+    """The config's outputs; one whose shape is known only after compiling has no shape."""
     entries = []
     for tensor in tensors:
         entry: dict[str, Any] = {"name": tensor.name, "dtype": tensor.dtype}
@@ -211,6 +211,6 @@ def _outputs(tensors: Sequence[TensorFacts], sizes: Mapping[str, int | None]) ->
 
 def _head(head: Mapping[str, Any], outputs: Sequence[str]) -> dict[str, Any]:
     described = copy.deepcopy(dict(head))
-    if described.get("outputs") is None:  # "all" is what that means, and undefined for DepthAI
+    if described.get("outputs") is None:  # it means "all", but DepthAI reads it as undefined
         described["outputs"] = list(outputs)
     return described

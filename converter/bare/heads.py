@@ -1,7 +1,7 @@
-"""What the parsers of a camera must be told of a head, and heads that tell it.
+"""Heads for a bare model, with the metadata that a camera's parsers need.
 
-Which keys there are: `luxonis_ml.nn_archive` (its head metadata), DepthAI's DetectionParser and
-SegmentationParser, and the parsers of depthai-nodes, which also say what they compare with the outputs.
+Sources of the keys: `luxonis_ml.nn_archive` (its head metadata), DepthAI's DetectionParser and
+SegmentationParser, and the parsers of depthai-nodes, which also show what is checked against outputs.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ SCORED: Final = {"classification": "ClassificationParser", "segmentation": "Segm
 _OF_NUMBERS: Final = (
     """If it is a map of class numbers, give --head-metadata '{"classes_in_one_layer": true}'."""
 )
-# What depthai-nodes takes where a head says nothing.
+# depthai-nodes' defaults.
 THRESHOLDS: Final = {"iou_threshold": 0.5, "conf_threshold": 0.5, "max_det": 300}
 
 
@@ -59,7 +59,7 @@ class HeadHints:
 
 @dataclass(frozen=True, kw_only=True)
 class Head:
-    """A head as raw JSON, and what of it was guessed."""
+    """A head as raw JSON, and the guesses in it."""
 
     config: dict[str, Any]
     guesses: tuple[Finding, ...]
@@ -74,8 +74,8 @@ def make_head(kind: str, hints: HeadHints, tensors: Sequence[TensorFacts]) -> He
         tensors: The model's outputs.
 
     Raises:
-        UsageError: Something is missing, or contradicts the model; all of it at once. `where` is the
-            metadata's key.
+        UsageError: Something is missing, or contradicts the model; it names all such problems. `where`
+            is the metadata's key.
     """
     names = [tensor.name for tensor in tensors]
     chosen = names if hints.outputs is None else list(hints.outputs)
@@ -124,7 +124,7 @@ def _guess(key: str, message: str, remedy: str, severity: Severity = Severity.IN
 
 
 def _classes(hints: HeadHints) -> tuple[dict[str, Any], list[Finding]]:
-    """`classes` and `n_classes`, which every reader wants to agree."""
+    """`classes` and `n_classes`; readers require that they agree."""
     if hints.classes is not None:
         count = len(hints.classes)
         known = {"classes": list(hints.classes), "n_classes": count}
@@ -134,7 +134,7 @@ def _classes(hints: HeadHints) -> tuple[dict[str, Any], list[Finding]]:
             Finding(
                 code="init.head",
                 where="n_classes",
-                message=f"{hints.n_classes} is given, there are {count} names of classes.",
+                message=f"{hints.n_classes} is given, but there are {count} class names.",
                 remedy="Leave it out.",
             )
         ]
@@ -157,7 +157,7 @@ def _classes(hints: HeadHints) -> tuple[dict[str, Any], list[Finding]]:
 
 
 def _thresholds(hints: HeadHints) -> tuple[dict[str, Any], list[Finding]]:
-    """What every detector's parser is told; the parsers' own defaults where nobody says."""
+    """The thresholds that every detector's parser takes; the parsers' defaults if not given."""
     values: dict[str, Any] = {}
     findings = []
     for key, default in THRESHOLDS.items():
@@ -172,13 +172,13 @@ def _thresholds(hints: HeadHints) -> tuple[dict[str, Any], list[Finding]]:
             bounds = "1 or more" if key == "max_det" else "from 0 to 1"
             message = f"{given} is not {bounds}."
             findings.append(
-                Finding(code="init.head", where=key, message=message, remedy=f"Mend {flag}.")
+                Finding(code="init.head", where=key, message=message, remedy=f"Correct {flag}.")
             )
     return values, findings
 
 
 def is_threshold(key: str, value: float) -> bool:
-    """Whether a detector can be told that: a share, or for `max_det` a whole number of 1 or more."""
+    """Whether a threshold is valid: from 0 to 1, or for `max_det` a whole number of 1 or more."""
     return value >= 1 and value % 1 == 0 if key == "max_det" else 0 <= value <= 1
 
 
@@ -195,7 +195,7 @@ def _yolo(
         findings.append(_missing("subtype", "which YOLO it is", remedy))
     elif subtype not in SUBTYPES:
         remedy = perhaps(subtype, SUBTYPES) or f"There are {', '.join(SUBTYPES)}."
-        message = f"{subtype!r} is none that DepthAI or depthai-nodes know."
+        message = f"{subtype!r} is unknown to DepthAI and depthai-nodes."
         findings.append(_guess("subtype", message, remedy, Severity.WARNING))
     if subtype in WITH_ANCHORS and hints.anchors is None:
         findings.append(_missing("anchors", f"{subtype} decodes boxes against them", "Give --anchors."))
@@ -227,7 +227,7 @@ def _yolo(
 
 
 def _yolo_outputs(tensors: Sequence[TensorFacts]) -> dict[str, list[str]]:
-    """An output's part by its name, as depthai-nodes finds it; without such names all are grids."""
+    """Outputs by their kind, found by name as in depthai-nodes; without such names all are grids."""
     names = [tensor.name for tensor in tensors]
     parts = {
         "mask_outputs": [name for name in names if "_masks" in name],
@@ -249,7 +249,7 @@ def _take_parts(
             metadata[key] = parts[key][0] if key == "protos_outputs" else parts[key]
         else:
             what = f"no output has {letters[key]!r} in its name, by which depthai-nodes finds it"
-            remedy = f"Rename it as you export the model, or leave {flag} out."
+            remedy = f"Rename it when you export the model, or leave {flag} out."
             findings.append(_missing(key, what, remedy))
     return findings
 
@@ -259,7 +259,7 @@ def _check_anchors(anchors: Sequence[Sequence[Sequence[float]]], grids: int) -> 
     if any(len(pair) != 2 for layer in anchors for pair in layer):
         problem = "an anchor is a width and a height."
     elif len(anchors) != grids:
-        problem = f"there are anchors for {len(anchors)} outputs, the head has {grids}."
+        problem = f"there are anchors for {len(anchors)} outputs, but the head has {grids}."
     remedy = "Give a list for each output: [[[10,13],[16,30],[33,23]], …]."
     return [Finding(code="init.head", where="anchors", message=problem, remedy=remedy)] * bool(problem)
 
@@ -267,7 +267,7 @@ def _check_anchors(anchors: Sequence[Sequence[Sequence[float]]], grids: int) -> 
 def _check_grids(
     grids: Sequence[TensorFacts], subtype: str, hints: HeadHints, count: int | None
 ) -> list[Finding]:
-    """Read are (N, anchors × (5 + classes), H, W), one a stride; of YOLO26 (N, boxes, 5 + classes)."""
+    """Check the grids: (N, anchors × (5 + classes), H, W) each; YOLO26's is (N, boxes, 5 + classes)."""
     findings = []
     for index, tensor in enumerate(grids):
         shape = tensor.shape or ()
@@ -275,7 +275,7 @@ def _check_grids(
         if len(shape) != rank:
             written = [size or "?" for size in shape]
             expected = (
-                "[N, boxes, 5 + classes]" if rank == 3 else "[N, 5 + classes, H, W], one a stride"
+                "[N, boxes, 5 + classes]" if rank == 3 else "[N, 5 + classes, H, W] for each stride"
             )
             message = (
                 f"{tensor.name!r} is {written}; the parsers of {subtype or 'YOLO'} read {expected}."
@@ -296,7 +296,7 @@ def _check_grids(
 
 
 def grid_channels(anchors: int, classes: int) -> int:
-    """Of each anchor, if there are any: x, y, width, height, whether there is anything, the scores."""
+    """The channels: for each anchor, if any, x, y, width, height, objectness and the class scores."""
     return max(1, anchors) * (5 + classes)
 
 
@@ -327,7 +327,7 @@ def _one_output(
         findings.append(_missing("is_softmax", what, "Give --softmax or --no-softmax."))
     metadata = {**known, "is_softmax": bool(hints.is_softmax)}
     count = known.get("n_classes")
-    # A map of class numbers has one channel, whatever there is to be told apart.
+    # A map of class numbers has one channel, whatever the number of classes.
     if len(tensors) == 1 and count and not hints.metadata.get("classes_in_one_layer"):
         sizes = class_sizes(kind, tensors[0].shape or ())
         if not sizes:
@@ -342,7 +342,7 @@ def _one_output(
 
 
 def class_sizes(kind: str, sizes_of_axes: Sequence[int | str | None]) -> set[int]:
-    """How many classes an output may tell apart; empty if its shape does not say."""
+    """The numbers of classes that an output's shape allows; empty if its shape does not say."""
     shape = [size if isinstance(size, int) and size > 0 else None for size in sizes_of_axes]
     if kind == "classification":
         # The parser flattens it; an open batch is one.

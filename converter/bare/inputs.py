@@ -1,4 +1,4 @@
-"""One input of a bare model: what its graph says, what the user knows, and what was guessed."""
+"""The config's entry for one input of a bare model, from its graph, the user's hints and guesses."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class InputHints:
 
     Attributes:
         shape: Sizes of all axes.
-        layout: One letter an axis, `NCHW`.
+        layout: One letter for each axis, `NCHW`.
         is_image: Whether it takes camera frames.
         color: The model's colour order.
-        mean: In the model's channel order; one value a channel, or one for all; empty for none.
-        scale: What is divided by, in the same order.
+        mean: In the model's channel order; one value for each channel, or one for all; empty for none.
+        scale: The divisors, in the same order.
         resize_mode: CROP, STRETCH or LETTERBOX.
     """
 
@@ -41,7 +41,7 @@ class InputHints:
 def read_input(
     where: str, tensor: TensorFacts, hint: InputHints
 ) -> tuple[dict[str, Any] | None, list[Finding]]:
-    """The config's entry of one input, None if its shape is open, with guesses and errors."""
+    """The config's entry of one input, None if its shape is dynamic, with guesses and errors."""
     shape, findings = _shape(where, tensor, hint)
     if shape is None:
         return None, findings
@@ -88,7 +88,7 @@ def _guess(
 def _shape(
     where: str, tensor: TensorFacts, hint: InputHints
 ) -> tuple[tuple[int, ...] | None, list[Finding]]:
-    """The hint's shape, else the graph's with its open batch taken as 1; None if that is not enough."""
+    """The hint's shape, else the graph's with a dynamic batch taken as 1; None if it is not known."""
     if hint.shape is not None:
         return hint.shape, []  # compared with the graph's by read_tensors
     key = f"inputs.{tensor.name}.shape"
@@ -104,7 +104,7 @@ def _shape(
     written = "[" + ", ".join(str(size or "?") for size in tensor.shape) + "]"
     sizes: list[Any] = [size if isinstance(size, int) and size > 0 else None for size in tensor.shape]
     findings = []
-    # The first axis of a single vector is what it holds, and a layout may say that it is no batch.
+    # The first axis of a vector is its content, and a layout may say that it is no batch.
     has_batch = len(sizes) > 1 and (hint.layout or "N").upper().startswith("N")
     if has_batch and sizes[0] is None:
         sizes[0] = 1
@@ -124,7 +124,7 @@ def _shape(
             Finding(
                 code="init.shape",
                 where=f"{where}.shape",
-                message=f"{written} of {tensor.name!r} is open; a camera's model has a fixed shape.",
+                message=f"{written} of {tensor.name!r} is dynamic; a camera's model has a fixed shape.",
                 remedy=f"Set {key}: {example} with a number for each SIZE.",
             )
         ]
@@ -134,7 +134,7 @@ def _shape(
 def _layout(
     where: str, tensor: TensorFacts, shape: tuple[int, ...], hint: InputHints
 ) -> tuple[str, bool, list[Finding]]:
-    """The layout, whether frames go in, and what of it was guessed."""
+    """The layout, whether the input takes frames, and the guesses in it."""
     key = f"inputs.{tensor.name}"
     written = list(shape)
     takes_frames = tensor.dtype in _FRAME_DTYPES
@@ -172,7 +172,7 @@ def _layout(
         ]
         if hint.is_image:
             return layout, True, found
-        # By the format's rule channels are fewer than rows and columns.
+        # The format's rule: there are fewer channels than rows and columns.
         if certain:
             return layout, True, [_kind(where, key, written, is_image=True), *found]
         return raw, False, [_kind(where, key, written, is_image=False)]
@@ -184,9 +184,9 @@ def _layout(
 
 
 def _frame_layouts(shape: tuple[int, ...], *, told: bool) -> list[str]:
-    """The layouts by which a shape could be that of frames: 1 or 3 channels where they put them.
+    """The layouts with which a shape can be that of frames: they find 1 or 3 channels in it.
 
-    A leading 1 of three axes is a batch by the format's rule, unless we are told that it is a frame.
+    A leading 1 of three axes is a batch by the format's rule, unless `told` says that it is a frame.
     """
     layouts = []
     if len(shape) == 4:
@@ -210,7 +210,7 @@ def _no_frames(where: str, key: str, written: list[int]) -> Finding:
     return Finding(
         code="init.no-frames",
         where=f"{where}.shape",
-        message=f"{written} is no shape of frames: those have three or four axes, and 1 or 3 channels.",
+        message=f"{written} is not a frame's shape: frames have three or four axes, 1 or 3 channels.",
         remedy=f"Set {key}.input_type raw.",
     )
 

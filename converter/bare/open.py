@@ -1,4 +1,4 @@
-"""A bare model opened as if it were an archive: its config drafted, its files where they lie."""
+"""A bare model opened as an archive: its config is inferred, its files stay where they are."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from converter.options.resolve import Options
 
 SUFFIXES: Final = tuple(KINDS)
-# Which of an input's options answer which guess of a draft.
+# The options of an input that settle each guess of a draft.
 _SETTLED_BY: Final[Mapping[str, tuple[str, ...]]] = {
     "init.batch": ("shape",),
     "init.layout": ("layout",),
@@ -47,28 +47,28 @@ def open_bare(model: Path, hints: Mapping[str, InputHints]) -> Archive:
         UsageError, ArchiveError, ModelError: As `converter.bare.config.draft`, or a file of weights
             is missing.
     """
-    from converter.bare.config import draft, faces
+    from converter.bare.config import draft, read_signature
 
-    facts = faces(model)
+    facts = read_signature(model)
     return as_archive(model, draft(model, inputs=hints, facts=facts), facts)
 
 
 def as_archive(model: Path, drafted: Draft, facts: GraphFacts | None = None) -> Archive:
-    """A model and its draft as an archive whose members lie where they are.
+    """A model and its draft as an archive whose files stay where they are.
 
     Args:
         model: The model's file, absolute; the draft's `path` is its name.
         drafted: Its config.
-        facts: The model's face, if it was read already.
+        facts: The model's signature, if it was read already.
 
     Raises:
         ArchiveError: A file of weights is missing.
     """
     from converter.archive.opened import Archive
-    from converter.bare.config import faces
+    from converter.bare.config import read_signature
 
     members = []
-    for name, path in model_files(model, facts or faces(model)).items():
+    for name, path in model_files(model, facts or read_signature(model)).items():
         try:
             members.append(Member.of(name, path))
         except OSError as error:
@@ -86,7 +86,7 @@ def model_files(model: Path, facts: GraphFacts) -> dict[str, Path]:
     """The files of a model by member name, the model itself first.
 
     Raises:
-        ArchiveError: Weights that lie elsewhere than the model says, or out of its folder; all of them.
+        ArchiveError: Weights are not where the model says, or outside its folder; it names all of them.
     """
     from converter.graph.facts import external_member
 
@@ -116,7 +116,7 @@ def model_files(model: Path, facts: GraphFacts) -> dict[str, Path]:
 
 
 def hints_of(options: Options, names: Iterable[str] = ()) -> dict[str, InputHints]:
-    """What the options `inputs.NAME.…` say of a model without a config.
+    """The hints in the options `inputs.NAME.…`, for a model without a config.
 
     Args:
         names: The model's inputs, for options that hold for all of them.
@@ -143,7 +143,7 @@ def hints_of(options: Options, names: Iterable[str] = ()) -> dict[str, InputHint
 
 
 def unsettled(archive: Archive, options: Options) -> tuple[Finding, ...]:
-    """The guesses of a bare model that no option answers; an archive has none."""
+    """The guesses of a bare model that no option settles; an archive has none."""
     return tuple(guess for guess in archive.guesses if not _is_settled(guess, archive, options))
 
 

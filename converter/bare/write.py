@@ -21,7 +21,7 @@ from converter.findings import Finding
 from converter.model import SourceModel
 from converter.options.resolve import Layer, Options, resolve
 
-# What RVC4 takes for AIMET's overrides.
+# The member that RVC4 reads as AIMET's overrides.
 ENCODINGS: Final = "encodings.json"
 
 
@@ -31,8 +31,8 @@ class SourceArchive:
 
     Attributes:
         config: Its `config.json`.
-        guesses: What of it was guessed.
-        warnings: What else deserves a second look.
+        guesses: The guesses in it.
+        warnings: What else the user should check.
     """
 
     output: Path
@@ -54,7 +54,7 @@ class SourceArchive:
 
 
 def place_for(model: Path, output: str | os.PathLike[str] | None, *, force: bool) -> Path:
-    """Where the archive goes: `<model's stem>.tar.xz` here if nobody says.
+    """The archive's path: `<model's stem>.tar.xz` in the current folder if none is given.
 
     Raises:
         UsageError: As `converter.archive.write.destination`.
@@ -71,7 +71,7 @@ def write_source(
     calibration: Path | None = None,
     force: bool = False,
 ) -> SourceArchive:
-    """Write a model, the files that belong to it and its config as an NN Archive.
+    """Write a model, its further files and its config as an NN Archive.
 
     Args:
         model: The model's file; weights in other files lie beside it and keep their names.
@@ -86,7 +86,7 @@ def write_source(
     """
     place = place_for(model, output, force=force)
     archive = as_archive(model.absolute(), drafted)
-    # What would be refused when the archive is converted is refused before it is written.
+    # Refuse now what a conversion of the archive would refuse.
     source, warnings = understand(archive, Options({}))
     entries: list[tuple[str, bytes | Path]] = [(CONFIG, _json(drafted.config))]
     entries += [(member.name, archive.path(member.name)) for member in archive.members]
@@ -114,9 +114,9 @@ def write_source(
 def _frames(
     archive: Archive, source: SourceModel, folder: Path
 ) -> tuple[list[tuple[str, bytes | Path]], tuple[Finding, ...]]:
-    """The calibration data of a folder as members, by the rules by which it will be read."""
+    """The calibration data of a folder as members, chosen by the rules of a conversion."""
     if not folder.is_dir():
-        raise UsageError(f"--calibration: {folder} is no folder.", remedy="Give a folder of frames.")
+        raise UsageError(f"--calibration: {folder} is not a folder.", remedy="Give a folder of frames.")
     values = {"calibration.path": str(folder.absolute()), "calibration.max_images": -1}
     chosen = resolve([Layer(origin="command line", values=values)])
     found, warnings = find(source, archive, chosen)
@@ -126,7 +126,7 @@ def _frames(
 
 
 def _encodings(path: Path) -> bytes:
-    """AIMET's file as it is; what is in it is the target's to judge."""
+    """AIMET's file as it is; the target checks its content."""
     try:
         content = path.read_bytes()
         document = json.loads(content)
@@ -135,7 +135,7 @@ def _encodings(path: Path) -> bytes:
     except (ValueError, RecursionError) as error:
         raise UsageError(f"--encodings: {path} is not JSON: {error}.") from error
     if not isinstance(document, dict):
-        raise UsageError(f"--encodings: {path} is no JSON object.", remedy="Give AIMET's file.")
+        raise UsageError(f"--encodings: {path} is not a JSON object.", remedy="Give AIMET's file.")
     return content
 
 
@@ -143,7 +143,10 @@ def _check_names(names: Sequence[str]) -> None:
     findings = [
         Finding(code="archive.name", where=repr(name), message=problem, remedy="Rename the file.")
         for index, name in enumerate(names)
-        if (problem := name_problem(name) or ("would be there twice." * (name in names[:index])))
+        if (
+            problem := name_problem(name)
+            or ("would be in the archive twice." * (name in names[:index]))
+        )
     ]
     if findings:
         raise from_findings(UsageError, "The archive", findings)

@@ -1,1 +1,1 @@
-"""The frames that a model is measured and compared on."""
+"""The frames for calibrating and verifying a model."""

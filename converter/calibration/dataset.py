@@ -1,6 +1,6 @@
-"""Calibration data: the user's frames, found, and handed out one at a time as a camera delivers them.
+"""Calibration data: finds the user's frames and reads them one at a time, as a camera delivers them.
 
-The second stage of an archive is calibrated on what the first one gives for its own frames.
+The second stage of an archive is calibrated on the outputs of the first stage for its frames.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class FirstStage:
 
     Attributes:
         path: Its file.
-        inputs: What it takes.
-        outputs: Its output by the second stage's input that it feeds.
+        inputs: Its inputs.
+        outputs: For each input of the second stage, the output of the first that feeds it.
     """
 
     path: str
@@ -42,7 +42,15 @@ class FirstStage:
     outputs: Mapping[str, str]
 
     def feed(self, frames: Iterable[Mapping[str, NDArray[Any]]]) -> Iterator[dict[str, NDArray[Any]]]:
-        """The second stage's frames for those of the first; in this process, for a child of ours."""
+        """The second stage's frames for those of the first; it runs the model in this process.
+
+        Args:
+            frames: As `Calibration.read` gives them for the first stage.
+
+        Yields:
+            For each frame, by the second stage's input name, the output of the first stage that feeds
+            it, in that output's shape and dtype.
+        """
         from converter.sources.runtimes import open_runtime
 
         runtime = open_runtime(self.path)
@@ -60,8 +68,8 @@ class Calibration:
         inputs: One for each input of the model (of the first stage); empty for generated frames.
         frames: How many frames there are.
         npy_color: The channel order of colour frames in arrays: BGR or RGB.
-        random: Whether the frames are generated, which says nothing about the user's data.
-        first: For a second stage: what makes its frames out of those of the first.
+        random: Whether the frames are generated and not the user's data.
+        first: For a second stage: the model that makes its frames from those of the first.
     """
 
     inputs: tuple[InputData, ...]
@@ -71,7 +79,7 @@ class Calibration:
     first: FirstStage | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """The data as a plan and the build record tell of it."""
+        """The data as the plan and the build record describe it."""
         return {
             "frames": self.frames,
             "random": self.random,
@@ -81,7 +89,7 @@ class Calibration:
         }
 
     def to_call(self) -> dict[str, Any]:
-        """Plain JSON data for a child of ours, with the places of the files."""
+        """Plain JSON data for a child process, with the paths of the files."""
         return {
             "frames": self.frames,
             "random": self.random,
@@ -109,7 +117,10 @@ class Calibration:
     def read(
         self, inputs: Sequence[ModelInput], limit: int | None = None
     ) -> Iterator[dict[str, NDArray[Any]]]:
-        """The frames one by one, each an array for every input, in the input's own layout.
+        """The frames one by one, each an array for every input.
+
+        An array has the input's shape and layout: images are uint8, 0 to 255, BGR or gray; other inputs
+        have the input's dtype. A second stage's arrays are outputs of the first.
 
         Args:
             inputs: The source model's.
@@ -144,10 +155,10 @@ class Calibration:
 def find(
     model: SourceModel, archive: Archive, options: Options
 ) -> tuple[Calibration | None, list[Finding]]:
-    """The calibration data that options and archive name, and what deserves a warning.
+    """The calibration data that options and archive name, and warnings about it.
 
     Returns:
-        None where there is none.
+        None if there is no data.
 
     Raises:
         UsageError: A path does not exist or holds nothing usable; inputs with unequal numbers of files.
@@ -183,11 +194,11 @@ def find(
 def _find_linked(
     model: SourceModel, archive: Archive, options: Options
 ) -> tuple[Calibration | None, list[Finding]]:
-    """For a second stage: data of its own, else what the first stage gives for its data."""
+    """For a second stage: its own data, else the first stage's outputs for the first stage's data."""
     assert model.link is not None
     first = [item.name for item in model.link.model.inputs]
     own = {
-        # What is said of a name that both stages have is said of the first.
+        # An option for a name that both stages have is meant for the first.
         item.name: setting.value if setting and item.name not in first else None
         for item in model.inputs
         for setting in [options.settings.get(f"inputs.{item.name}.calibration.path")]
@@ -199,16 +210,16 @@ def _find_linked(
     if any(own.values()):
         missing = [name for name, path in own.items() if not path]
         raise UsageError(
-            f"Calibration data of its own is missing for the inputs {listed(missing)} of {model.path}, "
-            "the second stage.",
-            remedy=f"Set inputs.{missing[0]}.calibration.path, or leave the others' out.",
+            f"The inputs {listed(missing)} of {model.path}, the second stage, have no "
+            "calibration.path, but its other inputs have.",
+            remedy=f"Set inputs.{missing[0]}.calibration.path, or leave it out for the others.",
         )
     data, findings = find(model.link.model, archive, options)
     if data is None:
         return None, findings
     if unfed := [name for name in own if name not in model.link.outputs]:
         raise UsageError(
-            f"Nothing says what feeds the inputs {listed(unfed)} of {model.path}, the second stage.",
+            f"No option says what feeds the inputs {listed(unfed)} of {model.path}, the second stage.",
             remedy=f"Set inputs.{unfed[0]}.calibration.output to an output of the first stage, or "
             f"calibration.path for each input of the second.",
         )
@@ -227,7 +238,7 @@ def linked(data: Calibration, model: SourceModel, archive: Archive) -> Calibrati
 
 
 def random_warning() -> Finding:
-    """What a user is told whose ranges come from generated frames."""
+    """The warning that ranges come from generated frames."""
     return Finding(
         code="calibration.random",
         severity=Severity.WARNING,
@@ -308,7 +319,7 @@ def _of(
 
 
 def _files(item: ModelInput, root: Path, key: str, *, alone: bool) -> tuple[list[str], Tree]:
-    """The names of an input's files, usable or not, and what they are in."""
+    """The names of an input's files, usable or not, and the tree that holds them."""
     try:
         tree = Tree.open(root)
         names = tree.names
@@ -319,7 +330,7 @@ def _files(item: ModelInput, root: Path, key: str, *, alone: bool) -> tuple[list
         ) from error
     if alone:
         return names, tree
-    # A tensor's name is compared with the folders' names; it is never made into a path.
+    # A tensor's name is compared with the folders' names; it never becomes part of a path.
     own = [name for name in names if PurePosixPath(name).parts[0] == item.name]
     if not own:
         raise UsageError(

@@ -1,4 +1,4 @@
-"""Calibration frames as a network takes them, and what the build record tells of them."""
+"""Calibration frames as a network takes them, and their entry in the build record."""
 
 from __future__ import annotations
 
@@ -21,7 +21,12 @@ def frames_of(
     inputs: Sequence[Mapping[str, Any]],
     limit: int | None = None,
 ) -> Iterator[dict[str, NDArray[Any]]]:
-    """The calibration frames as the network takes them, from plain JSON data."""
+    """The calibration frames as the network takes them, from plain JSON data.
+
+    Yields:
+        For each frame, by input name, an array as `converter.feeding.target_feeds` gives it: in
+        `TargetInput.network_layout` and `TargetInput.dtype`.
+    """
     items = [ModelInput.from_json(source) for source in sources]
     fed = [TargetInput.from_json(item) for item in inputs]
     for frame in Calibration.from_call(calibration).read(items, limit):
@@ -33,7 +38,7 @@ def calibration_report(
     inputs: Iterable[TargetInput],
     seen: Mapping[str, Sequence[float]],
 ) -> dict[str, Any]:
-    """What the build record tells of calibration data: files, shapes, colours, values.
+    """The build record's entry for calibration data: files, shapes, colours, values.
 
     Args:
         seen: The smallest and the largest value of each input.

@@ -1,8 +1,8 @@
 """Files that hold frames: image files and arrays, in a folder or a zip, read one at a time.
 
 Image files become BGR (or gray) uint8 frames of the input's size. `.npy` and `.raw` files hold one
-frame in the source input's own shape and layout: pixel values from 0 to 255 for images, plain numbers
-for other inputs. Nothing is guessed from sizes.
+frame in the source input's shape and layout: pixel values from 0 to 255 for images, plain numbers for
+other inputs. Nothing is guessed from sizes.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class InputData:
     Attributes:
         root: A folder or a `.zip`.
         files: Names below it.
-        sha256: Over the files' contents, in their order.
+        sha256: SHA-256 over the files' contents, in their order.
         resize_method: RESIZE (stretched), CROP (centre) or PAD (with black); for image files.
     """
 
@@ -49,7 +49,7 @@ class InputData:
     resize_method: str
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON data; where the files lie is no part of what they hold."""
+        """Plain JSON data, without the folder: it does not change what the files hold."""
         return {
             "files": len(self.files),
             "sha256": self.sha256,
@@ -81,7 +81,7 @@ class Tree:
 
     @cached_property
     def names(self) -> list[str]:
-        """Files below the root; hidden ones and what macOS adds are no data."""
+        """Files below the root, without hidden ones and those that macOS adds."""
         if self.zipped:
             names = [info.filename for info in self._zip.infolist() if not info.is_dir()]
         elif self.root.is_dir():
@@ -110,7 +110,7 @@ class Tree:
         return path.read_bytes()
 
     def digest(self, names: Sequence[str]) -> str:
-        """SHA-256 over the contents of files, each by its own digest."""
+        """SHA-256 over the SHA-256 digests of the files."""
         whole = hashlib.sha256()
         for name in names:
             try:
@@ -129,7 +129,12 @@ class Reader:
         self._tree = Tree.open(Path(data.root))
 
     def frame(self, index: int) -> NDArray[Any]:
-        """A frame of the input's shape: as many files as its batch has room for."""
+        """One frame, made of as many files as the input's batch is large.
+
+        Returns:
+            An array of the input's shape and layout: for images uint8, 0 to 255, BGR or gray; for other
+            inputs of the input's dtype.
+        """
         import numpy as np
 
         batch = batch_of(self._item)
@@ -174,7 +179,7 @@ class Reader:
         return np.ascontiguousarray(frame.transpose([order.index(axis) for axis in item.layout]))
 
     def _array(self, content: bytes, suffix: str) -> NDArray[Any]:
-        """An array in the input's own shape and layout."""
+        """An array in the input's shape and layout, with a batch of 1."""
         import numpy as np
 
         item = self._item
@@ -198,7 +203,7 @@ class Reader:
                 )
             array = array.reshape(shape)
         if array.dtype.kind not in "fiub":
-            raise ValueError(f"holds {array.dtype}, no numbers")
+            raise ValueError(f"holds {array.dtype}, not numbers")
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise ValueError("holds values that are not finite")
         if not item.is_image:
@@ -206,12 +211,14 @@ class Reader:
                 numbers = array.astype(dtype)
             if dtype.kind in "iu" and not np.array_equal(numbers, array):
                 least, most = np.iinfo(dtype).min, np.iinfo(dtype).max
-                raise ValueError(f"holds more than {dtype.name} does: whole, from {least} to {most}")
+                raise ValueError(
+                    f"holds values that are not {dtype.name}, whole from {least} to {most}"
+                )
             return numbers
         low, high = float(array.min(initial=0)), float(array.max(initial=0))
         if low < 0 or high > 255 or (array.dtype.kind == "f" and 0 < high <= 1):
             raise ValueError(
-                f"has values from {low:g} to {high:g}; an image's go from 0 to 255, not normalized"
+                f"has values from {low:g} to {high:g}; an image has 0 to 255, not normalized"
             )
         frame = np.rint(array).astype(np.uint8)
         return np.ascontiguousarray(np.flip(frame, item.channel_axis) if self._flips else frame)
@@ -241,6 +248,6 @@ def _unreadable(name: str, reason: object) -> ConvertError:
         code="calibration.file",
         where=f"calibration file {name}",
         message=f"{said.rstrip('.')}.",
-        remedy="Mend it or take it out.",
+        remedy="Correct or remove it.",
     )
     return from_findings(UsageError, "Calibration", [finding])

@@ -1,4 +1,4 @@
-"""Generated frames: what a network is compared on, and tried out on, where the user gave no data."""
+"""Generated frames, for verification and trials where the user gave no data."""
 
 from __future__ import annotations
 
@@ -12,10 +12,13 @@ from converter.model import ModelInput
 
 
 def camera_frames(inputs: Sequence[ModelInput], count: int) -> list[dict[str, NDArray[Any]]]:
-    """Generated frames, always the same ones, in each input's own layout.
+    """Generated frames, the same ones in every run.
 
-    Images are BGR or gray uint8: gradients that differ between the channels, with patches and noise,
-    so that swapped channels and axes show. Other inputs get values of their type.
+    Returns:
+        For each frame, by input name, an array of the input's shape and layout. Images are uint8, 0 to
+        255, BGR or gray: gradients that differ between the channels, with patterns and noise, so that
+        swapped channels and axes show. Other inputs have their dtype: floats normally distributed,
+        integers 0 or 1.
     """
     rng = np.random.default_rng(20220711)
     return [{item.name: _values(item, rng) for item in inputs} for _ in range(count)]

@@ -47,7 +47,7 @@ class Example:
     """A good archive and what is changed in it.
 
     Attributes:
-        of: Which of BASES.
+        of: A key of BASES.
         changes: By kind (`set`, `remove`, `add`, …): JSON paths or file names, and values.
     """
 
@@ -72,12 +72,12 @@ class Code:
     """What a code stands for.
 
     Attributes:
-        severity: The worst that a finding of this code is.
-        cause: What is the matter, in one line.
-        why: What a camera, a parser, a reader or the conversion makes of it.
-        remedy: What to do about it, where a finding has nothing more exact to say.
-        failing: Archives in which lint finds it; none for what only a conversion can find.
-        passing: Archives much like them, in which it does not.
+        severity: The worst severity of a finding of this code.
+        cause: What is wrong, in one line.
+        why: The effect on a camera, a parser, a reader or the conversion.
+        remedy: What to do about it, where a finding has no exact remedy.
+        failing: Archives in which lint finds it; empty if only a conversion can find it.
+        passing: Similar archives, in which lint does not find it.
     """
 
     code: str

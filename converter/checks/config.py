@@ -1,4 +1,4 @@
-"""The config against the format: its schema, its version, and what readers drop of it."""
+"""The config against the format: its schema, its version, and the keys that readers drop."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _dropped(subject: Subject) -> Iterator[Finding]:
                 code="config.dropped-key",
                 severity=Severity.WARNING,
                 where=where,
-                message=f"readers drop {listed(dropped)} without a word.",
+                message=f"readers drop {listed(dropped)} silently.",
                 remedy="Put what a parser shall read into the head's metadata; leave out the rest.",
             )
 

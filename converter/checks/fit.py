@@ -1,4 +1,4 @@
-"""Whether a head fits the outputs that it names, and its thresholds the numbers that it decodes."""
+"""Whether a head fits the outputs that it names, and whether its thresholds are possible."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _warning(*, code: str, where: str, message: str, remedy: str) -> Finding:
 
 
 def _list(value: Any) -> list[Any]:
-    """A list as it stands; of what is none, other rules tell."""
+    """A list as it is; other rules report a value that is not a list."""
     return value if isinstance(value, list) else []
 
 
@@ -42,7 +42,7 @@ def _anchors(subject: Subject) -> Iterator[Finding]:
             yield _warning(
                 code="head.anchors-count",
                 where=f"{where}.metadata.anchors",
-                message=f"are for {len(anchors)} outputs, the head has {len(grids)}; DepthAI throws.",
+                message=f"are for {len(anchors)} outputs, but there are {len(grids)}; DepthAI throws.",
                 remedy=f"Write a list for each output: {subtype} decodes boxes against them.",
             )
 
@@ -70,12 +70,12 @@ def _shapes(subject: Subject, head: Mapping[str, Any]) -> dict[str, Sequence[int
 
 
 def _misfit(head: Mapping[str, Any], name: str, shape: Sequence[int], count: int) -> str:
-    """Why an output is not one of so many classes; empty if it is, or if that cannot be told."""
+    """Why an output does not fit the number of classes; empty if it does, or if that is not known."""
     metadata, parser = head["metadata"], head["parser"]
     if parser == "YOLO" and len(shape) == 4 and name in _grids(head):
         anchors = {len(layer) for layer in map(_list, _list(metadata.get("anchors"))) if layer} or {0}
         wanted = {grid_channels(layer, count) for layer in anchors}
-        # The channels stand behind the batch, or at the end.
+        # The channels follow the batch, or are at the end.
         if not wanted & {shape[1], shape[-1]}:
             return f"DepthAI reads {' or '.join(map(str, sorted(wanted)))} channels"
     if parser in _KINDS and not metadata.get("classes_in_one_layer"):
@@ -95,7 +95,7 @@ def _thresholds(subject: Subject) -> Iterator[Finding]:
                 yield _warning(
                     code="head.threshold",
                     where=f"{where}.metadata.{key}",
-                    message=f"{value} is not {bounds}: the parser finds nothing, or all there is.",
+                    message=f"{value} is not {bounds}: the parser finds nothing, or everything.",
                     remedy="Write what the model was tuned with.",
                 )
 

@@ -1,4 +1,4 @@
-"""What a target says of the frames that a camera shall send it."""
+"""A target's description of the frames that a camera shall send."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def _dai_type(subject: Subject) -> Iterator[Finding]:
 
 
 def _order(subject: Subject) -> Iterator[Finding]:
-    """Frames against the layout: an interleaved frame in a planar input is a scrambled one."""
+    """Frames against the layout: a planar input scrambles an interleaved frame."""
     for where, item in _images(subject):
         dai_type, channels = item["preprocessing"].get("dai_type"), _channels(item)
         if dai_type not in DAI_TYPES or channels is None:
@@ -94,14 +94,14 @@ def _normalization(subject: Subject) -> Iterator[Finding]:
                 code=f"input.{name}",
                 where=f"{where}.preprocessing.{name}",
                 message=problem,
-                remedy="Write a value a channel.",
+                remedy="Write one value for each channel.",
             )
         if any(pre.get("mean") or ()) or any(value != 1 for value in pre.get("scale") or ()):
             yield Finding(
                 code="camera.not-applied",
                 severity=Severity.WARNING,
                 where=f"{where}.preprocessing",
-                message="mean and scale are not applied on the camera; whoever feeds it must.",
+                message="mean and scale are not applied on the camera; the host must apply them.",
                 remedy="Convert without --preprocess archive to embed them.",
             )
         color, _ = read_dai_type(pre.get("dai_type") or "") or (None, "")
@@ -118,14 +118,14 @@ def _normalization(subject: Subject) -> Iterator[Finding]:
 
 
 def _link(subject: Subject) -> Iterator[Finding]:
-    """What a camera wants of a model to link itself to it (depthai-core, NeuralNetwork.cpp)."""
+    """What DepthAI requires to link a camera to a model (depthai-core, NeuralNetwork.cpp)."""
     for where, item in _images(subject):
         if item.get("layout") not in ("NCHW", "NHWC"):
             yield Finding(
                 code="camera.layout",
                 severity=Severity.WARNING,
                 where=f"{where}.layout",
-                message=f"a camera links itself only to NCHW or NHWC, not to {item.get('layout')!r}.",
+                message=f"DepthAI links a camera only to NCHW or NHWC, not to {item.get('layout')!r}.",
                 remedy="Link it by hand, or write the layout in capital letters.",
             )
     inputs = subject.model["inputs"]
@@ -134,7 +134,7 @@ def _link(subject: Subject) -> Iterator[Finding]:
             code="camera.inputs",
             severity=Severity.INFO,
             where="model.inputs",
-            message=f"has {len(inputs)} entries; a camera links itself only to a model of one input.",
+            message=f"has {len(inputs)} entries; DepthAI links a camera only to a model of one input.",
             remedy="Link the inputs by hand.",
         )
 

@@ -1,4 +1,4 @@
-"""The heads: what DepthAI's parsers and depthai-nodes read in them, and what they trip over."""
+"""The heads: what DepthAI's parsers and depthai-nodes read in them, and what makes them fail."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from converter.findings import Finding, Severity, listed, perhaps
 
 _YOLO: Final = ("YOLO", "YOLOExtendedParser")
 _SSD: Final = ("SSD", "MOBILENET")
-# The class of luxonis-ml that says what a parser's head has to have.
+# The class of luxonis-ml that declares the metadata of a parser's head.
 _SCHEMAS: Final[Mapping[str, str]] = {
     **dict.fromkeys(_YOLO, "HeadYOLOMetadata"),
     **dict.fromkeys(_SSD, "HeadObjectDetectionMetadata"),
     "ClassificationParser": "HeadClassificationMetadata",
     "SegmentationParser": "HeadSegmentationMetadata",
 }
-# Parsers of depthai-core and of depthai-nodes; others are somebody's own, and none of our business.
+# Parsers of depthai-core and of depthai-nodes; other parsers are not checked.
 _PARSERS: Final = (
     *_YOLO, *_SSD, "KeypointsParser",
     "ClassificationParser", "ClassificationSequenceParser", "DetectionParser", "EmbeddingsParser",
@@ -46,12 +46,12 @@ _COUNTS: Final[Mapping[str, int]] = {
     "XFeatMonoParser": 3,
     "XFeatStereoParser": 3,
 }  # fmt: skip
-# Null is what every reader takes these to be by itself.
+# Null is every reader's default for these.
 _NULL_IS_FINE: Final = ("postprocessor_path", "anchors")
 
 
 def heads_of(subject: Subject) -> Iterator[tuple[str, Mapping[str, Any], Mapping[str, Any]]]:
-    """Each head with its place and its metadata."""
+    """Each head with its JSON path and its metadata."""
     for index, head in enumerate(subject.heads):
         yield f"model.heads[{index}]", head, head["metadata"]
 
@@ -79,7 +79,7 @@ def _outputs(subject: Subject) -> Iterator[Finding]:
                 code="head.outputs-count",
                 severity=Severity.WARNING,
                 where=f"{where}.outputs",
-                message=f"names {len(head['outputs'])} outputs, {head['parser']} takes {count}.",
+                message=f"names {len(head['outputs'])} outputs, but {head['parser']} takes {count}.",
                 remedy="Name those that it reads.",
             )
         for key, value in metadata.items():
@@ -98,7 +98,7 @@ def _outputs(subject: Subject) -> Iterator[Finding]:
 
 
 def _refused(subject: Subject) -> Iterator[Finding]:
-    """What a source's heads are checked for as it is understood."""
+    """The checks of a source's heads that a conversion makes, too."""
     outputs = subject.outputs
     names = [member.name for member in subject.archive.members]
     for where, head, metadata in heads_of(subject):
@@ -158,11 +158,11 @@ def _parsers(subject: Subject) -> Iterator[Finding]:
                 code="head.parser",
                 severity=Severity.WARNING,
                 where=f"{where}.parser",
-                message=f"{parser!r} is no parser of DepthAI or depthai-nodes.",
+                message=f"{parser!r} is not a parser of DepthAI or depthai-nodes.",
                 remedy=f"Perhaps you meant {lowered[near[0]]!r}.",
             )
     if "YOLO" in kinds and "SSD" in kinds:
-        yield _several(kinds["SSD"][0], "YOLO and SSD heads stand together; DepthAI takes one kind.")
+        yield _several(kinds["SSD"][0], "there are YOLO and SSD heads; DepthAI takes one kind.")
     for kind in ("YOLO", "SSD", "SegmentationParser"):
         if len(kinds.get(kind, ())) > 1:
             taken = "refuses them" if kind == "SegmentationParser" else "decodes the last of them"
@@ -176,7 +176,7 @@ def _several(where: str, message: str) -> Finding:
         severity=Severity.WARNING,
         where=where,
         message=message,
-        remedy="Give each parser its head by hand, or keep one of them.",
+        remedy="Keep one head, or build each parser with its head in your own code.",
     )
 
 
@@ -203,7 +203,7 @@ def _metadata(subject: Subject) -> Iterator[Finding]:
                 severity=Severity.WARNING,
                 where=f"{where}.metadata",
                 message=f"{head['parser']} heads have {listed(missing)} too.",
-                remedy="Add them, else the parser's defaults count.",
+                remedy="Add them; otherwise the parser uses its defaults.",
             )
 
 
@@ -245,7 +245,7 @@ def _yolo(subject: Subject) -> Iterator[Finding]:
                 severity=Severity.WARNING,
                 where=f"{where}.outputs",
                 message="YOLOExtendedParser finds the boxes in outputs named …_yolo…; there is none.",
-                remedy="Name the outputs so in the model, or take the parser YOLO.",
+                remedy="Rename the model's outputs, or use the parser YOLO.",
             )
         masks = [name for name in head.get("outputs") or () if "_masks" in name]
         has_masks = bool(metadata.get("mask_outputs") or metadata.get("protos_outputs"))
@@ -279,7 +279,7 @@ def _keypoints(subject: Subject) -> Iterator[Finding]:
         place = f"{where}.metadata.keypoint_label_names"
         if isinstance(names, list) and names:
             if not all(isinstance(name, str) for name in names):
-                yield said(place, "has an entry that is no text, which newer DepthAI throws at.")
+                yield said(place, "has an entry that is not a text; newer DepthAI throws at it.")
             elif isinstance(count, int) and len(names) != count:
                 yield said(
                     place, f"has {len(names)} names; DepthAI takes that for n_keypoints, {count}."
@@ -287,7 +287,7 @@ def _keypoints(subject: Subject) -> Iterator[Finding]:
         edges = metadata.get("skeleton_edges")
         if isinstance(edges, list) and any(not isinstance(e, list) or len(e) != 2 for e in edges):
             place = f"{where}.metadata.skeleton_edges"
-            yield said(place, "has an entry that is no pair, which DepthAI leaves out.")
+            yield said(place, "has an entry that is not a pair; DepthAI leaves it out.")
 
 
 RULES: Final = (

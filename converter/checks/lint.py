@@ -1,4 +1,4 @@
-"""What a camera, a parser or a reader would trip over in an archive, source or target."""
+"""Problems in an archive (source or target) for a camera, a parser or a reader."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from converter.open_source import open_archive
 def lint(source: str | os.PathLike[str] | Archive) -> tuple[Finding, ...]:
     """Every finding, errors first.
 
-    What there is to find, why it matters and what to do is in `configs/codes.yaml`; `nnconvert lint
-    --list` prints it.
+    `configs/codes.yaml` declares every finding, why it matters and what to do; `nnconvert lint --list`
+    prints that.
 
     Args:
         source: An archive (file or unpacked folder), source or target.
@@ -42,19 +42,19 @@ def lint(source: str | os.PathLike[str] | Archive) -> tuple[Finding, ...]:
 def own_warnings(
     members: Sequence[tuple[str, bytes | Path]], name: str, artifact: Artifact, work: Path
 ) -> list[Finding]:
-    """The warnings that lint has for an archive of ours that is about to be written.
+    """The warnings of lint for a converted archive that is about to be written.
 
-    Nothing is packed for it, and large files stay where they are. The warnings are no part of the
-    build record: what lint knows may grow, the same conversion's bytes do not change for it.
+    Nothing is packed for this, and large files stay where they are. The warnings are not in the build
+    record: lint may get new rules, and the bytes of a conversion shall stay the same.
 
     Args:
         members: Name in the archive, and the content or the file that holds it.
-        name: What the archive will be called.
-        artifact: What came out of the toolchain; its hashes are known.
-        work: A folder to lay the members out below.
+        name: The archive's name.
+        artifact: The toolchain's result; its hashes are known.
+        work: A folder for the members.
 
     Raises:
-        ToolError: It has errors; a fault of ours, for the source was checked before the work.
+        ToolError: It has errors; this is a bug in the converter, for the source was checked before.
     """
     hashes = {part.path: part.sha256 for part in (artifact, artifact.second) if part}
     with tempfile.TemporaryDirectory(prefix="lint-", dir=work) as folder:
@@ -62,9 +62,9 @@ def own_warnings(
         findings = run(Subject(archive=archive, file_name=name))
     if wrong := errors(findings):
         raise ToolError(
-            f"{name} is not written, for lint finds {len(wrong)} errors in it, a fault of ours: "
+            f"{name} was not written: lint finds {len(wrong)} errors in it, a bug in the converter: "
             f"[{wrong[0].code}] {wrong[0].one_line}",
-            remedy="Report it with what nnconvert plan --json prints.",
+            remedy="Report it with the output of nnconvert plan --json.",
             findings=wrong,
         )
     return [finding for finding in findings if finding.severity is Severity.WARNING]

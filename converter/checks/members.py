@@ -1,4 +1,4 @@
-"""The members of an archive: order, names, what nothing refers to."""
+"""The members of an archive: their order, their names, and members that are not used."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from converter.checks.rule import Rule
 from converter.checks.subject import Side, Subject
 from converter.findings import Finding, Severity, listed
 
-# What readers and converters look for without being told: our record, AIMET's overrides, frames.
+# Members that readers and converters use by their names: build record, AIMET's overrides, frames.
 _KNOWN: Final = (CONFIG, BUILDINFO, "encodings.json")
 _KNOWN_FOLDER: Final = "calibration/"
 _WEIGHTS: Final = (".onnx_data", ".onnx.data")
@@ -28,14 +28,14 @@ def _packing(subject: Subject) -> Iterator[Finding]:
             message=f"DepthAI's model zoo takes a file for an archive if it ends in {listed(_TAKEN)}.",
             remedy="Pack it as .tar.xz.",
         )
-    # A bare model has no config of its own, so that none is in the wrong place.
+    # A bare model has no config member, so its order does not matter.
     if subject.archive.member(CONFIG) and subject.archive.members[0].name != CONFIG:
         yield Finding(
             code="archive.config-not-first",
             # A source is read once, a target at every start of the camera.
             severity=Severity.WARNING if subject.side is Side.TARGET else Severity.INFO,
             where=CONFIG,
-            message="comes after the model: every reader unpacks that before it sees the config.",
+            message="comes after the model: every reader unpacks the model before it sees the config.",
             remedy="Pack config.json first.",
         )
 
@@ -51,7 +51,7 @@ def _names(subject: Subject) -> Iterator[Finding]:
                 severity=Severity.WARNING,
                 where=repr(name),
                 message=f"differs from {other!r} in upper and lower case only.",
-                remedy="Rename one: some file systems have place for one of them only.",
+                remedy="Rename one: some file systems can store only one of them.",
             )
     path = PurePosixPath(subject.path)
     if not subject.has_model and path.name != subject.path and path.name in names:
@@ -73,7 +73,7 @@ def _record(subject: Subject) -> Iterator[Finding]:
             severity=Severity.WARNING,
             where=BUILDINFO,
             message=problem,
-            remedy="Write it anew, or leave it out: no camera reads it.",
+            remedy="Write it again, or leave it out: no camera reads it.",
         )
 
 
@@ -115,7 +115,7 @@ RULES: Final = (
     Rule(find=_record, codes=("archive.buildinfo",), needs_schema=False),
     Rule(find=_leftovers, codes=("archive.leftover",)),
 )
-# What opening an archive finds; nothing else can be said of it then.
+# What opening an archive finds; no other check is possible then.
 OPENING: Final = (
     "archive.unreadable",
     "archive.name",

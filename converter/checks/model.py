@@ -1,4 +1,4 @@
-"""A target's compiled file: where it is, what it is, and whether the config tells the truth of it."""
+"""A target's compiled file: where it is, what it is, and whether the config describes it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _suffix(subject: Subject) -> Iterator[Finding]:
         if path.lower().endswith(found.suffix):
             message += "; readers know that by its suffix, in lower case"
     elif not path.endswith(suffixes()):
-        message = f"{path!r} has a suffix that readers know in lower case only"
+        message = f"{path!r} has a suffix that readers know only in lower case"
     else:
         return
     wanted = found.suffix if found else "." + path.rpartition(".")[2].lower()
@@ -50,7 +50,7 @@ def _suffix(subject: Subject) -> Iterator[Finding]:
         code="model.suffix",
         where="model.metadata.path",
         message=f"{message}.",
-        remedy=f"Let its name end with {wanted}, in the archive and here.",
+        remedy=f"Let its name end with {wanted}, in the archive and in the config.",
     )
 
 
@@ -74,8 +74,8 @@ def _platform(subject: Subject) -> Iterator[Finding]:
                 code="model.platform",
                 severity=Severity.WARNING,
                 where="model.metadata.path",
-                message=f"{subject.path!r} is for {target}, {by} says {claimed}.",
-                remedy="Put the file of that platform in, or name the archive after the other.",
+                message=f"{subject.path!r} is for {target}, but {by} says {claimed}.",
+                remedy=f"Put a file for {claimed} in, or name the archive after {target}.",
             )
             return
     version = facts.get("version")
@@ -89,7 +89,7 @@ def _platform(subject: Subject) -> Iterator[Finding]:
 
 
 def _claims(subject: Subject) -> Iterator[tuple[str, str]]:
-    """The platforms that an archive's record and name speak of."""
+    """The platforms that an archive's record and name claim."""
     known = {item.target for item in formats()}
     record, _ = subject.record
     claimed = record.get("target") if isinstance(record, dict) else None
@@ -101,7 +101,7 @@ def _claims(subject: Subject) -> Iterator[tuple[str, str]]:
 
 
 def _compiled(subject: Subject) -> Iterator[Finding]:
-    """The config against what the compiled file says of itself."""
+    """The config against the facts in the compiled file."""
     facts, _ = subject.compiled
     if facts is None:
         return
@@ -126,7 +126,7 @@ def _compiled(subject: Subject) -> Iterator[Finding]:
                     yield Finding(
                         code=f"compiled.{key}",
                         where=f"{where}.{key}",
-                        message=f"{item[key]} is written, {found[key]} is compiled.",
+                        message=f"is {item[key]}, but {found[key]} is compiled.",
                     )
         for name in compiled:
             yield Finding(

@@ -1,4 +1,4 @@
-"""Every check of lint: a declared code, and the rules that may find it."""
+"""Every check of lint: a declared code, and the rules that can find it."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ class Check:
     """A code that lint may give.
 
     Attributes:
-        code: What it stands for, with examples.
-        sides: The archives it is found in.
-        rules: Which functions look for it; none for what opening an archive finds.
+        code: The declared code, with examples.
+        sides: The kinds of archives that it is found in.
+        rules: The functions that look for it; none if opening an archive finds it.
     """
 
     code: Code
@@ -57,7 +57,7 @@ def checks() -> Mapping[str, Check]:
 
 
 def run(subject: Subject) -> tuple[Finding, ...]:
-    """What all rules find in an archive, errors first, each thing once."""
+    """The findings of all rules in an archive, errors first, without repetition."""
     found = dict.fromkeys(subject.archive.guesses)  # of a bare model's config
     for rule in RULES:
         if subject.side in rule.sides and not (rule.needs_schema and subject.schema):

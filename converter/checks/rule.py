@@ -20,9 +20,9 @@ class Rule:
 
     Attributes:
         find: From an archive to findings; it changes nothing and runs nothing.
-        codes: What it may find.
-        sides: The archives it is for.
-        needs_schema: Whether it reads the config as one of the right shape.
+        codes: The codes of its findings.
+        sides: The kinds of archives that it checks.
+        needs_schema: Whether it needs a config that fits the schema.
     """
 
     find: Callable[[Subject], Iterable[Finding]]

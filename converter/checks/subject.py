@@ -1,4 +1,4 @@
-"""What the rules look at: an opened archive, and what follows from it, worked out once."""
+"""The subject of the rules: an opened archive, and what follows from it, computed once."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MAX_RECORD_BYTES: Final = 64 << 20
 
 
 class Side(StrEnum):
-    """Which end of a conversion an archive is for."""
+    """Whether an archive is the source or the result of a conversion."""
 
     SOURCE = "source"
     TARGET = "target"
@@ -29,11 +29,11 @@ class Side(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """An archive to be looked at.
+    """An archive to be checked.
 
     Attributes:
-        file_name: What the archive is called; empty for one without a name.
-        is_packed: Whether that is a file, or will be one.
+        file_name: The archive's file name; empty for one without a name.
+        is_packed: Whether it is a file, or will be one.
     """
 
     archive: Archive
@@ -42,7 +42,7 @@ class Subject:
 
     @cached_property
     def path(self) -> str:
-        """The model's path as the config has it; empty if there is none."""
+        """The model's path in the config; empty if there is none."""
         value: Any = self.archive.config
         for key in ("model", "metadata", "path"):
             value = value.get(key) if isinstance(value, Mapping) else None
@@ -75,7 +75,7 @@ class Subject:
 
     @cached_property
     def outputs(self) -> tuple[str, ...] | None:
-        """What heads may name: the outputs of both stages; None where the second's are not known."""
+        """The outputs that heads may name, those of both stages; None if the second's are not known."""
         outputs = [item["name"] for item in self.model["outputs"]]
         for head in self.heads:
             if path := head["metadata"].get("postprocessor_path"):
@@ -100,7 +100,7 @@ class Subject:
 
     @cached_property
     def record(self) -> tuple[Any, str]:
-        """What buildinfo.json holds, and why it cannot be read; neither if there is none."""
+        """The content of buildinfo.json, or why it cannot be read; neither if there is no such file."""
         member = self.archive.member(BUILDINFO)
         if member is None:
             return None, ""
@@ -115,7 +115,7 @@ class Subject:
 
     @cached_property
     def schema(self) -> tuple[Finding, ...]:
-        """What the format's schema has against the config."""
+        """The findings of the format's schema in the config."""
         from converter.config.read import normalized
 
         config = self.archive.config
@@ -123,7 +123,7 @@ class Subject:
 
     @cached_property
     def understood(self) -> tuple[SourceModel | None, tuple[Finding, ...]]:
-        """What a conversion would read in a source, and what it would say of it."""
+        """The model that a conversion would read in a source, and its findings."""
         from converter.config.read import understand
 
         try:
@@ -133,7 +133,7 @@ class Subject:
 
     @cached_property
     def compiled(self) -> tuple[Mapping[str, Any] | None, tuple[Finding, ...]]:
-        """What the compiled file says of itself; a finding if it is damaged."""
+        """The facts in the compiled file; a finding if it is damaged."""
         if not self.has_model:
             return None, ()
         try:
@@ -143,5 +143,5 @@ class Subject:
 
 
 def as_finding(error: ConvertError, code: str) -> Finding:
-    """A finding that says what an error says."""
+    """An error as a finding."""
     return Finding(code=code, where="", message=error.message, remedy=error.remedy)

@@ -18,7 +18,7 @@ def _names(subject: Subject) -> Iterator[Finding]:
                 yield Finding(
                     code=f"{kind}.duplicate",
                     where=f"model.{kind}s[{index}].name",
-                    message=f"{name!r} stands there twice.",
+                    message=f"{name!r} is there twice.",
                     remedy="Keep one.",
                 )
 
@@ -45,19 +45,19 @@ def _layouts(subject: Subject) -> Iterator[Finding]:
             where = f"model.{kind}s[{index}].layout"
             problem = ""
             if shape is None:
-                problem = f"{layout!r} is written, but no shape."
+                problem = f"{layout!r} has no shape beside it."
             elif len(layout) != len(shape):
                 yield Finding(
                     code="tensor.layout-length",
                     where=where,
-                    message=f"{layout!r} has {len(layout)} letters, the shape {shape} has "
+                    message=f"{layout!r} has {len(layout)} letters, but the shape {shape} has "
                     f"{len(shape)} axes.",
-                    remedy="Write one letter an axis.",
+                    remedy="Write one letter for each axis.",
                 )
             elif layout.find("N") > 0:
                 problem = f"{layout!r} has N, the batch, not in front."
             elif kind == "input" and len(set(layout)) != len(layout):
-                problem = f"{layout!r} is not one letter an axis."
+                problem = f"{layout!r} does not have one letter for each axis."
             elif kind == "input" and item["input_type"] == "image" and "C" not in layout:
                 problem = f"{layout!r} has no C, the channels of a frame."
             if problem:

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 from converter.errors import Cancelled, ConvertError, ToolError
 
-# Set by whoever starts conversions and wants none to outlive it (docs/api.md).
+# A program sets it so that no conversion that it starts outlives it (docs/api.md).
 VARIABLE = "NNCONVERT_DIE_WITH_PARENT"
 # The signals that ended this run.
 _stops: list[int] = []
@@ -34,12 +34,14 @@ def _run(arguments: list[str]) -> NoReturn:
 
     debug = "--debug" in arguments
     words = [word for word in arguments if word != "--debug"]
-    # As diff(1) has it: 1 says that there is a difference, so whatever else ends it is 2.
+    # As diff(1): 1 means that there is a difference, so every error is 2.
     trouble = 2 if words[:1] == ["diff"] else None
     _mend_streams()
     signal.signal(signal.SIGTERM, _stop)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is ignored
         signal.signal(signal.SIGINT, _stop)
+    # This process computes next to nothing; starting BLAS's threads would cost a tenth of a second.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     if os.environ.get(VARIABLE, "0") not in ("", "0"):
         from converter.processes.parent import end_with_parent
 
@@ -63,13 +65,13 @@ def _run(arguments: list[str]) -> NoReturn:
         _complain("Cancelled; nothing was written.", "")
         code = Cancelled.exit_code
     except BrokenPipeError:
-        # Whoever read our output left; nothing more can be said to it.
+        # The reader of the output has closed it; nothing more can be printed to it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = trouble or 1
     except OSError as error:
         if debug:
             raise
-        # Whatever is converted has errors of its own: this is what we print going nowhere.
+        # A conversion raises ConvertErrors, so this is an error of printing.
         _complain(f"The output cannot be written: {error.strerror or error}.", "Write it elsewhere.")
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = trouble or ToolError.exit_code
@@ -77,7 +79,7 @@ def _run(arguments: list[str]) -> NoReturn:
         if debug:
             raise
         code = trouble or 1
-        said = f"An error of the converter itself: {type(error).__name__}: {error}"
+        said = f"A bug in the converter: {type(error).__name__}: {error}"
         _complain(said, "Run again with --debug and report what it prints.")
         if "--json" in arguments:
             print_json({"error": {"kind": "InternalError", "exit_code": code, "message": said}})
@@ -93,18 +95,18 @@ def _run(arguments: list[str]) -> NoReturn:
 
 def _call(words: list[str]) -> Any:
     from converter.cli.app import app
-    from converter.cli.modelconverter import ours
+    from converter.cli.modelconverter import translated
 
     try:
         return app(
-            ours(words),
+            translated(words),
             exit_on_error=False,
             print_error=False,
             result_action="return_value",
         )
     except Exception as error:
         if _stops:
-            # Libraries make errors of their own of it: pybind11 an ImportError, while one is loaded.
+            # Libraries turn it into other errors: pybind11 into an ImportError, while one is loaded.
             raise KeyboardInterrupt from error
         raise
 
@@ -136,7 +138,7 @@ def _report(error: ConvertError, *, debug: bool) -> None:
 
 
 def _print_error(error: ConvertError) -> None:
-    """The one document of `--json`, of a run that failed; a failed verification has its figures."""
+    """The JSON document of a run that failed; a failed verification has its figures."""
     import json
 
     from converter.errors import VerificationError, to_json

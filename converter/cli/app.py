@@ -17,7 +17,7 @@ _OPTIONS_HELP = (
 
 app = App(
     name="nnconvert",
-    help="Convert NN Archives for Luxonis cameras, and check what came out.",
+    help="Convert NN Archives for Luxonis cameras, and check the results.",
     help_format="plaintext",
     version_flags=["--version"],
     help_epilogue="Example: nnconvert convert --target rvc2 model.tar.xz",
@@ -131,7 +131,7 @@ def plan(
     help_epilogue="Example: nnconvert verify model.rvc4.tar.xz --against model.tar.xz --data images/"
 )
 def verify(
-    archive: Annotated[Path, Parameter(help="A converted archive of ours.")],
+    archive: Annotated[Path, Parameter(help="An archive that this converter wrote.")],
     *overrides: Overrides,
     against: Annotated[Path, Parameter(help="The source archive it was made from.")],
     data: Annotated[
@@ -167,16 +167,16 @@ def lint(
     json: AsJson = False,
     sarif: Annotated[bool, Parameter(negative="", help="Print SARIF 2.1.0, for code hosts.")] = False,
     fail_on: Annotated[
-        Literal["error", "warning", "info"], Parameter(help="The least that makes it exit with 3.")
+        Literal["error", "warning", "info"], Parameter(help="The least severity for exit code 3.")
     ] = "error",
     list_checks: Annotated[
-        bool, Parameter(name="--list", negative="", help="Print what there is to find.")
+        bool, Parameter(name="--list", negative="", help="Print every code that lint may find.")
     ] = False,
     explain: Annotated[
-        str | None, Parameter(help="Print what a code stands for, with examples: --explain CODE.")
+        str | None, Parameter(help="Print what a code means, with examples: --explain CODE.")
     ] = None,
 ) -> int:
-    """Say what cameras and parsers would trip over. Exit code 3 if there are errors."""
+    """Find problems for cameras and parsers in an archive. Exit code 3 if there are errors."""
     from converter.cli import lint as command
 
     return command.lint(
@@ -196,7 +196,7 @@ def diff(
     *,
     json: AsJson = False,
 ) -> int:
-    """Compare two archives by meaning. Exit code 0 if it is the same, 1 if not, 2 in trouble."""
+    """Compare two archives by meaning. Exit code 0 if it is the same, 1 if not, 2 for an error."""
     from converter.cli.diff import diff as compare
 
     return compare(old, new, as_json=json)
@@ -213,7 +213,7 @@ def doctor(*, json: AsJson = False) -> int:
 app.command(init, help_epilogue="Example: nnconvert init model.onnx --color BGR --mean 104,117,123")
 
 
-ToolTarget = Annotated[str, Parameter(help="Whose toolchain: rvc2, rvc3 or rvc4.")]
+ToolTarget = Annotated[str, Parameter(help="The target: rvc2, rvc3 or rvc4.")]
 ToolVersion = Annotated[
     str | None,
     Parameter(help="The tools' version, for example 2.41.0; the target's default if not set."),

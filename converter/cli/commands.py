@@ -1,4 +1,4 @@
-"""What the commands do: call the API, print what comes back."""
+"""The commands: call the API, print the result."""
 
 # ruff: noqa: T201 - printing is what this module is for
 
@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from converter.cli import print_json
 from converter.cli.progress import Reporter
 from converter.errors import UsageError
-from converter.options.files import from_file, preset_layer
 from converter.options.resolve import Layer, Options, from_arguments, resolve
 from converter.plans import Plan
 
@@ -32,10 +31,11 @@ def layers(
 ) -> Options:
     """The options in their order of strength: preset, file, command line."""
     stack: list[Layer] = []
-    if preset is not None:
-        stack.append(preset_layer(preset))
-    if config is not None:
-        stack.append(from_file(config))
+    if preset is not None or config is not None:
+        from converter.options.files import from_file, preset_layer
+
+        stack += [preset_layer(preset)] if preset is not None else []
+        stack += [from_file(config)] if config is not None else []
     stack.append(from_arguments(overrides))
     flags: dict[str, Any] = {}
     if preprocess is not None:
@@ -201,7 +201,7 @@ def _preprocessing(value: Any) -> str:
 
 
 def inspect(source: Path, *, as_json: bool) -> int:
-    """`inspect`: any file of ours."""
+    """`inspect`: an archive, a model or a compiled file."""
     from converter.inspect import inspect as look
 
     facts = look(source)
@@ -221,7 +221,9 @@ def _print_archive(source: Path, facts: Any) -> None:
     for member in facts["members"]:
         print(f"  {member['size_bytes']:>12,}  {member['name']}")
     if problems := check_schema(facts["config"]):
-        print(f"config.json is not of the format ({len(problems)} problems): nnconvert lint {source}")
+        print(
+            f"config.json does not fit the format ({len(problems)} problems): nnconvert lint {source}"
+        )
         return
     model = facts["config"]["model"]
     print(f"name: {model['metadata']['name']}")
@@ -238,7 +240,7 @@ def _print_archive(source: Path, facts: Any) -> None:
     compiled = facts["model_file"]
     if compiled and "format" not in compiled:
         print(f"compiled: {_summary(compiled)}")
-        # Somebody else's build record may hold anything.
+        # A build record of another program may hold anything.
         with contextlib.suppress(AttributeError, KeyError, TypeError, ValueError):
             print(_verification_line(facts["buildinfo"]["verification"]))
         print(f'load it: dai.NNArchive("{source}")')
@@ -278,6 +280,7 @@ def _format(facts: Any) -> Format:
 def doctor(*, as_json: bool) -> int:
     """`doctor`: exit code 5 if something is missing or broken."""
     from converter.doctor import checks
+    from converter.where_it_runs import rows
 
     found = checks()
     if as_json:
@@ -286,7 +289,8 @@ def doctor(*, as_json: bool) -> int:
                 "checks": [
                     {"name": c.name, "detail": c.detail, "problem": c.problem, "remedy": c.remedy}
                     for c in found
-                ]
+                ],
+                "where_it_runs": [row.to_json() for row in rows()],
             }
         )
     else:
@@ -295,6 +299,13 @@ def doctor(*, as_json: bool) -> int:
             print(f"{mark} {check.name}: {check.problem or check.detail}")
             if check.problem:
                 print(f"   {check.remedy}")
+        print("\nWhere it runs (> is this system):")
+        for row in rows():
+            print(f"{'>' if row.is_here else ' '} {row.system}")
+            for target, kinds in row.toolchains.items():
+                print(f"    {target}: {', '.join(kinds) or 'none'}")
+            if row.installs != "yes":
+                print(f"    pip can install it: {row.installs}")
     return 5 if any(check.problem for check in found) else 0
 
 
@@ -314,7 +325,7 @@ def install(
             name = chosen.text("container.image") or load(target).images(chosen)[-1]
             if name.startswith("localhost/"):
                 raise UsageError(
-                    f"Nobody offers the image {name}.",
+                    f"No registry offers the image {name}.",
                     remedy=f"Build it: nnconvert toolchain build {target}",
                 )
             where = pull(name, reporter, engine_address=chosen.text("container.engine")).name

@@ -1,4 +1,4 @@
-"""What `diff` prints: the sections in which something differs, the old beside the new."""
+"""The output of `diff`: the sections that differ, the old values beside the new."""
 
 # ruff: noqa: T201 - printing is what this module is for
 
@@ -81,21 +81,21 @@ def _part(change: PartChange) -> str:
     name, old, new = text(change.name), change.old, change.new
     if old is None or new is None:
         only = old or new or ("", ())
-        return f"  {'+' if old is None else '-'} {name}: {_face(only)}"
-    face = _face(old) if old == new else f"{_face(old)} → {_face(new)}"
+        return f"  {'+' if old is None else '-'} {name}: {_signature(only)}"
+    signature = _signature(old) if old == new else f"{_signature(old)} → {_signature(new)}"
     if change.bytes_changed is not None:
         length = max(old[1][0], new[1][0])
         return f"  {name}: {change.bytes_changed:,} of {length:,} bytes differ"
     if change.max_abs is None:
-        return f"  {name}: {face}, not to be compared"
+        return f"  {name}: {signature}, cannot be compared"
     figures = f"max abs {change.max_abs:.4g}"
     if change.rel_rmse is not None:
         figures += f", relative RMSE {change.rel_rmse:.4g}"
-    return f"  {name}: {face}, {figures}"
+    return f"  {name}: {signature}, {figures}"
 
 
-def _face(face: tuple[str, tuple[int, ...]]) -> str:
-    dtype, shape = face
+def _signature(part: tuple[str, tuple[int, ...]]) -> str:
+    dtype, shape = part
     if dtype == BYTES:
         return f"{shape[0]:,} bytes"
     return f"{dtype} {'×'.join(map(str, shape)) or 'scalar'}"

@@ -1,4 +1,4 @@
-"""The flags of `init`: what they say of inputs and heads, and guesses told in their words."""
+"""The flags of `init`: reading hints for inputs and heads, and naming flags in remedies."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _FLAGS: Final = {
     "scale_values": "--scale",
     "dai_type": "--color",
 }
-# An option of a draft's remedies, with the value behind it if there is one.
+# An option in a draft's remedies, with the value after it if there is one.
 _VALUES: Final = r"( (?:[A-Z]{2,}\b|(?:RGB|BGR|GRAY)\w+|image\b|raw\b))?"
 _RESIZE_MODES: Final = ("CROP", "STRETCH", "LETTERBOX")
 
@@ -59,15 +59,15 @@ _READ: Final[Mapping[str, tuple[Callable[[str], Any], str]]] = {
 def input_hints(
     facts: GraphFacts, images: Sequence[str], raw: Sequence[str], given: Mapping[str, Sequence[str]]
 ) -> dict[str, InputHints]:
-    """What the flags say of the inputs.
+    """The hints for the inputs in the flags.
 
     Args:
-        facts: The model's face.
+        facts: The model's signature.
         images: The inputs that take frames; raw: those that take plain numbers.
         given: By field of `InputHints`, words `VALUE` for the only image input or `NAME=VALUE`.
 
     Raises:
-        UsageError: Names that there are not, values that cannot be read; all of them.
+        UsageError: It names all names that do not exist and all values that cannot be read.
     """
     names = [tensor.name for tensor in facts.inputs]
     hints: dict[str, InputHints] = {}
@@ -102,7 +102,7 @@ def input_hints(
             try:
                 hints[name] = replace(hints.get(name, InputHints()), **{field: read(value)})
             except ValueError:
-                message = f"{value!r} stands there; expected are {expected}."
+                message = f"{value!r} is not {expected}."
                 findings.append(Finding(code="init.flag", where=flag, message=message))
     if findings:
         raise from_findings(UsageError, "The options", findings)
@@ -178,7 +178,7 @@ def _pairs(layer: Sequence[Any]) -> Sequence[Any]:
 
 
 def in_flags(finding: Finding, names: Sequence[str]) -> Finding:
-    """A finding whose remedy names options `inputs.NAME.…`, in the words of `init`'s flags."""
+    """A finding whose remedy names options `inputs.NAME.…`, with `init`'s flags instead."""
     if not names:
         return finding
     either = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
@@ -201,7 +201,7 @@ def in_flags(finding: Finding, names: Sequence[str]) -> Finding:
 
 
 def error_in_flags(error: ConvertError, subject: str, names: Sequence[str]) -> ConvertError:
-    """An error whose findings speak of flags."""
+    """An error whose findings name flags instead of options."""
     if not error.findings:
         return error
     return from_findings(type(error), subject, [in_flags(finding, names) for finding in error.findings])

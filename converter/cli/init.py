@@ -1,4 +1,4 @@
-"""`nnconvert init`: its flags, and what it does with them."""
+"""`nnconvert init`: its flags, and the command."""
 
 # ruff: noqa: T201 - printing is what a command is for
 
@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -28,43 +28,95 @@ def _flag(help: str, *names: str) -> Any:  # noqa: A002 - as Parameter calls it
     )
 
 
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class InputFlags:
+    """The flags for the inputs."""
+
+    image: Annotated[tuple[str, ...], _flag("An input that takes camera frames.")] = ()
+    raw: Annotated[tuple[str, ...], _flag("An input that takes plain numbers.")] = ()
+    shape: Annotated[tuple[str, ...], _flag(f"Sizes such as 1,3,224,224: {_EACH}")] = ()
+    layout: Annotated[tuple[str, ...], _flag(f"Axes such as NCHW: {_EACH}")] = ()
+    mean: Annotated[tuple[str, ...], _flag(f"In the model's channel order: {_EACH}")] = ()
+    scale: Annotated[tuple[str, ...], _flag(f"The divisors of the channels: {_EACH}")] = ()
+    color: Annotated[tuple[str, ...], _flag(f"RGB, BGR or GRAY, the model's order: {_EACH}")] = ()
+    resize_mode: Annotated[tuple[str, ...], _flag(f"CROP, STRETCH or LETTERBOX: {_EACH}")] = ()
+
+    def hints(self, facts: GraphFacts) -> dict[str, InputHints]:
+        """The hints for each input; errors as for `input_hints`."""
+        from converter.cli.flags import input_hints
+
+        named = ("shape", "layout", "mean", "scale", "color", "resize_mode")
+        return input_hints(facts, self.image, self.raw, {key: getattr(self, key) for key in named})
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class HeadFlags:
+    """The flags for the head."""
+
+    head: Annotated[
+        Literal["yolo", "classification", "segmentation", "ssd", "none"] | None,
+        _flag("How the camera decodes the outputs."),
+    ] = None
+    parser: Annotated[str | None, _flag("Or the class of any parser of depthai-nodes.")] = None
+    heads: Annotated[Path | None, _flag("Or a JSON file with a list of heads, as they are.")] = None
+    outputs: Annotated[str | None, _flag("The head's outputs, a,b,c; default: all.")] = None
+    classes: Annotated[
+        str | None, _flag("a,b,c, or a file: lines, a YAML or JSON list, Ultralytics' data.yaml.")
+    ] = None
+    n_classes: Annotated[int | None, _flag("The number of classes, if they have no names.")] = None
+    subtype: Annotated[str | None, _flag("Which YOLO, for example yolov8.")] = None
+    anchors: Annotated[
+        str | None, _flag("By output, smallest first, [[[w,h],…],…] or a file with it.")
+    ] = None
+    iou_threshold: Annotated[float | None, _flag("Boxes that overlap more count as one.")] = None
+    conf_threshold: Annotated[float | None, _flag("Less certain detections are dropped.")] = None
+    max_det: Annotated[int | None, _flag("The largest number of detections in a frame.")] = None
+    softmax: Annotated[bool | None, Parameter(help="Whether the model ends with a softmax.")] = None
+    n_prototypes: Annotated[int | None, _flag("YOLO instance segmentation: prototypes.")] = None
+    n_keypoints: Annotated[int | None, _flag("YOLO pose: keypoints.")] = None
+    head_metadata: Annotated[Path | None, _flag("A JSON file with further keys of the head.")] = None
+
+    def hints(self) -> HeadHints:
+        """The hints for the head.
+
+        Raises:
+            UsageError: A file or a value cannot be read.
+        """
+        from converter.bare.classes import read_classes
+        from converter.bare.heads import HeadHints
+        from converter.cli.flags import read_anchors, read_json
+
+        return HeadHints(
+            outputs=tuple(part.strip() for part in self.outputs.split(",")) if self.outputs else None,
+            classes=read_classes(self.classes) if self.classes is not None else None,
+            n_classes=self.n_classes,
+            subtype=self.subtype,
+            iou_threshold=self.iou_threshold,
+            conf_threshold=self.conf_threshold,
+            max_det=self.max_det,
+            anchors=read_anchors(self.anchors) if self.anchors is not None else None,
+            is_softmax=self.softmax,
+            n_prototypes=self.n_prototypes,
+            n_keypoints=self.n_keypoints,
+            metadata=read_json("--head-metadata", self.head_metadata, dict),
+        )
+
+
+_NO_INPUT_FLAGS = InputFlags()
+_NO_HEAD_FLAGS = HeadFlags()
+
+
 def init(
-    model: Annotated[Path, Parameter(help="An ONNX model; weights in other files lie beside it.")],
+    model: Annotated[Path, Parameter(help="An ONNX model; weights in other files must be beside it.")],
     *,
     output: Annotated[
         Path | None, _flag("Default: the model's name.tar.xz here.", "-o", "--output")
     ] = None,
-    name: Annotated[str | None, _flag("What the model is called; default: its file's name.")] = None,
-    image: Annotated[tuple[str, ...], _flag("An input that takes camera frames.")] = (),
-    raw: Annotated[tuple[str, ...], _flag("An input that takes plain numbers.")] = (),
-    shape: Annotated[tuple[str, ...], _flag(f"Sizes such as 1,3,224,224: {_EACH}")] = (),
-    layout: Annotated[tuple[str, ...], _flag(f"Axes such as NCHW: {_EACH}")] = (),
-    mean: Annotated[tuple[str, ...], _flag(f"In the model's channel order: {_EACH}")] = (),
-    scale: Annotated[tuple[str, ...], _flag(f"What is divided by: {_EACH}")] = (),
-    color: Annotated[tuple[str, ...], _flag(f"RGB, BGR or GRAY, the model's order: {_EACH}")] = (),
-    resize_mode: Annotated[tuple[str, ...], _flag(f"CROP, STRETCH or LETTERBOX: {_EACH}")] = (),
-    head: Annotated[
-        Literal["yolo", "classification", "segmentation", "ssd", "none"] | None,
-        _flag("What the camera makes of the outputs."),
-    ] = None,
-    parser: Annotated[str | None, _flag("Or the class of any parser of depthai-nodes.")] = None,
-    heads: Annotated[Path | None, _flag("Or a JSON file with a list of heads, as they are.")] = None,
-    outputs: Annotated[str | None, _flag("The head's outputs, a,b,c; default: all.")] = None,
-    classes: Annotated[
-        str | None, _flag("a,b,c, or a file: one a line, a YAML or JSON list, Ultralytics' data.yaml.")
-    ] = None,
-    n_classes: Annotated[int | None, _flag("How many classes, if nobody has names for them.")] = None,
-    subtype: Annotated[str | None, _flag("Which YOLO, for example yolov8.")] = None,
-    anchors: Annotated[
-        str | None, _flag("By output, smallest first, [[[w,h],…],…] or a file with it.")
-    ] = None,
-    iou_threshold: Annotated[float | None, _flag("Boxes that overlap more are one.")] = None,
-    conf_threshold: Annotated[float | None, _flag("Less certain detections are none.")] = None,
-    max_det: Annotated[int | None, _flag("How many detections a frame at most.")] = None,
-    softmax: Annotated[bool | None, Parameter(help="Whether the model ends with a softmax.")] = None,
-    n_prototypes: Annotated[int | None, _flag("YOLO instance segmentation: prototypes.")] = None,
-    n_keypoints: Annotated[int | None, _flag("YOLO pose: keypoints.")] = None,
-    head_metadata: Annotated[Path | None, _flag("A JSON file with further keys of the head.")] = None,
+    name: Annotated[str | None, _flag("The model's name; default: its file's name.")] = None,
+    inputs: InputFlags = _NO_INPUT_FLAGS,
+    head: HeadFlags = _NO_HEAD_FLAGS,
     encodings: Annotated[Path | None, _flag("AIMET's encodings, for RVC4.")] = None,
     calibration: Annotated[Path | None, _flag("A folder of frames to calibrate with.")] = None,
     force: Annotated[bool, _flag("Replace an existing output.")] = False,
@@ -72,42 +124,22 @@ def init(
     yes: Annotated[bool, _flag("Ask nothing, take every guess.")] = False,
 ) -> int:
     """Write a source archive from a bare model. On a terminal it asks for what it would guess."""
-    from converter.bare.classes import read_classes
-    from converter.bare.config import faces
-    from converter.bare.heads import HeadHints
+    from converter.bare.config import read_signature
     from converter.bare.write import place_for, write_source
-    from converter.cli.flags import input_hints, read_anchors, read_json
+    from converter.cli.flags import read_json
 
-    _refuse_two_heads(head, parser, heads)
+    _refuse_two_heads(head)
     place_for(model, output, force=force)
-    facts = faces(model)
-    given = {
-        "shape": shape, "layout": layout, "mean": mean, "scale": scale, "color": color,
-        "resize_mode": resize_mode,
-    }  # fmt: skip
-    hints = input_hints(facts, image, raw, given)
-    head_hints = HeadHints(
-        outputs=tuple(part.strip() for part in outputs.split(",")) if outputs else None,
-        classes=read_classes(classes) if classes is not None else None,
-        n_classes=n_classes,
-        subtype=subtype,
-        iou_threshold=iou_threshold,
-        conf_threshold=conf_threshold,
-        max_det=max_det,
-        anchors=read_anchors(anchors) if anchors is not None else None,
-        is_softmax=softmax,
-        n_prototypes=n_prototypes,
-        n_keypoints=n_keypoints,
-        metadata=read_json("--head-metadata", head_metadata, dict),
-    )
-    written_heads = read_json("--heads", heads, list)
+    facts = read_signature(model)
+    hints, head_hints = inputs.hints(facts), head.hints()
+    written_heads = read_json("--heads", head.heads, list)
     asks = not json and not yes and sys.stdin.isatty() and sys.stderr.isatty()
     drafted = _draft(
         model,
         name,
         facts,
         hints,
-        lambda asks: _heads(parser or head, head_hints, written_heads, facts, asks=asks),
+        lambda asks: _heads(head.parser or head.head, head_hints, written_heads, facts, asks=asks),
         asks=asks,
     )
     done = write_source(
@@ -131,14 +163,14 @@ def init(
     return 0
 
 
-def _refuse_two_heads(head: str | None, parser: str | None, heads: Path | None) -> None:
+def _refuse_two_heads(flags: HeadFlags) -> None:
     from converter.errors import UsageError
 
-    given = {"--head": head, "--parser": parser, "--heads": heads}
-    flags = [flag for flag, value in given.items() if value is not None]
-    if len(flags) > 1:
+    given = {"--head": flags.head, "--parser": flags.parser, "--heads": flags.heads}
+    named = [flag for flag, value in given.items() if value is not None]
+    if len(named) > 1:
         raise UsageError(
-            f"{' and '.join(flags)} each say what the head is.",
+            f"{' and '.join(named)} each define the head.",
             remedy="Give one of them; several heads go into a file for --heads.",
         )
 
@@ -152,13 +184,13 @@ def _draft(
     *,
     asks: bool,
 ) -> Draft:
-    """The config; on a terminal what is open or guessed is asked for.
+    """The config; on a terminal it asks for what is missing or guessed.
 
     Args:
-        heads: Makes the heads and says what of them is guessed, asking if it may.
+        heads: Makes the heads and returns the guesses in them; it asks if its argument is true.
 
     Raises:
-        UsageError: With everything that is missing or wrong, in the words of the flags.
+        UsageError: It names everything that is missing or wrong, with the flags to give.
     """
     from converter.bare.config import draft
     from converter.cli.flags import error_in_flags, in_flags
@@ -202,10 +234,10 @@ def _as_finding(error: ConvertError) -> Finding:
 def _heads(
     kind: str | None, hints: HeadHints, written: list[Any], facts: GraphFacts, *, asks: bool
 ) -> tuple[list[Any], tuple[Finding, ...]]:
-    """The config's heads, and what of them was guessed.
+    """The config's heads, and the guesses in them.
 
     Raises:
-        UsageError: Something is missing, or there is no head for what was said of it.
+        UsageError: Something is missing, or there are flags for a head but no head.
     """
     from converter.bare.heads import HeadHints, make_head
     from converter.cli.questions import ask_kind, settle_head
@@ -214,7 +246,7 @@ def _heads(
 
     if written:
         if not all(isinstance(head, dict) for head in written):
-            raise UsageError("--heads: every head is a JSON object.")
+            raise UsageError("--heads: every head must be a JSON object.")
         return written, ()
     if kind is None and asks:
         kind = ask_kind()
@@ -230,8 +262,8 @@ def _heads(
             code="init.heads",
             severity=Severity.INFO,
             where="model.heads",
-            message="there is none: the outputs are handed on as they are.",
-            remedy="Give --head or --parser for what the camera shall make of them, or --head none.",
+            message="there is none: no parser decodes the outputs.",
+            remedy="Give --head or --parser so that the camera decodes them, or --head none.",
         )
         return [], (guess,)
     assert kind is not None

@@ -1,4 +1,4 @@
-"""`lint`: what cameras and parsers would trip over, for people, for programs and for code hosts."""
+"""`lint`: printing its findings for people, for programs and for code hosts."""
 
 # ruff: noqa: T201 - printing is what this module is for
 
@@ -25,15 +25,15 @@ def lint(
     list_checks: bool,
     explain: str | None,
 ) -> int:
-    """`lint`: exit code 3 if a finding is as bad as `fail_on`, or worse."""
+    """`lint`: exit code 3 if a finding has the severity `fail_on`, or a worse one."""
     if list_checks:
         return _list(as_json=as_json)
     if explain is not None:
         return _explain(explain, as_json=as_json)
     if source is None:
-        raise UsageError("lint wants an archive.", remedy="Or --list, or --explain CODE.")
+        raise UsageError("lint needs an archive.", remedy="Give one, or --list, or --explain CODE.")
     if as_json and as_sarif:
-        raise UsageError("--json and --sarif are two documents.", remedy="Choose one.")
+        raise UsageError("--json and --sarif exclude each other.", remedy="Choose one.")
     from converter.checks.lint import lint as check
 
     findings = check(source)
@@ -51,7 +51,7 @@ def lint(
 
 
 def _reference(source: Path) -> str:
-    """The archive or its config, from the current folder: there CI has checked out what it shows."""
+    """The archive or its config, relative to the current folder, which in CI is the checkout."""
     file = (source / CONFIG if source.is_dir() else source).absolute()
     return file.relative_to(Path.cwd()).as_posix() if file.is_relative_to(Path.cwd()) else file.name
 

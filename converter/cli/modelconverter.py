@@ -1,7 +1,8 @@
-"""ModelConverter's command line, as ours: `convert rvc4 --path FILE --archive-preprocess KEY VALUE …`.
+"""ModelConverter's command line: `convert rvc4 --path FILE --archive-preprocess KEY VALUE …`.
 
-What means the same is taken, and for the rest the error says what to use instead. A first word that is
-a target counts as one only where `--target` is missing, which we require: nothing is ambiguous.
+Flags with a counterpart are translated; for others the error says what to use instead. A first word
+that is a target counts as one only if `--target`, which is required here, is missing: nothing is
+ambiguous.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from converter.errors import UsageError
 
 _COMMANDS: Final = ("convert", "plan")
 _TARGET: Final = ("--target", "-t")
-# Flags with a value, and the option of ours that says the same.
+# Flags with a value, and the flag here that means the same.
 _OPTIONS: Final = {
     "--image": "container.image",
     "--docker-image": "container.image",
@@ -21,11 +22,11 @@ _OPTIONS: Final = {
     "--cpus": "container.cpus",
 }
 _TAKEN: Final = ("--path", "--to", "--tool-version", *_OPTIONS)
-# They choose what runs ModelConverter's own container on a host with an Nvidia card, for Hailo alone.
+# They choose how ModelConverter's container runs on a host with an Nvidia card, for Hailo alone.
 _WITHOUT_EFFECT: Final = ("--gpu", "--no-gpu", "--no-dev", "--no-archive-preprocess")
 _REFUSED: Final = {
-    "--output-dir": "Write into a folder of yours with -o FOLDER.",
-    "--dev": "Build an image of your own with: nnconvert toolchain build TARGET.",
+    "--output-dir": "Write into a folder with -o FOLDER.",
+    "--dev": "Build an image with: nnconvert toolchain build TARGET.",
     "--main-stage": "One model is converted at a time: give an archive or a file with one stage.",
     "--model-name": "The name is the archive's; of a model file, `name` in its YAML file.",
     "--output-remote-url": "Nothing is uploaded: the archive is written here, -o OUT says where.",
@@ -33,8 +34,8 @@ _REFUSED: Final = {
 }
 
 
-def ours(arguments: Sequence[str]) -> list[str]:
-    """The words of our command line that mean the same.
+def translated(arguments: Sequence[str]) -> list[str]:
+    """The arguments of this command line that mean the same.
 
     Raises:
         UsageError: A flag of ModelConverter's that has no counterpart; it names what to use instead.
@@ -72,7 +73,7 @@ def ours(arguments: Sequence[str]) -> list[str]:
         else:
             words.append(word)
     if len(sources) > 1:
-        raise UsageError("--path stands there twice.", remedy="Keep one.")
+        raise UsageError("--path is there twice.", remedy="Keep one.")
     return [command, *sources, *words, *last]
 
 
@@ -108,6 +109,6 @@ def _given_target(words: Sequence[str]) -> str | None:
 def _require_archive(value: str) -> None:
     if value != "nn_archive":
         raise UsageError(
-            f"--to {value}: only archives are written.",
-            remedy="Take the compiled file out of it: tar -xf NAME.TARGET.tar.xz.",
+            f"--to {value}: the converter only writes archives.",
+            remedy="Take the compiled file out of the archive: tar -xf NAME.TARGET.tar.xz.",
         )

@@ -1,4 +1,4 @@
-"""How a conversion looks while it runs: a bar on a terminal, plain lines in a log."""
+"""The progress of a conversion: a bar on a terminal, plain lines in a log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `init` asks on a terminal: what is open or guessed, with the guess as the default."""
+"""The questions of `init` on a terminal: what is missing or guessed, with the guess as the default."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from converter.bare.config import Draft
     from converter.graph.facts import GraphFacts, TensorFacts
 
-# Errors of a draft that an answer mends.
+# Errors of a draft that an answer corrects.
 _OPEN: Final = ("init.shape", "init.layout")
 _LAYOUTS: Final = ("NCHW", "NHWC", "CHW", "HWC")
 
@@ -28,17 +28,17 @@ def settle_inputs(
     hints: Mapping[str, InputHints],
     attempt: Callable[[Mapping[str, InputHints]], Draft],
 ) -> tuple[dict[str, InputHints], frozenset[tuple[str, str]]]:
-    """Ask for everything of the inputs that is open or guessed.
+    """Ask for everything about the inputs that is missing or guessed.
 
     Args:
-        hints: What is known already.
-        attempt: Drafts a config with hints, or raises what is wrong with them.
+        hints: The known hints.
+        attempt: Drafts a config with hints, or raises an error about them.
 
     Returns:
         The hints with the answers, and code and place of the guesses that were answered.
 
     Raises:
-        UsageError: Something is wrong that no answer mends.
+        UsageError: Something is wrong that no answer corrects.
         Cancelled: The terminal was closed.
     """
     settled = dict(hints)
@@ -75,7 +75,7 @@ def _ask_input(
     hints: Mapping[str, InputHints],
     attempt: Callable[[Mapping[str, InputHints]], Draft],
 ) -> dict[str, InputHints]:
-    """Hints with the answer to one question; asked again until it is one."""
+    """Hints with the answer to one question; it asks until the answer is valid."""
     index = int(question.where.partition("[")[2].partition("]")[0])
     tensor = facts.inputs[index]
     known = hints.get(tensor.name, InputHints())
@@ -144,10 +144,10 @@ def ask_kind() -> str:
 
 
 def settle_head(kind: str, hints: HeadHints, tensors: Sequence[TensorFacts]) -> Head:
-    """A head, everything that it misses or guesses asked for.
+    """A head; it asks for everything that is missing or guessed.
 
     Raises:
-        UsageError: Something is wrong that no answer mends.
+        UsageError: Something is wrong that no answer corrects.
         Cancelled: The terminal was closed.
     """
     answered: set[str] = set()
@@ -160,7 +160,7 @@ def settle_head(kind: str, hints: HeadHints, tensors: Sequence[TensorFacts]) -> 
             asked = [_FIELD.get(f.where, f.where) for f in error.findings if f.where in _FIELDS]
             if not asked:
                 raise
-            for finding in error.findings:  # an answer that was none
+            for finding in error.findings:  # the answer is not valid
                 field = _FIELD.get(finding.where, finding.where)
                 if field in answered:
                     _say(str(finding))
@@ -200,9 +200,9 @@ _FIELDS: Final[Mapping[str, tuple[str, str, Callable[[str], Any]]]] = {
     "conf_threshold": ("Confidence threshold", "0.5", float),
     "max_det": ("Detections a frame at most", "300", int),
 }
-# Of what is guessed, that which has an answer.
+# The guesses that a question can settle.
 _GUESSED: Final = ("subtype", "iou_threshold", "conf_threshold", "max_det")
-# A count that does not fit is mended by other names.
+# Other names correct a count that does not fit.
 _FIELD: Final = {"n_classes": "classes"}
 
 

@@ -1,4 +1,4 @@
-"""Two archives compared by what they mean: order, formatting and how they are packed mean nothing."""
+"""Comparing two archives by what they mean: order, formatting and packing make no difference."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from converter.open_source import open_archive
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """A member of another size; `percent` is of the old one."""
+    """A member whose size differs; `percent` is relative to the old size."""
 
     member: str
     old_bytes: int
@@ -26,7 +26,7 @@ class Size:
 
     @property
     def percent(self) -> float | None:
-        """How much larger the new one is; None if the old one is empty."""
+        """By how many percent the new size is larger; None if the old one is zero."""
         if not self.old_bytes:
             return None
         return round(100 * (self.new_bytes - self.old_bytes) / self.old_bytes, 2)
@@ -49,15 +49,15 @@ class Difference:
         old: The first archive, as it was given; new: the second.
         identical: Whether all members are the same to the byte. Archives that are not may be the same.
         config: Fields of `config.json` other than those of `tensors`.
-        tensors: dtype, shape, layout and `dai_type` of inputs and outputs; those that are new or gone.
+        tensors: dtype, shape, layout and `dai_type` of inputs and outputs, added and removed ones too.
         parameters: The options and the plan's parameters and commands, of `buildinfo.json`.
         provenance: The rest of `buildinfo.json`: tools, hashes, figures; and what the tools wrote about
             themselves into the model file.
-        model: What the model files say of themselves: kind, version, operators, SHAVE cores, bit
-            widths, encodings; for ONNX also how each output is computed.
-        weights: Of the model files, tensor by tensor where those can be told apart.
-        members: Other files, by SHA-256, or by what they say if they are JSON.
-        sizes: Of the members, config and build record apart. A size alone makes no difference.
+        model: Facts in the model files: kind, version, operators, SHAVE cores, bit widths, encodings;
+            for ONNX also how each output is computed.
+        weights: The model files' weights, tensor by tensor if the format shows them.
+        members: Other files, by SHA-256, or by their content if they are JSON.
+        sizes: Sizes of the members, except config and build record; they do not count for `same`.
     """
 
     old: str
@@ -111,20 +111,21 @@ def diff(old: str | os.PathLike[str], new: str | os.PathLike[str]) -> Difference
     """Compare two NN Archives, source or target, file or folder, by what they mean.
 
     Args:
-        old: What a change is counted from; new: what it leads to.
+        old: The archive before the change; new: the archive after it.
 
     Raises:
         UsageError: There is no such file.
         ArchiveError: One of them is no archive, or it or its model file is damaged.
         ModelError: A model is of a newer opset than can be read.
-        ToolError: The disk is full: two ONNX models that differ are laid out in the temporary folder.
+        ToolError: The disk is full: weights of two ONNX models that differ are copied to the temporary
+            folder.
     """
     with (
-        open_archive(old) as ours,
-        open_archive(new) as theirs,
+        open_archive(old) as before,
+        open_archive(new) as after,
         tempfile.TemporaryDirectory(prefix="nnconvert-") as scratch,
     ):
-        one, other = Side(ours), Side(theirs)
+        one, other = Side(before), Side(after)
         tensors = tuple(changes(one.tensors, other.tensors))
         model = [*changes(one.facts, other.facts)]
         weights: list[PartChange] = []
@@ -134,8 +135,8 @@ def diff(old: str | os.PathLike[str], new: str | os.PathLike[str]) -> Difference
         return Difference(
             old=os.fspath(old),
             new=os.fspath(new),
-            identical={(m.name, m.sha256) for m in ours.members}
-            == {(m.name, m.sha256) for m in theirs.members},
+            identical={(m.name, m.sha256) for m in before.members}
+            == {(m.name, m.sha256) for m in after.members},
             config=tuple(_config(one, other, tensors)),
             tensors=tensors,
             parameters=tuple(changes(one.parameters, other.parameters)),
@@ -148,17 +149,17 @@ def diff(old: str | os.PathLike[str], new: str | os.PathLike[str]) -> Difference
 
 
 def _config(one: Side, other: Side, tensors: tuple[Change, ...]) -> Iterator[Change]:
-    """Differences of the config; of a tensor that only one side has, `tensors` says enough."""
+    """Differences of the config, without tensors that only one side has: `tensors` names those."""
     told = {f"model.{change.path}" for change in tensors if change.kind != "changed"}
     for change in changes(one.config, other.config):
         if change.path not in told:
             yield change
-    ours, theirs = (labelled(side.heads, _parser) for side in (one, other))
-    for label in dict.fromkeys([*ours, *theirs]):
-        old, new = ours.get(label, ABSENT), theirs.get(label, ABSENT)
+    before, after = (labelled(side.heads, _parser) for side in (one, other))
+    for label in dict.fromkeys([*before, *after]):
+        old, new = before.get(label, ABSENT), after.get(label, ABSENT)
         yield from changes(old, new, f"model.heads[{label}]")
-    both = ours.keys() & theirs.keys()
-    orders = [[label for label in heads if label in both] for heads in (ours, theirs)]
+    both = before.keys() & after.keys()
+    orders = [[label for label in heads if label in both] for heads in (before, after)]
     if orders[0] != orders[1]:
         yield Change(path="model.heads", old=orders[0], new=orders[1])
 
@@ -169,32 +170,32 @@ def _parser(head: Any) -> str:
 
 
 def _inside(one: Side, other: Side, scratch: Path) -> tuple[list[PartChange], list[Change]]:
-    """What differs in two model files that are not the same to the byte: weights, and the rest."""
+    """The differences of two model files that are not the same to the byte: weights, and the rest."""
     if one.is_onnx and other.is_onnx:
         return _graphs(one, other, scratch)
-    ours, theirs = one.parts(), other.parts()
-    if ours is not None and theirs is not None:
-        return list(compared(paired(list(ours), list(theirs)))), []
+    before, after = one.parts(), other.parts()
+    if before is not None and after is not None:
+        return list(compared(paired(list(before), list(after)))), []
     if one.facts != other.facts:
-        return [], []  # files of two kinds: there is nothing to be compared piece by piece
+        return [], []  # files of two kinds cannot be compared piece by piece
     return [], list(changes(one.files, other.files, "files"))
 
 
 def _graphs(one: Side, other: Side, scratch: Path) -> tuple[list[PartChange], list[Change]]:
-    ours, theirs = one.graph(scratch / "old"), other.graph(scratch / "new")
-    pairs = paired(ours.parts, theirs.parts)
+    graphs = one.graph(scratch / "old"), other.graph(scratch / "new")
+    pairs = paired(graphs[0].parts, graphs[1].parts)
     before, after = (
         [
             {"name": name, "computation": word}
             for name, word in graph.computed(_labels(pairs, at)).items()
         ]
-        for at, graph in enumerate((ours, theirs))
+        for at, graph in enumerate(graphs)
     )
     return list(compared(pairs)), list(changes(before, after, "outputs"))
 
 
 def _labels(pairs: list[Pair], at: int) -> dict[str, str]:
-    """The same word for both of a pair, whatever they are called."""
+    """The same label for both parts of a pair, whatever their names."""
     found = {}
     for number, pair in enumerate(pairs):
         part: Part | None = pair[at]
@@ -204,16 +205,16 @@ def _labels(pairs: list[Pair], at: int) -> dict[str, str]:
 
 
 def _members(one: Side, other: Side) -> Iterator[Change]:
-    ours, theirs = one.others, other.others
-    for name in dict.fromkeys([*ours, *theirs]):
-        old, new = ours.get(name), theirs.get(name)
+    before, after = one.others, other.others
+    for name in dict.fromkeys([*before, *after]):
+        old, new = before.get(name), after.get(name)
         if old is not None and new is not None and old.sha256 == new.sha256:
             continue
         yield from changes(one.content(name), other.content(name), name)
 
 
 def _sizes(one: Side, other: Side) -> Iterator[Size]:
-    """The model files' sizes, whatever they are called, and those of the members of one name."""
+    """Sizes of the model files, whatever their names, and of members with the same name."""
     pairs = [(name, name) for name in one.sizes if name in other.sizes]
     if (one.model, other.model) not in pairs and one.model in one.sizes and other.model in other.sizes:
         pairs.insert(0, (one.model, other.model))

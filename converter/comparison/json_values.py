@@ -1,4 +1,4 @@
-"""What differs between two JSON documents, by path: things that have names are matched by those."""
+"""The differences of two JSON documents, by path: items that have names are matched by name."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 _BY_NAME: Final = ("inputs", "outputs", "steps")
-_WHOLE: Final = 8  # a list of so many plain values is shown as one
+_WHOLE: Final = 8  # a list of up to so many plain values is shown whole
 
 
 class _Absent:
@@ -25,9 +25,9 @@ class Change:
     """One value that differs.
 
     Attributes:
-        path: Where, `model.inputs[image].shape`; what has a name stands there with it, the rest with
-            its number.
-        old: What stands in the first document, `ABSENT` if nothing does; new: in the second.
+        path: The place, `model.inputs[image].shape`; items are given by name, or by index if they have
+            none.
+        old: The value in the first document, `ABSENT` if it has none; new: in the second.
     """
 
     path: str
@@ -40,7 +40,7 @@ class Change:
         return "added" if self.old is ABSENT else "removed" if self.new is ABSENT else "changed"
 
     def to_json(self) -> dict[str, Any]:
-        """The change as plain JSON data: what is absent is null, and `kind` tells it from a null."""
+        """The change as plain JSON data: an absent value is null; `kind` distinguishes it from null."""
         return {
             "path": self.path,
             "kind": self.kind,
@@ -52,7 +52,8 @@ class Change:
 def changes(old: Any, new: Any, path: str = "") -> Iterator[Change]:
     """Every difference between two documents, in the order of the first and then of the second.
 
-    The order of an object's keys is none, nor that of inputs, outputs and steps, which have names.
+    The order of an object's keys makes no difference, nor that of inputs, outputs and steps, which have
+    names.
     """
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         yield from _in_objects(old, new, path)
@@ -70,9 +71,9 @@ def _in_objects(old: Mapping[str, Any], new: Mapping[str, Any], path: str) -> It
 
 def _in_lists(old: list[Any], new: list[Any], path: str) -> Iterator[Change]:
     if path.rpartition(".")[2] in _BY_NAME and _named(old) and _named(new):
-        ours, theirs = (labelled(items, lambda item: item["name"]) for items in (old, new))
-        for label in dict.fromkeys([*ours, *theirs]):
-            one, other = ours.get(label, ABSENT), theirs.get(label, ABSENT)
+        before, after = (labelled(items, lambda item: item["name"]) for items in (old, new))
+        for label in dict.fromkeys([*before, *after]):
+            one, other = before.get(label, ABSENT), after.get(label, ABSENT)
             yield from changes(one, other, f"{path}[{label}]")
     elif len(old) == len(new) and not (_plain(old) and _plain(new) and len(old) <= _WHOLE):
         for index, (one, other) in enumerate(zip(old, new, strict=True)):
@@ -82,7 +83,7 @@ def _in_lists(old: list[Any], new: list[Any], path: str) -> Iterator[Change]:
 
 
 def labelled(items: Sequence[Any], key: Callable[[Any], str]) -> dict[str, Any]:
-    """Items by a label for people; a key that comes again gets a number."""
+    """Items by a label for people; a repeated key gets a number."""
     found: dict[str, Any] = {}
     seen: Counter[str] = Counter()
     for item in items:
@@ -94,7 +95,7 @@ def labelled(items: Sequence[Any], key: Callable[[Any], str]) -> dict[str, Any]:
 
 
 def text(name: str) -> str:
-    """A name for a line of text; one that a terminal would not show as it is comes quoted."""
+    """A name for a line of text, quoted if it has characters that a terminal does not print."""
     return name if name.isprintable() else json.dumps(name)
 
 
@@ -108,7 +109,7 @@ def _plain(items: list[Any]) -> bool:
 
 
 def _equal(old: Any, new: Any) -> bool:
-    """As JSON has it: 1 is 1.0, but true is not 1."""
+    """Equality in JSON: 1 is 1.0, but true is not 1."""
     if isinstance(old, bool) or isinstance(new, bool):
         return old is new
     if isinstance(old, list) and isinstance(new, list):

@@ -1,7 +1,7 @@
-"""A config in one form: what may be written in several ways is written in one.
+"""A config in canonical form: equivalent spellings become the same.
 
-Only what every reader takes for the same is made the same. Inside a head's metadata null is not the
-same as nothing: parsers ask for a key with a default, and get the null.
+Only spellings that every reader treats alike are made the same. Inside a head's metadata null is not
+the same as a missing key: parsers ask for a key with a default, and get the null.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from typing import Any, Final
 
 from converter.config.tensors import infer_layout
 
-_ONE_VALUE: Final = (1, 3)  # a list of so many equal values says what one of them does
+_ONE_VALUE: Final = (1, 3)  # a list of so many equal values means the same as one value
 
 
 def canonical(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A config's one form, of a config of any shape: what is not as the format has it is left alone."""
+    """The canonical form of any config; parts that do not fit the format are not changed."""
     result = _without_nulls(config)
     result.setdefault("config_version", "1.0")
     model = result.get("model")

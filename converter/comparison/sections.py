@@ -1,4 +1,4 @@
-"""One of two archives that are compared, taken apart into what is compared with what."""
+"""The sections of an archive that `converter.comparison.archives` compares one by one."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from converter.graph.weights import Graph
 
 _KINDS: Final = ("inputs", "outputs")
-# What describes a tensor to whoever feeds it; the rest of its entry stands in the config.
-_FACE: Final = ("dtype", "shape", "layout")
-# What stands in a build record a second time, or only there where it means nothing.
+# The keys of a tensor's signature; the rest of its entry is compared as part of the config.
+_SIGNATURE: Final = ("dtype", "shape", "layout")
+# Keys of a build record that repeat others, or that make no difference.
 _REPEATED: Final = ("target", "toolchain", "warnings", "parameters", "steps")
-# What is told elsewhere, or says where something lies.
+# Keys that other sections cover, or that only say where something is.
 _ELSEWHERE: Final = ("size_bytes", "base_size_bytes", "patch_size_bytes", "external_data")
 # What a tool writes about itself and its run, and the name it makes up for a graph.
 _OF_THE_TOOL: Final = ("metadata", "graph")
@@ -47,27 +47,27 @@ class Side:
         self.model: str = path if isinstance(path, str) and archive.member(path) else ""
         heads = model.get("heads")
         self.heads: list[Any] = model.pop("heads") if isinstance(heads, list) else []
-        self.tensors = {kind: _faces(model, kind) for kind in _KINDS}
+        self.tensors = {kind: _signatures(model, kind) for kind in _KINDS}
         self.config = config
         self._facts = model_facts(archive.path(self.model)) if self.model else None
 
     @property
     def is_onnx(self) -> bool:
-        """Whether the model file is one."""
+        """Whether the model file is an ONNX file."""
         return self._facts is not None and self._facts["kind"] == "onnx"
 
     @cached_property
     def facts(self) -> dict[str, Any]:
-        """What the model file says of itself and the config does not."""
+        """The facts in the model file that the config does not have."""
         if self._facts is None:
             return {"kind": Path(self.model).suffix.removeprefix(".") or None}
         facts = {k: v for k, v in self._facts.items() if k not in (*_ELSEWHERE, *_OF_THE_TOOL)}
         for kind in _KINDS:
             if kind in facts:
                 told = {
-                    face["name"]: face
-                    for face in self.tensors[kind]
-                    if isinstance(face.get("name"), str)
+                    signature["name"]: signature
+                    for signature in self.tensors[kind]
+                    if isinstance(signature.get("name"), str)
                 }
                 facts[kind] = [
                     {
@@ -102,7 +102,7 @@ class Side:
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """Options, parameters, and what the tools were told."""
+        """Options, parameters, and the tools' arguments."""
         return {
             "options": self._record.get("options", {}),
             "parameters": self._plan.get("parameters", {}),
@@ -111,7 +111,7 @@ class Side:
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """The rest of the build record, and what the tools wrote into the model file."""
+        """The rest of the build record, and the metadata that tools wrote into the model file."""
         record = {key: value for key, value in self._record.items() if key not in ("options", "plan")}
         compiled = record.get("compiled")
         if isinstance(compiled, dict) and self._facts is not None:
@@ -127,7 +127,7 @@ class Side:
 
     @cached_property
     def files(self) -> dict[str, str]:
-        """SHA-256 of the model file and of its external data, by what they are."""
+        """SHA-256 of the model file and of its external data, by their role."""
         found = {}
         for role, member in self._files.items():
             found[role] = member.sha256
@@ -159,12 +159,12 @@ class Side:
 
     @property
     def sizes(self) -> dict[str, int]:
-        """Sizes in bytes of the members whose size means something."""
+        """Sizes in bytes of the members whose sizes are compared."""
         members = self._archive.members
         return {m.name: m.size_bytes for m in members if m.name not in (CONFIG, BUILDINFO)}
 
     def content(self, name: str) -> Any:
-        """What one of `others` says: a document if it is JSON, else its SHA-256."""
+        """The content of one of `others`: a document if it is JSON, else its SHA-256."""
         member = self.others.get(name)
         if member is None:
             return ABSENT
@@ -172,7 +172,7 @@ class Side:
             try:
                 return read_json(self._archive.path(name), self._archive.name)
             except ArchiveError:
-                pass  # then it is a file like any other
+                pass  # not JSON: compared by its SHA-256
         return f"sha256:{member.sha256}"
 
     def parts(self) -> Iterable[Part] | None:
@@ -191,21 +191,21 @@ class Side:
         return read_weights(self._archive.path(self.model), self.model, scratch)
 
 
-def _faces(model: dict[str, Any], kind: str) -> list[Any]:
-    """What the tensors of a kind look like from outside; it is taken out of the config."""
+def _signatures(model: dict[str, Any], kind: str) -> list[Any]:
+    """The signatures of a kind's tensors; they are removed from the config."""
     items = model.get(kind)
     if not isinstance(items, list):
         return []
-    faces = []
+    signatures = []
     for item in items:
         if not isinstance(item, dict):
             continue
-        face = {key: item.pop(key) for key in _FACE if key in item}
+        signature = {key: item.pop(key) for key in _SIGNATURE if key in item}
         preprocessing = item.get("preprocessing")
         if isinstance(preprocessing, dict) and "dai_type" in preprocessing:
-            face["dai_type"] = preprocessing.pop("dai_type")
-        faces.append(({"name": item["name"]} if "name" in item else {}) | face)
-    return faces
+            signature["dai_type"] = preprocessing.pop("dai_type")
+        signatures.append(({"name": item["name"]} if "name" in item else {}) | signature)
+    return signatures
 
 
 def _without_times(value: Any) -> Any:

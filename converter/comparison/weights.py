@@ -24,10 +24,10 @@ class PartChange:
 
     Attributes:
         old: Element type and shape in the first file, None if it has no such piece; new: in the second.
-        max_abs: The largest difference of two values; rel_rmse: the root of the mean square of the
-            differences over the larger one of the two tensors' own. None where values cannot be
-            compared (another shape, bytes, text) or are not finite.
-        bytes_changed: For `bytes`, how many differ; those that only one file has are counted.
+        max_abs: The largest difference of two values; rel_rmse: the RMS of the differences divided by
+            the larger RMS of the two tensors. None if values cannot be compared (another shape, bytes,
+            text) or are not finite.
+        bytes_changed: For `bytes`, how many differ, including those that only one file has.
     """
 
     name: str
@@ -45,14 +45,14 @@ class PartChange:
     def to_json(self) -> dict[str, Any]:
         """The change as plain JSON data."""
 
-        def face(value: tuple[str, tuple[int, ...]] | None) -> dict[str, Any] | None:
+        def described(value: tuple[str, tuple[int, ...]] | None) -> dict[str, Any] | None:
             return None if value is None else {"dtype": value[0], "shape": list(value[1])}
 
         return {
             "name": self.name,
             "kind": self.kind,
-            "old": face(self.old),
-            "new": face(self.new),
+            "old": described(self.old),
+            "new": described(self.new),
             "max_abs": self.max_abs,
             "rel_rmse": self.rel_rmse,
             "bytes_changed": self.bytes_changed,
@@ -63,16 +63,16 @@ Pair = tuple[Part | None, Part | None]
 
 
 def paired(old: Sequence[Part], new: Sequence[Part]) -> list[Pair]:
-    """Parts of one name together; of the others those of one shape, in their order."""
-    theirs = {part.name: part for part in new}
-    ours = {part.name for part in old}
+    """Pairs of parts with the same name; the others are paired by shape, in their order."""
+    after = {part.name: part for part in new}
+    before = {part.name for part in old}
     of_shape: dict[tuple[bool, tuple[int, ...]], list[Part]] = defaultdict(list)
     for part in new:
-        if part.name not in ours:
+        if part.name not in before:
             of_shape[part.dtype == BYTES, part.shape].append(part)
     pairs: list[Pair] = []
     for part in old:
-        other = theirs.get(part.name)
+        other = after.get(part.name)
         if other is None and (left := of_shape[part.dtype == BYTES, part.shape]):
             other = left.pop(0)
         pairs.append((part, other))
@@ -84,23 +84,23 @@ def compared(pairs: Sequence[Pair]) -> Iterator[PartChange]:
     """The pairs that differ; two parts are read at a time.
 
     Raises:
-        ArchiveError: A tensor's data is not where its file says, or not as much.
+        ArchiveError: A tensor's data is not where its file says, or has another size.
     """
     for old, new in pairs:
         if old is None or new is None:
             name = new.name if old is None and new is not None else old.name if old is not None else ""
-            yield PartChange(name=name, old=_face(old), new=_face(new))
+            yield PartChange(name=name, old=_signature(old), new=_signature(new))
         elif (change := _change(old, new)) is not None:
             yield change
 
 
-def _face(part: Part | None) -> tuple[str, tuple[int, ...]] | None:
+def _signature(part: Part | None) -> tuple[str, tuple[int, ...]] | None:
     return None if part is None else (part.dtype, part.shape)
 
 
 def _change(old: Part, new: Part) -> PartChange | None:
     name = old.name if old.name == new.name else f"{old.name} → {new.name}"
-    plain = PartChange(name=name, old=_face(old), new=_face(new))
+    plain = PartChange(name=name, old=_signature(old), new=_signature(new))
     if old.dtype == new.dtype == BYTES:
         one, other = _read(old), _read(new)
         count = _differing(one, other)
@@ -138,7 +138,7 @@ def _differing(one: NDArray[Any], other: NDArray[Any]) -> int:
 
 
 def _figures(one: NDArray[Any], other: NDArray[Any]) -> tuple[float | None, float | None] | None:
-    """Largest and relative difference; None if there is none, (None, None) if it is no number."""
+    """Largest and relative difference; None if there is none, (None, None) if it is not finite."""
     import numpy as np
 
     largest, same = 0.0, True
@@ -150,7 +150,7 @@ def _figures(one: NDArray[Any], other: NDArray[Any]) -> tuple[float | None, floa
                 return None, None
             continue
         x, y = a.astype(np.float64), b.astype(np.float64)
-        # Float64 has no room for the largest of int64's numbers.
+        # Float64 cannot hold the largest int64 numbers.
         exact = a.dtype == b.dtype and a.dtype.kind in "iu"
         same &= np.array_equal(a, b) if exact else np.array_equal(x, y, equal_nan=True)
         with np.errstate(all="ignore"):

@@ -8,7 +8,7 @@ from typing import Any, Final
 from converter.archive.opened import Archive
 from converter.findings import Finding, listed, perhaps
 
-# The metadata that DepthAI reads of every head, whatever its parser (depthai-core, nn_archive/v1).
+# The metadata that DepthAI reads in every head, whatever its parser (depthai-core, nn_archive/v1).
 _KINDS: Final[Mapping[str, str]] = {
     **dict.fromkeys(
         ("subtype", "postprocessor_path", "boxes_outputs", "scores_outputs", "protos_outputs"), "text"
@@ -61,7 +61,7 @@ def check_heads(archive: Archive, model: Mapping[str, Any], outputs: Sequence[st
 
 
 def check_values(where: str, head: Mapping[str, Any]) -> list[Finding]:
-    """What DepthAI refuses in a head, as it opens the archive or as a parser is built of it.
+    """What DepthAI refuses in a head when it opens the archive or builds a parser.
 
     Measured on DepthAI 3.12; the parsers' side is depthai-core's `DetectionParser::setConfig`.
 
@@ -84,7 +84,7 @@ def check_values(where: str, head: Mapping[str, Any]) -> list[Finding]:
             Finding(
                 code="head.classes",
                 where=f"{where}.n_classes",
-                message=f"{count} is written, classes has {len(classes)} names.",
+                message=f"{count} is not the number of names in classes, {len(classes)}.",
                 remedy="DepthAI's parsers refuse a head where the two differ.",
             )
         )
@@ -103,7 +103,7 @@ def check_values(where: str, head: Mapping[str, Any]) -> list[Finding]:
             Finding(
                 code="head.keypoints",
                 where=f"{where}.skeleton_edges",
-                message="has an edge that is no pair of numbers.",
+                message="has an edge that is not a pair of numbers.",
                 remedy="Write each edge as the numbers of two keypoints.",
             )
         )
@@ -139,7 +139,7 @@ def _fits(value: Any, kind: str) -> bool:
 
 
 def _is_broken_edge(edge: Any) -> bool:
-    """Whether DepthAI throws at an edge; one that is no pair it leaves out."""
+    """Whether DepthAI throws at an edge; it leaves out edges that are not pairs."""
     return isinstance(edge, list) and len(edge) == 2 and not _fits(edge, "a list of numbers")
 
 

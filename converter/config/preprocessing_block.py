@@ -1,4 +1,4 @@
-"""What a config says of the frames that an input wants: colour, order, mean, scale."""
+"""A config's preprocessing block: the colour, order, mean and scale of an input's frames."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def read_preprocessing(
         if len(given) not in (0, 1, channels):
             problem = f"has {len(given)} values for {channels} channels."
         elif any(value != value or abs(value) == float("inf") for value in given):
-            problem = f"{list(given)} has a value that is no number."
+            problem = f"{list(given)} has a value that is not a number."
         elif name == "scale" and 0 in given:
             problem = f"{list(given)} divides by zero."
         if problem:
@@ -78,7 +78,7 @@ def _read_color(
     layout: str,
     options: Options,
 ) -> tuple[Color, list[Finding]]:
-    """The colour the model wants: what the option says, else the archive; one channel is gray."""
+    """The model's colour, by the option or else by the archive; one channel is gray."""
     chosen = options.text(f"{key}.encoding.from")
     color, findings = _archive_color(where, key, entry, channels, layout, options)
     if chosen in (None, "NONE") or channels == 1:
@@ -90,7 +90,7 @@ def _read_color(
             Finding(
                 code="input.encoding",
                 where=f"{key}.encoding.from",
-                message=f"{chosen} has one channel, the input has {channels}.",
+                message=f"{chosen} has one channel, but the input has {channels}.",
                 remedy="Use RGB or BGR, or NONE for plain numbers.",
             )
         )
@@ -117,7 +117,7 @@ def _archive_color(
                 Finding(
                     code="input.dai-type",
                     where=f"{where}.dai_type",
-                    message=f"{dai_type!r} is no frame type of a model's input.",
+                    message=f"{dai_type!r} is not a frame type of a model's input.",
                     remedy=f"{perhaps(dai_type, DAI_TYPES)} "
                     f"There are {', '.join(DAI_TYPES)}; {settle}.".strip(),
                 )
@@ -150,7 +150,7 @@ def _archive_color(
                 Finding(
                     code="input.dai-type-channels",
                     where=f"{where}.dai_type",
-                    message=f"{dai_type!r} has one channel, the input has {channels}.",
+                    message=f"{dai_type!r} has one channel, but the input has {channels}.",
                     remedy=f"Write RGB888{'i' if interleaved else 'p'} or the like, {settle}.",
                 )
             )
@@ -162,7 +162,7 @@ def _archive_color(
             Finding(
                 code="input.interleaved-layout",
                 where=f"{where}.interleaved_to_planar",
-                message=f"true says that the model takes NHWC, the layout says {layout!r}.",
+                message=f"true says that the model takes NHWC, but the layout says {layout!r}.",
                 remedy=f"Write dai_type instead of it, {settle}.",
             )
         )

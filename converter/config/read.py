@@ -1,4 +1,4 @@
-"""From an archive to what it means: its config checked against the schema, the graph and itself."""
+"""Reads an archive's model: checks its config against the schema, the graph and itself."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ _COMPILED: Final = (".blob", ".superblob", ".dlc")
 
 
 def understand(archive: Archive, options: Options) -> tuple[SourceModel, tuple[Finding, ...]]:
-    """What the archive's model is, takes and gives, and what deserves a warning.
+    """The archive's model with its inputs and outputs, and warnings about it.
 
     Raises:
-        ArchiveError: With every contradiction between config, graph, schema and files.
+        ArchiveError: It names every contradiction between config, graph, schema and files.
         ModelError: The model is of a kind that is not converted.
         UsageError: Options name tensors that the model does not have.
     """
     config = normalized(archive.config)
     findings = check_schema(config)
     findings += _check_files(archive, config)
-    # Without its shape the config cannot be compared with the graph, but with the files it can.
+    # A config that does not fit the schema can be compared with the files, but not with the graph.
     _require_none(findings)
     model = config["model"]
     path = model["metadata"]["path"]
     facts = facts_of(archive.path(path), path).called(
         [entry["name"] for entry in model["inputs"]], [entry["name"] for entry in model["outputs"]]
     )
-    _refuse_odd_faces(facts)
+    _refuse_odd_signature(facts)
     files, missing = _model_files(archive, path, facts)
     findings += missing
     second = _second_facts(archive, model)
@@ -50,7 +50,9 @@ def understand(archive: Archive, options: Options) -> tuple[SourceModel, tuple[F
     _check_option_names(options, stages)
     inputs, outputs, problems = read_tensors(model, facts, options)
     findings += problems
-    findings += check_heads(archive, model, [tensor.name for face in stages for tensor in face.outputs])
+    findings += check_heads(
+        archive, model, [tensor.name for stage in stages for tensor in stage.outputs]
+    )
     _require_none(findings)
     source = SourceModel(
         archive_name=archive.name,
@@ -71,17 +73,17 @@ def understand(archive: Archive, options: Options) -> tuple[SourceModel, tuple[F
 
 
 def _second_facts(archive: Archive, model: Mapping[str, Any]) -> GraphFacts | None:
-    """The face of the second stage's model, where the archive has one."""
+    """The signature of the second stage's model, where the archive has one."""
     path = postprocessor_path(model)
     if path is None or archive.member(path) is None:
-        return None  # that the file is missing is a finding of the heads
+        return None  # `check_heads` reports that the file is missing
     if not kind_of(path):
         raise ModelError(
             f"postprocessor_path: {path!r} is no model; {', '.join(KINDS.values())} are converted.",
             remedy="Export the second stage to ONNX.",
         )
     facts = facts_of(archive.path(path), path)
-    _refuse_odd_faces(facts)
+    _refuse_odd_signature(facts)
     return facts
 
 
@@ -101,7 +103,7 @@ def _require_none(findings: list[Finding]) -> None:
 
 
 def normalized(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of the config with what readers fill in: `config_version` null or missing is 1.0."""
+    """A copy of the config with the readers' default: a null or missing `config_version` is 1.0."""
     result = copy.deepcopy(dict(config))
     if result.get("config_version") is None:
         result = {"config_version": "1.0"} | {k: v for k, v in result.items() if v is not None}
@@ -173,8 +175,8 @@ def _model_files(
 # ---------------------------------------------------------------- tensors
 
 
-def _refuse_odd_faces(facts: GraphFacts) -> None:
-    """Legal ONNX that no compiler takes."""
+def _refuse_odd_signature(facts: GraphFacts) -> None:
+    """Refuse inputs and outputs that are valid in ONNX but that no compiler takes."""
     outputs = {tensor.name for tensor in facts.outputs}
     findings = [
         Finding(
@@ -189,7 +191,7 @@ def _refuse_odd_faces(facts: GraphFacts) -> None:
         Finding(
             code="model.quantized-edge",
             where=name,
-            message="is of integers that stand for numbers by a scale which no config can tell.",
+            message="has quantized integers, whose scale a config cannot describe.",
             remedy="Export the model with float inputs and outputs (inference_input_type and "
             "inference_output_type float32); it may be quantized inside.",
         )
@@ -211,11 +213,11 @@ def _refuse_odd_faces(facts: GraphFacts) -> None:
 
 def _check_option_names(options: Options, stages: Sequence[GraphFacts]) -> None:
     findings = []
-    faces = {
+    known = {
         "inputs": [tensor.name for facts in stages for tensor in facts.inputs],
         "outputs": [tensor.name for facts in stages for tensor in facts.outputs],
     }
-    for group, names in faces.items():
+    for group, names in known.items():
         for name, keys in options.names(group).items():
             if name not in names:
                 findings += [

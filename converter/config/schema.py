@@ -1,4 +1,4 @@
-"""The config against the format's schema: luxonis-ml's own models, every complaint in our shape."""
+"""The config against the format's schema (luxonis-ml's models), every problem as a `Finding`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from converter.findings import Finding
 
 
 def check_schema(config: Mapping[str, Any]) -> list[Finding]:
-    """Everything the schema has against a config; heads stay raw and are only checked for shape.
+    """Every problem that the schema finds in a config; heads stay raw, only their types are checked.
 
     A head's metadata is a union in which an unknown key turns one kind of head into another, so
     that reading it through the schema would lose data; see `luxonis_ml.nn_archive`.
@@ -23,7 +23,7 @@ def check_schema(config: Mapping[str, Any]) -> list[Finding]:
             Finding(
                 code="config.version",
                 where="config_version",
-                message=f"{version!r} is not understood; this is a converter of version 1 configs.",
+                message=f"{version!r} is unknown; the converter reads configs of version 1.",
                 remedy='Write "1.0".',
             )
         ]
@@ -31,17 +31,17 @@ def check_schema(config: Mapping[str, Any]) -> list[Finding]:
     from luxonis_ml.nn_archive.config import Config
     from pydantic import ValidationError
 
-    # The models of luxonis-ml fill in layouts as they read, so they get a copy, without heads.
+    # luxonis-ml's models fill in layouts when they read, so they get a copy, without heads.
     checked = copy.deepcopy(dict(config))
     if isinstance(checked.get("model"), dict) and "heads" in checked["model"]:
         checked["model"]["heads"] = []
-    # Strictly, and as JSON: a "1" or a true that pydantic would take for a number stays what it is when
-    # the raw JSON is read further.
+    # Strict, and as JSON: otherwise pydantic takes a "1" or true for a number, but the raw JSON, which
+    # is used afterwards, keeps it.
     try:
         Config.model_validate_json(json.dumps(checked), strict=True)
     except (TypeError, AttributeError) as error:  # from luxonis-ml's own validators
         finding = Finding(
-            code="config.value", where="model", message=f"is not of the format ({error})."
+            code="config.value", where="model", message=f"does not fit the format ({error})."
         )
         findings.append(finding)
     except ValidationError as error:
@@ -70,18 +70,18 @@ def _finding(problem: Any) -> Finding:
             remedy = 'Write "heads": [] for none.' if key == "heads" else "Add it."
             return Finding(code="config.missing-key", where=where, message="is missing.", remedy=remedy)
         case _:
-            stands = repr(problem.get("input"))
-            stands = stands if len(stands) < 60 else stands[:57] + "…"
+            value = repr(problem.get("input"))
+            value = value if len(value) < 60 else value[:57] + "…"
             expected = problem["msg"].removeprefix("Value error, ")
             return Finding(
                 code="config.value",
                 where=where,
-                message=f"{stands} stands there. {expected[:1].upper()}{expected[1:]}.",
+                message=f"{value} is not valid. {expected[:1].upper()}{expected[1:]}.",
             )
 
 
 def _known_keys(loc: tuple[Any, ...]) -> list[str]:
-    """The keys that the schema has beside an unknown one."""
+    """The keys that the schema knows in the object of an unknown key."""
     from luxonis_ml.nn_archive.config import Config
 
     model: Any = Config
@@ -114,7 +114,7 @@ def _check_heads_shape(config: Mapping[str, Any]) -> list[Finding]:
     for index, head in enumerate(heads):
         where = f"model.heads[{index}]"
         if not isinstance(head, Mapping):
-            findings.append(Finding(code="config.value", where=where, message="is no object."))
+            findings.append(Finding(code="config.value", where=where, message="is not an object."))
             continue
         expected = (("parser", str, "text"), ("metadata", Mapping, "an object"))
         findings += [
@@ -130,6 +130,8 @@ def _check_heads_shape(config: Mapping[str, Any]) -> list[Finding]:
             isinstance(outputs, list) and all(isinstance(name, str) for name in outputs)
         ):
             findings.append(
-                Finding(code="config.value", where=f"{where}.outputs", message="is no list of names.")
+                Finding(
+                    code="config.value", where=f"{where}.outputs", message="is not a list of names."
+                )
             )
     return findings

@@ -1,7 +1,7 @@
 """Archives of two stages: a head's `postprocessor_path` names a model that the first's outputs feed.
 
-The config describes the first model only, so that the second is known by its own file alone: its inputs
-are numbers, of the shapes that it has or that options give it.
+The config describes the first model only, so all that is known of the second is in its file: its inputs
+are numbers, with the file's shapes or those that options give.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def postprocessor_path(model: Mapping[str, Any]) -> str | None:
         raise ModelError(
             f"{' and '.join(found.values())} name different models, {listed(list(found))}; "
             "a camera runs two stages at most.",
-            remedy="Keep one of them, and make archives of their own of the others.",
+            remedy="Keep one of them, and make a separate archive of each other.",
         )
     return next(iter(found), None)
 
@@ -50,7 +50,7 @@ def second_stage(
 
     Args:
         first: The model of the first stage.
-        path: The member name of the second's; files: what it is made of; facts: what it says of itself.
+        path: The second model's member name; files: its files; facts: the facts in its file.
     """
     outputs = {tensor.name: tensor for tensor in first.outputs}
     chosen = {t.name: options.text(f"inputs.{t.name}.calibration.output") for t in facts.inputs}
@@ -88,7 +88,7 @@ def second_stage(
                 Finding(
                     code="option.output",
                     where=f"inputs.{item.name}.calibration.output",
-                    message=f"{output.name!r} is {list(output.shape)}, {item.name!r} of {path} takes "
+                    message=f"{output.name!r} is {list(output.shape)}; {item.name!r} of {path} takes "
                     f"{list(item.shape)}.",
                     remedy="Name the output that feeds it.",
                 )
@@ -109,14 +109,14 @@ def second_stage(
 
 
 def _same(tensor: TensorFacts, facts: GraphFacts, outputs: Mapping[str, Any]) -> str | None:
-    """The output that an input is fed from where nobody says so: one of its name, or the only one."""
+    """The output that feeds an input by default: the one of the same name, or the only one."""
     if tensor.name in outputs:
         return tensor.name
     return next(iter(outputs)) if len(outputs) == len(facts.inputs) == 1 else None
 
 
 def _entry(tensor: TensorFacts, options: Options, output: Any) -> dict[str, Any]:
-    """An input as a config would describe it: its own shape, else that of what feeds it."""
+    """An input as a config would describe it: with its shape, else with its source output's."""
     given: Sequence[Any] | None = options.ints(f"inputs.{tensor.name}.shape")
     own = tensor.shape or ()
     if given is None and output is not None and len(output.shape) == len(own):

@@ -19,11 +19,11 @@ _MAX_ELEMENTS: Final = 1 << 31
 def read_tensors(
     model: Mapping[str, Any], facts: GraphFacts, options: Options
 ) -> tuple[list[ModelInput], list[Tensor], list[Finding]]:
-    """Inputs and outputs in the graph's order, as far as they could be read, and what is wrong."""
+    """Inputs and outputs in the graph's order, as far as they could be read, and the findings."""
     inputs: list[ModelInput] = []
     outputs: list[Tensor] = []
     findings: list[Finding] = []
-    # What the config says of an output holds for the inputs that the config has.
+    # The config's output shapes hold for the input shapes in the config.
     resized = any(
         options.ints(f"inputs.{entry['name']}.shape") not in (None, tuple(entry["shape"]))
         for entry in model["inputs"]
@@ -58,7 +58,7 @@ def _check_names(
         Finding(
             code=f"{kind}.duplicate",
             where=f"{where}[{index}].name",
-            message=f"{name!r} stands there twice.",
+            message=f"{name!r} is there twice.",
             remedy="Keep one.",
         )
         for index, name in enumerate(names)
@@ -121,8 +121,8 @@ def _read_input(
             Finding(
                 code="input.uint8-normalized",
                 where=f"{where}.preprocessing",
-                message="mean and scale make fractions, the model takes uint8.",
-                remedy="Leave them out if the model does it itself, or export it with a float input.",
+                message="mean and scale make fractions, but the model takes uint8.",
+                remedy="Leave them out if the model applies them, or export it with a float input.",
             )
         )
     if is_image and tensor.dtype not in ("float32", "float16", "uint8", "float64"):
@@ -163,7 +163,7 @@ def _read_output(
             Finding(
                 code="output.layout",
                 where=f"{where}.layout",
-                message=f"{layout!r} is not one letter an axis.",
+                message=f"{layout!r} does not have one letter for each axis.",
                 remedy="Write a letter for each axis, or leave it out.",
             )
         )
@@ -210,7 +210,7 @@ def _check_shape(where: str, key: str, shape: tuple[int, ...], tensor: TensorFac
         return []
     written = "[" + ", ".join(str(size or "?") for size in actual) + "]"
     if len(actual) != len(shape):
-        message = f"{list(shape)} has {len(shape)} axes, the model's {written} has {len(actual)}."
+        message = f"{list(shape)} has {len(shape)} axes, but the model's {written} has {len(actual)}."
     elif any(isinstance(a, int) and a > 0 and a != b for a, b in zip(actual, shape, strict=True)):
         message = f"{list(shape)} is not the model's {written}."
     else:
@@ -232,14 +232,14 @@ def _check_dtype(where: str, dtype: str, tensor: TensorFacts) -> list[Finding]:
         Finding(
             code="tensor.dtype",
             where=f"{where}.dtype",
-            message=f"{dtype!r} is written, the model's {tensor.name!r} is {tensor.dtype}.",
+            message=f"{dtype!r} is not the type of the model's {tensor.name!r}, {tensor.dtype}.",
             remedy=f'Write "{tensor.dtype}".',
         )
     ]
 
 
 def infer_layout(shape: Sequence[int]) -> str:
-    """The layout that the format gives a tensor whose layout nobody wrote (luxonis_ml's rule)."""
+    """The layout that the format gives a tensor without a layout (luxonis_ml's rule)."""
     rest = list(shape)
     layout = ""
     if rest and rest[0] == 1:
@@ -280,13 +280,13 @@ def _read_layout(
     else:
         layout = chosen.upper()
     if not _one_letter_an_axis(layout):
-        problem = f"{layout!r} is not one letter an axis."
+        problem = f"{layout!r} does not have one letter for each axis."
     elif len(layout) != len(shape):
         return layout, [_layout_length(where, layout, shape)]
     elif layout.find("N") > 0:
         problem = f"{layout!r} has N, the batch, not in front."
     elif is_image and not (set("CHW") <= set(layout) <= set("NCHW")):
-        problem = f"{layout!r} is no layout of a frame."
+        problem = f"{layout!r} is not the layout of a frame."
     elif is_image and shape[layout.index("C")] not in (1, 3):
         problem = (
             f"{layout!r} says that {list(shape)} has {shape[layout.index('C')]} channels; "
@@ -313,6 +313,6 @@ def _layout_length(where: str, layout: str, shape: Sequence[int]) -> Finding:
     return Finding(
         code="tensor.layout-length",
         where=f"{where}.layout",
-        message=f"{layout!r} has {len(layout)} letters, the shape {list(shape)} has {len(shape)} axes.",
-        remedy="Write one letter an axis.",
+        message=f"{layout!r} has {len(layout)} letters, but {list(shape)} has {len(shape)} axes.",
+        remedy="Write one letter for each axis.",
     )

@@ -1,7 +1,7 @@
 """Building a target's image: a folder with everything in it, and the engine's own builder.
 
-Nothing is fetched inside the build but what the Dockerfile's own package manager wants: what comes from
-a package index is fetched here, by the user's pip with the user's settings, and handed in.
+Inside the build only the Dockerfile's package manager fetches files. Python packages are fetched
+outside, by the user's pip with the user's settings, and copied into the build.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ class Recipe:
     """How an image is made.
 
     Attributes:
-        target: Whose: its Dockerfile is `docker/TARGET/Dockerfile`.
-        tag: What the image will be called; also: further names for it.
+        target: The target; its Dockerfile is `docker/TARGET/Dockerfile`.
+        tag: The image's name; also: further names for it.
         fill: Puts the files that the Dockerfile copies into a folder; it gets the base image as well.
-        arguments: Of the build, besides BASE.
+        arguments: The build's arguments, besides BASE.
     """
 
     target: str
@@ -77,7 +77,7 @@ def build(recipe: Recipe, on_event: OnEvent, *, engine_address: str | None = Non
     """Build an image.
 
     Raises:
-        ToolchainError: There is no engine, or something that goes in cannot be had.
+        ToolchainError: There is no engine, or a file of the build cannot be fetched.
         ToolError: The build failed.
     """
     try:

@@ -24,12 +24,12 @@ from converter.processes.work_folder import full, is_full
 OWNER_LABEL: Final = "nnconvert.owner"
 WORK: Final = "/work"
 _KEPT_LINES: Final = 20_000
-# The first process does nothing: tools are run beside it. Every image we use has Python.
-# It ends by itself a day after whoever started it was killed and never came again.
+# The first process does nothing: tools run beside it. Every image of a target has Python.
+# It ends by itself after a day, in case the run that started it was killed.
 _IDLE: Final = ("-c", "import signal; signal.alarm(86400); signal.pause()")
-# Above this no exit code is a signal's (there are 64), as a shell tells it.
+# A shell's exit code for a signal is at most this (there are 64 signals).
 _LAST_SIGNAL: Final = 128 + 64
-# An engine's own words for what it could not start: 125 to 128.
+# An engine's exit codes for a tool that it could not start: 125 to 128.
 _FIRST_OF_ENGINE: Final = 125
 # How often the kernel ended a process of this container for want of memory, in cgroup v2 and in v1.
 _COUNT_OOM: Final = """
@@ -45,9 +45,9 @@ for path in ("/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_c
 class Container:
     """A running container; a context manager.
 
-    It runs as the caller (files belong to whoever converts), on a root file system that cannot be
-    written to, without network and capabilities, with a `/tmp` of its own and `WORK` for the files that
-    go in and out. Containers of runs that were killed are removed on the way in.
+    It runs as the caller (so files belong to the user), on a read-only root file system, without
+    network and capabilities, with a private `/tmp` and `WORK` for the files that go in and out.
+    Starting one removes the containers of runs that were killed.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Container:
         self._name = f"nnconvert-{os.getpid()}-{secrets.token_hex(6)}"
 
     def inside(self, path: Path) -> str:
-        """The name that a file or folder of the work folder has inside."""
+        """The path of a file or folder of the work folder inside the container."""
         return (PurePosixPath(WORK) / path.relative_to(self.work).as_posix()).as_posix()
 
     def __enter__(self) -> Self:
@@ -114,7 +114,7 @@ class Container:
         env: Mapping[str, str] | None = None,
         on_line: Callable[[str], None] | None = None,
     ) -> Completed:
-        """Run a tool to its end and return what it said. A tool that outlives its time ends them all.
+        """Run a tool to its end and return its output. At the time limit the container is ended.
 
         Args:
             argv: The tool and its arguments; no shell is involved.
@@ -156,13 +156,13 @@ class Container:
                 code = None
         text = {kind: "".join(f"{line}\n" for line in kept) for kind, kept in lines.items()}
         if not watch.timed_out:
-            # What is begun in a container that is just ending has one of these codes and not a word.
+            # A tool that is started while the container ends has one of these codes and no output.
             if code is None or (code >= _FIRST_OF_ENGINE and self._has_ended()):
                 raise self._gone(what, None, lines)
             if code in (126, 127):
                 self._check_started(argv[0], text[False] + text[True])
         return Completed(
-            # A signal is told as a shell tells it; we tell it as Python does.
+            # The engine gives a signal as a shell does; `Completed` has it as Python does.
             returncode=-9 if code is None else 128 - code if 128 < code <= _LAST_SIGNAL else code,
             stdout=text[False],
             stderr=text[True],
@@ -193,7 +193,7 @@ class Container:
             cap_drop=["ALL"],
             # Without the label SELinux would keep the work folder from it, or relabel the user's files.
             security_opt=["no-new-privileges", "label=disable"],
-            # podman's own init wants catatonit, which is not everywhere; nothing here needs one.
+            # podman's init wants catatonit, which is not everywhere; nothing here needs an init.
             init=not is_podman,
             # Rootful podman hands on limits that the kernel then refuses, unless they are named.
             ulimits=[docker.types.Ulimit(name="nofile", soft=65536, hard=65536)] if is_podman else None,
@@ -225,7 +225,7 @@ class Container:
     def _gone(
         self, what: str, error: Exception | None, lines: Mapping[bool, Sequence[str]]
     ) -> ConvertError:
-        """Why a tool's end was not seen: the container was ended, or the engine."""
+        """The error for a tool whose end was not seen: the container or the engine ended."""
         text = "\n".join([*lines[False], *lines[True]])
         state = self._state()
         if state is None:
@@ -246,12 +246,12 @@ class Container:
 
     def _no_python(self) -> ToolchainError:
         return ToolchainError(
-            f"The image {self.image.name} has no python3, so it is none of the toolchains'.",
+            f"The image {self.image.name} has no python3, so it is not a toolchain's image.",
             remedy="Name another one with container.image, or leave it out.",
         )
 
     def _has_ended(self) -> bool:
-        """Whether the container has, which an engine tells a moment after the tool's end."""
+        """Whether the container has ended; an engine tells this a moment after the tool's end."""
         for _ in range(4):
             if not (self._state() or {"Running": False})["Running"]:
                 return True
@@ -312,10 +312,10 @@ class Container:
 
 
 def reap(engine: Engine) -> int:
-    """Remove the containers of runs that were killed, never those of a run that lives.
+    """Remove the containers of runs that were killed, never those of a living run.
 
     Returns:
-        How many there were.
+        The number of containers removed.
     """
     import docker
     import requests
@@ -331,7 +331,7 @@ def reap(engine: Engine) -> int:
 
 
 def failure(done: Completed, what: str, timeout_s: float, container: Container) -> ToolError:
-    """What to tell a user of a tool that failed: out of memory, time, disk, or by itself."""
+    """The error for a tool that failed: out of memory, time or disk, or by itself."""
     text = done.stdout + done.stderr
     if done.oom_killed:
         memory = container.limits.memory_of(container.engine.memory_bytes) / (1 << 30)
@@ -348,7 +348,7 @@ def failure(done: Completed, what: str, timeout_s: float, container: Container) 
 
 
 def require(done: Completed, what: str, timeout_s: float, container: Container) -> Completed:
-    """Hand on the result of a tool that ended well.
+    """The result of a tool, if it ended well.
 
     Raises:
         ToolError: It did not; see `failure`.

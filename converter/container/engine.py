@@ -1,4 +1,4 @@
-"""The container engine: finding it, what it can do, its images.
+"""The container engine: finding it, its abilities, its images.
 
 Docker and podman both answer the Docker Engine API on a Unix socket; the `docker` package speaks it.
 """
@@ -13,22 +13,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from converter.errors import ToolchainError, ToolError
+from converter.system import System, user_id
 
 if TYPE_CHECKING:
     import docker
 
-# Docker 20.10, podman 3.4: what the driver was written against.
+# The driver was written for Docker 20.10 and podman 3.4.
 _OLDEST_API: Final = (1, 41)
-_START_DOCKER: Final = (
-    "Start it (sudo systemctl start docker, or: systemctl --user start podman.socket), or install "
-    "Docker Engine or podman."
-)
 _REQUEST_TIMEOUT_S: Final = 120
+# It is there where systemd is the init (sd_booted(3)).
+_SYSTEMD: Final = Path("/run/systemd/system")
+_LINUX_ACCESS: Final = "Run: sudo usermod -aG docker $USER, and log in again; or use rootless podman."
+_MAC_ACCESS: Final = "Start Docker Desktop as this user, or use podman machine."
 
 
 @dataclass(frozen=True, kw_only=True)
 class Image:
-    """An image of the engine's: `id` is its content's hash, the same wherever the image is."""
+    """An image of the engine: `id` is the hash of its content, the same on every machine."""
 
     name: str
     id: str
@@ -48,9 +49,9 @@ class Engine:
     Attributes:
         kind: `Docker` or `podman`.
         is_rootless: Whether it runs as an ordinary user.
-        ignores: Limits that it takes and does not keep.
+        ignores: Limits that it accepts and does not keep.
         memory_bytes: Memory of the machine that it runs on.
-        socket: Where it listens.
+        socket: The socket that it listens on.
     """
 
     kind: str
@@ -99,7 +100,7 @@ class Engine:
         """Fetch an image from its registry.
 
         Raises:
-            ToolchainError: It cannot be had: no network, no such image, no permission.
+            ToolchainError: It cannot be fetched: no network, no such image, no permission.
         """
         import docker
         import requests
@@ -117,7 +118,7 @@ class Engine:
             ) from error
         image = self.image(name)
         if image is None:
-            raise ToolchainError(f"{self.kind} fetched {name} and does not have it.")
+            raise ToolchainError(f"{self.kind} fetched {name}, but does not have it.")
         return image
 
     def build(
@@ -168,10 +169,10 @@ class Engine:
 
 
 def find_socket(chosen: str | None = None) -> str | None:
-    """Where an engine may listen; nothing is asked yet, and nothing heavy loaded.
+    """The socket of an engine; nothing is sent to it yet, and no heavy module loaded.
 
     Args:
-        chosen: What `container.engine` says.
+        chosen: The option `container.engine`.
 
     Returns:
         A `unix://` address; None if there is no socket in any of the usual places.
@@ -193,7 +194,7 @@ def find_socket(chosen: str | None = None) -> str | None:
                     remedy="Name a local socket, unix:///…",
                 )
             return address
-    runtime = os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}"
+    runtime = os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{user_id()}"
     places = (
         Path("/var/run/docker.sock"),
         Path(runtime) / "docker.sock",
@@ -205,10 +206,24 @@ def find_socket(chosen: str | None = None) -> str | None:
     return None if found is None else f"unix://{found}"
 
 
+def _start() -> str:
+    """How an engine is started on this system."""
+    if System.current().name == "Darwin":
+        return (
+            "Start Docker Desktop (open -a Docker), or: podman machine start; or install one of them."
+        )
+    install = "or install Docker Engine or podman."
+    if not _SYSTEMD.is_dir():  # another init, or none
+        return f"Start Docker or podman, {install}"
+    return (
+        f"Start it (sudo systemctl start docker, or: systemctl --user start podman.socket), {install}"
+    )
+
+
 def _is_socket(path: Path) -> bool:
     try:
         return path.is_socket()
-    except OSError:  # a folder that is not for us
+    except OSError:  # a folder that this user may not read
         return False
 
 
@@ -216,11 +231,17 @@ def connect(chosen: str | None = None) -> Engine:
     """The engine of this machine.
 
     Raises:
-        ToolchainError: There is none, it may not be used, or it is too old; with what cures it.
+        ToolchainError: There is none, it may not be used, or it is too old; with a remedy.
     """
+    system = System.current()
+    if not system.has("container"):
+        raise ToolchainError(
+            f"Container engines are driven on Linux and macOS; this is {system}.",
+            remedy="Convert in WSL 2, which is a Linux.",
+        )
     address = find_socket(chosen)
     if address is None:
-        raise ToolchainError("No container engine is running on this machine.", remedy=_START_DOCKER)
+        raise ToolchainError("No container engine is running on this machine.", remedy=_start())
     _knock(address)
     import docker
 
@@ -248,10 +269,10 @@ def connect(chosen: str | None = None) -> Engine:
 
 
 def _knock(address: str) -> None:
-    """See that somebody listens: `docker` takes long to load, and leaves a socket open if nobody does.
+    """Check that an engine listens: `docker` takes long to load, and leaves a socket open if none does.
 
     Raises:
-        ToolchainError: Nobody does, or not for this user.
+        ToolchainError: None does, or not for this user.
     """
     try:
         with socket.socket(socket.AF_UNIX) as knocking:
@@ -262,7 +283,7 @@ def _knock(address: str) -> None:
 
 
 def _asked(address: str) -> dict[str, Any]:
-    """What an engine says of its version, asked as every version of the API can be asked."""
+    """An engine's version, by a request that every version of the API has."""
     import docker
 
     probe = docker.APIClient(base_url=address, version="1.41", timeout=_REQUEST_TIMEOUT_S)
@@ -273,7 +294,7 @@ def _asked(address: str) -> dict[str, Any]:
 
 
 def _no_engine() -> tuple[type[Exception], ...]:
-    """What is raised where no engine, or something else, answers."""
+    """The exceptions if no engine, or something else, answers."""
     import docker
     import requests
 
@@ -294,7 +315,7 @@ def _described(
         if info.get(key) is False
     ]
     if rootless and str(info.get("CgroupVersion")) == "1":
-        # It takes them without a word and applies none (measured: podman 4.3).
+        # It accepts them silently and applies none (measured: podman 4.3).
         ignores = ["memory", "CPU", "pids"]
     return Engine(
         kind="podman" if is_podman else "Docker",
@@ -311,13 +332,13 @@ def _no_answer(address: str, error: Exception) -> ToolchainError:
     text = str(error)
     if "Permission denied" in text or "PermissionError" in text:
         return ToolchainError(
-            f"The container engine at {address} may not be used by this user.",
-            remedy="Run: sudo usermod -aG docker $USER, and log in again; or use rootless podman.",
+            f"This user may not use the container engine at {address}.",
+            remedy=_MAC_ACCESS if System.current().name == "Darwin" else _LINUX_ACCESS,
         )
     if "No such file" in text or "FileNotFoundError" in text or "Connection refused" in text:
-        return ToolchainError(f"No container engine answers at {address}.", remedy=_START_DOCKER)
+        return ToolchainError(f"No container engine answers at {address}.", remedy=_start())
     return ToolchainError(
-        f"The container engine at {address} does not answer as one: {said(error)}.",
+        f"The container engine at {address} gave an unexpected answer: {said(error)}.",
         remedy="Try: docker info",
     )
 
@@ -331,7 +352,7 @@ def lost(error: Exception) -> ToolError:
 
 
 def said(error: Exception) -> str:
-    """What an engine said, in one line without a full stop."""
+    """An engine's message, in one line without a full stop."""
     explanation = getattr(error, "explanation", None) or str(error)
     line = " ".join(str(explanation).split()).rstrip(".")
     return line if len(line) <= 300 else line[:299] + "…"

@@ -12,7 +12,7 @@ from converter.options.resolve import Options
 _UNITS: Final = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 _SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([bkmgt]?)(?:i?b)?", re.IGNORECASE)
 _LEAST_BYTES: Final = 64 << 20
-# Of the machine's memory, when nobody says how much: the tool is to be ended, not the machine.
+# The default share of the machine's memory: if it runs out, the tool shall end, not the machine.
 _SHARE: Final = 0.9
 
 
@@ -55,7 +55,7 @@ def _bytes(text: str) -> int:
     size = int(float(found[1]) * _UNITS[found[2].lower()]) if found else 0
     if size < _LEAST_BYTES:
         raise UsageError(
-            f"container.memory: {text!r} is no amount of memory that a tool could run in.",
+            f"container.memory: {text!r} is not an amount of memory that a tool can run in.",
             remedy="Write it as 8g or 512m.",
         )
     return size

@@ -1,4 +1,4 @@
-"""What a tool in a container prints: the engine's stream, cut into lines."""
+"""The output of a tool in a container: the engine's stream, cut into lines."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _LONGEST_LINE: Final = 16 << 10
 
 @contextlib.contextmanager
 def output_of(api: Any, session: str) -> Iterator[Iterator[tuple[bytes | None, bytes | None]]]:
-    """What a tool prints on its two streams, from its start; the connection is closed behind it."""
+    """A tool's output on its two streams, from its start; the connection is closed at the end."""
     stream = api.exec_start(session, stream=True, demux=True)
     try:
         yield _read(stream)
@@ -25,7 +25,7 @@ def output_of(api: Any, session: str) -> Iterator[Iterator[tuple[bytes | None, b
 def _read(
     stream: Iterator[tuple[bytes | None, bytes | None]],
 ) -> Iterator[tuple[bytes | None, bytes | None]]:
-    """The stream, a failure of its bare socket told as one of the engine's."""
+    """The stream; a failure of its socket is raised as one of the engine."""
     import requests
 
     try:

@@ -1,4 +1,4 @@
-"""A conversion's container: opened for a run, its tools' lines and waiting told as the run's events."""
+"""A conversion's container: opened for a run; its tools' output becomes the run's events."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Session:
     run: Run
 
     def inside(self, path: Path) -> str:
-        """The name that a file of the work folder has inside."""
+        """The path of a file of the work folder inside the container."""
         return self.container.inside(path)
 
     def call(
@@ -61,10 +61,10 @@ def open_session(
     *,
     env: Mapping[str, str] | None = None,
 ) -> Iterator[Session]:
-    """Start the container of a run; it is gone when the block is left, however that happens.
+    """Start the container of a run; it is removed when the block is left, in any case.
 
     Args:
-        image_id: Of the image that the plan names.
+        image_id: The id of the image that the plan names.
 
     Raises:
         ToolchainError: There is no engine, or the image is not there any more.
@@ -93,7 +93,7 @@ def open_session(
 
 
 def ignored(engine: Engine, options: Options) -> str | None:
-    """What to tell a user of limits that the engine takes and does not keep; None if it keeps them."""
+    """The notice about limits that the engine accepts and does not keep; None if it keeps them."""
     if not engine.ignores:
         return None
     asked = [

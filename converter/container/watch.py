@@ -33,7 +33,7 @@ class Watch:
                 self.timed_out = True
                 self._end()
                 return
-            # Whoever listens may fail; the limit is kept all the same.
+            # The listener may fail; the limit is kept all the same.
             with contextlib.suppress(Exception):
                 self._beat(spent)
 

@@ -1,4 +1,4 @@
-"""Nodes that only copy: gone where that can be, a computation where two outputs would become one."""
+"""Nodes that only copy: removed, or replaced by a computation where two outputs would become one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from onnx_ir.passes import common
 from converter.errors import ModelError
 from converter.graph.rewrite import Builder, Rewrite, Rule, array_of, input_of, int_attribute, replace
 
-# Of one input they are that input.
+# With one input these operators only copy it.
 _VARIADIC: Final = ("Max", "Mean", "Min", "Sum")
 
 
@@ -30,7 +30,7 @@ def _of_one_input(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
 
 
 def _dropout(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
-    """At inference it keeps everything, which is what its mask says."""
+    """At inference it keeps all values, and its mask says so."""
     x = node.inputs[0]
     training = input_of(node, 2)
     if x is None or (training is not None and (array_of(training) is None or array_of(training))):
@@ -57,10 +57,10 @@ _RULES: Final[dict[str, Rule]] = {
 
 
 def _part_equal_outputs(model: ir.Model) -> None:
-    """Let one output a tensor keep its name, and compute the others.
+    """Let one output of each tensor keep its name, and compute the others.
 
-    A multiplication by one does; compilers remove a reshape that changes nothing. They do not multiply
-    integers and booleans: what made those is done twice.
+    They are multiplied by one, for compilers remove a reshape that changes nothing. Compilers do not
+    multiply integers and booleans: the node that made those is repeated.
     """
     graph = model.graph
     taken = {id(value) for value in (*graph.inputs, *graph.outputs) if _origin(value) is value}
@@ -84,7 +84,7 @@ def _again(origin: ir.Value, output: ir.Value, b: Builder) -> ir.Value:
     if maker is None:
         raise ModelError(
             f"output {output.name!r} is a copy of {origin.name!r}, of type {dtype.numpy().name}: "
-            "no compiler keeps them apart.",
+            "no compiler keeps both.",
             remedy="Leave it out of the model.",
         )
     return b.again(maker, *maker.inputs)[maker.outputs.index(origin)]

@@ -39,7 +39,7 @@ def _x(node: ir.Node) -> ir.Value:
 
 
 def _more_than_one_output(node: ir.Node) -> bool:
-    """Whether somebody wants the mean, mask or indices that come with the first output."""
+    """Whether a node reads the mean, mask or indices that come with the first output."""
     return any(output.uses() or output.is_graph_output() for output in node.outputs[1:])
 
 
@@ -153,7 +153,7 @@ def _normalize(b: Builder, x: ir.Value, axes: Sequence[int], epsilon: float) -> 
 
 
 def group_normalization(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
-    """Instance normalization of the groups; scale and bias a channel (opset 21) or a group (18)."""
+    """Instance normalization of the groups; scale and bias per channel (opset 21) or group (18)."""
     x, scale, bias = _x(node), array_of(input_of(node, 1)), array_of(input_of(node, 2))
     shape = static_shape(x)
     if shape is None or scale is None or bias is None:
@@ -174,7 +174,7 @@ def group_normalization(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
 
 
 def mean_variance_normalization(node: ir.Node, b: Builder) -> Sequence[ir.Value]:
-    """(x - mean) / std over the given axes, as the specification's own function has it."""
+    """(x - mean) / std over the given axes, as in the specification's function."""
     axes = node.attributes.get("axes")
     over = tuple(axes.as_ints()) if axes is not None else (0, 2, 3)
     x = _x(node)
@@ -232,7 +232,7 @@ def _pointwise(
 ) -> Sequence[ir.Value] | None:
     """(..., K)·(K, N) with the rows as the pixels of an image of K channels.
 
-    The Myriad compiler unrolls a MatMul into 1.5 stages a row: 386 for 256 rows, 4 this way.
+    The Myriad compiler unrolls a MatMul into 1.5 stages per row: 386 for 256 rows, 4 this way.
     """
     shape = static_shape(x)
     if weights is None or weights.ndim != 2 or shape is None or weights.dtype.kind != "f":

@@ -1,4 +1,4 @@
-"""Preprocessing put into the graph: what a camera's frame must go through before the model.
+"""Embedding a model's preprocessing into its graph, so that it takes a camera's frames.
 
 Two forms that compute the same: nodes in front of the model, or, where scale and channel order can be
 folded into the weights of the first convolution without losing precision, only the mean in front.
@@ -33,9 +33,9 @@ class Entry:
     """How frames enter the graph at one input.
 
     Attributes:
-        layout: The axes of the frame, as it will come in.
-        model_layout: The axes of the input as the model has it; a permutation of `layout`.
-        preprocessing: What to embed; None leaves colour, mean and scale to whoever feeds the model.
+        layout: The axes of the frame that the new graph takes.
+        model_layout: The axes of the model's input; a permutation of `layout`.
+        preprocessing: What to embed; None leaves colour, mean and scale to the host.
     """
 
     layout: str
@@ -62,8 +62,9 @@ class Folding:
     """When scale and channel order may go into the weights of the first convolution.
 
     Attributes:
-        loss: What the compiler's number format costs weights (out, in, …): relative RMS change.
-        limit: Up to this loss folding is fine; beyond, as long as it costs hardly more than before.
+        loss: From float32 weights (out, in, …) to their relative RMS change in the compiler's number
+            format.
+        limit: Up to this loss folding is allowed; beyond, if the loss is hardly more than before.
         mean: Whether the mean may go into the bias of a convolution that does not pad.
         pointwise: Whether what cannot be folded becomes a 1×1 convolution where channels are
             reversed: a quantizer rounds its result once, and not after each of three nodes.
@@ -77,18 +78,18 @@ class Folding:
     keeps: frozenset[str] = frozenset()
 
     def allows(self, old: NDArray[np.float32], new: NDArray[np.float32]) -> bool:
-        """Whether the new weights are as good as the old ones."""
+        """Whether the new weights (float32, out, in, …) lose as little precision as the old ones."""
         return self.loss(new) <= max(self.limit, 1.1 * self.loss(old))
 
 
 def float16_loss(weights: NDArray[np.float32]) -> float:
-    """Relative RMS change of weights that are kept in float16."""
+    """Relative RMS change of weights (float32, any shape) when they are stored in float16."""
     with np.errstate(over="ignore"):
         return _relative(weights.astype(np.float16).astype(np.float32), weights)
 
 
 def fixed_point_loss(weights: NDArray[np.float32], bits: int, *, per_channel: bool) -> float:
-    """Relative RMS change of weights (out, …) that are kept as symmetric integers."""
+    """Relative RMS change of weights (float32, out, …) when they are stored as symmetric integers."""
     rows = weights.reshape(len(weights), -1)
     largest = np.abs(rows).max(axis=1 if per_channel else None, keepdims=True)
     scale = np.maximum(largest, np.finfo(np.float32).tiny) / (2 ** (bits - 1) - 1)
@@ -151,7 +152,7 @@ def _embed(graph: ir.Graph, value: ir.Value, entry: Entry, folding: Folding) -> 
         return False
     consumers = list(value.uses())
     b = Builder(graph, f"{name}/preprocessing")
-    # Channels are treated where they stand further in front: there compilers are quicker.
+    # The order is changed while channels are in front of rows and columns: there compilers are faster.
     planar_model = transposes and _channel(entry.model_layout) < _channel(entry.layout)
     channel = _channel(entry.model_layout if planar_model else entry.layout)
     folded = _fold(graph, value, _channel(entry.model_layout), pre, b, folding)
@@ -170,7 +171,7 @@ def _embed(graph: ir.Graph, value: ir.Value, entry: Entry, folding: Folding) -> 
     if transposes and not planar_model:
         x = b.op("Transpose", x, perm=to_model)
     value.shape = ir.Shape([shape[axis] for axis in to_frame])
-    # Numbers that are no frames stay whole: float16 knows no integers above 2048.
+    # Numbers that are no frames stay integers: float16 is not exact above 2048.
     taken = ir.DataType.INT32 if plain and dtype == ir.DataType.INT64 else ir.DataType.FLOAT
     value.dtype = taken
     given = taken if _all_cast(consumers) else dtype
@@ -190,11 +191,11 @@ def _channel(layout: str) -> int:
 
 
 def _operations(pre: Preprocessing, folded: str) -> list[tuple[str, Any]]:
-    """The nodes in front of the model, each with its values, that are left to do."""
+    """The nodes that are still needed in front of the model, each with its values."""
     if folded == "all":
         return []
     if folded:
-        # The weights now see BGR, so the mean is put in that order too.
+        # The weights now take BGR, so the mean is put in that order too.
         mean = pre.mean[::-1] if pre.reverses else pre.mean
         return [("Sub", mean)] if any(mean) else []
     operations: list[tuple[str, Any]] = [("Gather", [2, 1, 0])] if pre.reverses else []
@@ -229,7 +230,7 @@ def _per_channel(b: Builder, op: str, x: ir.Value, values: Any, channel: int, ra
 
 
 def _all_cast(consumers: Sequence[tuple[ir.Node, int]]) -> bool:
-    """Whether a model casts its input first of all, so that it may as well come as a float."""
+    """Whether every reader of an input casts it, so that it may also be a float."""
     return all(node.op_type == "Cast" for node, _ in consumers)
 
 
@@ -241,10 +242,10 @@ def _fold(
     b: Builder,
     folding: Folding,
 ) -> Literal["", "scale", "all"]:
-    """Fold what may be folded into the only convolution that reads the input, channels in `axis`.
+    """Fold what can be folded into the only convolution that reads the input, channels in `axis`.
 
     Returns:
-        Nothing, scale and channel order, or the mean as well.
+        Empty if nothing was folded, `scale` for scale and channel order, `all` for the mean as well.
     """
     conv = _only_convolution(graph, value, axis)
     if conv is None:
@@ -282,7 +283,7 @@ def _only_convolution(graph: ir.Graph, value: ir.Value, axis: int) -> ir.Node | 
         if perm is None:
             return None
         axis, value = perm.index(axis), node.outputs[0]
-    # A convolution's channels are its second axis, whatever the layout calls that.
+    # A convolution's channels are its second axis, whatever the layout says.
     is_it = node.op_type == "Conv" and index == 0 and axis == 1
     return node if is_it and int_attribute(node, "group", 1) == 1 else None
 

@@ -1,4 +1,4 @@
-"""What an ONNX file says of itself: inputs, outputs, types, shapes, operators, external files."""
+"""The facts in an ONNX file: inputs, outputs, types, shapes, operators, external files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from converter.errors import ArchiveError, ModelError
 
-# ONNX TensorProto.DataType -> the archive's word (luxonis_ml.nn_archive DataType).
+# ONNX TensorProto.DataType -> its name in a config (luxonis_ml.nn_archive DataType).
 DTYPES: Final = {
     1: "float32",
     2: "uint8",
@@ -45,14 +45,14 @@ class TensorFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class GraphFacts:
-    """The face of a model's graph.
+    """The signature of a model's graph.
 
     Attributes:
         opset: The version of the ONNX operator set, of the IR or of the TFLite schema.
-        external: The files that hold its weights, as written there.
+        external: The files that hold its weights, as the model names them.
         unused: Inputs that no node reads.
         format: What the file is, `ONNX` and so on (`converter.sources.facts.KINDS`).
-        quantized: Inputs and outputs of codes, whose scale only the file knows.
+        quantized: Inputs and outputs with quantized codes, whose scale is only in the file.
         metadata: What the exporter wrote about itself and the model.
     """
 
@@ -67,7 +67,7 @@ class GraphFacts:
     metadata: Mapping[str, str] = field(default_factory=dict)
 
     def called(self, inputs: Sequence[str], outputs: Sequence[str]) -> GraphFacts:
-        """The same with each tensor under that of its names which a config uses."""
+        """The same, with each tensor under the name (of its aliases) that a config uses."""
         return replace(
             self,
             inputs=tuple(_called(tensor, inputs) for tensor in self.inputs),
@@ -81,10 +81,10 @@ def _called(tensor: TensorFacts, names: Sequence[str]) -> TensorFacts:
 
 
 def read_facts(path: Path, name: str) -> GraphFacts:
-    """Read the face of an ONNX file; weights in external files are not opened.
+    """Read the signature of an ONNX file; weights in external files are not opened.
 
     Args:
-        path: Where the file lies.
+        path: The file.
         name: What to call it in errors.
 
     Raises:

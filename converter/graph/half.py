@@ -1,7 +1,7 @@
-"""A model of float16 arithmetic: what a camera that computes in float16 adds to the error.
+"""A simulation of float16 arithmetic: the error that a camera adds which computes in float16.
 
-Every float tensor, weights and results of nodes alike, is rounded to float16 and back; sums inside a
-node stay in float32. A model, no measurement: it shows overflow and lost precision, not the last bit.
+Every float tensor (weights and results of nodes) is rounded to float16 and back; sums inside a node
+stay in float32. It shows overflow and lost precision, but is no measurement and not exact to the bit.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _KEEPS_TYPE = ("Cast", "Identity", "Shape")
 class RoundToHalf(ir.passes.InPlacePass):
     """Round every float32 tensor to float16; inputs and outputs keep their names and types.
 
-    Weights are rounded by nodes too, so that they stay where they are, in a file of their own.
+    Nodes round the weights, too, so that weights in external files stay there.
     """
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
@@ -35,7 +35,7 @@ class RoundToHalf(ir.passes.InPlacePass):
 
 
 def _round(graph: ir.Graph, value: ir.Value) -> list[ir.Node]:
-    """The casts for a value, whose users now read what comes out of them."""
+    """The casts for a value; its users now read their result."""
     uses = list(value.uses())
     half = ir.node("Cast", [value], {"to": int(ir.DataType.FLOAT16)})
     back = ir.node("Cast", half.outputs, {"to": int(ir.DataType.FLOAT)})

@@ -1,8 +1,8 @@
-"""Large weights kept out of tools that want the whole graph as one message.
+"""Keeping large weights out of tools that take the whole graph as one message.
 
-A protobuf message ends at two gigabytes, and each tool that takes one makes copies. Where a model's
-weights come near that, the large ones stay in their files, and are inputs of the graph for as long as
-such a tool has it: their values are not looked at, and not folded.
+A protobuf message is limited to two gigabytes, and each tool that takes one makes copies. If a model's
+weights come near that, the large ones stay in their files and become inputs of the graph while such a
+tool has it: the tool does not read their values, and does not fold them.
 """
 
 from __future__ import annotations
@@ -57,10 +57,10 @@ def _is_heavy(values: Iterable[ir.Value]) -> bool:
 def through_proto(
     model: ir.Model, tool: Callable[[onnx.ModelProto], onnx.ModelProto | None]
 ) -> ir.Model | None:
-    """What a tool makes of a model's message, its large weights apart if they are many.
+    """Run a tool on a model's message, without its large weights if the model is heavy.
 
     Args:
-        tool: May return None, which is handed on.
+        tool: May return None, which is returned.
     """
     weights = dict(model.graph.initializers)
     if not _is_heavy(weights.values()):

@@ -1,4 +1,4 @@
-"""Graphs of old opsets raised to one that every rule expects."""
+"""Raising graphs of old opsets to the one that every rule expects."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import onnx
 
 _TARGET_OPSET: Final = 13
-# From here on Clip, Pad and others take inputs, as every rule expects.
+# From this opset on, Clip, Pad and others take inputs, as every rule expects.
 _OLDEST_OPSET: Final = 11
 
 
@@ -40,7 +40,7 @@ def raise_opset(model: ir.Model, oldest: int = _OLDEST_OPSET, target: int = _TAR
 
 
 def _align_slope(node: ir.Node) -> None:
-    """PRelu's slopes, one a channel before opset 7, in a shape that broadcasts: onnx does not."""
+    """Give PRelu's slopes (one per channel before opset 7) a shape that broadcasts; onnx does not."""
     if node.op_type != "PRelu":
         return
     slope, shape = node.inputs[1], node.inputs[0].shape if node.inputs[0] else None

@@ -134,9 +134,9 @@ def _unroll(
 def _project(
     b: Builder, flat: ir.Value, weights: NDArray[Any], bias: NDArray[Any], length: int
 ) -> Sequence[ir.Value]:
-    """Xt·Wᵀ + Wb of one gate for all steps at once, (B, H) a step.
+    """Xt·Wᵀ + Wb of one gate for all steps at once, (B, H) per step.
 
-    A Split, for the Myriad compiler stumbles over a Slice a step ("_producerEdge == nullptr").
+    It is a Split, for the Myriad compiler fails on a Slice per step ("_producerEdge == nullptr").
     """
     product = b.op("MatMul", flat, b.constant(weights.T))
     y = b.op("Add", product, b.constant(bias.reshape(1, -1)))

@@ -1,4 +1,4 @@
-"""The frame of every graph pass: rules that put new nodes in the place of one old node."""
+"""The base of every graph pass: rules that replace a node by new nodes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Attribute = int | float | str | Sequence[int] | Sequence[float]
 
 
 class Builder:
-    """Makes nodes for the place of `node`; their names say where they come from."""
+    """Makes the nodes that replace a node; their names begin with its name."""
 
     def __init__(self, graph: ir.Graph, name: str) -> None:
         self.graph = graph
@@ -82,7 +82,7 @@ Rule = Callable[[ir.Node, Builder], Sequence[ir.Value] | None]
 
 
 class Rewrite(ir.passes.InPlacePass):
-    """Apply one rule an operator type, once over the graph in topological order.
+    """Apply one rule per operator type, once over the graph in topological order.
 
     Promises that inputs and outputs keep their names and order.
     """
@@ -90,11 +90,11 @@ class Rewrite(ir.passes.InPlacePass):
     def __init__(self, rules: Mapping[str, Rule]) -> None:
         super().__init__()
         self._rules = rules
-        self._face: tuple[list[str | None], list[str | None]] = ([], [])
+        self._signature: tuple[list[str | None], list[str | None]] = ([], [])
 
     def requires(self, model: ir.Model) -> None:
-        """Remember the face, to compare it afterwards."""
-        self._face = _face(model.graph)
+        """Remember the signature, to compare it afterwards."""
+        self._signature = _signature(model.graph)
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Rewrite in place."""
@@ -113,11 +113,11 @@ class Rewrite(ir.passes.InPlacePass):
 
     def ensures(self, model: ir.Model) -> None:
         """Inputs and outputs are what they were."""
-        if _face(model.graph) != self._face:
+        if _signature(model.graph) != self._signature:
             raise ir.passes.PostconditionError("a rewrite changed the graph's inputs or outputs")
 
 
-def _face(graph: ir.Graph) -> tuple[list[str | None], list[str | None]]:
+def _signature(graph: ir.Graph) -> tuple[list[str | None], list[str | None]]:
     return [value.name for value in graph.inputs], [value.name for value in graph.outputs]
 
 
@@ -138,7 +138,7 @@ def replace(graph: ir.Graph, node: ir.Node, builder: Builder, replaced: Sequence
 
 
 def array_of(value: ir.Value | None) -> NDArray[Any] | None:
-    """The content of a constant, or None for what is computed or absent."""
+    """A constant's values, in its ONNX shape and dtype; None if the value is computed or absent."""
     if value is None:
         return None
     tensor = ir.convenience.get_const_tensor(value)

@@ -22,11 +22,11 @@ def simplify(model: ir.Model) -> tuple[ir.Model, str | None]:
     from converter.graph.heavy import through_proto
 
     def slimmed(proto: onnx.ModelProto) -> onnx.ModelProto | None:
-        before = _face(proto)
+        before = _signature(proto)
         found: onnx.ModelProto | None = slim(proto)
-        return found if found is not None and _face(found) == before else None
+        return found if found is not None and _signature(found) == before else None
 
-    # onnxslim prints, and raises whatever its passes raise: a model it stumbles over goes on as it is.
+    # onnxslim prints, and raises whatever its passes raise: the model is then used as it is.
     with contextlib.redirect_stdout(io.StringIO()):
         try:
             simplified = through_proto(model, slimmed)
@@ -38,13 +38,13 @@ def simplify(model: ir.Model) -> tuple[ir.Model, str | None]:
 
 
 def infer_shapes(model: ir.Model) -> ir.Model:
-    """Fill in the shapes of all values as far as ONNX's own inference knows them, weights apart."""
+    """Fill in the shapes of all values that ONNX's inference knows, weights apart."""
     from onnx_ir.passes.common import ShapeInferencePass
 
     return ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(model).model
 
 
-def _face(proto: onnx.ModelProto) -> list[tuple[str, int]]:
+def _signature(proto: onnx.ModelProto) -> list[tuple[str, int]]:
     weights = {tensor.name for tensor in proto.graph.initializer}
     values = [value for value in proto.graph.input if value.name not in weights]
     return [(value.name, value.type.tensor_type.elem_type) for value in [*values, *proto.graph.output]]

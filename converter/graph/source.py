@@ -22,7 +22,7 @@ def read_source(
         simplified: Whether onnxslim folds constants and drops dead code.
 
     Returns:
-        The model, of opset 11 or newer, and what could not be done.
+        The model, of opset 11 or newer, and warnings about what could not be done.
 
     Raises:
         ArchiveError: The file is damaged.

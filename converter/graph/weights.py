@@ -1,4 +1,4 @@
-"""The weights of an ONNX file, read one at a time, and what the graph computes out of them."""
+"""The weights of an ONNX file, read one at a time, and hashes of what the graph computes from them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Graph:
-    """A graph and its stored tensors, which lie in files until one is read.
+    """A graph and its stored tensors, which stay in files until one is read.
 
     Attributes:
         parts: The initializers, and the tensors of `Constant` nodes under their outputs' names.
@@ -30,10 +30,10 @@ class Graph:
     model: ir.Model
 
     def computed(self, labels: Mapping[str, str]) -> dict[str, str]:
-        """A hash for each output of how it is computed, by names of nodes and values none.
+        """For each output a hash of its computation, without names of nodes and values.
 
         Args:
-            labels: What stands for each stored tensor instead of its values.
+            labels: The label to hash for each stored tensor, instead of its values.
         """
         graph = self.model.graph
         known: dict[ir.Value, str] = {value: f"input {value.name}" for value in graph.inputs}
@@ -52,7 +52,7 @@ def read_weights(path: Path, name: str, scratch: Path) -> Graph:
     """Read an ONNX file; its weights go to `scratch`, so that two models never are in memory at once.
 
     Args:
-        path: The file, its external data beside it, of which the caller knows that it is there.
+        path: The file, its external data beside it; the caller has checked that it exists.
         name: What to call it in errors.
         scratch: An empty folder, which must live as long as the result is used.
 
@@ -117,7 +117,7 @@ def _constant(node: ir.Node) -> ir.Attr | None:
 
 
 def _check_size(name: str, tensor: ir.TensorProtocol) -> None:
-    """See that a tensor has as many bytes as its type and shape want: onnx-ir reads on beyond them."""
+    """Check that a tensor has the bytes that its type and shape need: onnx-ir reads beyond its end."""
     import onnx_ir as ir
 
     if tensor.dtype == ir.DataType.STRING:
@@ -127,7 +127,7 @@ def _check_size(name: str, tensor: ir.TensorProtocol) -> None:
     else:
         size = len(tensor.tobytes())
     if size != tensor.nbytes:
-        raise ValueError(f"{name!r} has {size:,} bytes, its type and shape want {tensor.nbytes:,}")
+        raise ValueError(f"{name!r} has {size:,} bytes, its type and shape need {tensor.nbytes:,}")
 
 
 def _put(value: ir.Value, tensor: ir.TensorProtocol) -> None:
@@ -159,7 +159,7 @@ def _part(name: str, tensor: ir.TensorProtocol) -> Part:
 
 
 def _computed(graph: Any, known: dict[ir.Value, str]) -> list[str]:
-    """What each output of a graph is computed from; `known` are the values that come from outside."""
+    """How each output of a graph is computed; `known` are the values that come from outside."""
     for index, value in enumerate(graph.inputs):
         known.setdefault(value, f"argument {index}")
     for value in getattr(graph, "initializers", {}).values():

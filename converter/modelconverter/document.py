@@ -1,4 +1,4 @@
-"""A configuration file of ModelConverter: the model it names, and its keys as options of ours."""
+"""A configuration file of ModelConverter: the model it names, and its keys as options."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class Document:
     """A file with one stage.
 
     Attributes:
-        name: What the file calls the model; None if it does not.
+        name: The model's name in the file; None if it has none.
         model: The model's file.
         inputs: The names of the inputs that it describes, in its order; empty if it describes none.
-        outputs: What it says of each output, by name.
-        types: The element types that it gives, by key; the model's own are what counts.
-        layer: Its keys as options of ours.
+        outputs: Its entry for each output, by name.
+        types: The element types that it gives, by key; the conversion uses the model's.
+        layer: Its keys as options.
     """
 
     path: Path
@@ -44,7 +44,7 @@ class Document:
 
 
 def is_document(values: Mapping[str, Any]) -> bool:
-    """Whether a file is one of ModelConverter's, and not one of options of ours."""
+    """Whether a file is one of ModelConverter's, and not a file of options."""
     return "stages" in values or "input_model" in values
 
 
@@ -52,7 +52,7 @@ def read(path: Path) -> Document:
     """Read a file that names a model.
 
     Raises:
-        UsageError: With everything in it that cannot be understood or had.
+        UsageError: It names every key and value that is unknown or not possible.
     """
     values = load(path)
     if not is_document(values):
@@ -65,7 +65,7 @@ def read(path: Path) -> Document:
     given = stage.get("input_model")
     if not isinstance(given, str) or not given:
         raise UsageError(
-            f"{path}: input_model is missing, or is no path.", remedy="Write the model's path."
+            f"{path}: input_model is missing, or not a path.", remedy="Write the model's path."
         )
     notes = tuple(note for note in layer.notes if not note.where.endswith("data_type"))
     model = Path(located(given, path.parent, "input_model"))
@@ -82,19 +82,19 @@ def read(path: Path) -> Document:
 
 
 def _check_weights(given: Any, model: Path, path: Path) -> None:
-    """An IR's weights are in the `.bin` beside it: another one would not be read."""
+    """Refuse weights that are not in the `.bin` beside the IR: they would not be read."""
     if given is None:
         return
     beside = model.with_suffix(".bin")
     if Path(located(str(given), path.parent, "input_bin")).resolve() != beside.resolve():
         raise UsageError(
-            f"{path}: input_bin is {given!r}; an IR's weights lie beside it as {beside.name!r}.",
+            f"{path}: input_bin is {given!r}; an IR's weights must be in {beside.name!r} beside it.",
             remedy="Move them there.",
         )
 
 
 def _types(stage: Mapping[str, Any], path: Path) -> dict[str, str]:
-    """Every element type that is written, by key."""
+    """Every element type in the file, by key."""
     written = {"data_type": stage.get("data_type")}
     for kind in ("inputs", "outputs"):
         for entry in _entries(stage, kind, path):
@@ -106,7 +106,7 @@ def layer(values: Mapping[str, Any], path: Path, origin: str) -> Layer:
     """The options in a file that is given beside an archive, which has the model.
 
     Raises:
-        UsageError: With everything in it that cannot be understood or had.
+        UsageError: It names every key and value that is unknown or not possible.
     """
     found, _, outputs = _read(_stage(values, path)[1], path, origin)
     told = ", ".join(key for key, there in (("input_model", True), ("outputs", outputs)) if there)
@@ -120,15 +120,15 @@ def layer(values: Mapping[str, Any], path: Path, origin: str) -> Layer:
 
 
 def _stage(values: Mapping[str, Any], path: Path) -> tuple[str | None, dict[str, Any]]:
-    """The name and the one stage; what stands beside `stages` holds for each that has no own."""
+    """The name and the only stage; keys beside `stages` are its defaults."""
     name = values.get("name")
     if name is not None and not isinstance(name, str):
-        raise UsageError(f"{path}: name is {name!r}, which is no text.", remedy="Put it into quotes.")
+        raise UsageError(f"{path}: name is {name!r}, not a text.", remedy="Put it into quotes.")
     if "stages" not in values:
         return name, {key: value for key, value in values.items() if key not in _OF_FILE}
     stages = values["stages"]
     if not isinstance(stages, dict) or not all(isinstance(stage, dict) for stage in stages.values()):
-        raise UsageError(f"{path}: stages is no mapping of names to stages.")
+        raise UsageError(f"{path}: stages is not a mapping of names to stages.")
     if len(stages) != 1:
         raise UsageError(
             f"{path} has {len(stages)} stages ({listed([str(stage) for stage in stages])}); "
@@ -167,7 +167,7 @@ def _read(
     flat = flatten(rest)
     values: dict[str, Any] = {}
     notes: list[Finding] = []
-    # Whether there is calibration decides about a mode, so it comes last.
+    # The mode depends on whether there is calibration, so calibration comes last.
     for key in sorted(flat, key=lambda key: key.endswith("disable_calibration")):
         tail = key.rpartition(".")[2]
         meant = translated(key, flat[key])
@@ -177,17 +177,17 @@ def _read(
             findings.append(_unknown(key))
             continue
         notes += meant.notes
-        for ours, raw in meant.values.items():
-            raw = _with_places(ours, raw, path.parent)
+        for option, raw in meant.values.items():
+            raw = _with_places(option, raw, path.parent)
             if tail == "shape" and isinstance(raw, list) and raw and raw[0] == 0:
                 raw = [1, *raw[1:]]  # an open batch, in ModelConverter's words
-            if ours in values and values[ours] != raw and tail != "disable_calibration":
+            if option in values and values[option] != raw and tail != "disable_calibration":
                 findings.append(
                     _problem(
-                        key, f"{raw!r}, but another input has {values[ours]!r}: one holds for all."
+                        key, f"{raw!r}, but another input has {values[option]!r}: one holds for all."
                     )
                 )
-            values[ours] = raw
+            values[option] = raw
     _move_overrides(values, path.parent, findings)
     _settle_calibration(flat, values, notes, findings)
     findings += [note for note in errors(notes) if not _of_a_platform(note)]
@@ -197,7 +197,7 @@ def _read(
 
 
 def _of_a_platform(note: Finding) -> bool:
-    """What is wrong for one platform is no fault where the file serves for another."""
+    """Whether a note is about one platform: it is no error when converting for another."""
     return note.where.partition(".")[0] in PLATFORMS
 
 
@@ -210,7 +210,7 @@ def _entries(stage: Mapping[str, Any], kind: str, path: Path) -> list[dict[str, 
         for entry in entries
     ):
         raise UsageError(
-            f"{path}: {kind} is no list of entries with names.",
+            f"{path}: {kind} is not a list of entries with names.",
             remedy=f"Write {kind}: [{{name: NAME, …}}].",
         )
     names = [entry["name"] for entry in entries]
@@ -226,7 +226,7 @@ def _require_encodings_file(stage: dict[str, Any], findings: list[Finding]) -> N
         findings.append(
             _problem(
                 "rvc4.encodings",
-                "the encodings stand in the file itself.",
+                "the encodings are in the file itself, not in a JSON file.",
                 "Write them into a JSON file and give its path.",
             )
         )
@@ -237,7 +237,7 @@ def _require_encodings_file(stage: dict[str, Any], findings: list[Finding]) -> N
 def _settle_calibration(
     flat: Mapping[str, Any], values: dict[str, Any], notes: list[Finding], findings: list[Finding]
 ) -> None:
-    """Without a path, what is calibrated on is random, as ModelConverter has it."""
+    """Without a path the calibration data are random, as in ModelConverter."""
     said = [key for key in flat if "calibration" in key.split(".")]
     paths = [key for key in values if key.endswith("calibration.path")]
     random = values.get("calibration.random")
@@ -251,7 +251,7 @@ def _settle_calibration(
         )
     elif random and paths:
         findings.append(
-            _problem("calibration", "is random for one input and files for another; it is one of them.")
+            _problem("calibration", "is random for one input and files for another; use one for all.")
         )
     elif said and not random and not paths and not errors(notes):
         values["calibration.random"] = True
@@ -276,7 +276,7 @@ def located(given: str, folder: Path, key: str) -> str:
     """
     if found := _URL.match(given):
         raise UsageError(
-            f"{key}: {given}: nothing is fetched ({found[1]}).",
+            f"{key}: {given}: the converter fetches no URL ({found[1]}).",
             remedy="Download it and write its path.",
         )
     try:
@@ -284,7 +284,7 @@ def located(given: str, folder: Path, key: str) -> str:
         beside, here = (folder / path).absolute(), path.absolute()
         there = [place for place in dict.fromkeys((beside, here)) if place.exists()]
     except (OSError, RuntimeError) as error:
-        raise UsageError(f"{key}: {given[:200]!r} is no path here ({error}).") from error
+        raise UsageError(f"{key}: {given[:200]!r} is not a path here ({error}).") from error
     if len(there) > 1 and not there[0].samefile(there[1]):
         raise UsageError(
             f"{key}: {given} may be {there[0]} or {there[1]}.", remedy="Write the absolute path."
@@ -298,7 +298,7 @@ def located(given: str, folder: Path, key: str) -> str:
 
 
 def _with_places(key: str, raw: Any, folder: Path) -> Any:
-    """The value with its paths made absolute: they are meant beside the file."""
+    """The value with its paths made absolute: they are relative to the file's folder."""
     kind = kind_of(key)
     if kind == "path" and isinstance(raw, str):
         return located(raw, folder, key)
@@ -313,7 +313,7 @@ def _with_places(key: str, raw: Any, folder: Path) -> Any:
 
 
 def _move_overrides(values: dict[str, Any], folder: Path, findings: list[Finding]) -> None:
-    """Encodings among SNPE's arguments are an option of their own, for they need more than that one."""
+    """Make encodings among SNPE's arguments an option: they need more than that argument."""
     words = values.get("rvc4.snpe_onnx_to_dlc_args")
     if not isinstance(words, list):
         return
@@ -356,6 +356,6 @@ def _unknown(key: str) -> Finding:
     return Finding(
         code="option.unknown",
         where=key,
-        message="neither ModelConverter nor we have such a key.",
+        message="neither ModelConverter nor this converter has such a key.",
         remedy=f"Perhaps you meant {near[0]}." if near else "",
     )

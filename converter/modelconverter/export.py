@@ -1,6 +1,6 @@
-"""A plan as a configuration file that ModelConverter itself takes and that means the same.
+"""A plan as a configuration file that ModelConverter takes and that means the same.
 
-What it has no words for is said in comments at the top.
+Comments at the top name what such a file cannot express.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _SECTIONS: Final[Mapping[str, tuple[str, ...]]] = {
         *("snpe_onnx_to_dlc_args", "snpe_dlc_quant_args", "snpe_dlc_graph_prepare_args"),
     ),
 }
-# What its file says in other words, its command line says, or changes nothing of the result.
+# Options that its file has in another form, that its command line has, or that change no result.
 _SAID: Final = ("preprocess", "calibration.random", "disable_calibration")
 _SAID_OF_INPUTS: Final = ("input_type", "dai_type", "encoding.from", "encoding.to")
 _NOT_OF_THE_RESULT: Final = ("verify.", "container.", "online.")
@@ -41,7 +41,7 @@ def text(plan: Plan, source: str | os.PathLike[str]) -> str:
     """The file, comments included.
 
     Args:
-        source: What the plan was made from.
+        source: The archive or model that the plan was made from.
 
     Raises:
         UsageError: The archive has two stages.
@@ -50,8 +50,8 @@ def text(plan: Plan, source: str | os.PathLike[str]) -> str:
 
     if plan.second is not None:
         raise UsageError(
-            f"No file of ModelConverter's is written for a second stage, {plan.second.model.path}.",
-            remedy="Give ModelConverter the archive itself: it reads both stages of one.",
+            f"A file for ModelConverter cannot describe a second stage, {plan.second.model.path}.",
+            remedy="Give ModelConverter the archive itself: it reads both stages.",
         )
     stage = _stage(plan, Path(source))
     comments = [*_how_to_use(plan, Path(source)), *_not_said(plan, stage)]
@@ -121,7 +121,7 @@ def _calibration(item: ModelInput, plan: Plan, source: Path, data: Mapping[str, 
     if folder is None:
         given = options.text("calibration.path")
         root = Path(given).absolute() if given else _beside(plan, source, FOLDER)
-        # There each input has a folder of its own, here sub-folders of one may be meant.
+        # In ModelConverter each input has a folder; here the inputs may be sub-folders of one.
         folder = str(root / item.name if len(plan.model.inputs) > 1 else root)
     else:
         folder = str(Path(folder).absolute())
@@ -143,7 +143,7 @@ def _is_packed(source: Path) -> bool:
 
 
 def _beside(plan: Plan, source: Path, member: str) -> Path:
-    """Where a file of the source lies; one that is packed, where it comes to lie beside the file."""
+    """The path of a source's file; of a packed one, its path once unpacked beside the YAML file."""
     if source.is_dir():
         return source.absolute() / member
     if _is_packed(source):
@@ -180,7 +180,7 @@ def _how_to_use(plan: Plan, source: Path) -> list[str]:
 
 
 def _not_said(plan: Plan, stage: Mapping[str, Any]) -> list[str]:
-    """What of the plan the file does not say, in lines."""
+    """What the file does not say of the plan, in lines."""
     told = [str(warning) for warning in plan.warnings if not warning.code.startswith("init.")]
     lines = [f"warning: {text}" for text in told]
     lines += [f"not said: {key} {_plain(plan.options.get(key))}" for key in _unsaid_keys(plan)]
@@ -207,7 +207,7 @@ def _not_said(plan: Plan, stage: Mapping[str, Any]) -> list[str]:
 
 
 def _unsaid_keys(plan: Plan) -> list[str]:
-    """The options that were set and that its files have no key for."""
+    """The options that were set and for which its files have no key."""
     return [key for key in plan.options.settings if not _is_said(key, plan.options, plan.target)]
 
 
@@ -222,5 +222,5 @@ def _is_said(key: str, options: Options, target: str) -> bool:
     if spec is not None and options.get(key) == spec.default:
         return True
     rule = KEYS.get(pattern(key)[0])
-    # A `data_type` of ours is the compiled model's, theirs is the source's.
+    # Here `data_type` is the compiled model's, in ModelConverter the source's.
     return isinstance(rule, Taken)

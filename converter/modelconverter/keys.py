@@ -14,18 +14,18 @@ from converter.findings import Finding, Severity
 
 # The groups of ModelConverter's keys that are about one platform.
 PLATFORMS: Final = ("hailo", "rvc2", "rvc3", "rvc4")
-# What says nothing: as good as not there.
+# Values that mean the same as a missing key.
 _UNSET: Final[tuple[Any, ...]] = (None, "", [], {}, False)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Taken:
-    """An option of ours under the same name, or under other ones.
+    """A key that is an option here, under the same name or under other ones.
 
     Attributes:
-        keys: Our names, if they are others; `*` in them stands for every input that is not named.
-        values: Our values for some of theirs; None for one that says nothing.
-        note: What is to be said of it.
+        keys: The option's names, if they are different; `*` is every input that is not named.
+        values: The option's values for some of ModelConverter's; None for one without effect.
+        note: A note for the user.
     """
 
     keys: tuple[str, ...] = ()
@@ -35,7 +35,7 @@ class Taken:
 
 @dataclass(frozen=True, kw_only=True)
 class Ignored:
-    """It decides nothing here, and this is why. `usual` are values of which nothing is said."""
+    """A key without effect here, and why. Values in `usual` give no note."""
 
     why: str
     usual: tuple[Any, ...] = _UNSET
@@ -43,7 +43,7 @@ class Ignored:
 
 @dataclass(frozen=True, kw_only=True)
 class Refused:
-    """It would decide something that cannot be had here, unless it has one of the values `unset`."""
+    """A key that asks for something impossible here, unless it has one of the values `unset`."""
 
     why: str
     remedy: str
@@ -52,7 +52,7 @@ class Refused:
 
 @dataclass(frozen=True, kw_only=True)
 class Structure:
-    """What makes the file: `document` reads it. It has no place elsewhere; `remedy` says what has."""
+    """A key that only a file can have: `document` reads it. Elsewhere `remedy` says what to use."""
 
     remedy: str
 
@@ -62,7 +62,7 @@ Rule = Taken | Ignored | Refused | Structure
 
 @dataclass(frozen=True, kw_only=True)
 class Translation:
-    """What a key means here: options of ours, and what is to be said."""
+    """What a key means here: options, and notes for the user."""
 
     values: Mapping[str, Any]
     notes: tuple[Finding, ...] = ()
@@ -92,18 +92,20 @@ def _calibration(prefix: str, path: Rule) -> dict[str, Rule]:
 
 
 def _shared(name: str) -> Rule:
-    """A key of the stage that holds for each input which has none of its own."""
+    """A key of the stage that holds for each input without such a key."""
     return Taken(keys=(f"inputs.*.{name}",))
 
 
 _MO_REMEDY: Final = (
-    "Say it with options: inputs.NAME.shape, .layout, .mean_values, .scale_values, .encoding.from and "
+    "Use options: inputs.NAME.shape, .layout, .mean_values, .scale_values, .encoding.from and "
     ".data_type, outputs.NAME.data_type; list them with --explain."
 )
 _BLOB: Final[Mapping[str, Rule]] = {
     "disable_calibration": Taken(keys=("disable_calibration",)),
     "mo_args": Refused(why="the model optimizer is not run here.", remedy=_MO_REMEDY),
-    "compile_tool_args": Refused(why="compile_tool gets no arguments but ours.", remedy=_MO_REMEDY),
+    "compile_tool_args": Refused(
+        why="compile_tool gets only the converter's arguments.", remedy=_MO_REMEDY
+    ),
     "compress_to_fp16": Taken(),
 }
 _HAILO: Final = Ignored(why="Hailo is no target here.")
@@ -179,7 +181,7 @@ KEYS: Final[Mapping[str, Rule]] = {
     "outputs.NAME.data_type": _MODEL_TYPE,
     # The platforms.
     **{
-        name: Refused(why="is no section with keys.", remedy="Write KEY: VALUE below it.")
+        name: Refused(why="is not a section with keys.", remedy="Write KEY: VALUE below it.")
         for name in PLATFORMS
     },
     **{
@@ -253,7 +255,7 @@ def translated(key: str, raw: Any) -> Translation | None:
                 code="modelconverter.ignored",
                 severity=Severity.WARNING,
                 where=key,
-                message=f"decides nothing here: {rule.why}",
+                message=f"has no effect here: {rule.why}",
             )
             return Translation(values={}, notes=(note,))
         case Refused():
@@ -261,7 +263,7 @@ def translated(key: str, raw: Any) -> Translation | None:
                 return Translation(values={})
             return Translation(values={}, notes=(_refused(key, rule.why, rule.remedy),))
         case Structure():
-            return Translation(values={}, notes=(_refused(key, "has no place here.", rule.remedy),))
+            return Translation(values={}, notes=(_refused(key, "is only for a file.", rule.remedy),))
 
 
 def _taken(key: str, name: str, rule: Taken, raw: Any) -> Translation:
@@ -269,11 +271,11 @@ def _taken(key: str, name: str, rule: Taken, raw: Any) -> Translation:
         raw = True
     elif rule.values:
         word = {"true": True, "false": False}.get(str(raw).lower(), raw)
-        # By type as well: 1 is no True.
+        # The type counts as well: 1 is not True.
         raw = next((v for k, v in rule.values.items() if k == word and type(k) is type(word)), raw)
     if raw is None:
         return Translation(values={})
-    ours = [target.replace("NAME", name, 1) if name else target for target in rule.keys or (key,)]
+    options = [target.replace("NAME", name, 1) if name else target for target in rule.keys or (key,)]
     notes = (
         (
             Finding(
@@ -286,11 +288,11 @@ def _taken(key: str, name: str, rule: Taken, raw: Any) -> Translation:
         if rule.note
         else ()
     )
-    return Translation(values=dict.fromkeys(ours, raw), notes=notes)
+    return Translation(values=dict.fromkeys(options, raw), notes=notes)
 
 
 def _among(raw: Any, values: tuple[Any, ...]) -> bool:
-    """By type and value, the command line's words for them included."""
+    """Whether a value, or the command line's word for it, is among values; its type counts."""
     words = {str(value).lower() for value in values if isinstance(value, bool | None)}
     if isinstance(raw, str) and raw.lower() in words:
         return True

@@ -1,7 +1,7 @@
-"""The keys of ModelConverter's `buildinfo.json` that its readers know, with what is true of our build.
+"""The keys of ModelConverter's `buildinfo.json` that its readers know, with this conversion's values.
 
-Source: what modelconv 0.6.2 writes there for each platform. A tool of its that was not run has the
-version null; nothing here differs from run to run or from machine to machine.
+Source: what modelconv 0.6.2 writes there for each platform. A tool that was not run has the version
+null; the values are the same in every run and on every machine.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, Final
 from converter.artifact import Artifact
 from converter.plans import Plan
 
-# By which name it records a tool's command.
+# ModelConverter's key for a tool's command.
 _COMMANDS: Final = {
     "snpe-onnx-to-dlc": "dlc_convert",
     "snpe-dlc-quant": "quantization_cmd",
@@ -21,7 +21,7 @@ _COMMANDS: Final = {
 
 
 def known(plan: Plan, artifact: Artifact) -> dict[str, Any]:
-    """The keys of the build record that ModelConverter's has as well."""
+    """The keys of the build record that ModelConverter's build record has as well."""
     return {
         "modelconverter_version": None,
         "cmd_info": {
@@ -32,7 +32,7 @@ def known(plan: Plan, artifact: Artifact) -> dict[str, Any]:
 
 
 def blob_known(device: str, *, compile_tool: str | None) -> Mapping[str, Any]:
-    """What it records of a blob: the device, and its tools' versions.
+    """ModelConverter's record of a blob: the device, and the tools' versions.
 
     Args:
         compile_tool: The version of compile_tool; None if something else compiled.
@@ -46,5 +46,5 @@ def blob_known(device: str, *, compile_tool: str | None) -> Mapping[str, Any]:
 
 
 def dlc_known(socs: list[str], *, snpe: str | None) -> Mapping[str, Any]:
-    """What it records of a DLC: the chips, and SNPE's version; None if QNN made it."""
+    """ModelConverter's record of a DLC: the chips, and SNPE's version; None if QNN made it."""
     return {"target_devices": socs, "snpe_version": snpe}

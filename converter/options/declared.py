@@ -1,4 +1,4 @@
-"""What options there are, declared in `configs/options.yaml` and by other targets; how one is read."""
+"""The options, declared in `configs/options.yaml` and by third-party targets; reading a value."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _WORDS: Final = {"true": True, "yes": True, "on": True, "false": False, "no": Fa
 class Spec:
     """One declared option. `key` may hold NAME for the name of an input or output.
 
-    `names` are words that stand for values.
+    `names` are words that may be given instead of values.
     """
 
     key: str
@@ -69,10 +69,10 @@ def configs() -> Path:
 
 @cache
 def specs() -> tuple[Spec, ...]:
-    """Every declared option, in the order of the file; then those of targets that others wrote.
+    """Every declared option, in the order of the file; then those of third-party targets.
 
-    A target declares its own in a file of the same form, named by the entry point `converter.options`
-    of the target's name; their keys begin with that name.
+    A target declares its options in a file of the same form; the entry point `converter.options` with
+    the target's name gives the file. The keys begin with that name.
     """
     import yaml
 
@@ -105,7 +105,7 @@ def parse(spec: Spec, raw: Any) -> Value:
         ValueError: It is not of the option's type, or out of its bounds.
     """
     word = raw.lower() if isinstance(raw, str) else ""
-    # Some options have NONE among their choices, where it says something.
+    # Some options have NONE among their choices, with a meaning.
     if raw is None or (word in ("null", "none") and word not in map(str.lower, spec.choices)):
         return spec.default
     if isinstance(raw, str) and raw.lower() in spec.names:
@@ -114,7 +114,7 @@ def parse(spec: Spec, raw: Any) -> Value:
     if spec.choices:
         by_lower = {choice.lower(): choice for choice in spec.choices}
         if str(value).lower() not in by_lower:
-            raise ValueError(f"{raw!r} is none of the choices")
+            raise ValueError(f"{raw!r} is not one of the choices")
         return by_lower[str(value).lower()] if isinstance(value, str) else value
     if isinstance(value, int | float) and not isinstance(value, bool):
         low = spec.min is not None and value < spec.min

@@ -1,4 +1,4 @@
-"""Layers of options out of files: the user's own, ModelConverter's, and the presets."""
+"""Layers of options from files: the user's, ModelConverter's, and the presets."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from converter.options.yaml import load
 
 
 def from_file(path: str | os.PathLike[str], origin: str | None = None) -> Layer:
-    """A YAML or JSON file of options, ours or ModelConverter's.
+    """A YAML or JSON file of options, this converter's or ModelConverter's.
 
     Raises:
-        UsageError: It cannot be read, is no mapping, or asks for what cannot be had.
+        UsageError: It cannot be read, is no mapping, or asks for something impossible.
     """
     path = Path(path)
     values = load(path)

@@ -15,9 +15,9 @@ from converter.errors import UsageError, from_findings
 from converter.findings import Finding
 from converter.options.declared import Value, parse, specs, specs_by_key
 
-# What says how something is looked at or run, not what comes out.
+# Options that say how something is verified or run, and do not change the result.
 _NOT_DECISIVE: Final = ("verify.", "container.", "online.", "cache.")
-# Stands for the name of every input or output that is not named.
+# The name for every input or output that is not named.
 ANY: Final = "*"
 
 
@@ -25,7 +25,7 @@ ANY: Final = "*"
 class Layer:
     """Values from one place: `origin` is `file conf.yaml`, `command line` and the like.
 
-    `notes` are what is to be said of them; a note about `rvc2.…` concerns RVC2 alone.
+    `notes` are notes for the user; a note about `rvc2.…` concerns RVC2 alone.
     """
 
     origin: str
@@ -43,11 +43,11 @@ class Setting:
 
 @dataclass(frozen=True)
 class Options:
-    """The resolved options. Reading a key that is not declared is a fault of ours, a KeyError.
+    """The resolved options. Reading a key that is not declared is a bug: it raises KeyError.
 
     Attributes:
-        record: The build record of an archive that is to be made again, where that is what is done.
-        notes: What is to be said of what was given, errors among it; `notes_for` a target.
+        record: The build record of the archive, when one is made again.
+        notes: Notes for the user, errors among them; `notes_for` gives those of a target.
     """
 
     settings: Mapping[str, Setting]
@@ -59,7 +59,7 @@ class Options:
         return self.setting(key).value
 
     def setting(self, key: str) -> Setting:
-        """The value of a key together with its origin; `inputs.*.layout` is that of all not named."""
+        """The value of a key with its origin; `inputs.*.layout` holds for inputs that are not named."""
         if key in self.settings:
             return self.settings[key]
         split = _split_name(key)
@@ -68,7 +68,7 @@ class Options:
         return Setting(value=specs_by_key()[_pattern(key)].default, origin="default")
 
     def decisive(self) -> dict[str, Any]:
-        """What was set and may change the bytes of a result, paths apart: those are a machine's."""
+        """The options that were set and may change the bytes of a result, without paths."""
         chosen = {}
         for key, setting in sorted(self.settings.items()):
             if is_decisive(key) and setting.value != specs_by_key()[_pattern(key)].default:
@@ -79,7 +79,7 @@ class Options:
         return chosen
 
     def names(self, group: str) -> dict[str, list[str]]:
-        """The tensor names that somebody set options for (`group` is inputs or outputs)."""
+        """The tensor names for which options are set (`group` is inputs or outputs)."""
         found: dict[str, list[str]] = {}
         for key in self.settings:
             split = _split_name(key)
@@ -103,7 +103,7 @@ class Options:
         )
 
     def by_name(self, inputs: Sequence[str], outputs: Sequence[str]) -> Options:
-        """`inputs.0.layout`, which is ModelConverter's way, as `inputs.NAME.layout`."""
+        """The same with ModelConverter's form `inputs.0.layout` as `inputs.NAME.layout`."""
         settings = {}
         for key, setting in self.settings.items():
             group, name, tail = _split_name(key) or ("", "", "")
@@ -114,9 +114,9 @@ class Options:
         return replace(self, settings=settings)
 
     def of_second_stage(self, first: Iterable[str]) -> Options:
-        """What a second stage is told: nothing that is said of every tensor, or of one of the first's.
+        """The options of a second stage, without those for every tensor or for a tensor of the first.
 
-        Calibration data stays: that of the first stage is where the second's comes from.
+        Calibration data stays: the second stage's is made from that of the first.
 
         Args:
             first: The names of the first stage's inputs and outputs.
@@ -174,13 +174,13 @@ class Options:
 
 
 def _without_folder(item: Any) -> Any:
-    """A file that a tool's argument names, without where it is: its content is in the plan."""
+    """A file that a tool's argument names, without its folder: its content is in the plan."""
     is_file = isinstance(item, str) and "/" in item and Path(item).is_file()
     return Path(item).name if is_file else item
 
 
 def is_decisive(key: str) -> bool:
-    """Whether a declared option may change the bytes of a result and is no path of a machine."""
+    """Whether a declared option may change the bytes of a result and is not a path."""
     spec = specs_by_key()[_pattern(key)]
     return spec.type != "path" and not key.startswith(_NOT_DECISIVE) and not key.endswith("timeout_s")
 
@@ -189,7 +189,7 @@ def resolve(layers: Sequence[Layer]) -> Options:
     """Put the layers on top of the defaults.
 
     Raises:
-        UsageError: With every unknown key (and the nearest declared one) and every wrong value.
+        UsageError: It names every unknown key (and the nearest declared one) and every wrong value.
     """
     from converter.modelconverter.keys import translated
 
@@ -201,10 +201,10 @@ def resolve(layers: Sequence[Layer]) -> Options:
         notes += layer.notes
         values: dict[str, Any] = {}
         for key, raw in flatten(layer.values).items():
-            # Other keys of ModelConverter's than those that are ours as well.
-            theirs = None if is_declared(key) else translated(key, raw)
-            values |= {key: raw} if theirs is None else theirs.values
-            notes += theirs.notes if theirs else ()
+            # A key of ModelConverter that is not an option here.
+            meant = None if is_declared(key) else translated(key, raw)
+            values |= {key: raw} if meant is None else meant.values
+            notes += meant.notes if meant else ()
         for key, raw in values.items():
             spec = specs_by_key().get(_pattern(key))
             if spec is None:
@@ -241,7 +241,7 @@ def kind_of(key: str) -> str:
 
 
 def _over(weaker: Mapping[str, Setting], stronger: Mapping[str, Setting]) -> dict[str, Setting]:
-    """Stronger settings on weaker ones; of calibration data there is one kind."""
+    """Stronger settings on weaker ones; a stronger kind of calibration data replaces the weaker one."""
     gone = set()
     random = stronger.get("calibration.random")
     paths = {key for key in (*weaker, *stronger) if key.endswith("calibration.path")}
@@ -277,7 +277,7 @@ def _unknown(key: str, origin: str) -> Finding:
     from converter.modelconverter.keys import KEYS
 
     declared = [*(spec.key for spec in specs()), *KEYS]
-    # With the group forgotten or misspelt, the last part still tells what was meant.
+    # If the group is missing or misspelt, the last part still tells what was meant.
     by_tail = [name for name in declared if name.rpartition(".")[2] == key.rpartition(".")[2]]
     near = by_tail[:1] or difflib.get_close_matches(key, declared, n=1, cutoff=0.5)
     return Finding(

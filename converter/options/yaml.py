@@ -1,4 +1,4 @@
-"""YAML and JSON files, read strictly: no key twice, no document that holds itself."""
+"""YAML and JSON files, read strictly: no duplicate keys, no document that contains itself."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def load(path: Path) -> dict[str, Any]:
             values = json.loads(text, object_pairs_hook=_once)
         else:
             values = yaml.load(text, _strict_loader())  # noqa: S506 - a safe loader, made stricter
-        json.dumps(values, default=str)  # a document that holds itself has no end
+        json.dumps(values, default=str)  # a document that contains itself has no end
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} cannot be read: {error}.") from error
     except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
@@ -39,15 +39,15 @@ def load(path: Path) -> dict[str, Any]:
 
 
 def _once(pairs: Sequence[tuple[Any, Any]]) -> dict[Any, Any]:
-    """A mapping in which no key stands twice: which one is meant is nobody's to say.
+    """A mapping without duplicate keys: it is not known which one is meant.
 
     Raises:
-        ValueError: One does.
+        ValueError: A key is there twice.
     """
     found: dict[Any, Any] = {}
     for key, value in pairs:
         if key in found:
-            raise ValueError(f"the key {key!r} stands in one mapping twice")
+            raise ValueError(f"the key {key!r} is in one mapping twice")
         found[key] = value
     return found
 
@@ -57,7 +57,7 @@ def _strict_loader() -> Any:
     import yaml
 
     class Strict(yaml.SafeLoader):
-        """YAML's safe loader, which takes the last of equal keys, taking none."""
+        """YAML's safe loader, which takes the last of equal keys; this one refuses them."""
 
         def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
             names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import platform
 import select
 import signal
 import socket
@@ -29,7 +30,7 @@ def is_possible() -> bool:
 
     macOS has fork(), but its frameworks do not survive it.
     """
-    return sys.platform == "linux"
+    return platform.system() == "Linux"
 
 
 class ForkServer:

@@ -21,7 +21,7 @@ def die_with_parent(parent: int | None = None) -> None:
     Args:
         parent: The parent's process id, where it is known: if it ended before, this process ends too.
     """
-    with contextlib.suppress(OSError, AttributeError):
+    with contextlib.suppress(OSError, AttributeError, TypeError):
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)
         if parent is not None and os.getppid() != parent:
             os.kill(os.getpid(), signal.SIGKILL)

@@ -60,6 +60,8 @@ class Owner:
         here = Owner.current()
         if self.host != here.host:
             return False
+        if not (self.boot and here.boot):  # macOS and Windows have none to tell
+            return self.boot == here.boot and _started(self.pid) == -1
         if self.boot != here.boot:
             return True
         return self.namespace == here.namespace and _started(self.pid) not in (self.started, 0)
@@ -78,6 +80,8 @@ def _namespace() -> str:
 
 
 def _lives(pid: int) -> bool:
+    if os.name == "nt":  # there the call would end the process; what cannot be told is not gone
+        return True
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):

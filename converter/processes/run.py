@@ -33,6 +33,7 @@ from converter.processes.forked import ForkServer
 
 _KEPT_LINES: Final = 20_000
 _GRACE_S: Final = 2.0
+_KILL: Final = 9  # SIGKILL, which Windows has no name for
 # A converter tells nobody of its models. ONNX Runtime would also start a thread and leave files in the
 # home folder; OpenVINO's tools send nothing where they believe to run in CI.
 _NO_TELEMETRY: Final = {"ORT_DISABLE_TELEMETRY": "1", "NNCF_CI": "true", "CI": "true"}
@@ -80,11 +81,14 @@ class _Started:
         if self.process.poll() is None:
             self._signal(signal.SIGTERM)
             self.wait(_GRACE_S)
-        self._signal(signal.SIGKILL)
+        self._signal(_KILL)
 
     def _signal(self, number: int) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.process.pid, number)
+            if hasattr(os, "killpg"):
+                os.killpg(self.process.pid, number)
+            else:  # Windows has no process groups to end: the child alone
+                self.process.terminate()
 
     def close(self) -> None:
         """There is nothing else."""
@@ -235,7 +239,7 @@ class Processes:
                     reader.join(_GRACE_S)
             child.close()
         return Completed(
-            returncode=returncode if returncode is not None else ended or -signal.SIGKILL,
+            returncode=returncode if returncode is not None else ended or -_KILL,
             stdout="".join(out),
             stderr="".join(err),
             seconds=time.monotonic() - started,

@@ -13,6 +13,7 @@ from typing import Final, TypeVar
 
 from converter.errors import ArchiveError, ToolError, UsageError, disk_error
 from converter.processes.owner import Owner
+from converter.system import user_id
 
 Read = TypeVar("Read")
 _PREFIX: Final = "nnconvert-"
@@ -47,7 +48,9 @@ def tidy() -> None:
     """Remove the folders of runs that were killed, never those of a run that lives."""
     for mark in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*/{_OWNER}"):
         with contextlib.suppress(OSError):
-            owner = Owner.from_text(mark.read_text()) if mark.stat().st_uid == os.getuid() else None
+            owner = (
+                Owner.from_text(mark.read_text()) if mark.stat().st_uid == (user_id() or 0) else None
+            )
             if owner is not None and owner.is_gone():
                 shutil.rmtree(mark.parent)
 

@@ -1,1 +1,1 @@
-"""Kinds of source models: what their files say of themselves, how they get to ONNX, what runs them."""
+"""Kinds of source models: reading the facts in their files, writing them as ONNX, running them."""

@@ -1,7 +1,7 @@
 """From an OpenVINO model to the ONNX graph that computes the same.
 
-OpenVINO reads its own IR and TFLite; what its operators are in ONNX is in the `rules_…` modules. Here
-is the walk through a model. All that cannot be said is told at once.
+OpenVINO reads IR and TFLite; the rules that write its operators as ONNX are in `converter.sources.ops`.
+This module walks through a model. One error names all that cannot be written as ONNX.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from converter.sources.ops.emitter import (
 from converter.sources.ops.registry import CONTROL_FLOW, RULES
 
 OPSET: Final = 17
-# IR version of ONNX that goes with opsets 17 and 18.
+# The ONNX IR version for opsets 17 and 18.
 _IR_VERSION: Final = 8
 _EDGES: Final = frozenset({"Constant", "Parameter", "Result"})
 _REMEDY: Final = "Convert the original model without it, or end the model before it."
@@ -37,16 +37,16 @@ _REMEDY: Final = "Convert the original model without it, or end the model before
 def export(
     model: ov.Model, inputs: Sequence[str], outputs: Sequence[str]
 ) -> tuple[ir.Model, list[str]]:
-    """Write an OpenVINO model in ONNX's words.
+    """Write an OpenVINO model as an ONNX graph.
 
     Args:
-        model: The model; it is left as it is.
+        model: The model; it is not changed.
         inputs: The new names of its inputs, in its order.
         outputs: The new names of its outputs, in its order.
 
     Returns:
-        The graph, of opset 17 where no operator needs a newer one, and what is worth a warning. Weights
-        are read as the graph is written, so the model must live until then.
+        The graph, of opset 17 unless an operator needs a newer one, and warnings. Weights are read when
+        the graph is written, so the model must live until then.
 
     Raises:
         ModelError: There are operators without a rule, or ones that ONNX cannot express, with one
@@ -85,7 +85,7 @@ def _refuse_unknown(model: ov.Model) -> None:
     for kind, count in sorted(counts.items()):
         why = " (control flow)" if kind in CONTROL_FLOW else ""
         found.append(_finding(first[kind], f"{why}, which has no counterpart in ONNX here", count))
-    # What is constant is computed, whether there is a rule or not.
+    # A constant is computed, with or without a rule.
     if found and (left := _not_constant(model, counts, found)):
         raise from_findings(ModelError, "The model cannot be written as ONNX", left)
 
@@ -162,7 +162,7 @@ def _translate(node: ov.Node, values: Values, found: dict[tuple[str, str], Findi
 
 
 def _shape(output: ov.Output, name: str | None = None) -> ir.Shape | None:
-    """A shape; each unknown size of an input gets a name of its own."""
+    """A shape; each unknown size of an input gets a different name."""
     if output.get_partial_shape().rank.is_dynamic:
         return None
     sizes = sizes_of(output)
@@ -172,7 +172,7 @@ def _shape(output: ov.Output, name: str | None = None) -> ir.Shape | None:
 
 
 def _end(graph: ir.Graph, values: Values, source: ov.Output, name: str) -> None:
-    """Make an output; what is an input, a constant or an output already is copied for it."""
+    """Make an output; a value that is an input, a constant or an output already is copied."""
     value = values.get(source)
     if value.producer() is None or value.is_graph_output() or value in graph.outputs:
         node = ir.node("Identity", [value], name=values.name(f"{name}/Identity"))

@@ -1,4 +1,4 @@
-"""The face of a source model of any kind, read from its file and without running anything."""
+"""The signature of a source model of any kind, read from its file and without running anything."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from typing import Final
 
 from converter.graph.facts import GraphFacts
 
-# How a member of an archive ends, and how people call what it is.
+# A member's suffix, and the name of its format.
 KINDS: Final = {".onnx": "ONNX", ".xml": "OpenVINO IR", ".tflite": "TFLite"}
 
 
 def kind_of(path: str) -> str:
-    """What a model file is, by its name's ending: `ONNX` and so on; empty for any other file."""
+    """A model file's format by its suffix: `ONNX` and so on; empty for any other file."""
     return KINDS.get(PurePosixPath(path).suffix.lower(), "")
 
 
 def facts_of(path: Path, name: str) -> GraphFacts:
-    """Read the face of a model file: ONNX, OpenVINO IR or TFLite.
+    """Read the signature of a model file: ONNX, OpenVINO IR or TFLite.
 
     Args:
-        path: Where the file lies.
-        name: What to call it in errors, with the ending that says what it is.
+        path: The file.
+        name: What to call it in errors; its suffix says what it is.
 
     Raises:
         ArchiveError: It is damaged, or no such model.

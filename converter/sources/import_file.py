@@ -1,4 +1,4 @@
-"""Reads an OpenVINO IR or a TFLite file and writes it as ONNX: what a child process of ours calls."""
+"""Reads an OpenVINO IR or a TFLite file and writes it as ONNX; it is called in a child process."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import openvino as ov
 
 _LONGEST_SAID: Final = 300
-# What OpenVINO's readers say of an operator that they do not know, and not of a broken file.
+# OpenVINO's messages for an unknown operator, as opposed to a broken file.
 _OPERATOR_SAID: Final = (
     "doesn't contain the operation",
     "from unsupported opset",
@@ -33,14 +33,14 @@ def import_file(
 
     Args:
         source: An IR's `.xml`, its `.bin` beside it, or a `.tflite` file.
-        target: Where to write; a file that does not exist.
-        inputs: What the archive calls the model's inputs, in any order: a tensor's name, or that of the
-            layer (`layer.1` or `layer:1` if it has several outputs).
-        outputs: The same of its outputs.
+        target: The file to write; it must not exist.
+        inputs: The archive's names for the model's inputs, in any order: a tensor's name, or that of
+            the layer (`layer.1` or `layer:1` if it has several outputs).
+        outputs: The same for its outputs.
         shapes: The shape of each input, by the name given.
 
     Returns:
-        `warnings`: what is worth telling.
+        `warnings`: the warnings.
 
     Raises:
         ArchiveError: The file is damaged, or the names are not the model's.
@@ -64,7 +64,7 @@ def _read(source: str) -> ov.Model:
 
     try:
         return ov.Core().read_model(source)
-    except Exception as error:  # OpenVINO's exceptions have no common base that says so
+    except Exception as error:  # OpenVINO's exceptions have no common base class
         said = _said(error)
         if any(clause in str(error) for clause in _OPERATOR_SAID):
             raise ModelError(
@@ -88,7 +88,7 @@ def _beside(source: str) -> str:
 
 
 def _said(error: Exception) -> str:
-    """The last line of OpenVINO's own words: before it is where in its source it was."""
+    """The last line of OpenVINO's message: the lines before it name places in OpenVINO's source."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     said = lines[-1] if lines else type(error).__name__
     return said if len(said) <= _LONGEST_SAID else said[: _LONGEST_SAID - 1] + "…"
@@ -112,7 +112,7 @@ def _in_order(what: str, ports: Sequence[ov.Output], names: Sequence[str]) -> li
 def _reshape(
     model: ov.Model, ports: Mapping[str, ov.Output], shapes: Mapping[str, Sequence[int]]
 ) -> None:
-    """Fix the inputs' shapes; those that the model has already are left alone."""
+    """Fix the inputs' shapes; shapes that the model has already are not changed."""
     import openvino as ov
 
     if all(

@@ -1,4 +1,4 @@
-"""The step before a target's own: a source that is no ONNX becomes one, read by OpenVINO."""
+"""The step before a target's steps: OpenVINO reads a source that is not ONNX, and it becomes ONNX."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _TIMEOUT_S: Final = 1800.0
 
 
 def import_step(model: SourceModel) -> Step | None:
-    """How a model gets to ONNX; None for one that is ONNX."""
+    """The step that writes a model as ONNX; None for one that is ONNX."""
     if model.format == "ONNX":
         return None
     return Step(
@@ -28,11 +28,11 @@ def import_step(model: SourceModel) -> Step | None:
 
 
 def import_source(run: Run) -> None:
-    """Bring the source of a run to ONNX, in a child process, where it is none.
+    """Write the source of a run as ONNX, in a child process, if it is not ONNX.
 
     Raises:
         ArchiveError: Its files are damaged.
-        ModelError: It has operators that ONNX has no counterpart for.
+        ModelError: It has operators without a counterpart in ONNX.
         ToolError: OpenVINO crashed.
     """
     model = run.plan.model

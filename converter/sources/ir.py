@@ -1,7 +1,7 @@
-"""The face of an OpenVINO IR, out of its XML alone.
+"""The signature of an OpenVINO IR, out of its XML alone.
 
 The format: https://docs.openvino.ai/2025/documentation/openvino-ir-format.html. A tensor may have
-several names, or (in IR version 10) none but that of the layer it comes out of: all are its aliases.
+several names, or (in IR version 10) only the name of its layer: all of them are its aliases.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ _DTYPES: Final = {
 
 
 def read_facts(path: Path, name: str) -> GraphFacts:
-    """Read the face of an IR; its weights, in the `.bin` of the same stem, are not opened.
+    """Read the signature of an IR; its weights, in the `.bin` of the same stem, are not opened.
 
     Raises:
         ArchiveError: It is no IR, or contradicts itself.
-        ModelError: It is of a version that OpenVINO reads no more.
+        ModelError: It is of a version that OpenVINO no longer reads.
     """
     net = _parse(path, name)
     version = net.get("version", "")
     if version not in map(str, _VERSIONS):
         raise ModelError(
-            f"{name} is an OpenVINO IR of version {version or '?'}; read are {_VERSIONS[0]} and "
-            f"{_VERSIONS[1]}.",
+            f"{name} is an OpenVINO IR of version {version or '?'}; only versions {_VERSIONS[0]} and "
+            f"{_VERSIONS[1]} can be read.",
             remedy="Export it again with OpenVINO 2020.4 or newer, or convert from its ONNX.",
         )
     layers = {layer.get("id", ""): layer for layer in net.iterfind("layers/layer")}
@@ -58,7 +58,7 @@ def read_facts(path: Path, name: str) -> GraphFacts:
                 outputs.append(_result(layer, layers, edges))
     except (KeyError, ValueError, StopIteration) as error:
         raise ArchiveError(
-            f"{name} is not an OpenVINO IR: a Parameter or Result is not whole, or stands alone."
+            f"{name} is not an OpenVINO IR: a Parameter or Result is incomplete, or not connected."
         ) from error
     if not outputs:
         raise ArchiveError(f"{name} is not an OpenVINO IR: it has no Result.")
@@ -82,7 +82,7 @@ def _parse(path: Path, name: str) -> ET.Element:
         raise ArchiveError(f"{name} is larger than {_MAX_BYTES:,} bytes, too large for an IR's XML.")
     try:
         text = path.read_bytes().decode("utf-8-sig")
-        # Entities are how XML swells; an IR has none, and no document type that could declare them.
+        # Entities can make XML explode; an IR has none, and no document type that could declare them.
         if "<!DOCTYPE" in text or "<!ENTITY" in text:
             raise ArchiveError(f"{name} is not an OpenVINO IR: it declares a document type.")
         net = ET.fromstring(text)  # noqa: S314 - without a document type there are no entities
@@ -119,7 +119,7 @@ def _result(
     plain = maker.attrib["name"]
     if len(ports) > 1:
         plain = f"{plain}.{ports.index(port)}"
-    # An IR of version 10 calls an output as the layer that makes it; a Result's own name is nobody's.
+    # An IR of version 10 names an output by the layer that makes it; a Result's own name is not used.
     names = (*_names(port), *_names(layer, "output_names"), plain)
     return TensorFacts(
         name=_best(names),
@@ -136,7 +136,7 @@ def _names(element: ET.Element, attribute: str = "names") -> tuple[str, ...]:
 
 
 def _best(names: tuple[str, ...]) -> str:
-    """One of a tensor's names, always the same: the layer's where it is a tensor's as well."""
+    """One of a tensor's names, always the same: the layer's name if the tensor has it as well."""
     return names[-1] if names[-1] in names[:-1] else names[0]
 
 

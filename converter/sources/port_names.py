@@ -1,4 +1,4 @@
-"""What the inputs and outputs of an OpenVINO model are called: the same names as in `ir`."""
+"""The names of an OpenVINO model's inputs and outputs: the same as in `converter.sources.ir`."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ if TYPE_CHECKING:
 
 
 def places_of(what: str, ports: Sequence[ov.Output], names: Sequence[str]) -> Mapping[str, int]:
-    """Which of a model's inputs or outputs each name is.
+    """The index of the model's input or output that each name means.
 
     The names of a tensor come first, then that of the layer which makes it, with `.N` or `:N` for one
     of several outputs.
 
     Args:
         what: `input` or `output`, for messages.
-        ports: The model's, all of them.
+        ports: All inputs or outputs of the model.
 
     Raises:
-        ArchiveError: A name is none of them, or one too many.
+        ArchiveError: The model has no such name, or too many.
     """
     places: dict[str, int] = {}
     for known in (_tensor_names, _layer_names):

@@ -1,4 +1,4 @@
-"""What runs a source model as it was given: the reference that everything else is compared with."""
+"""The runtimes that run a source model as it was given: the reference for every comparison."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ from converter.sources.facts import kind_of
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# A feed by input name and the names of outputs, to those outputs.
+# From arrays by input name (the model's input shapes and dtypes) and names of outputs to those outputs,
+# in the model's output shapes and dtypes.
 Runtime = Callable[[Mapping[str, "NDArray[Any]"], Sequence[str]], Sequence["NDArray[Any]"]]
 RUNTIMES: Final = {"ONNX": "ONNX Runtime", "OpenVINO IR": "OpenVINO", "TFLite": "LiteRT"}
 
 
 def open_runtime(model: str, *, exact: bool = False) -> Runtime:
-    """The model file's own runtime, on the CPU and in float32.
+    """The runtime of a model file's format, on the CPU and in float32.
 
     Args:
         exact: For quantized ONNX networks, see `converter.sources.onnx_session.session_of`.
 
     Raises:
-        Exception: What the runtime says of a model that it does not take.
+        Exception: The runtime does not take the model.
     """
     match kind_of(model):
         case "OpenVINO IR":

@@ -1,4 +1,4 @@
-"""The face of a TFLite model, out of its flatbuffer.
+"""The signature of a TFLite model, out of its flatbuffer.
 
 The format: https://ai.google.dev/edge/litert, `schema.fbs`; LiteRT's own package has the reader.
 """
@@ -23,7 +23,7 @@ _DTYPES: Final = {
 
 
 def missing(error: Exception) -> ToolchainError:
-    """What to tell somebody who has not the package."""
+    """The error if the package is not installed."""
     return ToolchainError(
         f"TFLite models are read with the package ai-edge-litert, which does not load ({error}).",
         remedy="Run: pip install 'nnarchive-converter[tflite]'",
@@ -31,7 +31,7 @@ def missing(error: Exception) -> ToolchainError:
 
 
 def read_facts(path: Path, name: str) -> GraphFacts:
-    """Read the face of a TFLite file: its first subgraph.
+    """Read the signature of a TFLite file: its first subgraph.
 
     Raises:
         ArchiveError: It is no TFLite model, or a damaged one.
@@ -83,19 +83,19 @@ def _graph(schema: Any, model: Any) -> GraphFacts:
     outputs = [graph.Outputs(k) for k in range(graph.OutputsLength())]
     if not outputs:
         raise ValueError("it has no outputs")
-    faces = {index: _tensor(graph.Tensors(index)) for index in (*inputs, *outputs)}
+    tensors = {index: _tensor(graph.Tensors(index)) for index in (*inputs, *outputs)}
     return GraphFacts(
-        inputs=tuple(faces[index] for index in inputs),
-        outputs=tuple(faces[index] for index in outputs),
+        inputs=tuple(tensors[index] for index in inputs),
+        outputs=tuple(tensors[index] for index in outputs),
         opset=model.Version(),
         operators=operators,
         external=(),
-        unused=tuple(faces[k].name for k in inputs if k not in read and k not in outputs),
+        unused=tuple(tensors[k].name for k in inputs if k not in read and k not in outputs),
         format="TFLite",
         quantized=tuple(
-            faces[k].name
+            tensors[k].name
             for k in (*inputs, *outputs)
-            if _is_quantized(graph.Tensors(k), faces[k].dtype)
+            if _is_quantized(graph.Tensors(k), tensors[k].dtype)
         ),
     )
 

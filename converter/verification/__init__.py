@@ -1,1 +1,1 @@
-"""A result compared with its source."""
+"""Comparing a result with its source."""

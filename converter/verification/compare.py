@@ -1,7 +1,7 @@
 """Whether the compiled network computes what the source computes: frames, reference, figures, limits.
 
-The reference is always the source model as it was given, its preprocessing done in NumPy, on its own
-runtime. What it is compared with is the target's matter; nothing here ran on a camera.
+The reference is always the given source model on its runtime, with its preprocessing done in NumPy. The
+target decides what is compared with it; nothing here runs on a camera.
 """
 
 from __future__ import annotations
@@ -54,10 +54,14 @@ class Limits:
 def frames(
     run: Run, calibration: Calibration | None = None
 ) -> tuple[list[dict[str, NDArray[Any]]], str]:
-    """The frames to compare on, in each input's own layout, and what they are in words.
+    """The frames to compare on, and a description of them.
 
-    The user's (`verify.data`), else some of the calibration data, else generated ones. For a second
-    stage: what the first one gives for those.
+    They are the user's (`verify.data`), else some of the calibration data, else generated ones. For a
+    second stage: the first stage's outputs for those.
+
+    Returns:
+        For each frame, by input name, an array in the input's shape and layout: images uint8, 0 to 255,
+        BGR or gray; other inputs as numbers. And what they are, in words.
 
     Raises:
         UsageError: The user's cannot be read.
@@ -66,7 +70,7 @@ def frames(
     if model.link is None:
         return _frames(model, run.plan.options, calibration)
     if calibration is not None and calibration.first is None:
-        return _frames(model, run.plan.options, calibration)  # data of its own
+        return _frames(model, run.plan.options, calibration)  # the second stage's own data
     first = model.link.model
     given, described = _frames(
         first, run.plan.options, calibration and dataclasses.replace(calibration, first=None)
@@ -94,7 +98,7 @@ def _frames(
 def _through(
     run: Run, first: SourceModel, given: Sequence[dict[str, NDArray[Any]]]
 ) -> list[dict[str, NDArray[Any]]]:
-    """The second stage's frames; inputs that nobody says what feeds get generated ones."""
+    """The second stage's frames; inputs without a known source get generated ones."""
     from converter.calibration.synthetic import camera_frames
 
     model = run.plan.model
@@ -121,7 +125,14 @@ def _through(
 
 
 def source_outputs(run: Run, frames: Sequence[Feeds]) -> list[dict[str, NDArray[Any]]]:
-    """What the source model of a run gives for camera frames; errors as for `reference.run`."""
+    """The source model's outputs for camera frames; errors as for `reference.run`.
+
+    Args:
+        frames: As `frames` gives them.
+
+    Returns:
+        For each frame, by output name, an array in the model's output shape and dtype.
+    """
     model, folder = run.plan.model, run.work / "verify-source"
     folder.mkdir()
     return reference.run(
@@ -145,7 +156,7 @@ def compare(reference: Sequence[Outputs], actual: Sequence[Outputs]) -> dict[str
     for name in reference[0]:
         a = np.stack([np.asarray(frame[name], np.float64) for frame in reference])
         b = np.stack([np.asarray(frame[name], np.float64).reshape(a.shape[1:]) for frame in actual])
-        # Where the source itself gives no number (a root of a negative one), neither shall we.
+        # Where the source gives NaN (a root of a negative number), the result must, too.
         defined = np.isfinite(a)
         agree = bool((np.isfinite(b) == defined).all())
         a, b = np.where(defined, a, 0.0), np.where(defined & np.isfinite(b), b, 0.0)
@@ -175,7 +186,7 @@ def _rms(values: NDArray[np.float64]) -> float:
 def _cosine(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
     product = float(np.linalg.norm(a) * np.linalg.norm(b))
     if product < _EPSILON:
-        # Two silent outputs agree; one that fell silent does not.
+        # Two outputs that are all zero agree; one that became zero does not.
         return 1.0 if float(np.abs(a - b).max(initial=0)) < _EPSILON else 0.0
     return float(np.vdot(a, b) / product)
 
@@ -188,7 +199,7 @@ def judge(
     checked_on: str,
     frames: str,
 ) -> dict[str, Any]:
-    """The verification record of the contract."""
+    """The verification record (docs/verification.md)."""
     failed = [name for name, row in figures.items() if _fails(row, limits)]
     return {
         "status": "failed" if failed else "passed",
@@ -211,7 +222,7 @@ def require(record: Mapping[str, Any]) -> None:
     """Raise if a verification failed.
 
     Raises:
-        VerificationError: With every output that is off, and its figures.
+        VerificationError: It names every output that differs too much, and its figures.
     """
     if record["status"] != "failed":
         return
@@ -225,11 +236,11 @@ def require(record: Mapping[str, Any]) -> None:
         f"The compiled network does not compute what the source does ({record['checked_on']}): "
         + ", ".join(lines)
         + ".",
-        remedy="Nothing was written. verify.max_rel_rmse allows for more, --no-verify for anything.",
+        remedy="Nothing was written. Raise verify.max_rel_rmse, or give --no-verify to skip this.",
         tool_text=json.dumps(record, indent=2),
     )
 
 
 def skipped(reason: str) -> dict[str, Any]:
-    """The record of a conversion that nobody compared."""
+    """The record of a conversion that was not compared."""
     return {"status": "skipped", "reason": reason, "outputs": {}}

@@ -1,4 +1,4 @@
-"""The source model on its own runtime: what every compiled network is compared with."""
+"""Running the source model on its runtime: the reference for every compiled network."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 
 class Tensors:
-    """Named arrays in `.npz` files; the names stay out of the file system and the zip."""
+    """Named arrays in `.npz` files; the names are not used in the file system and the zip."""
 
     def __init__(self, names: Sequence[str]) -> None:
         self.keys = {name: f"t{index}" for index, name in enumerate(dict.fromkeys(names))}
 
     def write(self, path: Path, arrays: Mapping[str, NDArray[Any]]) -> Path:
-        """Write arrays to a new file."""
+        """Write arrays of any shape and dtype, by name, to a new file."""
         import numpy as np
 
         stored: dict[str, Any] = {self.keys[name]: array for name, array in arrays.items()}
@@ -30,7 +30,7 @@ class Tensors:
         return path
 
     def read(self, path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
-        """Read arrays back."""
+        """Read arrays back by name, in the shape and dtype in which they were written."""
         import numpy as np
 
         with np.load(path) as stored:
@@ -48,15 +48,18 @@ def run(
     half: bool = False,
     exact: bool = False,
 ) -> list[dict[str, NDArray[Any]]]:
-    """Run feeds through a model on its own runtime and on the CPU, in a child process.
+    """Run feeds through a model on its runtime, on the CPU, in a child process.
 
     Args:
-        feeds: For each frame, every input by name.
+        feeds: For each frame, by input name, an array in the model's input shape and dtype.
         outputs: The outputs to return.
         work: An existing folder for the tensors, one for each call.
-        half: Compute as if every tensor were float16 (`converter.graph.half`), by a file that is
-            written beside the model.
-        exact: For quantized networks, see `session_of`.
+        half: Compute as if every tensor were float16 (`converter.graph.half`); this writes a file
+            beside the model.
+        exact: For quantized networks, see `converter.sources.onnx_session.session_of`.
+
+    Returns:
+        For each frame, by output name, an array in the model's output shape and dtype.
 
     Raises:
         ModelError: Its runtime does not run the model.
@@ -80,7 +83,7 @@ def run(
 
 
 def runtime_name(model: Path) -> str:
-    """What runs a model file, for people."""
+    """The name of the runtime for a model file."""
     return RUNTIMES[kind_of(model.name) or "ONNX"]
 
 
@@ -95,14 +98,18 @@ def run_in_child(
     work: Path,
     timeout_s: float,
 ) -> list[dict[str, NDArray[Any]]]:
-    """Let a child process compute the outputs for some feeds, by files.
+    """Let a child process compute the outputs for some feeds; arrays go through files.
 
     Args:
-        function: Called there, as `module:name`; besides `arguments` it gets `jobs` (pairs of files,
-            to read a feed from and to write the outputs to), and what `Tensors` needs to read and
-            write them: `inputs`, `outputs` and `keys`.
-        what: The name of what computes, for people.
+        function: The function to call there, as `module:name`; besides `arguments` it gets `jobs`
+            (pairs of files, to read a feed from and to write the outputs to), and what `Tensors` needs
+            to read and write them: `inputs`, `outputs` and `keys`.
+        feeds: For each frame, arrays by input name, in the shapes and dtypes that `function` takes.
+        what: The name of the tool or runtime, for people.
         work: An existing folder for the files, one for each call.
+
+    Returns:
+        For each frame, arrays by output name, in the shapes and dtypes that `function` wrote.
     """
     tensors = Tensors([*feeds[0], *outputs])
     jobs = [
@@ -150,7 +157,7 @@ def run_files(
 
 
 def _write_rounded(model: str, target: str) -> None:
-    """A model of float16 beside the model itself: both read their weights from the same file."""
+    """Write a model that rounds to float16 beside the model: both read weights from the same file."""
     import onnx_ir as ir
 
     from converter.graph.half import RoundToHalf

@@ -1,1 +1,1 @@
-"""What RVC2 and RVC3 share: OpenVINO's representation, and services that compile it."""
+"""Code that RVC2 and RVC3 share: OpenVINO's representation, and tools and services that compile it."""

@@ -20,13 +20,13 @@ from targets.openvino.ir import Ir
 from targets.openvino.parameters import InputParameters, TensorParameters
 
 TOOL: Final = "compile_tool"
-# Where a command's words are split again by the tool itself: `-iop "name:U8, other:FP16"`.
+# Characters at which the tool splits an argument: `-iop "name:U8, other:FP16"`.
 _SPLITTING: Final = re.compile(r"[\s,:\"']")
 _MODEL_FAULTS: Final = re.compile(
     r"unsupported|not supported|doesn't support|does not support|Cannot (?:create|convert|find)|"
     r"Check '.*' failed|[Dd]ynamic",
 )
-# Finds the tool in an image that was made by somebody else, and what its libraries need.
+# Finds the tool and its libraries in an image that another program built.
 _LOCATE: Final = """
 import glob, json, os, shutil
 tool = shutil.which("compile_tool")
@@ -42,10 +42,10 @@ print(json.dumps({"tool": tool, "libraries": folders}))
 
 
 def check_names(names: Iterable[str]) -> None:
-    """See that the tool can be told of these tensors.
+    """Check that the tool can take these tensors' names.
 
     Raises:
-        ModelError: With a finding for each that it cannot.
+        ModelError: It has a finding for each name that it cannot take.
     """
     findings = [
         Finding(
@@ -134,8 +134,8 @@ class CompileTool:
         """Compile an IR to a blob.
 
         Args:
-            target: Where to write, below the container's work folder.
-            settings: The plugin's, as they stand in its configuration file.
+            target: The file to write, below the container's work folder.
+            settings: The plugin's settings, for its configuration file.
 
         Raises:
             ModelError: The compiler does not take the model.

@@ -1,7 +1,7 @@
-"""OpenVINO's intermediate representation (IR): made of a prepared ONNX file, run on the CPU.
+"""OpenVINO's intermediate representation (IR): made from a prepared ONNX file, run on the CPU.
 
-Made with today's OpenVINO and brought back to the operators that 2022.3 reads (`lower`); INT8 by NNCF
-on the user's frames. Everything here runs in child processes.
+Today's OpenVINO makes it, and it is brought back to the operators that 2022.3 reads (`lower`); NNCF
+quantizes it to INT8 on the user's frames. Everything here runs in child processes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _LONGEST_SAID: Final = 300
 
 @dataclass(frozen=True, kw_only=True)
 class Int8:
-    """What quantizing needs: the user's frames and how they are fed.
+    """The arguments of quantizing: the user's frames and how they are fed.
 
     Attributes:
         calibration: `Calibration.to_call`.
@@ -41,7 +41,7 @@ class Ir:
     """An IR on disk: `xml`, its weights beside it in `xml.with_suffix(".bin")`.
 
     Attributes:
-        element_types: NumPy's names of what the inputs take.
+        element_types: The inputs' element types, by NumPy's names.
         quantized: How many FakeQuantize operators it has; none in a float model.
     """
 
@@ -87,7 +87,7 @@ def make_file(model: str, target: str, int8: Mapping[str, Any] | None) -> dict[s
 
     try:
         network = ov.convert_model(model)
-    except Exception as error:  # OpenVINO's exceptions have no common base that says so
+    except Exception as error:  # OpenVINO's exceptions have no common base class
         raise _unread(error) from error
     _name_outputs(network, model)
     if int8 is not None:
@@ -113,7 +113,7 @@ def _unread(error: Exception) -> ModelError:
 
 
 def _name_outputs(network: Any, model: str) -> None:
-    """Give every output its ONNX name alone: a tensor may have picked up several on the way."""
+    """Give every output only its ONNX name: a tensor may have got several names by now."""
     import onnx
 
     from targets.openvino.lower_rules import copy_of
@@ -122,8 +122,8 @@ def _name_outputs(network: Any, model: str) -> None:
     for result, value in zip(network.outputs, graph.output, strict=True):
         result.set_names({value.name})
         result.node.set_friendly_name(f"{value.name}/sink_port_0")
-        # The old API names an output after the node in front of the result, or after that and a
-        # number where the node has several: then a copy comes between.
+        # The old API names an output after the node in front of the result, with a number if the node
+        # has several outputs: then a copy is put between.
         before = result.node.input_value(0)
         node = before.get_node()
         if len(node.outputs()) > 1:
@@ -155,7 +155,7 @@ def _quantized(network: Any, int8: Mapping[str, Any]) -> Any:
 
 
 class _Feeds:
-    """The frames, read anew each time they are gone through: never all of them in memory."""
+    """The frames, read again in each iteration: they are never all in memory."""
 
     def __init__(self, int8: Mapping[str, Any], types: Mapping[str, Any]) -> None:
         self._int8, self._types = int8, types
@@ -184,8 +184,12 @@ def run_ir(
     """Run frames through an IR (or an ONNX file) on OpenVINO's CPU, in float32.
 
     Args:
-        feeds: For each frame every input by name.
+        feeds: For each frame, by input name, an array in the model's input shape; it is cast to the
+            input's type.
         work: An existing folder for the tensors, one for each call.
+
+    Returns:
+        For each frame, by output name, an array in the model's output shape and dtype.
 
     Raises:
         ModelError: OpenVINO does not run it.
@@ -204,15 +208,15 @@ def run_ir(
 
 
 def _compiled(core: Any, network: Any) -> Any:
-    """The network on the CPU, in float32 wherever the processor could do with less.
+    """The network on the CPU, in float32 even where the processor supports a smaller type.
 
-    FakeQuantize is computed as it is written: the plugin's own INT8 saturates where the processor has
-    no VNNI (measured: a relative RMSE of 0.098 instead of 0.067 against the source).
+    FakeQuantize is computed node by node: the plugin's INT8 saturates if the processor has no VNNI
+    (measured: a relative RMSE of 0.098 instead of 0.067 against the source).
     """
     single = {"INFERENCE_PRECISION_HINT": "f32"}
     try:
         return core.compile_model(network, "CPU", {**single, "LP_TRANSFORMS_MODE": "NO"})
-    except RuntimeError:  # the second is no documented property
+    except RuntimeError:  # the second property is not documented
         return core.compile_model(network, "CPU", single)
 
 

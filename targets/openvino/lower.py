@@ -1,8 +1,8 @@
-"""A model of today's OpenVINO, in place, in the words of OpenVINO 2022.3.
+"""Rewriting a model of today's OpenVINO, in place, with the operators of OpenVINO 2022.3.
 
-Today's OpenVINO and 2022.3 both speak IR version 11, but the older one knows the operators of opsets 1
-to 10 only. What a younger one becomes is in `lower_rules`; here is the walk through a model. All that
-cannot be said is told at once.
+Today's OpenVINO and 2022.3 both use IR version 11, but the older one knows only the operators of opsets
+1 to 10. The rules for newer operators are in `lower_rules`; this module walks through a model. One
+error names all that cannot be rewritten.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ _ELSEWHERE: Final = "Replace it in the ONNX model, or end the model before it."
 def lower(model: ov.Model) -> None:
     """Replace, in place, every operator that OpenVINO 2022.3 does not know.
 
-    Names stay: who takes an operator's place takes its friendly name and its tensors' names as well.
+    Names stay: a new operator takes the friendly name and the tensors' names of the one it replaces.
     Graphs inside `If`, `Loop` and `TensorIterator` are lowered with the rest.
 
     Args:
-        model: What `ov.convert_model` made; shapes that a rule needs must be static.
+        model: The result of `ov.convert_model`; shapes that a rule needs must be static.
 
     Raises:
         ModelError: Something cannot be expressed, with one finding per operator type and reason. The
-            model is then half lowered and of no more use.
+            model is then only partly rewritten and cannot be used.
     """
     found: dict[tuple[str, str], Finding] = {}
     _lower_graph(model, found)
@@ -68,10 +68,10 @@ def _lower_graph(model: ov.Model, found: dict[tuple[str, str], Finding]) -> None
 
 
 def _part_results(model: ov.Model) -> None:
-    """Give every result a tensor of its own.
+    """Give every result a separate tensor.
 
-    Today's IR has an output's names with the `Result`, 2022.3 with the tensor before it. That one is
-    written with the names of one result, so that a second result or an input would lose its own.
+    Today's IR has an output's names at the `Result`, 2022.3 at the tensor before it. That tensor gets
+    the names of one result, so a second result or an input would lose its names.
     """
     taken = {parameter.output(0) for parameter in model.get_parameters()}
     for result in model.get_results():

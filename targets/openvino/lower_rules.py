@@ -1,8 +1,8 @@
-"""What the operators of OpenVINO's opsets 11 to 16 are in those of opsets 1 to 10.
+"""The operators of OpenVINO's opsets 11 to 16, written with those of opsets 1 to 10.
 
-Formulas: OpenVINO's operation specifications and, for what comes from ONNX, the ONNX ones. A rule takes
-the node and gives what stands for its outputs, None where the node may stay; one that it cannot express
-is `Inexpressible`. What 2022.3 itself does was seen on 2022.3.2's CPU plugin.
+Formulas: OpenVINO's operation specifications and, for operators from ONNX, those of ONNX. A rule takes
+a node and returns the new outputs, or None if the node may stay; it raises `Inexpressible` for one that
+it cannot express. The behaviour of 2022.3 was observed on 2022.3.2's CPU plugin.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def top_k(node: ov.Node) -> list[ov.Output]:
 
 
 def one_hot(node: ov.Node) -> list[ov.Output]:
-    """Version 1 takes a negative index for none at all."""
+    """Version 1 ignores a negative index."""
     a = node.get_attributes()
     indices, *rest = node.input_values()
     if a["negative_indices_mode"] == "normalize":
@@ -77,7 +77,7 @@ def one_hot(node: ov.Node) -> list[ov.Output]:
 
 
 def gather_elements(node: ov.Node) -> list[ov.Output] | None:
-    """2022.3 reads beside the tensor for an index that counts from the end."""
+    """2022.3 reads outside of the tensor for an index that counts from the end."""
     data, indices = node.input_values()
     axis = node.get_attributes()["axis"]
     known = _known_not_negative(indices, _shape(data)[axis])
@@ -268,7 +268,7 @@ def squeeze(node: ov.Node) -> list[ov.Output]:
 
 
 def identity(node: ov.Node) -> list[ov.Output]:
-    """Nothing; but an output keeps a node, and so a name, of its own."""
+    """No operation; but an output keeps a separate node, and so a name."""
     x = node.input_value(0)
     ends = [
         reader.get_node().get_type_name() == "Result" for reader in node.output(0).get_target_inputs()
@@ -277,7 +277,7 @@ def identity(node: ov.Node) -> list[ov.Output]:
 
 
 def copy_of(x: ov.Output) -> ov.Output:
-    """The same tensor from a node of its own; the older opsets have no other `Identity`."""
+    """The same tensor from a separate node; the older opsets have no `Identity`."""
     return ops.convert(x, x.get_element_type()).output(0)
 
 
@@ -320,7 +320,7 @@ def _constant(node: ov.Node, index: int) -> NDArray[Any]:
 
 
 def _value_of(value: ov.Output) -> NDArray[Any] | None:
-    """What a tensor holds for every input of the model; None if it depends on them."""
+    """A constant tensor's values, in its shape; None if it depends on the model's inputs."""
     made = value.get_node()
     if made.get_type_name() == "Constant":
         return np.array(made.get_data())
@@ -353,13 +353,13 @@ def _reshape(x: ov.Output, shape: Sequence[int]) -> ov.Output:
 
 
 def _not_negative(indices: ov.Output, size: ArrayLike) -> ov.Output:
-    """Indices that count from the end as such that count from the start."""
+    """Indices that count from the end, changed to count from the start."""
     wrapped = ops.add(indices, _like(size, indices))
     return ops.select(ops.less(indices, _like(0, indices)), wrapped, indices).output(0)
 
 
 def _known_not_negative(indices: ov.Output, size: ArrayLike) -> ov.Output:
-    """The same for indices that are known; computed ones are taken to count from the start."""
+    """The same for constant indices; computed ones are assumed to count from the start."""
     known = _value_of(indices)
     if known is None or (known >= 0).all():
         return indices

@@ -1,8 +1,8 @@
 """Compiling at Luxonis' blobconverter service, through its own library: the toolchain `online`.
 
-Sent are the prepared model under a name of ours, the compiler's parameters, and nothing else. What the
-service does with them is in https://github.com/luxonis/blobconverter (`main.py`): it writes the
-parameters into its log and keeps the compiled file in its bucket, under a hash of the whole request.
+Only the prepared model, under a neutral name, and the compiler's parameters are sent. The service's
+code is in https://github.com/luxonis/blobconverter (`main.py`): it writes the parameters into its log
+and keeps the compiled file in its bucket, under a hash of the whole request.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ _ELSEWHERE: Final = "Try again later, or take another toolchain (see --toolchain
 # The service splits the compiler's command at spaces, without a shell; compile_tool splits -iop at
 # commas and colons; mo takes brackets for shapes, and its wrapper `$` for the start of a variable.
 _BREAKING: Final = re.compile(r"[\s'\"`,:$\[\](){}]")
-# Of what mo and compile_tool print, the lines that say what is wrong.
+# The lines in the output of mo and compile_tool that say what is wrong.
 _MO_ERROR: Final = re.compile(r"^\[ ?ERROR ?\]\s*(?=.*\w)")
 _TELLING: Final = re.compile(
     r"error|unsupported|not supported|cannot|can't|fail|invalid", re.IGNORECASE
 )
 _SOURCE_PLACE: Final = re.compile(r"^(?:/|\w:)?[\w./\\-]+\.[ch]pp:\d+:?\s*")
-# A command that failed, but not for the model: its parameters, or the service's machine.
+# Failures of a command that the model did not cause: its parameters, or the service's machine.
 _NOT_THE_MODEL: Final = re.compile(
     r"command line flag|unrecognized arguments|No space left|bad_alloc|MemoryError|Permission denied"
 )
@@ -60,8 +60,8 @@ class Service:
     """Where to compile, and for how long.
 
     Attributes:
-        url: Of a blobconverter service, such as `https://blobconverter.luxonis.com`.
-        timeout_s: For one compile, all of it: sending, compiling and receiving.
+        url: The URL of a blobconverter service, such as `https://blobconverter.luxonis.com`.
+        timeout_s: The limit for one whole compile: sending, compiling and receiving.
     """
 
     url: str
@@ -70,15 +70,15 @@ class Service:
 
 @dataclass(frozen=True, kw_only=True)
 class OnlineJob:
-    """What the service is told.
+    """The parameters of a request to the service.
 
     Attributes:
-        version: OpenVINO's as the service names it: `2022.1` for RVC2, `2022.3_RVC3` for RVC3.
-        shaves: SHAVE cores and CMX slices; of no meaning to RVC3.
+        version: The service's name for OpenVINO's version: `2022.1` for RVC2, `2022.3_RVC3` for RVC3.
+        shaves: SHAVE cores and CMX slices; without meaning for RVC3.
         optimizer_params: For `mo`, each one argument; with an ONNX file only.
         compile_params: For `compile_tool`, split at spaces by the service, which knows no quotes:
             `-ip U8`, `-iop images:U8,scores:FP16`.
-        data_type: Of the weights, `FP16` or `FP32`.
+        data_type: The weights' type, `FP16` or `FP32`.
     """
 
     version: str
@@ -94,10 +94,10 @@ class OnlineJob:
 
 
 def check_names(names: Iterable[str]) -> None:
-    """Refuse names of tensors that the service's command lines would tear apart.
+    """Refuse names of tensors that the service's command lines would split.
 
     Raises:
-        ModelError: With one finding for each such name.
+        ModelError: It has one finding for each such name.
     """
     findings = []
     for name in names:
@@ -108,7 +108,7 @@ def check_names(names: Iterable[str]) -> None:
             Finding(
                 code="online.tensor-name",
                 where=f"tensor {name!r}",
-                message=f"the online service cannot be told of it, its name {has}.",
+                message=f"the online service cannot take it: its name {has}.",
                 remedy="Rename the tensor, or take another toolchain.",
             )
         )
@@ -132,13 +132,13 @@ def compile_online(
     Args:
         model: An ONNX file with its weights inside, or an `.xml` of OpenVINO's with its `.bin` beside.
         output: The blob's path; it appears whole or not at all.
-        work: An existing folder; what is put there is gone afterwards.
+        work: An existing folder; temporary files there are removed afterwards.
 
     Returns:
         `output`.
 
     Raises:
-        UsageError: The URL or a parameter is none.
+        UsageError: The URL or a parameter is not valid.
         ModelError: The service's tools do not take the model.
         ToolchainError: The service cannot be reached.
         ToolError: It failed, did not answer in time, or answered with something else than a blob.
@@ -190,26 +190,26 @@ def compile_file(files: Sequence[str], url: str, job: Mapping[str, Any]) -> str:
     where = _service(url)
 
     def post(address: str, **form: Any) -> requests.Response:
-        # A redirect would turn the POST into a GET, or send the model to a host nobody named.
+        # A redirect would turn the POST into a GET, or send the model to a host that was not named.
         response = requests.post(address, allow_redirects=False, timeout=(_CONNECT_S, None), **form)
         if response.status_code != 200:
             raise _refusal(response, where)
         return response
 
     # Before it asks the service, the library asks a public S3 bucket for a blob of the same hash,
-    # whatever `use_cache` says. Nobody chose that host, and what lies there was compiled we do not
-    # know when: only the service is asked.
+    # whatever `use_cache` says. The user did not choose that host, and it is not known when its blobs
+    # were compiled: only the service is asked.
     def no_bucket(*_: Any) -> None:
         raise FileNotFoundError
 
     bucket = "__download_from_s3_bucket"
     if not hasattr(library, bucket):
         raise ToolchainError(
-            "The installed blobconverter is not one that this converter knows.",
+            "The installed version of blobconverter is not supported.",
             remedy="Run: pip install blobconverter==1.4.3",
         )
     vars(library).update({bucket: no_bucket, "requests": SimpleNamespace(post=post)})
-    # Its record of a cache goes to the default folder, though it is not used.
+    # The library writes its cache's index to the default folder, though the cache is not used.
     library.set_defaults(output_dir=_ANSWERED, silent=True)
     options: dict[str, Any] = {
         "url": url,
@@ -282,7 +282,7 @@ def _check_blob(data: bytes, job: OnlineJob, where: str) -> None:
     begins = f" that begin with {start!r}" if start.isprintable() and "\ufffd" not in start else ""
     raise ToolError(
         f"{where} answered with {len(data)} bytes{begins if start else ''}: {problem.rstrip('.')}.",
-        remedy=f"See whether it is such a service, and no proxy's page. {_ELSEWHERE}",
+        remedy=f"Check that the URL is a blobconverter service, not a proxy's page. {_ELSEWHERE}",
         tool_text=text,
     )
 
@@ -298,13 +298,13 @@ def _put(data: bytes, output: Path) -> None:
 
 
 def _refusal(response: requests.Response, where: str) -> ConvertError:
-    """What to tell a user of an answer that is not 200."""
+    """The error for an answer that is not 200."""
     status = f"{response.status_code} {response.reason or ''}".strip()
     text = response.content.decode("utf-8", "replace")
     if response.is_redirect:
         there = _shown(response.headers["location"])
         return ToolError(
-            f"{where} sends on to {there}; the model was not sent there.",
+            f"{where} redirects to {there}; the model was not sent there.",
             remedy="If that is the service, give it as the URL.",
             tool_text=text,
         )
@@ -330,7 +330,7 @@ def _refusal(response: requests.Response, where: str) -> ConvertError:
 
 
 def _command_failed(body: Mapping[str, Any], where: str, text: str) -> ConvertError:
-    """One line of what a tool printed there, and how the service puts it.
+    """The error from a line of the tool's output, and the service's message.
 
     The service runs `mo` and `compile_tool` and answers with the first that failed: `message` (the
     whole command line in it), `exit_code`, `stdout`, `stderr`. Other refusals have only a message.
@@ -350,7 +350,7 @@ def _command_failed(body: Mapping[str, Any], where: str, text: str) -> ConvertEr
     tool = "compile_tool" if re.search(r"compile_tool|myriad_compile", command) else "mo"
     by = f"{where} ({tool})" if command else where
     exit_code = body.get("exit_code", 1 if printed else -1)
-    # A negative one is a signal's, or of a command that could not be started.
+    # A negative code is a signal, or a command that could not be started.
     if isinstance(exit_code, int) and exit_code > 0 and not _NOT_THE_MODEL.search(" ".join(printed)):
         return ModelError(
             f"{by} does not take the model: {said}.",
@@ -361,7 +361,7 @@ def _command_failed(body: Mapping[str, Any], where: str, text: str) -> ConvertEr
 
 
 def _not_answered(error: requests.RequestException, where: str) -> ConvertError:
-    """What to tell a user when there is no whole answer: never reached, or broken off."""
+    """The error if there is no complete answer: not reached, or broken off."""
     from requests import exceptions
     from urllib3.exceptions import NewConnectionError
 
@@ -372,7 +372,7 @@ def _not_answered(error: requests.RequestException, where: str) -> ConvertError:
     reason = _one_line(str(getattr(innermost, "strerror", None) or innermost))
     if isinstance(error, (exceptions.InvalidURL, exceptions.InvalidSchema, exceptions.MissingSchema)):
         return UsageError(
-            f"{where}: that is no URL of a service.",
+            f"{where}: that is not the URL of a service.",
             remedy="One is https://blobconverter.luxonis.com",
         )
     unreached = (exceptions.ConnectTimeout, exceptions.ProxyError, exceptions.SSLError)

@@ -1,4 +1,4 @@
-"""What OpenVINO's compilers are told of the tensors, as values."""
+"""The parameters of OpenVINO's compilers for the tensors, as values."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ class TensorParameters:
     """How an output leaves the compiled network.
 
     Attributes:
-        precision: The compiler's word: FP16 or FP32.
-        dtype: The archive's word for the same.
-        layout: The axes as they go out; may be empty.
-        shape: Sizes in that order; None if only the compiled file tells.
+        precision: The compiler's name for the type: FP16 or FP32.
+        dtype: The config's name for the same.
+        layout: The axes of the output; may be empty.
+        shape: Sizes in that order; None if only the compiled file has them.
     """
 
     name: str
@@ -41,7 +41,7 @@ class InputParameters(TargetInput):
     """An input: how the frame becomes the model's tensor, and how the archive describes it.
 
     Attributes:
-        precision: The compiler's word: U8, FP16, FP32 or I32.
+        precision: The compiler's name for the type: U8, FP16, FP32 or I32.
         compiler_layout: The layout to set for the compiler, or empty for row-major as declared.
     """
 
@@ -50,7 +50,7 @@ class InputParameters(TargetInput):
 
     @property
     def network_layout(self) -> str:
-        """Planar even where the blob takes interleaved frames: the compiler itself turns those."""
+        """Planar even if the blob takes interleaved frames: the compiler transposes those."""
         return "NCHW" if self.compiler_layout else self.layout
 
     def to_json(self) -> dict[str, Any]:

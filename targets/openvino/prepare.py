@@ -1,4 +1,4 @@
-"""The graph that an OpenVINO compiler gets: fixed shapes, frames in, and only operators it knows."""
+"""The graph that an OpenVINO compiler gets: fixed shapes, inputs for frames, operators it knows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 # OpenVINO 2022.2's ONNX reader takes IR versions up to the one of opset 13.
 _IR_VERSION: Final = 7
-# A protobuf file ends at two gigabytes; the graph itself wants a little room.
+# A protobuf file is limited to two gigabytes; the graph itself needs a little room.
 _ONE_FILE_BYTES: Final = 1_900_000_000
 
 
@@ -23,7 +23,7 @@ _ONE_FILE_BYTES: Final = 1_900_000_000
 class Prepared:
     """The prepared model file, its operators for messages, and what could not be done.
 
-    `input_types` are NumPy's names of what the graph takes: float32 for frames, int32 for indices.
+    `input_types` are NumPy's names of the inputs' types: float32 for frames, int32 for indices.
     """
 
     path: Path
@@ -46,9 +46,9 @@ def prepare(
 
     Args:
         source: The ONNX file, its external data beside it.
-        target: Where to write; a file that does not exist.
+        target: The file to write; it must not exist.
         for_myriad: Whether only operators of the MYRIAD compiler may be left, in the opset that its
-            own ONNX reader takes.
+            ONNX reader takes.
 
     Raises:
         ModelError: The graph cannot be brought into a form that the compiler reads.
@@ -116,7 +116,7 @@ def prepare_file(
         whole_numbers_as_floats(model)
         model.ir_version = min(model.ir_version, _IR_VERSION)
     name_every_node(model)
-    # Weights go into a file of their own, straight from where they are: no second copy in memory.
+    # Weights go straight from their files into a separate file: no second copy in memory.
     name = Path(target).name
     ir.save(model, target, external_data=f"{name}.data", size_threshold_bytes=4096)
     return {
@@ -134,7 +134,7 @@ def merge_weights(model: str, target: str) -> None:
     """Write a model with its weights inside, in a child process.
 
     Raises:
-        ModelError: They are more than such a file can hold.
+        ModelError: They are too large for one file.
     """
     import onnx
 
@@ -144,7 +144,7 @@ def merge_weights(model: str, target: str) -> None:
     weights = sum(len(tensor.raw_data) for tensor in proto.graph.initializer)
     if weights >= _ONE_FILE_BYTES:
         raise ModelError(
-            "The model has two gigabytes and more, which no single ONNX file holds.",
+            "The model has two gigabytes or more, too large for a single ONNX file.",
             remedy="Convert with another toolchain.",
         )
     onnx.save(proto, target)

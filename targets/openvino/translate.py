@@ -1,4 +1,4 @@
-"""From a source model's tensors to what an OpenVINO compiler is told of them: pure functions."""
+"""From a source model's tensors to an OpenVINO compiler's parameters: pure functions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from targets.openvino.parameters import InputParameters, TensorParameters
 
 DTYPE_OF: Final = {"U8": "uint8", "FP16": "float16", "FP32": "float32", "I32": "int32"}
 _PRECISION_OF: Final = {"float16": "FP16", "float32": "FP32"}
-# What a raw input may be in the source, and how the blob takes it: floats stay what they are.
+# A raw input's type in the source, and the type that the blob takes: floats stay floats.
 _RAW_PRECISION: Final = {
     "float32": "FP32",
     "float64": "FP32",
@@ -26,17 +26,17 @@ _MAX_RANK: Final = 5
 
 
 def check_tensors(model: SourceModel, *, target: str, chip: str) -> None:
-    """See that a chip can take the model's tensors.
+    """Check that a chip can take the model's tensors.
 
     Raises:
-        ModelError: With a finding for each that it cannot.
+        ModelError: It has a finding for each tensor that it cannot take.
     """
     found = []
     for tensor in (*model.inputs, *model.outputs):
         if len(tensor.shape) > _MAX_RANK:
             message = f"{list(tensor.shape)} has {len(tensor.shape)} axes; {chip} takes five at most."
         elif isinstance(tensor, ModelInput) and tensor.dtype not in _RAW_PRECISION:
-            message = f"{chip} takes no {tensor.dtype}, only {', '.join(_RAW_PRECISION)}."
+            message = f"{chip} does not take {tensor.dtype}, only {', '.join(_RAW_PRECISION)}."
         else:
             continue
         found.append(Finding(code=f"{target}.tensor", where=tensor.name, message=message))
@@ -51,7 +51,7 @@ def input_parameters(item: ModelInput, options: Options, *, interleaved: bool) -
         interleaved: Whether frames come in as NHWC.
 
     Raises:
-        UsageError: The option `inputs.NAME.data_type` cannot be had for frames.
+        UsageError: The option `inputs.NAME.data_type` names a type that frames cannot have.
     """
     planned = InputParameters.of(
         item,

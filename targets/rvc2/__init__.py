@@ -1,6 +1,6 @@
-"""RVC2 (Myriad X): ONNX to a blob or superblob with OpenVINO 2022.2's own compiler.
+"""RVC2 (Myriad X): ONNX to a blob or superblob with OpenVINO 2022.2's compiler.
 
-The face of the target, as `converter.target.Target` has it; heavy modules load where they are used.
+The functions of the target (`converter.target.Target`); heavy modules load where they are used.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from converter.errors import UsageError
-from converter.events import Notice, OnEvent
+from converter.events import OnEvent
 from converter.target import Check, Run, TargetPlan
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from converter.container.build import Recipe
     from converter.model import SourceModel
     from converter.options.resolve import Options
+    from converter.system import Native
 
 NAME: Final = "rvc2"
 TOOLCHAINS: Final[Sequence[str]] = ("native", "container", "online")
@@ -35,7 +36,6 @@ def plan(
     toolchain: str,
 ) -> TargetPlan:
     """Resolve the compiler's parameters and the steps."""
-    from targets.openvino.compile_tool import check_names
     from targets.rvc2.backends import MYRIAD, choose
     from targets.rvc2.compilers import check_online
     from targets.rvc2.steps import steps
@@ -47,6 +47,8 @@ def plan(
     if backend.toolchain == "online":
         check_online(parameters, names)
     elif backend.tool != MYRIAD:
+        from targets.openvino.compile_tool import check_names
+
         check_names(names)
     return TargetPlan(backend=backend, parameters=parameters, steps=steps(model, parameters, options))
 
@@ -62,19 +64,8 @@ def checks() -> Sequence[Check]:
     """The native toolchain's state."""
     from targets.rvc2.myriad import toolchain
 
-    machine = toolchain.problem_with_machine()
-    if machine:
-        return [Check(name="rvc2 native", detail="", problem=machine)]
-    detail = f"OpenVINO {toolchain.OPENVINO} ({toolchain.LICENSES}) in {toolchain.location()}"
-    found = [
-        Check(
-            name="rvc2 native",
-            detail=detail,
-            problem=toolchain.check(),
-            remedy="Run: nnconvert toolchain install rvc2",
-        )
-    ]
-    if toolchain._libusb() is None:
+    found = [toolchain.PINNED.check(f"OpenVINO {toolchain.OPENVINO} ({toolchain.LICENSES})")]
+    if toolchain.PINNED.problem_with_system() is None and toolchain.find_libusb() is None:
         found.append(
             Check(
                 name="rvc2 libusb",
@@ -84,6 +75,13 @@ def checks() -> Sequence[Check]:
             )
         )
     return found
+
+
+def native() -> Native:
+    """What the native toolchain needs of a system."""
+    from targets.rvc2.myriad.toolchain import PINNED
+
+    return PINNED.native
 
 
 def images(options: Options) -> Sequence[str]:
@@ -100,11 +98,7 @@ def install(on_event: OnEvent, options: Options, *, wheel: Path | None = None) -
     from targets.rvc2.myriad import toolchain
 
     del options
-    if wheel is None and toolchain.check() is None:
-        on_event(Notice(text="The RVC2 toolchain is installed already."))
-    else:
-        toolchain.install(wheel)
-    return str(toolchain.location())
+    return toolchain.PINNED.install_once(on_event, wheel)
 
 
 def recipe(on_event: OnEvent, options: Options, *, sdk: Path | None, base: str | None) -> Recipe:
@@ -121,4 +115,4 @@ def remove() -> bool:
     """Delete the compiler from the cache."""
     from targets.rvc2.myriad import toolchain
 
-    return toolchain.remove()
+    return toolchain.PINNED.remove()

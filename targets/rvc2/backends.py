@@ -1,4 +1,4 @@
-"""Which toolchain compiles for RVC2: our compiler here or in a container, or somebody else's."""
+"""The toolchain for RVC2: the native compiler here or in a container, compile_tool, or the service."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def choose(options: Options, toolchain: str) -> Backend:
     """The toolchain for a conversion; `auto` is the native one.
 
     Raises:
-        UsageError: There is none of that name or version.
+        UsageError: There is no toolchain of that name or version.
         ToolchainError: A container is asked for, and there is no engine or image.
     """
     kind = wanted("rvc2", toolchain, TOOLCHAINS) or "native"

@@ -1,4 +1,4 @@
-"""The compilers for RVC2 behind one face: ours (natively or in a container), compile_tool, the service.
+"""The compilers for RVC2: OpenVINO 2022.2's (natively or in a container), compile_tool, the service.
 
 Each compiles a prepared model for some numbers of SHAVE cores, and runs frames through the network that
 it compiles, on a CPU.
@@ -34,11 +34,16 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 
 class Compiler(Protocol):
-    """What compiles."""
+    """A compiler for RVC2."""
 
     @property
     def checked_on(self) -> str:
-        """What `run` runs on, for the record of a verification."""
+        """The runtime of `run`, for the record of a verification."""
+        ...
+
+    @property
+    def runs_beside(self) -> bool:
+        """Whether `run` needs nothing that `compile` makes, and may be called at the same time."""
         ...
 
     @property
@@ -49,19 +54,27 @@ class Compiler(Protocol):
     def compile(
         self, prepared: Prepared, counts: Sequence[int], folder: Path, on_blob: OnBlob
     ) -> Mapping[int, Path]:
-        """Compile for each number of SHAVE cores; `on_blob` is called as each blob is there."""
+        """Compile for each number of SHAVE cores; `on_blob` is called for each blob when it is done."""
         ...
 
     def run(
         self, prepared: Prepared, feeds: Feeds, shapes: Shapes, folder: Path, timeout_s: float
     ) -> list[dict[str, NDArray[Any]]]:
-        """Run frames through the network that was compiled, in float32."""
+        """Run frames through the network that was compiled, on the CPU in float32.
+
+        Args:
+            feeds: For each frame, by input name, an array in the prepared model's layout.
+            shapes: The shape of each output, by name.
+
+        Returns:
+            For each frame, by output name, a float32 array of the output's shape.
+        """
         ...
 
 
 @contextlib.contextmanager
 def opened(run: Run, parameters: Parameters) -> Iterator[Compiler]:
-    """The compiler that the plan names, its container running where it has one."""
+    """The compiler that the plan names, with its container running if it has one."""
     backend = parameters.backend
     match backend.toolchain:
         case "native":
@@ -85,7 +98,7 @@ def opened(run: Run, parameters: Parameters) -> Iterator[Compiler]:
 
 @dataclass(frozen=True)
 class _Own:
-    """OpenVINO 2022.2's compiler, driven by our own child process."""
+    """OpenVINO 2022.2's compiler, run in a child process (`targets.rvc2.myriad.worker`)."""
 
     owner: Run
     parameters: Parameters
@@ -97,6 +110,10 @@ class _Own:
             f"OpenVINO {OPENVINO}'s CPU plugin, the network that was compiled, in float32; not on a "
             "camera"
         )
+
+    @property
+    def runs_beside(self) -> bool:
+        return isinstance(self.place, Native)
 
     @property
     def tools(self) -> Mapping[str, str]:
@@ -129,6 +146,10 @@ class _Tool:
     @property
     def checked_on(self) -> str:
         return _checked_on_ir()
+
+    @property
+    def runs_beside(self) -> bool:
+        return False
 
     @property
     def tools(self) -> Mapping[str, str]:
@@ -194,6 +215,10 @@ class _Service:
             f"OpenVINO {version('openvino')}'s CPU plugin, the network that was sent to the service, "
             "in float32; not on a camera"
         )
+
+    @property
+    def runs_beside(self) -> bool:
+        return False
 
     @property
     def tools(self) -> Mapping[str, str]:
@@ -270,10 +295,10 @@ def _on_cpu(
 
 
 def check_online(parameters: Parameters, names: Sequence[str]) -> None:
-    """See that the service can be told of everything.
+    """Check that the service can take all names and options.
 
     Raises:
-        ModelError: Names that its command line would tear apart.
+        ModelError: Its command line would split names.
         UsageError: An option that it does not take.
     """
     from targets.openvino.online import check_names

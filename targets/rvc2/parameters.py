@@ -1,4 +1,4 @@
-"""What the RVC2 compiler is told, as values."""
+"""The parameters of the RVC2 compiler, as values."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ class Parameters:
     """Everything the RVC2 toolchain needs to know.
 
     Attributes:
-        shaves: SHAVE cores of the blob; of a superblob's base.
+        shaves: SHAVE cores of the blob, or of a superblob's base.
         cmx_slices: CMX slices; None for as many as SHAVE cores.
         superblob: Whether all sixteen SHAVE counts are packed into one file.
-        batch: The size of the batch axis; more than one needs a setting of its own.
-        backend: What compiles.
+        batch: The size of the batch axis; more than one needs another setting.
+        backend: The toolchain.
     """
 
     inputs: tuple[InputParameters, ...]
@@ -41,8 +41,8 @@ class Parameters:
     def settings(self, shaves: int) -> Mapping[str, str]:
         """The MYRIAD plugin's settings for one compile.
 
-        `MYRIAD_ENABLE_MX_BOOT NO` keeps it from waiting for a device; batch detection would compile
-        a batch of two as a batch of one and say nothing.
+        `MYRIAD_ENABLE_MX_BOOT NO` keeps it from waiting for a device; batch detection would silently
+        compile a batch of two as a batch of one.
         """
         settings = {
             "MYRIAD_ENABLE_MX_BOOT": "NO",

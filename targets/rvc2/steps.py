@@ -1,4 +1,4 @@
-"""The steps of an RVC2 conversion: what they are called in a plan, and how they are carried out."""
+"""The steps of an RVC2 conversion: their entries in a plan, and how they are carried out."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from targets.rvc2.verify import Comparison, limits
 
 
 def steps(model: SourceModel, parameters: Parameters, options: Options) -> tuple[Step, ...]:
-    """The steps in their order, each with what it is told, needs and gives."""
+    """The steps in their order, each with its arguments, inputs and results."""
     counts = parameters.shave_counts
     backend = parameters.backend
     is_ir = backend.tool == backends.COMPILE_TOOL
@@ -106,7 +106,7 @@ def run(run: Run) -> Artifact:
             )
             for warning in prepared.warnings:
                 run.warn(warning)
-        comparison.model_half(prepared)
+        comparison.begin(prepared, compiler)
         path, blob = _compile(run, parameters, prepared, compiler)
         inputs, outputs = read_back(run.plan.model, parameters, blob)
         verification = comparison.record(prepared, blob, compiler)
@@ -144,7 +144,7 @@ def _known(parameters: Parameters) -> dict[str, Any]:
 def _compile(
     run: Run, parameters: Parameters, prepared: Prepared, compiler: Compiler
 ) -> tuple[Path, Blob]:
-    """The blob or superblob, and what the (base) blob says."""
+    """The blob or superblob, and the (base) blob's header."""
     counts = parameters.shave_counts
     folder = run.work / "blobs"
     folder.mkdir()
@@ -179,7 +179,7 @@ def _compile(
 
 
 class _Patching:
-    """Turns blobs into patches as they come, the base first, and drops each from disk."""
+    """Turns blobs into patches when they are done, the base first, and removes each from disk."""
 
     def __init__(self, parameters: Parameters) -> None:
         self._parameters = parameters

@@ -11,15 +11,15 @@ from targets.rvc2.parameters import Parameters
 
 
 def translate(model: SourceModel, options: Options, backend: Backend) -> Parameters:
-    """Resolve what the compiler is told.
+    """Resolve the compiler's parameters.
 
     Raises:
-        UsageError: Options that cannot be had on this target.
-        ModelError: Tensors that Myriad X cannot take.
+        UsageError: Options are not possible on this target.
+        ModelError: Myriad X cannot take the model's tensors.
     """
     if not options.flag("rvc2.compress_to_fp16"):
         raise UsageError(
-            "rvc2.compress_to_fp16: Myriad X computes in float16, so false cannot be had.",
+            "rvc2.compress_to_fp16: false is not possible, for Myriad X computes in float16.",
             remedy="Leave it out.",
         )
     check_tensors(model, target="rvc2", chip="Myriad X")
@@ -32,7 +32,7 @@ def translate(model: SourceModel, options: Options, backend: Backend) -> Paramet
         cmx_slices=int(cmx) if isinstance(cmx, int) else None,
         superblob=options.flag("rvc2.superblob"),
         simplify=options.flag("onnx_simplification"),
-        # Whatever the first axis means to the model, the compiler takes it for the batch.
+        # Whatever the first axis means in the model, the compiler takes it for the batch.
         batch=max((item.shape[0] for item in model.inputs if item.shape), default=1),
         compile_timeout_s=options.number("rvc2.compile_timeout_s"),
         backend=backend,

@@ -1,6 +1,6 @@
 """Whether the compiled network computes what the source does, on a CPU.
 
-And what float16 adds to the difference, by a model of it. Nothing here runs on a camera.
+It also estimates the error that float16 adds, by a simulation. Nothing here runs on a camera.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from targets.rvc2.parameters import Parameters
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# The CPU plugin computes the compiled network in float32: what differs is a wrong rewrite.
+# The CPU plugin computes the compiled network in float32: a difference means a wrong rewrite.
 _MIN_COSINE: Final = 0.9999
 _MAX_REL_RMSE: Final = 1e-2
-# What float16 may add before a user is warned.
+# The error that float16 may add without a warning.
 _HALF_COSINE: Final = 0.999
 
 _Results = list[dict[str, "NDArray[Any]"]]
@@ -40,7 +40,7 @@ def limits(options: Options) -> Limits:
 
 
 class Comparison:
-    """The source and the float16 model on ONNX Runtime, running beside the compiler.
+    """The source, its float16 model and the network that is compiled, running beside the compiler.
 
     A context manager: leaving it ends what still runs.
     """
@@ -55,10 +55,11 @@ class Comparison:
         model = run.plan.model
         self._frames, self._described = verify.frames(run)
         self._feeds = [network_feeds(model.inputs, parameters.inputs, frame) for frame in self._frames]
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="reference")
+        self._pool = ThreadPoolExecutor(2, thread_name_prefix="reference")
         feeds = [source_feeds(model.inputs, frame) for frame in self._frames]
         self._source = self._start("source", run.source, feeds)
         self._half: Future[_Results] | None = None
+        self._compiled: Future[_Results] | None = None
 
     def _start(
         self, name: str, model: Path, feeds: Sequence[Mapping[str, Any]], *, half: bool = False
@@ -76,31 +77,40 @@ class Comparison:
             half=half,
         )
 
-    def model_half(self, prepared: Prepared) -> None:
-        """Start the float16 model of the prepared graph."""
-        if self.enabled:
-            types = prepared.input_types
-            feeds = [{name: x.astype(types[name]) for name, x in feed.items()} for feed in self._feeds]
-            self._half = self._start("half", prepared.path, feeds, half=True)
+    def begin(self, prepared: Prepared, compiler: Compiler) -> None:
+        """Start the float16 simulation of the prepared graph, and the compiled network."""
+        if not self.enabled:
+            return
+        outputs = self._run.plan.model.outputs
+        if compiler.runs_beside and all(output.shape for output in outputs):
+            shapes = {output.name: output.shape for output in outputs}
+            self._compiled = self._pool.submit(self._run_compiled, prepared, compiler, shapes)
+        types = prepared.input_types
+        feeds = [{name: x.astype(types[name]) for name, x in feed.items()} for feed in self._feeds]
+        self._half = self._start("half", prepared.path, feeds, half=True)
+
+    def _run_compiled(
+        self, prepared: Prepared, compiler: Compiler, shapes: Mapping[str, tuple[int, ...]]
+    ) -> _Results:
+        folder = self._run.work / "verify-cpu"
+        folder.mkdir()
+        timeout_s = self._options.number("verify.timeout_s")
+        return compiler.run(prepared, self._feeds, shapes, folder, timeout_s)
 
     def record(self, prepared: Prepared, blob: Blob, compiler: Compiler) -> Mapping[str, Any]:
         """Wait for the reference, run the CPU plugin, and judge.
 
         Raises:
-            VerificationError: An output is off, or not finite in float16.
+            VerificationError: An output differs too much, or is not finite in float16.
         """
         if not self.enabled:
             return verify.skipped("switched off")
         with self._run.stage("verify"):
-            folder = self._run.work / "verify-cpu"
-            folder.mkdir()
-            actual = compiler.run(
-                prepared,
-                self._feeds,
-                {item.name: item.shape for item in blob.outputs},
-                folder,
-                self._options.number("verify.timeout_s"),
-            )
+            if self._compiled is None:
+                shapes = {item.name: item.shape for item in blob.outputs}
+                actual = self._run_compiled(prepared, compiler, shapes)
+            else:
+                actual = self._compiled.result()
             source = self._source.result()
             record = verify.judge(
                 verify.compare(source, actual),
@@ -118,7 +128,7 @@ class Comparison:
         try:
             figures = verify.compare(source, half.result())
         except ConvertError as error:
-            # The model of float16 is advice; that it cannot be had is no reason to refuse.
+            # The float16 simulation is advice; if it fails, the conversion goes on.
             self._run.warn(f"What float16 adds could not be modelled: {error.message}")
             return {"how": "not modelled", "outputs": {}}
         for name, row in figures.items():

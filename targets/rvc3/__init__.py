@@ -1,6 +1,6 @@
 """RVC3 (Keem Bay): ONNX to a VPUX blob with OpenVINO 2022.3's compiler, float16 or INT8.
 
-The face of the target, as `converter.target.Target` has it; heavy modules load where they are used.
+The functions of the target (`converter.target.Target`); heavy modules load where they are used.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def run(run: Run) -> Artifact:
 
 
 def checks() -> Sequence[Check]:
-    """Nothing of its own: the container engine has a check, and OpenVINO is among the libraries."""
+    """No checks: doctor checks the container engine, and OpenVINO among the libraries."""
     return []
 
 

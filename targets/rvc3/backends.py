@@ -1,4 +1,4 @@
-"""Which toolchain compiles for RVC3: compile_tool in a container, or blobconverter's service."""
+"""The toolchain for RVC3: compile_tool in a container, or blobconverter's service."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from targets.openvino.compile_tool import TOOL
 TOOLCHAINS: Final[tuple[Kind, ...]] = ("container", "online")
 ONLINE_VERSION: Final = "2022.3_RVC3"
 BLOBCONVERTER: Final = "blobconverter"
-# `localhost/` is no registry: nobody else's image can come in its place.
+# `localhost/` is no registry: no other image can be fetched under this name.
 OWN_IMAGE: Final = "localhost/nnconvert/rvc3"
 DEVICE: Final = "VPUX.3400"
 
 
 def image_names(options: Options) -> list[str]:
-    """Where compile_tool may be: in the image that was built here, then in ModelConverter's."""
+    """The images that may have compile_tool: the one that was built here, then ModelConverter's."""
     version = options.text("rvc3.tool_version")
     return [
         f"{OWN_IMAGE}:{version}",
@@ -29,7 +29,7 @@ def choose(options: Options, toolchain: str) -> Backend:
     """The toolchain for a conversion; `auto` is the container.
 
     Raises:
-        UsageError: There is none of that name.
+        UsageError: There is no toolchain of that name.
         ToolchainError: There is no engine or image.
     """
     kind = wanted("rvc3", toolchain, TOOLCHAINS) or "container"

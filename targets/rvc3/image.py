@@ -1,4 +1,4 @@
-"""RVC3's image: compile_tool and the VPUX plugin out of the user's OpenVINO 2022.3 archive."""
+"""RVC3's image: compile_tool and the VPUX plugin from the user's OpenVINO 2022.3 archive."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def recipe(sdk: Path | None, base: str | None, version: str) -> Recipe:
 
     Raises:
         UsageError: No archive is named.
-        ToolchainError: It is not one, or has no compiler for RVC3.
+        ToolchainError: It is not such an archive, or has no compiler for RVC3.
     """
     if sdk is None:
         raise UsageError(

@@ -1,4 +1,4 @@
-"""What the RVC3 compiler is told, as values."""
+"""The parameters of the RVC3 compiler, as values."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Parameters:
 
     Attributes:
         superblob: Whether the blob is packed as a superblob without patches.
-        calibration: Where INT8's ranges are measured; None for float16.
+        calibration: The data on which INT8's ranges are measured; None for float16.
     """
 
     inputs: tuple[InputParameters, ...]
@@ -29,7 +29,7 @@ class Parameters:
 
     @property
     def precision(self) -> str:
-        """The precision in the archive's words."""
+        """The precision, as the archive's config names it."""
         return "int8" if self.calibration else "float16"
 
     def to_json(self) -> dict[str, Any]:

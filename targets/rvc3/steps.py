@@ -1,4 +1,4 @@
-"""The steps of an RVC3 conversion: what they are called in a plan, and how they are carried out."""
+"""The steps of an RVC3 conversion: their entries in a plan, and how they are carried out."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from targets.rvc3.backends import DEVICE, ONLINE_VERSION
 from targets.rvc3.parameters import Parameters
 from targets.rvc3.vpux import check_vpux, make_superblob
 
-# The IR's weights are float16 and computed with in float32; INT8 loses a few percent.
+# The IR's weights are float16 and the computation float32; INT8 loses a few percent.
 _LIMITS: Final[Mapping[str, Limits]] = {
     "float16": Limits(min_cosine=0.999, max_rel_rmse=0.03),
     "int8": Limits(min_cosine=0.95, max_rel_rmse=0.35),
@@ -42,7 +42,7 @@ def limits(parameters: Parameters, options: Options) -> Limits:
 
 
 def steps(model: SourceModel, parameters: Parameters, options: Options) -> tuple[Step, ...]:
-    """The steps in their order, each with what it is told, needs and gives."""
+    """The steps in their order, each with its arguments, inputs and results."""
     backend, data = parameters.backend, parameters.calibration
     in_container = backend.toolchain == "container"
     planned = [
@@ -163,7 +163,7 @@ def run(run: Run) -> Artifact:
 
 @contextlib.contextmanager
 def _tool(run: Run, parameters: Parameters) -> Iterator[CompileTool | None]:
-    """compile_tool in its container; None where the service compiles."""
+    """compile_tool in its container; None if the service compiles."""
     if parameters.backend.toolchain == "online":
         yield None
         return
@@ -194,7 +194,7 @@ def _make_ir(run: Run, parameters: Parameters, prepared: Prepared) -> Ir:
         )
         if int8 is not None and not ir.quantized:
             raise ToolError(
-                "NNCF quantized nothing of this model.",
+                "NNCF did not quantize any operator of this model.",
                 remedy="Convert it in float16: disable_calibration=true.",
             )
         return ir
@@ -208,7 +208,7 @@ def _compile_online(run: Run, parameters: Parameters, ir: Ir, blob: Path) -> Non
     run.notice(f"The prepared model is sent to {service.url}.")
     job = OnlineJob(
         version=ONLINE_VERSION,
-        shaves=1,  # the service asks for a number and makes nothing of it for RVC3
+        shaves=1,  # the service requires a number and ignores it for RVC3
         # The service splits its command at spaces and knows no quotes.
         compile_params=(" ".join(precisions(parameters.inputs, parameters.outputs)),),
     )
@@ -219,7 +219,7 @@ def _compare(run: Run, parameters: Parameters, ir: Ir) -> Mapping[str, Any]:
     """Compare the IR with the source, and judge.
 
     Raises:
-        VerificationError: An output is off.
+        VerificationError: An output differs too much.
     """
     options, model = run.plan.options, run.plan.model
     if not options.flag("verify.enabled"):
@@ -266,7 +266,7 @@ def _output(item: Any, model: SourceModel) -> Tensor:
 
 
 def _record(parameters: Parameters) -> dict[str, Any]:
-    """What the build record says besides the file's own facts."""
+    """The build record's entries besides the facts in the file."""
     facts: dict[str, Any] = {
         "read_back": "only that it is a VPUX blob: its schema is not public, so that its tensors are "
         "described as they were asked of the compiler"

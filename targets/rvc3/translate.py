@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import Final
 
 from converter.archive.opened import Archive
 from converter.backend import Backend
 from converter.calibration import dataset as calibration
 from converter.calibration.dataset import random_warning
-from converter.errors import UsageError
+from converter.errors import ToolchainError, UsageError
 from converter.findings import Finding, Severity
 from converter.model import SourceModel
 from converter.options.resolve import Options
@@ -29,15 +30,16 @@ _SUPERBLOB: Final = Finding(
 def translate(
     model: SourceModel, archive: Archive, options: Options, backend: Backend
 ) -> tuple[Parameters, tuple[Finding, ...]]:
-    """Resolve what the compiler is told, and what deserves a warning.
+    """Resolve the compiler's parameters and the warnings.
 
     Raises:
-        UsageError: Options that cannot be had, calibration data that cannot be used.
-        ModelError: Tensors that the chip, or the tool's command line, cannot take.
+        UsageError: Options are not possible, or calibration data cannot be used.
+        ModelError: The chip, or the tool's command line, cannot take the model's tensors.
+        ToolchainError: INT8's package is not installed.
     """
     if not options.flag("rvc3.compress_to_fp16"):
         raise UsageError(
-            "rvc3.compress_to_fp16: Keem Bay computes in float16 or INT8, so false cannot be had.",
+            "rvc3.compress_to_fp16: false is not possible, for Keem Bay computes in float16 or INT8.",
             remedy="Leave it out.",
         )
     check_tensors(model, target="rvc3", chip="Keem Bay")
@@ -54,6 +56,8 @@ def translate(
         data, findings = calibration.find(model, archive, options)
         if data is not None and data.random:
             findings.append(random_warning())
+        if data is not None:
+            _require_nncf()
     recorded = options.record["compiled"].get("calibration") if options.record else None
     if recorded and data is None:
         raise UsageError(
@@ -73,3 +77,17 @@ def translate(
         backend=backend,
     )
     return parameters, tuple(findings)
+
+
+def _require_nncf() -> None:
+    """See that what measures INT8's ranges is installed.
+
+    Raises:
+        ToolchainError: It is not.
+    """
+    if find_spec("nncf") is None:
+        raise ToolchainError(
+            "INT8 for RVC3 needs NNCF, which is not installed.",
+            remedy="Run: pip install 'nnarchive-converter[int8]'; or convert in float16 with "
+            "disable_calibration=true.",
+        )

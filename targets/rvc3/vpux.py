@@ -1,8 +1,8 @@
-"""VPUX blobs, as far as is public: what they are, not what they hold.
+"""VPUX blobs, as far as the format is public: recognizing them, not reading their content.
 
-A blob is a flatbuffer with the identifier `BLOB`; we know of no published schema, so inputs and outputs
-cannot be read back. A superblob for RVC3 is one blob behind a header of seventeen big-endian sizes,
-sixteen of them zero: there are no SHAVE counts to choose among, and nothing to patch.
+A blob is a flatbuffer with the identifier `BLOB`; no schema is published, so inputs and outputs cannot
+be read back. A superblob for RVC3 is one blob after a header of seventeen big-endian sizes, sixteen of
+them zero: there are no SHAVE counts to choose from, and no patches.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ def is_vpux_superblob(data: bytes | memoryview) -> bool:
 
 
 def check_vpux(data: bytes | memoryview, name: str = "blob") -> None:
-    """See that a blob is one, as far as that can be seen.
+    """Check that a file is a VPUX blob, as far as the format is public.
 
     Raises:
-        ArchiveError: It is none, or its first table lies outside of it.
+        ArchiveError: It is not, or its first table is outside of it.
     """
     if not is_vpux(data) or len(data) < _LEAST_BYTES:
-        raise ArchiveError(f"{name} is no VPUX blob.")
+        raise ArchiveError(f"{name} is not a VPUX blob.")
     (root,) = struct.unpack_from("<I", data)
     if not 8 <= root <= len(data) - 4:
         raise ArchiveError(f"{name} is a damaged VPUX blob: its root leads out of it.")
@@ -51,10 +51,10 @@ def read_superblob(data: bytes, name: str = "superblob") -> bytes:
     """The blob of a superblob.
 
     Raises:
-        ArchiveError: It is none, is cut short, or has patches.
+        ArchiveError: It is not such a superblob, is cut short, or has patches.
     """
     if not is_vpux_superblob(data):
-        raise ArchiveError(f"{name} is no superblob of a VPUX blob.")
+        raise ArchiveError(f"{name} is not a superblob of a VPUX blob.")
     size, *patches = _HEADER.unpack_from(data)
     if any(patches) or _HEADER.size + size != len(data):
         raise ArchiveError(f"{name} is cut short or damaged: its parts do not add up to its size.")

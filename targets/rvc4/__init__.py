@@ -1,6 +1,6 @@
 """RVC4 (Qualcomm QCS8550): ONNX to a DLC with QNN, quantized on the user's data.
 
-The face of the target, as `converter.target.Target` has it; heavy modules load where they are used.
+The public functions are those of `converter.target.Target`; heavy modules load where they are used.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from converter.errors import ToolchainError, UsageError
+from converter.errors import ToolchainError
 from converter.events import OnEvent
 from converter.target import Check, Run, TargetPlan
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from converter.container.build import Recipe
     from converter.model import SourceModel
     from converter.options.resolve import Options
+    from converter.system import Native
     from targets.rvc4.parameters import Parameters
 
 NAME: Final = "rvc4"
@@ -80,20 +81,36 @@ def checks() -> Sequence[Check]:
     """The native toolchain's state, its licence, and the runtimes that are known to differ."""
     from targets.rvc4 import toolchain as toolchains
 
-    try:
-        found = toolchains.find()
-    except ToolchainError as error:
-        return [Check(name="rvc4 native", detail="", problem=error.message, remedy=error.remedy)]
-    licence = found.license or "in the wheel"
     runtimes = " and ".join(toolchains.SNPE_RUNTIMES)
     return [
-        Check(name="rvc4 native", detail=f"{found.tool}; Qualcomm's own licence: {licence}"),
+        toolchains.PINNED.check(
+            f"{toolchains.TOOL}, under Qualcomm's own licence ({toolchains.LICENSE})"
+        ),
+        *_runtime(),
         Check(
             name="rvc4 runtimes",
-            detail=f"no camera has loaded a DLC of QAIRT {found.qairt} for us; production runs SNPE "
-            f"{runtimes}, which are older, and no field of the file says what it needs",
+            detail=f"no camera has loaded a DLC of QAIRT {toolchains.QAIRT} for us; production runs "
+            f"SNPE {runtimes}, which are older, and no field of the file says what it needs",
         ),
     ]
+
+
+def _runtime() -> Sequence[Check]:
+    """What is wrong with the ONNX Runtime that the toolchain plugs into."""
+    from targets.rvc4 import toolchain as toolchains
+
+    try:
+        toolchains.check_runtime()
+    except ToolchainError as error:
+        return [Check(name="rvc4 native", detail="", problem=error.message, remedy=error.remedy)]
+    return []
+
+
+def native() -> Native:
+    """What the native toolchain needs of a system."""
+    from targets.rvc4.toolchain import PINNED
+
+    return PINNED.native
 
 
 def images(options: Options) -> Sequence[str]:
@@ -112,23 +129,15 @@ def recipe(on_event: OnEvent, options: Options, *, sdk: Path | None, base: str |
 
 
 def install(on_event: OnEvent, options: Options, *, wheel: Path | None = None) -> str:
-    """The toolchain is a Python package, a dependency of ours: there is nothing to fetch."""
-    from targets.rvc4 import toolchain as toolchains
+    """Fetch, check and unpack QNN."""
+    from targets.rvc4 import toolchain
 
-    del on_event, options
-    if wheel is not None:
-        raise UsageError(
-            f"rvc4's toolchain is the package {toolchains.PACKAGE}.",
-            remedy=f"Run: pip install {wheel}",
-        )
-    return str(toolchains.find().libraries)
+    del options
+    return toolchain.PINNED.install_once(on_event, wheel)
 
 
 def remove() -> bool:
-    """What pip installed, pip removes."""
-    from targets.rvc4 import toolchain as toolchains
+    """Delete QNN from the cache."""
+    from targets.rvc4 import toolchain
 
-    raise UsageError(
-        f"rvc4's toolchain is the package {toolchains.PACKAGE}.",
-        remedy=f"Run: pip uninstall {toolchains.PACKAGE}",
-    )
+    return toolchain.PINNED.remove()

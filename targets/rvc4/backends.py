@@ -52,7 +52,7 @@ def choose(options: Options, toolchain: str) -> Backend:
     if kind == "native":
         if options.text("rvc4.tool_version"):
             raise UsageError(
-                "rvc4.tool_version: the native toolchain is the QAIRT of the installed package.",
+                "rvc4.tool_version: the native toolchain is QNN of a pinned QAIRT.",
                 remedy="Leave it out, or convert with --toolchain container.",
             )
         if given := _snpe_only(options):
@@ -65,9 +65,9 @@ def choose(options: Options, toolchain: str) -> Backend:
         return _container(options, "Converting with SNPE in the container image {image}: it is there.")
     except ToolchainError as error:
         if any(options.text(key) for key in ("container.image", "rvc4.tool_version")):
-            raise  # whoever names an image or a version does not want another tool
+            raise  # a user who names an image or a version does not want another tool
         if _snpe_only(options):
-            raise  # nor whoever tells SNPE how to do it
+            raise  # nor one who sets SNPE's options
         why = error.message.rstrip(".")
         return _native(f"Converting natively with QNN, not with SNPE: {why[:1].lower()}{why[1:]}.")
 
@@ -80,7 +80,7 @@ def _snpe_only(options: Options) -> list[str]:
 def _native(reason: str) -> Backend:
     from targets.rvc4 import toolchain
 
-    return Backend(toolchain="native", tool="QNN", version=toolchain.find().tool, reason=reason)
+    return Backend(toolchain="native", tool="QNN", version=toolchain.TOOL, reason=reason)
 
 
 def _container(options: Options, reason: str) -> Backend:

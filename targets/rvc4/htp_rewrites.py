@@ -1,7 +1,7 @@
 """Rewrites around what the QNN tools refuse or compute wrongly.
 
-Each was seen on QAIRT 2.51 (`onnxruntime-qnn` 2.7.0). In `tests/convert/test_rvc4_convert.py` those
-in FAULTS have a test that fails without the rewrite, those in CARE one that the operator is right.
+Each was seen on QAIRT 2.51 (`onnxruntime-qnn` 2.7.0). In `tests/convert/test_rvc4_convert.py` those in
+FAULTS have a test that fails without the rewrite, those in CARE one that the operator is right.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def erf(node: ir.Node, b: Builder) -> Sequence[ir.Value]:
 
 
 def gelu(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
-    """0.5 · x · (1 + erf(x / √2)), in whatever order an exporter multiplies it, is Gelu(x)."""
+    """0.5 · x · (1 + erf(x / √2)), with the factors in any order, is Gelu(x)."""
     x = _gelu_of(node) if b.graph.opset_imports.get("", 0) >= GELU_OPSET else None
     return None if x is None else [b.op("Gelu", x)]
 
@@ -78,7 +78,7 @@ def _gelu_of(node: ir.Node) -> ir.Value | None:
 
 
 def _factors(value: ir.Value | None) -> list[ir.Value]:
-    """The factors of a product that is used once; a value that is none by itself."""
+    """The factors of a product that is used once; any other value is its only factor."""
     made = value.producer() if value is not None else None
     if value is None:
         return []
@@ -242,7 +242,7 @@ def sum_of_several(node: ir.Node, b: Builder) -> Sequence[ir.Value]:
 
 
 def gating_hard_sigmoid(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
-    """Max(0, min(1, alpha · x + beta)) where it gates its own input and is no HardSwish."""
+    """Max(0, min(1, alpha · x + beta)) where it is multiplied by its input and is no HardSwish."""
     x = node.inputs[0]
     users = [user for user, _ in node.outputs[0].uses()]
     if any(user.op_type == "Mul" and x in user.inputs for user in users):
@@ -250,7 +250,7 @@ def gating_hard_sigmoid(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
     return None
 
 
-# One after the other: what the first leaves of a pattern is for the second.
+# They are applied in this order: the second handles patterns that the first leaves.
 RULES: Final[Sequence[Mapping[str, Rule]]] = (
     {
         "BatchNormalization": batch_normalization,
@@ -264,13 +264,13 @@ RULES: Final[Sequence[Mapping[str, Rule]]] = (
     },
     {"Erf": erf, "HardSigmoid": gating_hard_sigmoid},
 )
-# In integers the frame of lowest numbers would be all that a range covers.
+# With integers the border of lowest numbers would take up the whole range.
 FLOAT_RULES: Final[Sequence[Mapping[str, Rule]]] = (*RULES, {"MaxPool": dilated_max_pool})
 WIDE_RULES: Final[Sequence[Mapping[str, Rule]]] = (*RULES, {"Mul": silu})
 
 
 class UnshareWeights(ir.passes.InPlacePass):
-    """Give every node weights of its own: a shared one is a standalone node to the quantizer."""
+    """Give every node separate weights: the quantizer treats a shared one as a standalone node."""
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Copy initializers of floats that several nodes read; the content stays one in memory."""

@@ -17,13 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from converter.errors import ModelError, ToolError, from_findings
+from converter.errors import ModelError, ToolchainError, ToolError, from_findings
 from converter.findings import Finding
 from converter.options.declared import Value
 from converter.processes.linux import peak_rss_bytes
 from converter.processes.run import Processes
 from converter.verification.reference import Tensors
-from targets.rvc4.toolchain import PROVIDER, Toolchain
+from targets.rvc4.toolchain import PINNED, PROVIDER, VERSION, Toolchain
 from targets.rvc4.translate import SOC_MODELS
 
 if TYPE_CHECKING:
@@ -60,7 +60,8 @@ def compile_dlc(
     """
     folder = network.with_name(f"{network.stem}-dlc")
     folder.mkdir()
-    answer = processes.call(
+    answer = _call(
+        processes,
         "targets.rvc4.qnn:compile_file",
         {"network": network.name, "folder": folder.name, **_toolchain(toolchain, soc)},
         what="QNN",
@@ -95,7 +96,8 @@ def emulate(
         [str(tensors.write(work / f"feed-{index}.npz", feed)), str(work / f"result-{index}.npz")]
         for index, feed in enumerate(feeds)
     ]
-    processes.call(
+    _call(
+        processes,
         "targets.rvc4.qnn:emulate_file",
         {
             "network": network.name,
@@ -111,6 +113,32 @@ def emulate(
         timeout_s=timeout_s,
     )
     return [tensors.read(Path(result), outputs) for _, result in jobs]
+
+
+def _call(
+    processes: Processes,
+    function: str,
+    arguments: Mapping[str, Any],
+    *,
+    what: str,
+    work: Path,
+    timeout_s: float,
+) -> Any:
+    """`Processes.call`; where that fails, the toolchain may be to blame.
+
+    Raises:
+        ToolchainError: A library in the cache is not what was put there.
+    """
+    try:
+        return processes.call(function, arguments, what=what, work=work, timeout_s=timeout_s)
+    except (ModelError, ToolError) as error:  # without its backend, QNN refuses every node
+        if (damage := PINNED.damage()) is None:
+            raise
+        raise ToolchainError(
+            f"{what} could not be started: {damage}.",
+            remedy="Run: nnconvert toolchain install rvc4",
+            tool_text=error.tool_text,
+        ) from error
 
 
 def _toolchain(toolchain: Toolchain, soc: str) -> dict[str, Any]:
@@ -188,7 +216,7 @@ def _options(libraries: str, soc_model: int) -> dict[str, str]:
     return {
         "backend_path": f"{libraries}/libQnnHtp.so",
         "soc_model": str(soc_model),
-        # Inputs in float32 and outputs in integers are what they are: their conversion is ours to ask.
+        # Inputs stay float32 and outputs stay integers: the converter writes the conversions itself.
         "offload_graph_io_quantization": "0",
     }
 
@@ -201,7 +229,9 @@ def _session(network: str, provider: str, options: Mapping[str, str], severity: 
         ort.register_execution_provider_library(PROVIDER, provider)
     devices = [device for device in ort.get_ep_devices() if device.ep_name == PROVIDER]
     if not devices:
-        raise ToolError(f"ONNX Runtime {ort.__version__} does not load {Path(provider).name}.")
+        raise ToolError(
+            f"ONNX Runtime {ort.__version__} does not load the plug-in of onnxruntime-qnn {VERSION}."
+        )
     settings = ort.SessionOptions()
     settings.log_severity_level = severity
     settings.add_session_config_entry("session.record_ep_graph_assignment_info", "1")

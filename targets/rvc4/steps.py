@@ -98,7 +98,7 @@ def _quantizing(parameters: QnnParameters) -> str:
 
 def run(run: Run, parameters: QnnParameters) -> Artifact:
     """Prepare, calibrate, quantize, compile, read back, compare."""
-    toolchain = toolchains.find()
+    toolchain = toolchains.ensure(run.on_event)
     with run.stage("prepare"):
         prepared = prepare(run.model, parameters, run.work / "float.onnx", processes=run.processes)
         warnings = [*prepared.warnings, *_islands(parameters, prepared)]
@@ -121,7 +121,7 @@ def run(run: Run, parameters: QnnParameters) -> Artifact:
         inputs=inputs,
         outputs=outputs,
         facts=facts | ({"calibration": network.report} if network.report else {}),
-        tools={"qairt": toolchain.qairt, toolchains.PACKAGE: toolchain.version},
+        tools={"qairt": toolchains.QAIRT, toolchains.PACKAGE: toolchains.VERSION},
         warnings=(*warnings, *network.warnings),
         verification=verification,
         known=dlc_known([parameters.soc], snpe=None),

@@ -19,7 +19,7 @@ from targets.rvc4 import qnn
 from targets.rvc4.parameters import QnnParameters
 from targets.rvc4.quantization.modes import Precision
 from targets.rvc4.quantization.network import Network
-from targets.rvc4.toolchain import Toolchain
+from targets.rvc4.toolchain import QAIRT, Toolchain
 
 # What a sound network keeps to, by bits of weights and activations: with 8 bits a few percent are
 # lost, with 16 hardly anything. Coarse on purpose: a wrong colour or scale is far beyond.
@@ -89,7 +89,7 @@ def compare(
         whole = verify.judge(
             verify.compare(source, found),
             allowed,
-            checked_on=f"the HTP emulator of QAIRT {toolchain.qairt}, not on a camera",
+            checked_on=f"the HTP emulator of QAIRT {QAIRT}, not on a camera",
             frames=described,
             source_format=run.plan.model.format,
         )

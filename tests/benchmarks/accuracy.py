@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from converter import convert
+from converter.events import ignore
 from converter.open_source import open_archive
 from converter.processes.run import Processes
 from converter.verification import reference
@@ -70,7 +71,7 @@ def emulated_scores(
         keep_work=work,
         force=True,
     )
-    found = toolchain.find()
+    found = toolchain.ensure(ignore)
     dlc = read_dlc_file(work / "model.dlc")
     (taken,), (given,) = dlc.inputs, dlc.outputs
     codes = None
@@ -132,21 +133,20 @@ def main() -> None:
     stored = np.load(DIGITS / "held_out.npz")
     images, labels = stored["images"], stored["labels"]
     rows = [row for name in NETS if NETS[name][0].exists() for row in rows_of(name, images, labels)]
-    found = toolchain.find()
     header = {
         "date": date.today().isoformat(),
         "python": platform.python_version(),
         "frames": len(labels),
-        "tool": found.tool,
+        "tool": toolchain.TOOL,
         "onnxruntime": version("onnxruntime"),
     }
     (RESULTS / "accuracy-rvc4.json").write_text(json.dumps({**header, "rows": rows}, indent=2) + "\n")
     nets = list(dict.fromkeys(row["net"] for row in rows))
     cells = {(row["net"], row["mode"]): row for row in rows}
     lines = [
-        f"Checked on the HTP emulator of QAIRT {found.qairt}, not on a camera: top-1 on {len(labels)} "
+        f"Checked on the HTP emulator of QAIRT {toolchain.QAIRT}, not on a camera: top-1 on {len(labels)} "
         f"held-out frames, and relative RMSE of the scores against the float net ({header['date']}, "
-        f"{found.tool}, onnxruntime {header['onnxruntime']}; `nox -s accuracy_rvc4`).",
+        f"{toolchain.TOOL}, onnxruntime {header['onnxruntime']}; `nox -s accuracy_rvc4`).",
         "",
         "| mode | " + " | ".join(nets) + " |",
         "|---|" + "---|" * len(nets),

@@ -23,6 +23,8 @@ import onnx
 from onnx import TensorProto, helper
 from onnx.external_data_helper import set_external_data
 
+from targets.rvc4 import toolchain
+
 RESULTS = Path(__file__).parent / "results" / "big-model.md"
 WIDTH = 2048
 
@@ -149,7 +151,7 @@ def main() -> None:
     text = (
         "# A large model for RVC4\n\n"
         f"{size / 1e9:.2f} GB of ONNX with its weights in a file for each layer, two cores; verified on\n"
-        f"ONNX Runtime ({datetime.date.today()}, onnxruntime-qnn {version('onnxruntime-qnn')}, "
+        f"ONNX Runtime ({datetime.date.today()}, onnxruntime-qnn {toolchain.VERSION}, "
         f"onnx-ir {version('onnx-ir')}).\nGoal: at most 8 GB of memory.\n\n"
         "| mode | exit code | peak memory, GB | seconds | archive, GB |\n|---|---|---|---|---|\n"
         + "\n".join(rows) + "\n"

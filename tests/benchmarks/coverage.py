@@ -34,7 +34,7 @@ from onnx import numpy_helper
 
 from converter import convert
 from converter.errors import ConvertError, VerificationError
-from converter.events import StageStarted
+from converter.events import StageStarted, ignore
 from converter.graph.facts import read_facts
 from converter.processes.run import Processes
 
@@ -311,7 +311,7 @@ def _on_ir(work: Path) -> bool | None:
 
     if not (work / "network.onnx").is_file():
         return None
-    found = toolchain.find()
+    found = toolchain.ensure(ignore)
     try:
         return bool(
             Processes().call(
@@ -382,8 +382,7 @@ def versions(target: str) -> dict[str, str]:
         return found | {"OpenVINO": OPENVINO}
     from targets.rvc4 import toolchain
 
-    installed = toolchain.find()
-    return found | {toolchain.PACKAGE: installed.version, "QAIRT": installed.qairt}
+    return found | {toolchain.PACKAGE: toolchain.VERSION, "QAIRT": toolchain.QAIRT}
 
 
 def report(outcomes: Sequence[Outcome], date: str, used: Mapping[str, str]) -> str:

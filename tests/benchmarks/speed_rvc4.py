@@ -26,6 +26,7 @@ import numpy as np
 from PIL import Image
 
 from converter import convert
+from targets.rvc4 import toolchain
 from tests.benchmarks.speed import RESULTS, source_folder
 
 IMAGES, CALIBRATED = 50, 100
@@ -162,12 +163,12 @@ def calibration(source: Path) -> list[dict[str, Any]]:
 
 
 def write_results(rows: list[dict[str, Any]]) -> None:
-    names = ("nnarchive-converter", "onnx-ir", "onnxslim", "onnxruntime", "onnxruntime-qnn")
+    names = ("nnarchive-converter", "onnx-ir", "onnxslim", "onnxruntime")
     header = {
         "date": date.today().isoformat(),
         "python": platform.python_version(),
         "machine": f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores",
-        "versions": {name: version(name) for name in names},
+        "versions": {name: version(name) for name in names} | {toolchain.PACKAGE: toolchain.VERSION},
     }
     (RESULTS / "benchmarks-rvc4.json").write_text(json.dumps({**header, "rows": rows}, indent=2) + "\n")
     columns = ("what", "wall_s", "cpu_s", "peak_mb", "cpu_ratio", "memory_ratio", "goal", "note")

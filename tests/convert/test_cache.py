@@ -16,7 +16,8 @@ from onnx import TensorProto, helper, numpy_helper
 from converter import cache, convert, plan
 from converter.errors import ArchiveError, UsageError
 from converter.events import Notice, StageStarted, Warned
-from tests.sources import DIGITS, DIGITS_ARCHIVE, conv_model, make_model, write_folder
+from tests.sources import DIGITS, DIGITS_ARCHIVE, RGB, conv_model, make_model, write_folder
+from tests.unit.test_cache_key import pictures
 
 OPTIONS = {
     "rvc4.quantization_mode": "FP16_STANDARD",
@@ -184,6 +185,24 @@ def test_what_the_plan_says_is_part_of_the_key(tmp_path: Path) -> None:
     without = plan(DIGITS_ARCHIVE, "rvc4", options=options)
     assert with_notes.hash == without.hash
     assert cache.key_of(with_notes, ".tar") != cache.key_of(without, ".tar")
+
+
+def test_another_calibration_picture_of_the_same_name_is_another_result(tmp_path: Path) -> None:
+    """As many pictures, under the same names, with other pixels: the ranges are others."""
+    source = write_folder(tmp_path / "net", conv_model(), preprocessing=RGB)
+    data = pictures(tmp_path / "frames", 100, 140)
+    options = {"calibration.path": str(data), "verify.enabled": False, "cache.enabled": True}
+
+    def converted(name: str) -> tuple[bool, bytes]:
+        done = convert(source, "rvc4", output=tmp_path / name, options=options, toolchain="native")
+        return done.cached, done.output.read_bytes()
+
+    first = converted("a.tar")
+    assert converted("b.tar") == (True, first[1])
+    pictures(data, 100, 20)
+    is_cached, content = converted("c.tar")
+    assert not is_cached
+    assert content != first[1]
 
 
 def test_other_code_is_another_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

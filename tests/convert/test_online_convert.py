@@ -208,7 +208,7 @@ def test_what_the_service_cannot_be_told_is_refused_before_anything_is_sent(tmp_
         )
     folder = write_folder(tmp_path / "net", conv_model(name="a:0"), preprocessing=RGB)
     for target in ("rvc2", "rvc3"):
-        with pytest.raises(ModelError, match="the online service cannot be told of it"):
+        with pytest.raises(ModelError, match="the online service cannot take it"):
             converter.plan(folder, target, toolchain="online")
 
 

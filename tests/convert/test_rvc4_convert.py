@@ -28,6 +28,7 @@ from converter.errors import (
     UsageError,
     VerificationError,
 )
+from converter.events import Event, StageStarted, ignore
 from converter.feeding import TargetInput
 from converter.open_source import open_archive
 from converter.preprocessing import Color
@@ -62,10 +63,10 @@ FEW = {"calibration.path": DATA, "calibration.max_images": 12}
 
 @pytest.fixture(scope="session", autouse=True)
 def wheel() -> toolchains.Toolchain:
-    """The QNN wheel; a machine that it is not made for skips, and says why."""
-    if problem := toolchains.problem_with_machine():
+    """QNN in the cache; a machine that it is not made for skips, and says why."""
+    if problem := toolchains.PINNED.problem_with_system():
         pytest.skip(problem)
-    return toolchains.find()
+    return toolchains.ensure(ignore)
 
 
 def member_of(archive: Path, name: str) -> bytes:
@@ -223,6 +224,28 @@ def test_custom_takes_bit_widths_and_ranges_of_ones_own(tmp_path: Path) -> None:
     wrong = {**options, "rvc4.act_bitwidth": 8}
     with pytest.raises(UsageError, match="nothing that the chip computes"):
         plan(DIGITS_ARCHIVE, "rvc4", options=wrong)
+
+
+def test_a_smaller_percentile_gives_a_dlc_with_narrower_ranges(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "net", conv_model(), preprocessing=RGB)
+    scales: dict[int, dict[str, float]] = {}
+    for percentile in (100, 60):
+        options = {
+            **RANDOM,
+            "rvc4.quantization_mode": "CUSTOM",
+            "rvc4.act_quantizer": "percentile",
+            "rvc4.percentile": percentile,
+            "verify.enabled": False,
+        }
+        out = tmp_path / f"{percentile}.tar"
+        done = converter.convert(folder, "rvc4", output=out, options=options, toolchain="native")
+        scales[percentile] = {
+            tensor.name.partition("_")[0]: tensor.encodings[0].scale  # QNN adds to the names
+            for tensor in dlc_of(done.output).tensors
+            if tensor.encodings
+        }
+    assert scales[60]["r1"] < 0.5 * scales[100]["r1"]
+    assert scales[60]["map"] == scales[100]["map"]
 
 
 def test_a_dlc_in_another_number_format_is_an_error(digits: Path) -> None:
@@ -575,7 +598,7 @@ def test_given_encodings_win_over_measured_ranges(tmp_path: Path, version: str, 
              "param_encodings": {"w": []}},
             "2 problems",
         ),
-        (encodings({"of another model": [(8, 0.1, 0)]}, {}, "0.6.1"), "None of the encodings"),
+        (encodings({"of another model": [(8, 0.1, 0)]}, {}, "0.6.1"), "No encoding is for a tensor"),
     ],
 )  # fmt: skip
 def test_encodings_that_cannot_be_used_say_why(tmp_path: Path, content: Any, words: str) -> None:
@@ -671,7 +694,7 @@ def test_a_dynamic_shape_is_refused_or_frozen_never_left_to_the_cpu(tmp_path: Pa
     ("options", "words"),
     [
         ({"rvc4.htp_socs": "sm8650"}, "cannot be had with the native toolchain"),
-        ({"rvc4.quantization_mode": "INT4"}, "none of the choices"),
+        ({"rvc4.quantization_mode": "INT4"}, "not one of the choices"),
         ({"inputs.image.data_type": "float16"}, "a frame comes in as uint8"),
         ({**FP16, "rvc4.encodings": "e.json"}, "no encodings"),
     ],
@@ -692,16 +715,19 @@ def test_a_compile_that_takes_too_long_is_stopped(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_missing_wheel_is_told_with_the_command_that_cures_it(
-    monkeypatch: pytest.MonkeyPatch,
+def test_a_machine_without_qnn_plans_and_is_told_before_anything_is_made(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(toolchains, "PACKAGE", "no-such-wheel")
-    with pytest.raises(ToolchainError, match="is not installed") as caught:
-        plan(DIGITS_ARCHIVE, "rvc4", options=FP16)
-    assert caught.value.exit_code == 5
+    here = plan(DIGITS_ARCHIVE, "rvc4", options=FP16)
     monkeypatch.setattr("platform.machine", lambda: "riscv64")
-    with pytest.raises(ToolchainError, match="riscv64"):
-        plan(DIGITS_ARCHIVE, "rvc4", options=FP16)
+    assert plan(DIGITS_ARCHIVE, "rvc4", options=FP16).hash == here.hash
+    events: list[Event] = []
+    with pytest.raises(ToolchainError, match="this is Linux riscv64") as caught:
+        converter.convert(
+            DIGITS_ARCHIVE, "rvc4", output=tmp_path / "o.tar", options=FP16, on_event=events.append
+        )
+    assert caught.value.exit_code == 5
+    assert not [event for event in events if isinstance(event, StageStarted)]
 
 
 def test_a_damaged_picture_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -775,7 +801,7 @@ def test_a_record_cannot_say_how_it_is_looked_at(
     record = json.loads((forged / "buildinfo.json").read_text())
     record["options"][key] = value
     (forged / "buildinfo.json").write_text(json.dumps(record))
-    with pytest.raises(ArchiveError, match=f"{key} is in no record"):
+    with pytest.raises(ArchiveError, match=f"no build record sets {key}"):
         converter.verify_archive(forged, DIGITS_ARCHIVE)
 
 
@@ -959,7 +985,7 @@ def test_a_forged_record_is_an_error_not_a_fault(
         place = place[key]
     place[path[-1]] = value
     (folder / "buildinfo.json").write_text(json.dumps(record))
-    with pytest.raises(ArchiveError, match="none of ours"):
+    with pytest.raises(ArchiveError, match="not this converter's"):
         converter.verify_archive(folder, DIGITS_ARCHIVE)
 
 

@@ -151,7 +151,7 @@ def test_what_is_wrong_with_them_is_told(here: Path) -> None:
         with pytest.raises(ArchiveError, match=said):
             plan(folder, "rvc4", options=FP16)
     (folder / "model.xml").write_text('<net version="7"/>')
-    with pytest.raises(ModelError, match="version 7; read are 10 and 11"):
+    with pytest.raises(ModelError, match="version 7; only versions 10 and 11 can be read"):
         plan(folder, "rvc4", options=FP16)
 
 

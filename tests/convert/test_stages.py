@@ -125,7 +125,7 @@ def test_data_of_its_own_is_for_all_of_its_inputs_or_for_none(here: Path) -> Non
         "inputs.more.calibration.output": "map",
         "inputs.more.calibration.path": str(here / "own"),
     }
-    with pytest.raises(UsageError, match=r"of its own is missing for the inputs 'map'"):
+    with pytest.raises(UsageError, match=r"The inputs 'map' of .* have no calibration.path"):
         plan(staged(here / "net", second), "rvc4", options=options)
 
 

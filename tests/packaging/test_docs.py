@@ -19,6 +19,7 @@ from converter.checks.codes import codes
 from converter.errors import ConvertError, UsageError
 from converter.options.declared import specs
 from converter.options.resolve import is_declared, resolve
+from converter.where_it_runs import markdown
 from targets.rvc2.myriad.toolchain import Toolchain
 from tests.documents import (
     ROOT,
@@ -156,6 +157,13 @@ def test_what_a_page_says_of_options_and_commands_is_there() -> None:
             assert is_declared(key) or key in codes(), f"{page.name}: {key}"
         for words in re.findall(r"`nnconvert ([a-z]+(?: (?:install|build|remove))?)", prose):
             assert words in commands, f"{page.name}: {words}"
+
+
+def test_the_table_of_systems_is_the_one_that_doctor_shows() -> None:
+    page = (DOCS / "getting-started.md").read_text()
+    section = page.partition("## Where it runs\n")[2].partition("\n## ")[0]
+    shown = [line for line in section.splitlines() if line.startswith("|")]
+    assert shown == markdown(("rvc2", "rvc3", "rvc4")).splitlines()
 
 
 def test_the_limits_it_shows_are_those_in_force() -> None:

@@ -335,7 +335,7 @@ def test_whole_numbers_do_not_wrap(tmp_path: Path) -> None:
     data.mkdir()
     for values in ([300, 1, 2, 3], [-1, 1, 2, 3], [1.5, 1, 2, 3]):
         np.save(data / "a.npy", np.array([values]))
-        with pytest.raises(UsageError, match="holds more than uint8 does"):
+        with pytest.raises(UsageError, match="holds values that are not uint8"):
             frames(source, **{"calibration.path": str(data)})
 
 

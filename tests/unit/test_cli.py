@@ -365,7 +365,7 @@ def compilers_of(pid: int) -> list[int]:
         found = [
             child
             for child in children_of(pid)
-            if b"compiler_child" in Path(f"/proc/{child}/cmdline").read_bytes()
+            if b"rvc2.myriad.worker" in Path(f"/proc/{child}/cmdline").read_bytes()
         ]
         if found:
             return found

@@ -453,7 +453,7 @@ def test_it_is_symmetric(plain: Path, tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def rvc4_pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """The digits example in FP16 and in INT8."""
-    if problem := rvc4.problem_with_machine():
+    if problem := rvc4.PINNED.problem_with_system():
         pytest.skip(problem)
     folder = tmp_path_factory.mktemp("rvc4")
     calibration = {"calibration.path": str(DIGITS / "calibration"), "calibration.max_images": 12}

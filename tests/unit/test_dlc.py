@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -13,11 +14,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from converter import plan
 from converter.checks.lint import lint
-from converter.errors import ArchiveError
+from converter.errors import ArchiveError, ToolError
 from converter.formats import format_of
 from converter.inspect import inspect
-from targets.rvc4.dlc.read import read_dlc, read_records
+from targets.rvc4.dlc.check import bit_width_findings, checked, face_findings
+from targets.rvc4.dlc.read import Dlc, DlcTensor, read_dlc, read_records
+from targets.rvc4.parameters import Parameters
+from tests.sources import DIGITS, DIGITS_ARCHIVE
 
 FILE = Path(__file__).parents[1] / "data" / "digits-float.dlc"
 DATA = FILE.read_bytes()
@@ -61,6 +66,79 @@ def test_lint_compares_an_rvc4_archives_config_with_its_dlc(tmp_path: Path) -> N
     }
     (tmp_path / "config.json").write_text(json.dumps({"config_version": "1.0", "model": model}))
     assert {finding.code for finding in lint(tmp_path)} == {"compiled.dtype", "compiled.shape"}
+
+
+def asked(mode: str) -> Parameters:
+    """What a DLC of the digits is asked to be in a mode."""
+    options = {"rvc4.quantization_mode": mode, "calibration.path": str(DIGITS / "calibration")}
+    parameters = plan(DIGITS_ARCHIVE, "rvc4", options=options, toolchain="native").parameters
+    assert isinstance(parameters, Parameters)
+    return parameters
+
+
+def retyped(dlc: Dlc, dtype: str, *, but: str = "", with_dtype: str = "") -> Dlc:
+    """The DLC with other element types: of every tensor, and of one by its name."""
+
+    def changed(item: DlcTensor) -> DlcTensor:
+        other = with_dtype if item.name == but else dtype
+        return dataclasses.replace(item, dtype=other, is_fixed_point="int" in other)
+
+    tensors = tuple(changed(item) for item in dlc.tensors)
+    return dataclasses.replace(dlc, tensors=tensors)
+
+
+@pytest.mark.parametrize(
+    ("mode", "weights", "activations"),
+    [
+        ("INT8_STANDARD", "int8/uint8", "int8/uint8"),
+        ("INT8_INT16_MIXED", "int8/uint8", "int16/uint16"),
+        ("INT16_STANDARD", "int16/uint16", "int16/uint16"),
+        ("FP16_STANDARD", "float16", "float16"),
+    ],
+)
+def test_a_dlc_that_was_not_quantized_is_not_taken_for_one_of_any_mode(
+    mode: str, weights: str, activations: str
+) -> None:
+    """The digits' DLC of float32: what it is asked to be comes from the plan, what it is from the file."""
+    dlc, parameters = read_dlc(DATA), asked(mode)
+    found = {item.where: item.message for item in bit_width_findings(dlc, parameters, [])}
+    assert set(found) == {"weights", "activations"}
+    assert f"4 are float32 where {mode} has {weights}" in found["weights"]
+    assert f"are float32 where {mode} has {activations}" in found["activations"]
+    with pytest.raises(ToolError, match="not what was asked for"):
+        checked(dlc, parameters, [])
+
+
+def test_one_weight_and_one_activation_of_another_width_are_named() -> None:
+    dlc, parameters = read_dlc(DATA), asked("INT16_STANDARD")
+    conv = next(node for node in dlc.nodes if node.op == "Conv2d")
+    assert bit_width_findings(retyped(dlc, "int16"), parameters, []) == []
+    narrow = retyped(dlc, "int16", but=conv.inputs[1], with_dtype="int8")
+    said = [(item.where, item.message) for item in bit_width_findings(narrow, parameters, [])]
+    assert said == [
+        ("weights", f"1 are int8 where INT16_STANDARD has int16/uint16, {conv.name!r} for one.")
+    ]
+    narrow = retyped(dlc, "int16", but=conv.outputs[0], with_dtype="uint8")
+    said = [(item.where, item.message) for item in bit_width_findings(narrow, parameters, [])]
+    assert said == [
+        (
+            "activations",
+            f"1 are uint8 where INT16_STANDARD has int16/uint16, {conv.outputs[0]!r} for one.",
+        )
+    ]
+
+
+def test_the_names_shapes_types_and_codes_of_inputs_and_outputs_are_compared() -> None:
+    dlc, parameters = read_dlc(DATA), asked("INT8_STANDARD")
+    said = [str(finding) for finding in face_findings(dlc, parameters, [])]
+    assert any("[1, 32, 32, 3] asked for, [1, 3, 32, 32] compiled" in text for text in said)
+    assert any("image: uint8 asked for, float32 compiled" in text for text in said)
+    assert any("scores: uint8 asked for, float32 compiled" in text for text in said)
+    other = tuple(dataclasses.replace(item, name=f"{item.name}_0") for item in dlc.tensors)
+    said = [
+        str(item) for item in face_findings(dataclasses.replace(dlc, tensors=other), parameters, [])
+    ]
+    assert any("outputs ['scores'] became ['scores_0']" in text for text in said)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.99])

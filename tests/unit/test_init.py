@@ -16,7 +16,7 @@ from onnx import TensorProto, helper
 from PIL import Image
 
 import converter
-from converter.bare.config import InputHints, draft, faces
+from converter.bare.config import InputHints, draft, read_signature
 from converter.cli.flags import in_flags, input_hints
 from converter.config.read import understand
 from converter.errors import ArchiveError, ConvertError, ModelError, UsageError
@@ -137,9 +137,9 @@ REFUSED: list[tuple[Any, InputHints, str]] = [
     ([1, 3, 12, 16], InputHints(layout="NCW"), "3 letters"),
     ([1, 3, 12, 16], InputHints(mean=(1.0, 2.0)), "2 values for 3 channels"),
     ([1, 3, 12, 16], InputHints(scale=(0.0,)), "divides by zero"),
-    ([1, 3, 12, 16], InputHints(color=Color.GRAY), "one channel, the input has 3"),
+    ([1, 3, 12, 16], InputHints(color=Color.GRAY), "one channel, but the input has 3"),
     ([1, 1, 12, 16], InputHints(color=Color.RGB), "three channels, 'x' has one"),
-    ([1, 4, 12, 16], InputHints(is_image=True), "no shape of frames"),
+    ([1, 4, 12, 16], InputHints(is_image=True), "not a frame's shape"),
     ([1, 3, 12, 16], InputHints(resize_mode="zoom"), "resize_mode: 'ZOOM'"),
 ]
 
@@ -173,13 +173,13 @@ def two_inputs(folder: Path, *shapes: tuple[int, ...]) -> Path:
 
 
 def test_a_value_without_a_name_is_for_the_only_image(tmp_path: Path) -> None:
-    facts = faces(two_inputs(tmp_path, (1, 3, 8, 8), (8,)))
+    facts = read_signature(two_inputs(tmp_path, (1, 3, 8, 8), (8,)))
     hints = input_hints(facts, [], [], {"mean": ["1,2,3"], "scale": ["b=4", "a=-5"], "color": ["bgr"]})
     assert hints == {
         "a": InputHints(mean=(1, 2, 3), scale=(-5,), color=Color.BGR),
         "b": InputHints(scale=(4,)),
     }
-    facts = faces(two_inputs(tmp_path, (1, 3, 8, 8), (1, 3, 8, 8)))
+    facts = read_signature(two_inputs(tmp_path, (1, 3, 8, 8), (1, 3, 8, 8)))
     with pytest.raises(UsageError, match=r"'1,2,3' is for one of the inputs 'a', 'b'.*--mean a=1,2,3"):
         input_hints(facts, [], [], {"mean": ["1,2,3"]})
     assert input_hints(facts, ["b"], [], {"mean": ["1"]})["b"].mean == (1,)
@@ -301,9 +301,9 @@ WRONG: list[tuple[list[str], int, str]] = [
     ),
     (["--head", "yolo", "--parser", "X"], 2, "--head and --parser"),
     (["--head", "nonsense"], 2, "nonsense"),
-    (["--calibration", "nowhere"], 2, "nowhere is no folder"),
+    (["--calibration", "nowhere"], 2, "nowhere is not a folder"),
     (["--encodings", "net.onnx"], 2, "is not JSON"),
-    (["-o", "net.zip"], 2, "no name of an archive"),
+    (["-o", "net.zip"], 2, "not an archive name"),
     (["-o", "nowhere/net.tar"], 2, "no such folder"),
     (["--name", ""], 2, "name"),
 ]

@@ -24,7 +24,7 @@ from converter.events import Warned
 from converter.findings import Finding, Severity
 from converter.open_source import open_archive
 from targets.rvc2.myriad.toolchain import Toolchain
-from targets.rvc4.toolchain import problem_with_machine as qnn_problem
+from targets.rvc4.toolchain import PINNED as QNN
 from tests.archives import BUILDERS, base, blob_double, build
 from tests.sources import DIGITS_ARCHIVE, RGB, config_for, conv_model, write_folder
 
@@ -318,7 +318,7 @@ def test_list_and_explain_say_what_is_declared(capsys: pytest.CaptureFixture[str
         assert code in command(None, capsys, explain=code)[1]
     with pytest.raises(UsageError, match=r"'head\.generic'"):
         command(None, capsys, explain="head.generc")
-    with pytest.raises(UsageError, match="wants an archive"):
+    with pytest.raises(UsageError, match="needs an archive"):
         command(None, capsys)
 
 
@@ -352,7 +352,7 @@ def test_an_rvc2_archive_of_ours_passes_and_its_warnings_are_no_part_of_it(
 
 
 def test_an_rvc4_archive_of_ours_passes(tmp_path: Path) -> None:
-    if problem := qnn_problem():
+    if problem := QNN.problem_with_system():
         pytest.skip(problem)
     done = converter.convert(
         DIGITS_ARCHIVE,
@@ -368,7 +368,7 @@ def test_an_rvc4_archive_of_ours_passes(tmp_path: Path) -> None:
 def test_an_archive_that_lint_refuses_is_not_written(
     tmp_path: Path, toolchain: Toolchain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A double of `describe` that writes GRAY888p stands for a fault of ours."""
+    """A double of `describe` that writes GRAY888p stands for a bug in the converter."""
     true = describe.target_config
 
     def faulty(*arguments: Any) -> dict[str, Any]:
@@ -378,7 +378,7 @@ def test_an_archive_that_lint_refuses_is_not_written(
 
     monkeypatch.setattr(describe, "target_config", faulty)
     source = write_folder(tmp_path / "net", conv_model(), preprocessing=RGB)
-    with pytest.raises(ToolError, match=r"fault of ours.*GRAY888p") as caught:
+    with pytest.raises(ToolError, match=r"bug in the converter.*GRAY888p") as caught:
         converter.convert(source, "rvc2", output=tmp_path / "a.tar", options=QUICK)
     assert [finding.code for finding in caught.value.findings] == ["camera.dai-type-unknown"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["net"]

@@ -95,7 +95,7 @@ def test_every_key_of_modelconverters_has_its_rule(modelconverter: Path) -> None
 def test_every_flag_of_modelconverters_is_taken_or_answered(modelconverter: Path) -> None:
     for flag in modelconv.flags(modelconverter):
         try:
-            words = command_line.ours(["convert", "rvc2", flag, "nn_archive"])
+            words = command_line.translated(["convert", "rvc2", flag, "nn_archive"])
         except UsageError as error:
             assert flag in str(error)
             assert error.remedy
@@ -229,12 +229,12 @@ def test_a_bare_model_is_a_source_and_options_describe_it(net: Path) -> None:
         ({"encoding": {"from": "BGR", "to": "RGB"}}, "encoding.to"),
         ({"encoding": "GRAY"}, "one channel"),
         ({"input_model": "gs://bucket/net.onnx"}, "Download it"),
-        ({"name": "../x"}, "none that a file can have"),
-        ({"input_model": "~nobody-here/net.onnx"}, "no path here"),
-        ({"input_model": "n" * 300 + ".onnx"}, "no path here"),
-        ({"calibration": {"path": "~nobody-here/x"}}, "no path here"),
+        ({"name": "../x"}, "cannot be a file name"),
+        ({"input_model": "~nobody-here/net.onnx"}, "not a path here"),
+        ({"input_model": "n" * 300 + ".onnx"}, "not a path here"),
+        ({"calibration": {"path": "~nobody-here/x"}}, "not a path here"),
         ({"onnx_simplification": "onnxfast"}, "onnx_simplification"),
-        ({"rvc2": 5}, "no section"),
+        ({"rvc2": 5}, "not a section"),
         ({"yolo_input_shape": [640, 640]}, "PyTorch"),
     ],
 )
@@ -375,7 +375,7 @@ def test_an_rgb_camera_is_fed_rgb_on_rvc4(net: Path, here: Path) -> None:
 
 
 def test_modelconverters_command_is_ours_in_other_words() -> None:
-    ours = command_line.ours(
+    ours = command_line.translated(
         [
             *("convert", "RVC4", "--path", "a.yaml", "--archive-preprocess", "--tool-version=2.41.0"),
             *("--to", "nn_archive", "--memory", "8g", "--no-gpu", "rvc4.optimization_level", "3"),
@@ -386,8 +386,8 @@ def test_modelconverters_command_is_ours_in_other_words() -> None:
         *("--target", "rvc4", "rvc4.tool_version=2.41.0", "container.memory=8g"),
     ]
     untouched = ["convert", "rvc4", "-t", "rvc2", "rvc2.superblob", "true"]
-    assert command_line.ours(untouched) == untouched
-    assert command_line.ours(["inspect", "rvc2"]) == ["inspect", "rvc2"]
+    assert command_line.translated(untouched) == untouched
+    assert command_line.translated(["inspect", "rvc2"]) == ["inspect", "rvc2"]
 
 
 def test_modelconverters_command_runs(net: Path) -> None:
@@ -398,7 +398,7 @@ def test_modelconverters_command_runs(net: Path) -> None:
     assert json.loads(done.stdout)["parameters"]["number_of_shaves"] == 5
     for words, told in (
         (["convert", "hailo", "--path", "a.yaml"], "rvc2, rvc3, rvc4"),
-        (["convert", "rvc2", "--path", "a.yaml", "--to", "native"], "only archives"),
+        (["convert", "rvc2", "--path", "a.yaml", "--to", "native"], "only writes archives"),
         (["convert", "rvc2", "--path", "a.yaml", "--output-dir", "x"], "-o FOLDER"),
         (["convert", "rvc2", "--path", "s3://x/a.yaml"], "Download it"),
         (["convert", "rvc2", "--path"], "value is missing"),

@@ -124,8 +124,16 @@ def test_none_is_a_value_where_it_is_a_choice() -> None:
 @pytest.mark.parametrize(
     ("name", "text", "said"),
     [
-        ("a.yaml", "inputs: {x: {mean_values: [1], mean_values: [2]}}", "'mean_values' stands"),
-        ("a.json", '{"preprocess": "archive", "preprocess": "embedded"}', "'preprocess' stands"),
+        (
+            "a.yaml",
+            "inputs: {x: {mean_values: [1], mean_values: [2]}}",
+            "'mean_values' is in one mapping twice",
+        ),
+        (
+            "a.json",
+            '{"preprocess": "archive", "preprocess": "embedded"}',
+            "'preprocess' is in one mapping twice",
+        ),
         ("b.yaml", "a: &a\n  rvc4: *a\n", "neither YAML nor JSON"),
         ("c.yaml", "&a [*a]", "neither YAML nor JSON"),
     ],

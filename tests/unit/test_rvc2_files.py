@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import struct
+from pathlib import Path
 
 import bsdiff4
 import numpy as np
@@ -11,11 +12,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from converter import plan
 from converter.errors import ArchiveError, ToolError
 from targets.rvc2.blob import bzip2
+from targets.rvc2.blob.check import checked
 from targets.rvc2.blob.patches import Base
 from targets.rvc2.blob.read import read_blob
 from targets.rvc2.blob.superblob import checked_patch, make_superblob, read_superblob
+from targets.rvc2.parameters import Parameters
+from targets.rvc2.steps import _Patching
+from tests.archives import blob_double
+from tests.sources import RGB, conv_model, write_folder
 
 
 def fake_blob(shaves: int, constants: bytes, stages: bytes = b"", *, at: int = 320) -> bytes:
@@ -82,6 +89,73 @@ def test_a_superblob_is_read_as_it_was_written() -> None:
             read_superblob(data[:cut])
     with pytest.raises(ArchiveError, match="BSDIFF40"):
         read_superblob(data.replace(b"BSDIFF40", b"BSDIFF41", 1))
+
+
+def test_a_superblobs_patches_lie_where_depthai_looks_for_them() -> None:
+    """Seventeen big-endian sizes, the base, the patches for 1 to 16 SHAVEs; taken apart by hand."""
+    base = fake_blob(8, b"constants" * 300)
+    others = {n: fake_blob(n, b"constants" * (300 + n)) for n in range(1, 17) if n != 8}
+    made = make_superblob(base, {n: checked_patch(Base(base), blob) for n, blob in others.items()})
+    data = made.to_bytes()
+    sizes = struct.unpack(">17q", data[:136])
+    assert (sizes[0], sizes[8]) == (len(base), 0)
+    assert data[136 : 136 + len(base)] == base
+    at = 136 + len(base)
+    for shaves in range(1, 17):
+        patch = data[at : at + sizes[shaves]]
+        at += sizes[shaves]
+        if shaves != 8:
+            assert bsdiff4.patch(base, patch) == others[shaves]
+    assert at == len(data)
+
+
+@pytest.mark.parametrize("base", [8, 4])
+def test_patches_are_made_to_the_blob_of_the_chosen_shaves(tmp_path: Path, base: int) -> None:
+    """The compiler hands its blobs over as they are done, the base first."""
+    parameters = asked(tmp_path / "net", **{"rvc2.superblob": True, "rvc2.number_of_shaves": base})
+    patching = _Patching(parameters)
+    blobs = {shaves: blob_double(shaves=shaves) for shaves in parameters.shave_counts}
+    for shaves, blob in blobs.items():
+        path = tmp_path / f"{shaves}.blob"
+        path.write_bytes(blob)
+        patching.take(shaves, path)
+    made = read_superblob(patching.finish().to_bytes())
+    assert made.header.shaves == base
+    for shaves, patch in made.patches.items():
+        assert bsdiff4.patch(made.base, patch) == blobs[shaves], shaves
+
+
+def asked(folder: Path, **options: object) -> Parameters:
+    """What a blob of the net behind `blob_double` is asked to be."""
+    source = write_folder(folder, conv_model(), preprocessing=RGB)
+    found = plan(source, "rvc2", options=options, toolchain="native").parameters
+    assert isinstance(found, Parameters)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("options", "shaves", "said"),
+    [
+        ({}, 6, "SHAVE cores: 6 asked for, 8 compiled"),
+        ({"rvc2.number_of_cmx_slices": 5}, 8, "CMX slices: 5 asked for, 8 compiled"),
+        ({"preprocess": "archive"}, 8, "images: float16 asked for, uint8 compiled"),
+        ({"outputs.map.data_type": "float32"}, 8, "map: float32 asked for, float16 compiled"),
+        (
+            {"rvc2.interleaved_input": True},
+            8,
+            "images: [1, 12, 16, 3] asked for, [1, 3, 12, 16] compiled",
+        ),
+    ],
+)
+def test_a_blob_is_held_against_what_was_asked_for(
+    tmp_path: Path, options: dict[str, object], shaves: int, said: str
+) -> None:
+    path = tmp_path / "m.blob"
+    path.write_bytes(blob_double())
+    assert checked(path, 8, asked(tmp_path / "net")).shaves == 8
+    with pytest.raises(ToolError) as caught:
+        checked(path, shaves, asked(tmp_path / "net", **options))
+    assert said in " ".join(str(finding) for finding in caught.value.findings)
 
 
 def test_a_patch_that_does_not_give_the_blob_back_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

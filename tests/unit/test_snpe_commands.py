@@ -88,7 +88,7 @@ def test_names_that_become_one_file_are_refused() -> None:
     check_names(["x", "y", "x"])  # an input that is an output
     with pytest.raises(ModelError, match="2 problems") as error:
         check_names(["out/1", "out_1"])
-    assert "differs from this one in signs only" in error.value.findings[0].message
+    assert "has the same letters and digits" in error.value.findings[0].message
 
 
 # ------------------------------------------------------------------ commands
@@ -260,17 +260,14 @@ def test_in_other_modes_further_arguments_are_added_and_those_of_the_mode_refuse
         )
     said = [str(finding) for finding in error.value.findings]
     assert len(said) == 4
-    assert (
-        "--act_bitwidth is what the mode INT8_STANDARD decides. Set rvc4.quantization_mode=CUSTOM"
-        in (said[2])
-    )
+    assert "the mode INT8_STANDARD sets --act_bitwidth. Set rvc4.quantization_mode=CUSTOM" in (said[2])
     assert "'stray' belongs to no option" in said[0]
 
 
 def test_an_argument_without_its_value_or_file_is_refused(net: Path) -> None:
     for key, text, message in (
         ("quant", "--bias_bitwidth", "takes one value, not 0"),
-        ("quant", "--float_fallback", "is what the mode"),
+        ("quant", "--float_fallback", "the mode INT8_STANDARD sets"),
         ("onnx_to", "--define_symbol height", "takes 2 values, not 1"),
         ("onnx_to", "--custom_io nowhere.yaml", "there is no file nowhere.yaml"),
         ("quant", "--verbose=yes", "takes no value, not 1"),
@@ -293,7 +290,7 @@ def test_files_of_a_users_arguments_are_handed_in_under_our_names(net: Path, tmp
     config.write_text("x: 1")
     made, _ = parameters(net, **{"rvc4.snpe_onnx_to_dlc_args": ["--custom_io", str(config)]})
     assert commands.convert(made)[-2:] == ("--custom_io", "/work/arguments/snpe-onnx-to-dlc-0.yaml")
-    (file,) = made.snpe.user("snpe-onnx-to-dlc").files
+    (file,) = made.user("snpe-onnx-to-dlc").files
     assert file.path == config
     # The plan tells what is in it, not where it lies.
     assert str(tmp_path) not in json.dumps(made.to_json())
@@ -319,11 +316,11 @@ def test_every_documented_option_can_be_given(net: Path, tmp_path: Path) -> None
                     net, **{"rvc4.quantization_mode": "CUSTOM", keys[tool]: words}
                 )
             except UsageError as error:
-                assert "which is ours" in str(error)
+                assert "the converter sets" in str(error)
                 refused += 1
                 continue
             assert not [w for w in warnings if w.code == "snpe.argument"]
-            given = made.snpe.user(tool).argv()
+            given = made.user(tool).argv()
             assert given[0] == option
             assert len(given) == 1 + count
     assert refused == 16
@@ -348,7 +345,7 @@ def test_layouts_are_told_in_snpes_words(tmp_path: Path) -> None:
         made, _ = parameters(folder)
         words[layout] = layout_word(made.inputs[0])
         # What is no frame keeps its axes and its type.
-        assert made.snpe.preserved == ("x",)
+        assert made.preserved == ("x",)
         assert "--preserve_io layout x --preserve_io datatype x" in " ".join(commands.convert(made))
     assert words == {
         "NCHW": "NCHW", "NHWC": "NHWC", "NCD": "NCF", "NC": "NC", "D": "F", "NCDHW": "NCDHW",
@@ -442,7 +439,7 @@ def test_frames_have_their_values_for_codes_whatever_a_user_gives(net: Path, tmp
 
 
 def test_preprocessing_that_stays_outside_would_need_codes_a_camera_does_not_know(net: Path) -> None:
-    with pytest.raises(UsageError, match="codes of its own, which a camera is not told"):
+    with pytest.raises(UsageError, match=r"SNPE chooses codes .* a camera does not know them"):
         parameters(net, preprocess="archive")
 
 

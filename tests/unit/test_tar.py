@@ -242,7 +242,7 @@ def test_a_folder_that_is_no_archive_is_not_read_through(
     (tmp_path / "some").mkdir()
     (tmp_path / "some" / "notes.txt").touch()
     monkeypatch.setattr("converter.archive.opened._folder_members", lambda _folder: pytest.fail("read"))
-    with pytest.raises(ArchiveError, match=r"no config\.json in it .*some/notes\.txt"):
+    with pytest.raises(ArchiveError, match=r"has no config\.json .*some/notes\.txt"):
         open_archive(tmp_path)
 
 

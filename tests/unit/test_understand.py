@@ -89,12 +89,12 @@ CASES: list[tuple[str, Callable[[Config], Any], str]] = [
     ("version", lambda c: c.update(config_version="2.0"), r"config_version: '2\.0'"),
     ("unknown key", lambda c: image(c).update(dtpye="x"), r"inputs\[0\]\.dtpye.*'dtype'"),
     ("missing key", lambda c: c["model"].pop("heads"), r'model\.heads: is missing.*"heads": \[\]'),
-    ("wrong type", lambda c: image(c).update(shape="big"), r"inputs\[0\]\.shape: 'big' stands there"),
+    ("wrong type", lambda c: image(c).update(shape="big"), r"inputs\[0\]\.shape: 'big' is not valid"),
     ("dtype word", lambda c: image(c).update(dtype="float"), r"inputs\[0\]\.dtype: 'float'"),
     ("model missing", lambda c: c["model"]["metadata"].update(path="modle.onnx"), r"'model\.onnx'"),
     ("path out", lambda c: c["model"]["metadata"].update(path="../model.onnx"), "leads out"),
     ("input name", lambda c: image(c).update(name="image"), r"inputs\[0\]\.name.*'images'"),
-    ("twice", lambda c: c["model"]["inputs"].append(copy.deepcopy(image(c))), "stands there twice"),
+    ("twice", lambda c: c["model"]["inputs"].append(copy.deepcopy(image(c))), "is there twice"),
     ("output missing", lambda c: c["model"]["outputs"].pop(), r"outputs: .*'scores' is not described"),
     ("output name", lambda c: c["model"]["outputs"][0].update(name="mop"), r"outputs\[0\].*'map'"),
     (
@@ -115,7 +115,11 @@ CASES: list[tuple[str, Callable[[Config], Any], str]] = [
         r"layout: 'NHWC'.*16 channels.*inputs\.images\.layout",
     ),
     ("letters", lambda c: image(c).update(layout="NCH"), "3 letters.*4 axes"),
-    ("layout twice", lambda c: image(c).update(layout="NCCW"), "one letter an axis"),
+    (
+        "layout twice",
+        lambda c: image(c).update(layout="NCCW"),
+        "does not have one letter for each axis",
+    ),
     ("batch last", lambda c: image(c).update(layout="CHWN"), "not in front"),
     (
         "no positive",
@@ -144,7 +148,7 @@ CASES: list[tuple[str, Callable[[Config], Any], str]] = [
     (
         "number",
         lambda c: image(c)["preprocessing"].update(reverse_channels=0),
-        "reverse_channels: 0 stands",
+        "reverse_channels: 0 is not valid",
     ),
     (
         "word",
@@ -154,13 +158,17 @@ CASES: list[tuple[str, Callable[[Config], Any], str]] = [
     (
         "text",
         lambda c: image(c)["preprocessing"].update(mean=["1", "2", "3"]),
-        r"mean\[0\]: '1' stands",
+        r"mean\[0\]: '1' is not valid",
     ),
-    ("true", lambda c: image(c).update(shape=[True, 3, 12, 16]), r"shape\[0\]: True stands"),
-    ("float", lambda c: image(c).update(shape=[1.5, 3, 12, 16]), r"shape\[0\]: 1\.5 stands"),
+    ("true", lambda c: image(c).update(shape=[True, 3, 12, 16]), r"shape\[0\]: True is not valid"),
+    ("float", lambda c: image(c).update(shape=[1.5, 3, 12, 16]), r"shape\[0\]: 1\.5 is not valid"),
     ("null", lambda c: c["model"].update(inputs=[None]), "inputs|model"),
     ("huge", lambda c: image(c).update(shape=[1, 3, 10**6, 10**6]), "elements|is not"),
-    ("output layout", lambda c: c["model"]["outputs"][0].update(layout="NCCC"), "one letter an axis"),
+    (
+        "output layout",
+        lambda c: c["model"]["outputs"][0].update(layout="NCCC"),
+        "does not have one letter for each axis",
+    ),
     ("empty path", lambda c: c["model"]["metadata"].update(path=""), "path"),
     ("heads", lambda c: c["model"].update(heads={}), "model.heads: is not a list"),
     ("no parser", lambda c: c["model"].update(heads=[{"metadata": {}}]), r"heads\[0\]\.parser"),
@@ -174,7 +182,7 @@ CASES: list[tuple[str, Callable[[Config], Any], str]] = [
         lambda c: c["model"].update(
             heads=[{"parser": "P", "metadata": {"classes": ["a"], "n_classes": 2}}]
         ),
-        "n_classes: 2 is written",
+        "n_classes: 2 is not the number",
     ),
     (
         "postprocessor",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import onnx
@@ -13,11 +15,16 @@ import converter
 from converter.calibration.synthetic import camera_frames
 from converter.errors import VerificationError
 from converter.events import Event, Warned
+from converter.options.resolve import Layer, resolve
 from converter.processes.run import Processes
 from converter.verification import compare as verify
 from converter.verification.compare import Limits
 from converter.verification.reference import run
 from targets.rvc2.myriad.toolchain import Toolchain
+from targets.rvc2.verify import limits as rvc2_limits
+from targets.rvc3.steps import limits as rvc3_limits
+from targets.rvc4.quantization.modes import MODES
+from targets.rvc4.verify import limits as rvc4_limits
 from tests.sources import conv_model, make_model, write_folder
 
 LIMITS = Limits(min_cosine=0.999, max_rel_rmse=0.01)
@@ -63,6 +70,105 @@ def test_the_best_class_is_compared_where_there_are_scores() -> None:
         [{"s": np.array([[0.0, 1.0]])}, {"s": np.array([[1.0, 0.0]])}],
     )
     assert figures["s"]["top1"] == 0.5
+
+
+def figures_of(reference: list[list[float]], actual: list[list[float]]) -> dict[str, float]:
+    """The figures of one output, one inner list a frame."""
+    return verify.compare(
+        [{"y": np.array([frame])} for frame in reference],
+        [{"y": np.array([frame])} for frame in actual],
+    )["y"]
+
+
+@pytest.mark.parametrize(
+    ("reference", "actual", "cosine", "rel_rmse", "max_abs"),
+    [
+        # (3 · 4 + 4 · 3) / (5 · 5); √(1 + 1) / √(9 + 16)
+        ([[3, 4]], [[4, 3]], 24 / 25, (2 / 25) ** 0.5, 1),
+        # Twice as large: the error is measured in the reference's size, not in the result's.
+        ([[3, 4]], [[6, 8]], 1, 1, 4),
+        # The opposite sign, and a constant that is added: the mean is not taken out first.
+        ([[3, 4]], [[-3, -4]], -1, 2, 8),
+        ([[1, 0]], [[2, 1]], 2 / 5**0.5, 2**0.5, 1),
+        # Two frames count together: (1 + 2) / (√2 · √5); √1 / √2.
+        ([[1, 0], [0, 1]], [[1, 0], [0, 2]], 3 / 10**0.5, 0.5**0.5, 1),
+    ],
+)
+def test_the_figures_are_these_numbers(
+    reference: list[list[float]],
+    actual: list[list[float]],
+    cosine: float,
+    rel_rmse: float,
+    max_abs: float,
+) -> None:
+    """Worked out by hand from the definitions in the docstring of `compare`."""
+    found = figures_of(reference, actual)
+    assert found["cosine"] == pytest.approx(cosine, abs=1e-5)
+    assert found["rel_rmse"] == pytest.approx(rel_rmse, abs=1e-5)
+    assert found["max_abs"] == max_abs
+
+
+RVC3 = SimpleNamespace(precision="int8")
+TARGETS = {
+    "rvc2": rvc2_limits,
+    "rvc3": lambda options: rvc3_limits(cast("Any", RVC3), options),
+    "rvc4": lambda options: rvc4_limits(MODES["INT8_STANDARD"], options),
+}
+
+
+def limits_with(target: str, **values: float) -> Limits:
+    found = TARGETS[target](resolve([Layer(origin="test", values=values)]))
+    assert isinstance(found, Limits)
+    return found
+
+
+def verdict(limits: Limits, cosine: float, rel_rmse: float) -> str:
+    figures = {"y": {"cosine": cosine, "rel_rmse": rel_rmse}}
+    judged = verify.judge(figures, limits, checked_on="a test", frames="1", source_format="ONNX")
+    if judged["status"] == "failed":
+        with pytest.raises(VerificationError, match="'y'"):
+            verify.require(judged)
+    else:
+        verify.require(judged)
+    return str(judged["status"])
+
+
+@pytest.mark.parametrize("target", list(TARGETS))
+def test_loosened_limits_let_through_what_the_defaults_refuse_and_tightened_ones_the_reverse(
+    target: str,
+) -> None:
+    assert verdict(limits_with(target), cosine=1.0, rel_rmse=0.9) == "failed"
+    loose = limits_with(target, **{"verify.max_rel_rmse": 0.91})
+    assert verdict(loose, cosine=1.0, rel_rmse=0.9) == "passed"
+    assert verdict(loose, cosine=1.0, rel_rmse=0.92) == "failed"
+    assert verdict(limits_with(target), cosine=0.9, rel_rmse=0.0) == "failed"
+    loose = limits_with(target, **{"verify.min_cosine": 0.89})
+    assert verdict(loose, cosine=0.9, rel_rmse=0.0) == "passed"
+    assert verdict(loose, cosine=0.88, rel_rmse=0.0) == "failed"
+    assert verdict(limits_with(target), cosine=0.99999, rel_rmse=1e-4) == "passed"
+    tight = limits_with(target, **{"verify.max_rel_rmse": 1e-5})
+    assert verdict(tight, cosine=0.99999, rel_rmse=1e-4) == "failed"
+    tight = limits_with(target, **{"verify.min_cosine": 0.999999})
+    assert verdict(tight, cosine=0.99999, rel_rmse=1e-4) == "failed"
+
+
+def test_loosening_one_limit_leaves_the_other_in_force() -> None:
+    loose = limits_with("rvc4", **{"verify.max_rel_rmse": 9})
+    assert verdict(loose, cosine=0.5, rel_rmse=0.0) == "failed"
+    loose = limits_with("rvc4", **{"verify.min_cosine": -1})
+    assert verdict(loose, cosine=1.0, rel_rmse=0.9) == "failed"
+
+
+def test_one_output_that_is_off_fails_the_whole() -> None:
+    good, bad = {"cosine": 1.0, "rel_rmse": 0.0}, {"cosine": 0.1, "rel_rmse": 0.9}
+    judged = verify.judge(
+        {"a": good, "b": bad, "c": good}, LIMITS, checked_on="", frames="", source_format="ONNX"
+    )
+    assert judged["status"] == "failed"
+    with pytest.raises(VerificationError) as caught:
+        verify.require(judged)
+    assert "'b'" in str(caught.value)
+    assert "'a'" not in str(caught.value)
 
 
 def test_generated_frames_are_colourful_and_always_the_same(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
-"""What a tensor of an OpenVINO model holds whatever the inputs are, computed only when somebody asks.
+"""The constant tensors of an OpenVINO model, computed only when they are used.
 
-A large weight stays where OpenVINO has it (its `.bin` is mapped into memory); what is computed of it is
-computed as it is written, so that no second copy of the weights is ever whole in memory.
+A large weight stays where OpenVINO has it (its `.bin` is mapped into memory); what is computed from it
+is computed when it is written, so that there is never a complete second copy of the weights in memory.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from numpy.typing import NDArray
 
 # Bytes below which a value is computed once and kept.
 _SMALL: Final = 1 << 16
-# What lies between a stored weight and its use; OpenVINO evaluates all of them.
+# Operators between a stored weight and its use; OpenVINO evaluates all of them.
 _ON_THE_WAY: Final = frozenset(
     {"Add", "Convert", "Divide", "FakeQuantize", "Multiply", "Reshape", "Squeeze", "Subtract"}
     | {"Transpose", "Unsqueeze"}
 )
-# Packed or without a NumPy type of their own, and the type that holds them exactly.
+# Element types that are packed or that NumPy does not have, and the type that holds them exactly.
 _UNPACKED: Final = {
     "bf16": "float32", "f8e4m3": "float32", "f8e5m2": "float32", "i4": "int8", "u1": "uint8",
     "u2": "uint8", "u3": "uint8", "u4": "uint8", "u6": "uint8", "nf4": "float32",
 }  # fmt: skip
-# These are no function of their inputs.
+# The results of these do not depend on their inputs alone.
 _NEVER: Final = frozenset({"RandomUniform", "Multinomial", "ReadValue", "Result", "Parameter"})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Known:
-    """A tensor that does not depend on the model's inputs: its shape and how to get at its values."""
+    """A tensor that does not depend on the model's inputs: its shape and a function for its values."""
 
     shape: tuple[int, ...]
     get: Callable[[], NDArray[Any]]
@@ -46,14 +46,14 @@ class Constants:
         self._known: dict[tuple[str, int], Known | None] = {}
 
     def find(self, output: ov.Output) -> Known | None:
-        """What is known of a tensor; None if it depends on the inputs."""
+        """A tensor, if it is constant; None if it depends on the inputs."""
         key = (output.get_node().get_name(), output.get_index())
         if key not in self._known:
             self._known[key] = self._look(output)
         return self._known[key]
 
     def array(self, output: ov.Output) -> NDArray[Any] | None:
-        """The values themselves."""
+        """A constant tensor's values, in its shape and element type; None if it is not constant."""
         known = self.find(output)
         return None if known is None else known.get()
 
@@ -92,14 +92,22 @@ def _certain(values: NDArray[Any] | None, node: ov.Node) -> NDArray[Any]:
 
 
 def stored(node: Any) -> NDArray[Any]:
-    """The values of a Constant: a view on what OpenVINO holds, or an unpacked copy."""
+    """A Constant's values in its shape: a view in its element type, or a copy if in `_UNPACKED`."""
     kind = node.get_element_type().to_string()
     values = node.get_data(dtype=np.dtype(_UNPACKED[kind])) if kind in _UNPACKED else node.data
     return np.asarray(values).reshape(tuple(node.get_output_shape(0)))
 
 
 def evaluate(node: ov.Node, inputs: list[NDArray[Any]], index: int) -> NDArray[Any] | None:
-    """One output of a node, given all inputs; None where OpenVINO computes it on a device alone."""
+    """One output of a node; None if OpenVINO computes it only on a device.
+
+    Args:
+        inputs: The values of all inputs, in their shapes.
+        index: The output's index.
+
+    Returns:
+        The output's values, in its shape.
+    """
     kind = node.get_type_name()
     if kind == "FakeQuantize":
         return fake_quantize(*inputs, levels=node.get_attributes()["levels"])
@@ -133,9 +141,16 @@ def fake_quantize(
     *,
     levels: int,
 ) -> NDArray[Any]:
-    """The values that a quantized tensor stands for.
+    """The real numbers that a quantized tensor represents.
 
     Source of the formula: OpenVINO's specification of FakeQuantize-1; halves are rounded to even.
+
+    Args:
+        x: Floats of any shape; the four limits are floats that broadcast to it.
+        levels: The number of quantization levels.
+
+    Returns:
+        An array of the shape and dtype of `x`.
     """
     low, high = np.minimum(in_low, in_high), np.maximum(in_low, in_high)
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -56,7 +56,7 @@ def group_convolution_backprop(e: Emitter) -> Sequence[ir.Value]:
 
 
 def _transposed_window(e: Emitter, kernel: Sequence[int]) -> dict[str, Any]:
-    """With pads that give the shape there is: what is asked for behind the full output is added."""
+    """The attributes, with pads that give the node's output shape; missing rows are added behind."""
     a = e.attributes
     strides, dilations = list(a["strides"]), list(a["dilations"])
     more = {"kernel_shape": list(kernel), "strides": strides, "dilations": dilations}

@@ -1,4 +1,4 @@
-"""Operators that work on each number by itself, and what OpenVINO 2026 knows of activations.
+"""Elementwise operators, and all activations of OpenVINO 2026.
 
 Formulas: OpenVINO's operation specifications (opset1 to opset16).
 """
@@ -68,7 +68,7 @@ def not_equal(e: Emitter) -> Sequence[ir.Value]:
 
 
 def is_finite(e: Emitter) -> Sequence[ir.Value]:
-    """IsFinite-10: neither infinite nor no number."""
+    """IsFinite-10: neither infinite nor NaN."""
     return [e.op("Not", e.op("Or", e.op("IsInf", e.x()), e.op("IsNaN", e.x())))]
 
 
@@ -102,7 +102,7 @@ def convert(e: Emitter) -> Sequence[ir.Value]:
 
 
 def _is_quantized(value: Any) -> bool:
-    """Whether a FakeQuantize made it; its own steps are left out (`rules_nn.fake_quantize`)."""
+    """Whether a FakeQuantize made it; its steps are left out (`convolution.fake_quantize`)."""
     while value.get_node().get_type_name() in ("Reshape", "Transpose"):
         value = value.get_node().input_value(0)
     return bool(value.get_node().get_type_name() == "FakeQuantize")
@@ -186,7 +186,7 @@ def gelu(e: Emitter) -> Sequence[ir.Value]:
 
 
 def prelu(e: Emitter) -> Sequence[ir.Value]:
-    """PRelu-1; a vector of slopes is one a channel."""
+    """PRelu-1; a vector of slopes has one for each channel."""
     x, rank = e.x(), e.rank()
     slope = e.known(1)
     if slope is not None and slope.size == 1:

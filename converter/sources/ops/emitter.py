@@ -1,4 +1,4 @@
-"""What a rule works with: the node it translates, the values at hand, and a place for the new nodes."""
+"""The arguments of a rule: the node to translate, the known values, and the builder for new nodes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from converter.graph.rewrite import Builder
 from converter.sources.ops.constants import Constants, Known
 
-# Element types; halves are computed in float32, as every target takes its models.
+# Element types; float16 is computed in float32, as every target takes its models.
 _TYPES: Final[Mapping[str, ir.DataType]] = {
     "boolean": ir.DataType.BOOL,
     "bf16": ir.DataType.FLOAT,
@@ -49,7 +49,7 @@ class NewerOpset(Exception):  # noqa: N818 - what it is, not what went wrong
 
 
 class Values:
-    """The ONNX values of an OpenVINO model's tensors, made as they are asked for."""
+    """The ONNX values of an OpenVINO model's tensors, made when they are first used."""
 
     def __init__(self, graph: ir.Graph, opset: int, reserved: Sequence[str]) -> None:
         self.graph = graph
@@ -68,11 +68,11 @@ class Values:
         return name
 
     def set(self, output: ov.Output, value: ir.Value) -> None:
-        """Remember what stands for a tensor."""
+        """Remember the ONNX value of a tensor."""
         self._values[_key(output)] = value
 
     def get(self, output: ov.Output) -> ir.Value:
-        """What stands for a tensor; a known one becomes an initializer, once."""
+        """The ONNX value of a tensor; a constant one becomes an initializer, once."""
         key = _key(output)
         if key not in self._values:
             known = self.constants.find(output)
@@ -90,7 +90,13 @@ class Values:
         change: Callable[[NDArray[Any]], NDArray[Any]] | None = None,
         shape: Sequence[int] | None = None,
     ) -> ir.Value:
-        """Register a constant whose values are fetched as the model is written."""
+        """Register a constant whose values are computed when the model is written.
+
+        Args:
+            change: From the values of `known` to those of the initializer, in `shape`; they are cast to
+                `dtype`.
+            shape: The initializer's shape, if `change` changes it.
+        """
         wanted = dtype.numpy()
 
         def tensor() -> ir.TensorProtocol:
@@ -122,7 +128,7 @@ def _key(output: ov.Output) -> tuple[str, int]:
 
 
 class Emitter(Builder):
-    """Builds what stands for one OpenVINO node.
+    """Builds the ONNX nodes for one OpenVINO node.
 
     Attributes:
         node: The node.
@@ -140,7 +146,7 @@ class Emitter(Builder):
     # ------------------------------------------------------- what is given
 
     def has(self, index: int) -> bool:
-        """Whether there is an input of that number."""
+        """Whether there is an input with that index."""
         return bool(index < self.node.get_input_size())
 
     def x(self, index: int = 0) -> ir.Value:
@@ -152,26 +158,30 @@ class Emitter(Builder):
         return [self.x(index) for index in range(self.node.get_input_size())]
 
     def known(self, index: int) -> NDArray[Any] | None:
-        """What an input holds, or None if it is computed."""
+        """A constant input's values, in its shape and element type; None if it is computed."""
         return self.values.constants.array(self.node.input_value(index))
 
     def array(self, index: int) -> NDArray[Any]:
-        """What an input holds, of which no other kind can be translated."""
+        """A constant input's values, in its shape and element type.
+
+        Raises:
+            Inexpressible: The input is computed.
+        """
         values = self.known(index)
         if values is None:
             raise Inexpressible(f" whose input {index} is computed")
         return values
 
     def ints_of(self, index: int) -> list[int]:
-        """A known input of integers, flat."""
+        """A constant input of integers, flat."""
         return [int(value) for value in self.array(index).ravel()]
 
     def scalar(self, index: int) -> float:
-        """A known input of one number."""
+        """A constant input of one number."""
         return float(self.array(index).ravel()[0])
 
     def shape(self, index: int = 0) -> list[int]:
-        """An input's shape, all of it known."""
+        """An input's static shape."""
         return fixed(self.node.input_value(index))
 
     def sizes(self, index: int = 0) -> list[int | None]:
@@ -183,7 +193,7 @@ class Emitter(Builder):
         return len(self.sizes(index))
 
     def out_shape(self, index: int = 0) -> list[int]:
-        """An output's shape, all of it known."""
+        """An output's static shape."""
         return fixed(self.node.output(index))
 
     def dtype(self, index: int = 0) -> ir.DataType:
@@ -195,11 +205,11 @@ class Emitter(Builder):
         return onnx_type(self.node.output(index))
 
     def is_read(self, index: int) -> bool:
-        """Whether anybody wants an output."""
+        """Whether a node or the model reads an output."""
         return bool(self.node.output(index).get_target_inputs())
 
     def axes(self, index: int) -> list[int]:
-        """A known input of axes of the first input, counted from the start."""
+        """A constant input with axes of the first input, as indices from the start."""
         rank = self.rank()
         return [axis % rank for axis in self.ints_of(index)]
 
@@ -220,7 +230,12 @@ class Emitter(Builder):
         shape: Sequence[int],
         change: Callable[[NDArray[Any]], NDArray[Any]] | None = None,
     ) -> ir.Value | None:
-        """A known input in another shape, copied as it is written; None if it is computed."""
+        """A constant input as an initializer of another shape; None if it is computed.
+
+        Args:
+            shape: The new shape.
+            change: From the input's values to an array of `shape`; a reshape by default.
+        """
         source = self.node.input_value(index)
         known = self.values.constants.find(source)
         if known is None:
@@ -230,7 +245,7 @@ class Emitter(Builder):
         return self.values.initializer(name, known, onnx_type(source), alter, shape)
 
     def cast(self, value: ir.Value, dtype: ir.DataType, old: ir.DataType | None = None) -> ir.Value:
-        """The value in another type; `old` is its own."""
+        """The value in another type; `old` is its present type."""
         return value if dtype == old else self.op("Cast", value, to=int(dtype))
 
     def i64(self, index: int) -> ir.Value:
@@ -253,7 +268,7 @@ class Emitter(Builder):
         return self.op("Reshape", x, self.ints(*shape))
 
     def transpose(self, x: ir.Value, order: Sequence[int]) -> ir.Value:
-        """The axes in another order; nothing if they are in it."""
+        """The axes in another order; no node if they are in that order."""
         return x if list(order) == list(range(len(order))) else self.op("Transpose", x, perm=order)
 
     def unsqueeze(self, x: ir.Value, *axes: int) -> ir.Value:
@@ -287,7 +302,7 @@ def sizes_of(output: ov.Output) -> list[int | None]:
 
 
 def fixed(output: ov.Output) -> list[int]:
-    """A shape all of which must be known."""
+    """A shape that must be static."""
     known = [size for size in sizes_of(output) if size is not None]
     if len(known) < len(output.get_partial_shape()):
         raise Inexpressible(" of a dynamic shape")

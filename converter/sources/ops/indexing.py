@@ -1,4 +1,4 @@
-"""Operators that find places or are told them: gather, scatter, sort, one-hot.
+"""Operators that take or give indices: gather, scatter, sort, one-hot.
 
 Formulas: OpenVINO's operation specifications (opset1 to opset16).
 """

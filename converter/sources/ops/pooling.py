@@ -33,7 +33,7 @@ def max_pool(e: Emitter) -> Sequence[ir.Value]:
 def avg_pool(e: Emitter) -> Sequence[ir.Value]:
     """AvgPool-1, AvgPool-14 and AvgPool-16 (with dilations).
 
-    Where a window hangs over the padding because of rounding up, that is a tensor's edge.
+    A window that reaches beyond the padding, because of rounding up, is cut at the tensor's edge.
     """
     a, x = e.attributes, e.x()
     begin, end = _pads(e)

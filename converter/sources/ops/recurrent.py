@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from converter.sources.ops.elementwise import Rule
 from converter.sources.ops.emitter import Emitter, Inexpressible
 
-# Where ONNX's gates are among OpenVINO's.
+# The indices of ONNX's gates among OpenVINO's.
 _GATES: Final[Mapping[str, Sequence[int]]] = {"LSTM": (1, 3, 0, 2), "GRU": (0, 1, 2), "RNN": (0,)}
 _ACTIVATIONS: Final = {"relu": "Relu", "sigmoid": "Sigmoid", "tanh": "Tanh"}
 

@@ -1,4 +1,4 @@
-"""Interpolate: what ONNX's Resize does not do is a matrix for each axis, or a list of places.
+"""Interpolate: modes that ONNX's Resize lacks become a matrix for each axis, or a list of indices.
 
 Formulas: OpenVINO's specifications of Interpolate-1, -4, -11; for the modes of Pillow, its source.
 """
@@ -26,7 +26,7 @@ class Resize:
     """What a node asks for, whichever its version.
 
     Attributes:
-        scales: New size over old, an axis of `axes` each; None where either is dynamic.
+        scales: New size over old size, for each axis of `axes`; None if one of them is dynamic.
         by_scales: Whether the scales were given, and not the sizes.
         pads: Zeros before and behind each axis of the tensor.
     """

@@ -114,7 +114,7 @@ def strided_slice(e: Emitter) -> Sequence[ir.Value]:
 
 
 def _mask(e: Emitter, name: str, count: int) -> list[bool]:
-    """A mask, as long as there are ends; what it leaves out is not set."""
+    """A mask with one bit for each end; missing bits are not set."""
     bits = [bool(bit) for bit in e.attributes.get(name) or []]
     return (bits + [False] * count)[:count]
 

@@ -1,7 +1,7 @@
-"""Operators of newer opsets written as opset 13 has them: what OpenVINO 2022.2 reads rightly.
+"""Operators of newer opsets written in opset 13, which OpenVINO 2022.2 reads correctly.
 
-Where an older reader does not know a newer attribute or input it does not complain, it computes
-something else: axes given as an input to ReduceMean (opset 18) are read as "all axes".
+An older reader that does not know a newer attribute or input gives no error, but computes something
+else: axes given as an input to ReduceMean (opset 18) are read as "all axes".
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _NEW_ATTRIBUTES: Final[Mapping[str, Mapping[str, Any]]] = {
 
 
 class LowerOpset(Rewrite):
-    """Write the graph in opset 13. A graph of an older opset keeps its own."""
+    """Write the graph in opset 13. A graph of an older opset keeps its opset."""
 
     def __init__(self) -> None:
         super().__init__(RULES)

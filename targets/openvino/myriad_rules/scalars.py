@@ -1,7 +1,7 @@
-"""Tensors without axes, which the Myriad compiler has no constant shape for, and the largest of all.
+"""Tensors without axes, for which the Myriad compiler has no constant shape, and a tensor's maximum.
 
-`(x - x.min()) / (x.max() - x.min())` has both. A scalar becomes a vector of one element, wherever all
-that is computed of it broadcasts to the same.
+`(x - x.min()) / (x.max() - x.min())` has both. A scalar becomes a vector of one element, if everything
+that is computed from it broadcasts to the same.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _RESHAPES: Final = frozenset({"Expand", "Reshape"})
 
 
 def as_reshape(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
-    """An axis that a scalar is given, as a reshape, which asks nothing of what was there."""
+    """A reshape instead of an unsqueeze of a scalar: it does not need the scalar's axes."""
     shape = static_shape(node.outputs[0])
     if static_shape(node.inputs[0]) != () or not shape:
         return None
@@ -52,7 +52,7 @@ def largest_of_all(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
 
 
 def reduce_all(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
-    """Keep the axes, then make one of them."""
+    """Keep the axes, then reshape them to one."""
     x, result = node.inputs[0], node.outputs[0]
     if x is None or static_shape(result) != () or static_shape(x) == ():
         return None
@@ -67,7 +67,7 @@ def reduce_all(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
 
 
 def _scalars_of(value: ir.Value) -> list[ir.Value] | None:
-    """What is a scalar because a value is one; None if one of them has to stay so."""
+    """The values that are scalars because this one is; None if one of them must stay a scalar."""
     found = {value.name: value}
     waiting = [value]
     while waiting:
@@ -88,13 +88,13 @@ def _scalars_of(value: ir.Value) -> list[ir.Value] | None:
 
 
 def refuse_scalars(model: ir.Model) -> None:
-    """Refuse what would only make the compiler stumble.
+    """Refuse scalars on which the compiler would fail.
 
     Raises:
-        ModelError: With a finding for each output and reduction that is a scalar.
+        ModelError: It has a finding for each output and reduction that is a scalar.
     """
     found = [
-        _scalar(value.name or "", "is a scalar, which Myriad X has no output for.")
+        _scalar(value.name or "", "is a scalar; Myriad X has no scalar outputs.")
         for value in model.graph.outputs
         if static_shape(value) == ()
     ]

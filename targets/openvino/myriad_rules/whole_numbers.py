@@ -1,4 +1,4 @@
-"""Outputs of whole numbers, as the Myriad compiler can hand them out."""
+"""Outputs of whole numbers, in a form that the Myriad compiler can write."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _WHOLE: Final = (ir.DataType.INT32, ir.DataType.INT64)
 
 
 def whole_numbers_as_floats(model: ir.Model) -> None:
-    """Let whole numbers that are moved at the end leave as float32, under the output's name.
+    """Make outputs of whole numbers that are only moved float32, under the output's name.
 
-    The compiler has them in float16 there and then wants them in S32; what is cast, it converts.
+    The compiler has them in float16 there, but requires S32; it converts a tensor that is cast.
     """
     graph = model.graph
     for index, value in enumerate(graph.outputs):

@@ -1,4 +1,4 @@
-"""One bzip2 stream out of blocks compressed one by one, so that long runs of zeros cost nothing.
+"""One bzip2 stream made of blocks compressed one by one, so that long runs of zeros cost nothing.
 
 The differences between two blobs are nearly all zeros, and bzip2 takes seconds over them. A stream is
 a header, blocks that know nothing of each other but are not aligned to bytes, and a footer with a
@@ -56,7 +56,7 @@ def _zeros(count: int) -> _Block:
 
 
 def compress(parts: Iterable[Part]) -> bytes:
-    """Compress the concatenation of the parts; an `int` stands for that many zero bytes."""
+    """Compress the concatenation of the parts; an `int` means that many zero bytes."""
     blocks: list[_Block] = []
     pending = bytearray()
 
@@ -89,7 +89,7 @@ def compress(parts: Iterable[Part]) -> bytes:
 
 
 def split_zero_runs(data: NDArray[np.uint8]) -> list[Part]:
-    """The array as parts for `compress`: long runs of zeros as their length."""
+    """A uint8 vector as parts for `compress`: long runs of zeros as their length."""
     nonzero = np.flatnonzero(data)
     if not len(nonzero):
         return [len(data)]

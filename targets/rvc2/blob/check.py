@@ -1,4 +1,4 @@
-"""What a blob says of itself, held against what was asked for."""
+"""Comparing a blob with what was asked for."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from targets.rvc2.parameters import Parameters
 
 
 def checked(path: Path, shaves: int, parameters: Parameters) -> Blob:
-    """Read a blob's header, and see that it is what was asked for.
+    """Read a blob's header, and check that it is what was asked for.
 
     Raises:
-        ToolError: It is not, or the compiler wrote half of it, as it does on a full disk.
+        ToolError: It is not, or the compiler wrote half of it, as it does when the disk is full.
     """
     blob = read_made(path, lambda: read_blob(path.read_bytes(), "the blob"))
     findings = []
@@ -66,10 +66,10 @@ def _differs(where: str, message: str) -> Finding:
 def read_back(
     model: SourceModel, parameters: Parameters, blob: Blob
 ) -> tuple[tuple[CompiledInput, ...], tuple[Tensor, ...]]:
-    """Inputs and outputs as the blob has them, in the source's order, with the axes' meaning.
+    """Inputs and outputs as the blob has them, in the source's order, with layouts.
 
-    The axes' letters come from what was declared to the compiler; the blob's own letters only name
-    the memory order of a rank.
+    The layouts' letters are those that were declared to the compiler; the blob's letters only name the
+    memory order of a rank.
     """
     found_inputs = {item.name: item for item in blob.inputs}
     found_outputs = {item.name: item for item in blob.outputs}

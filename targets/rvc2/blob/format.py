@@ -44,7 +44,7 @@ def _superblob_parts(path: Path) -> Iterator[Part]:
 
 
 def _parts(data: bytes | memoryview, name: str) -> Iterator[Part]:
-    """The code, and the constants, of which nobody but the code knows which is whose."""
+    """The code, and the constants as one piece: only the code knows where each of them is."""
     at = read_blob(data, name).constants_at
     yield bytes_part("(code)", data[:at])
     yield bytes_part("(weights)", data[at:])

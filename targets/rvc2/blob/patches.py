@@ -1,8 +1,8 @@
-"""BSDIFF40 patches between blobs of one network, made with what we know of blobs.
+"""BSDIFF40 patches between blobs of one network, made fast by what is known of the blob format.
 
 bsdiff sorts the suffixes of the whole old file: minutes for sixteen blobs. But blobs for different
-SHAVE counts share their section of constants, up to whole pieces that moved or were laid out anew.
-So the pieces are found by content, and bsdiff itself only sees the small section of stages.
+SHAVE counts share their section of constants, except for pieces that moved or have another memory
+order. So the pieces are found by content, and bsdiff itself only reads the small section of stages.
 Format: http://www.daemonology.net/bsdiff/ (`bspatch.c`): triples of (bytes to add to the old, new
 bytes, seek in the old), the differences, and the new bytes, each bzip2-compressed.
 """
@@ -44,7 +44,7 @@ _MULTIPLIERS: Final = np.array(
 
 
 class _Run(NamedTuple):
-    """`new[start:end]` of the constants comes from `old`, or from nowhere."""
+    """`new[start:end]` of the constants comes from `old`, or is new."""
 
     start: int
     end: int
@@ -52,7 +52,7 @@ class _Run(NamedTuple):
 
     @property
     def shift(self) -> int | None:
-        """How far the old bytes lie behind the new ones."""
+        """The offset of the old bytes minus that of the new ones."""
         return None if self.old is None else self.old - self.start
 
 
@@ -151,19 +151,19 @@ class _Writer:
         self._position = old
 
     def add(self, old: int, difference: NDArray[np.uint8]) -> None:
-        """New bytes are old bytes plus a difference."""
+        """Append bytes that are the old ones at `old` plus `difference`, a uint8 vector, modulo 256."""
         self._seek(old)
         self._triples.append([len(difference), 0, 0])
         self._differences.append(difference)
         self._position += len(difference)
 
     def insert(self, data: bytes) -> None:
-        """New bytes that come from nowhere."""
+        """Append new bytes."""
         self._triples.append([0, len(data), 0])
         self._extra.append(data)
 
     def splice(self, old: int, triples: bytes, differences: bytes, extra: bytes) -> None:
-        """What bsdiff found in a window of the old file that begins at `old`."""
+        """Append bsdiff's result for a window of the old file that begins at `old`."""
         decoded = _decode(triples)
         if not decoded:
             self.insert(extra)
@@ -230,7 +230,7 @@ def _hashes(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 def _constants_at(blob: bytes) -> int | None:
-    """Where a blob's constants begin; None for a file whose header we do not understand."""
+    """The offset of a blob's constants; None for a file with an unknown header."""
     try:
         return read_blob(blob).constants_at
     except ArchiveError:
@@ -238,12 +238,12 @@ def _constants_at(blob: bytes) -> int | None:
 
 
 def _encode(value: int) -> bytes:
-    """Signed integers as bsdiff writes them: 63 bits of size, one of sign."""
+    """A signed integer in bsdiff's format: 63 bits of magnitude, one of sign."""
     return struct.pack("<Q", abs(value) | (1 << 63 if value < 0 else 0))
 
 
 def _decode(data: bytes | list[tuple[int, int, int]]) -> list[list[int]]:
-    """Triples as bsdiff4's core gives them: encoded, or as tuples."""
+    """Triples in either form that bsdiff4's core gives: encoded, or as tuples."""
     if not isinstance(data, bytes):
         return [list(triple) for triple in data]
     numbers = struct.unpack(f"<{len(data) // 8}Q", data)

@@ -1,7 +1,7 @@
-"""Reading a Myriad X blob: what it takes, what it gives, and what it was compiled for.
+"""Reading a Myriad X blob: its inputs and outputs, and what it was compiled for.
 
 The layout follows OpenVINO 2022.2's `vpu/backend/blob_format.hpp` (Apache-2.0): a 52-byte ELF-like
-header, then twenty 32-bit fields, then tables of inputs and outputs whose sizes and strides lie in the
+header, then twenty 32-bit fields, then tables of inputs and outputs whose sizes and strides are in the
 section of constants. All numbers are little-endian.
 """
 
@@ -34,8 +34,8 @@ class BlobTensor:
 
     Attributes:
         shape: Sizes in memory order, the slowest axis first.
-        order: The compiler's own letters for that order (NCHW, NHWC, NC, …); it calls the axes of
-            every rank-4 tensor N, C, H, W, whatever they mean to the model.
+        order: The compiler's letters for that order (NCHW, NHWC, NC, …); it calls the axes of every
+            rank-4 tensor N, C, H, W, whatever they mean in the model.
         strides_bytes: Distance of neighbours along each axis, in the order of `shape`.
     """
 
@@ -47,7 +47,7 @@ class BlobTensor:
 
     @property
     def is_dense(self) -> bool:
-        """Whether the elements lie side by side, without padding."""
+        """Whether the elements are contiguous, without padding."""
         expected, step = [], {"float16": 2, "float32": 4, "int32": 4}.get(self.dtype, 1)
         for size in reversed(self.shape):
             expected.append(step)
@@ -55,13 +55,13 @@ class BlobTensor:
         return self.strides_bytes == tuple(reversed(expected))
 
     def to_tensor(self) -> Tensor:
-        """The tensor in the archive's words, with the compiler's letters as its layout."""
+        """The tensor as a config describes it, with the compiler's letters as its layout."""
         return Tensor(name=self.name, dtype=self.dtype, shape=self.shape, layout=self.order)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Blob:
-    """What a blob's header says.
+    """The facts in a blob's header.
 
     Attributes:
         stages: The number of stages.
@@ -114,7 +114,7 @@ def read_blob(data: bytes | memoryview, name: str = "blob") -> Blob:
     """Read a blob's header and its tables of inputs and outputs.
 
     Raises:
-        ArchiveError: It is no blob, or one whose tables lead out of it.
+        ArchiveError: It is not a blob, or its tables lead out of it.
     """
     try:
         return _read(memoryview(data))
@@ -135,7 +135,7 @@ def _read(data: memoryview) -> Blob:
     bss, cmx, shaves, _, _, _, inputs_at, outputs_at, stages_at, constants_at = fields[10:]
     if magic != MAGIC:
         raise ValueError(f"its magic number is {magic}, not {MAGIC}")
-    # `size` leaves out the ELF-like header's own padding: files are a little longer, never shorter.
+    # `size` is without the padding of the ELF-like header: files are a little longer, never shorter.
     if size > len(data):
         raise ValueError(f"it says {size} bytes and has {len(data)}: cut short")
     if constants_at > len(data):

@@ -1,7 +1,7 @@
 """Superblobs: a blob and patches that turn it into the blob for any number of SHAVE cores.
 
-Seventeen big-endian 64-bit sizes (the base blob, then the patches for 1 to 16 SHAVEs, zero for the
-base's own), the base, the patches. As DepthAI's `OpenVINO::SuperBlob` reads it.
+Its content: seventeen big-endian 64-bit sizes (the base blob, then the patches for 1 to 16 SHAVEs, zero
+for the base's count), the base, the patches. DepthAI's `OpenVINO::SuperBlob` reads it like this.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ _HEADER: Final = struct.Struct(">17q")
 
 @dataclass(frozen=True, kw_only=True)
 class Superblob:
-    """A superblob taken apart; a patch for every SHAVE count but the base's own."""
+    """A superblob taken apart; it has a patch for every SHAVE count except the base's."""
 
     base: bytes
     patches: Mapping[int, bytes]
 
     @property
     def header(self) -> Blob:
-        """What the base blob's header says."""
+        """The base blob's header."""
         return read_blob(self.base)
 
     def blob(self, shaves: int) -> bytes:
         """The blob for a number of SHAVE cores.
 
         Raises:
-            KeyError: There is none for this count.
+            KeyError: There is no blob for this count.
         """
         if shaves == self.header.shaves:
             return self.base
@@ -59,7 +59,7 @@ def make_superblob(base: bytes, patches: Mapping[int, bytes]) -> Superblob:
     own = read_blob(base).shaves
     missing = [count for count in SHAVE_COUNTS if count != own and count not in patches]
     if missing:
-        raise ToolError(f"No blob for {missing} SHAVE cores, so no superblob.")
+        raise ToolError(f"No superblob: the blobs for {missing} SHAVE cores are missing.")
     return Superblob(base=base, patches=dict(sorted(patches.items())))
 
 
@@ -67,7 +67,7 @@ def checked_patch(base: Base, new: bytes) -> bytes:
     """A patch to `new` that has been applied and compared with it.
 
     Raises:
-        ToolError: It does not give the blob back to the bit.
+        ToolError: It does not give exactly the blob.
     """
     import bsdiff4
 
@@ -91,10 +91,10 @@ def read_superblob(data: bytes, name: str = "superblob") -> Superblob:
     """Take a superblob apart.
 
     Raises:
-        ArchiveError: It is none, is cut short, or a patch is no BSDIFF40.
+        ArchiveError: It is not a superblob, is cut short, or a patch is not a BSDIFF40.
     """
     if not is_superblob(data):
-        raise ArchiveError(f"{name} is no superblob.")
+        raise ArchiveError(f"{name} is not a superblob.")
     base_size, *sizes = _HEADER.unpack_from(data)
     if min(sizes) < 0 or _HEADER.size + base_size + sum(sizes) != len(data):
         raise ArchiveError(f"{name} is cut short or damaged: its parts do not add up to its size.")
@@ -105,7 +105,7 @@ def read_superblob(data: bytes, name: str = "superblob") -> Superblob:
         patch = data[at : at + size]
         at += size
         if size and not patch.startswith(MAGIC):
-            raise ArchiveError(f"{name}: the patch for {shaves} SHAVE cores is no BSDIFF40.")
+            raise ArchiveError(f"{name}: the patch for {shaves} SHAVE cores is not a BSDIFF40.")
         if size:
             patches[shaves] = patch
     own = read_blob(base, name).shaves

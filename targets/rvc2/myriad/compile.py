@@ -1,4 +1,4 @@
-"""Our side of the compiler: asks a child process, waits with a limit, and reads what it says."""
+"""The parent's side of the compiler: sends requests to the child process and reads its answers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _PRECISIONS: Final = {"float32": "FP32", "int32": "I32", "uint8": "U8"}
-# What the compiler says of a model that it cannot take, as against a failure of its own.
+# The compiler's messages for a model that it cannot take, as opposed to other failures.
 _MODEL_FAULTS: Final = (
     re.compile(r"nsupported (?:layer|operation|op)", re.IGNORECASE),
     re.compile(r"not supported|unsupported|doesn't support|does not support", re.IGNORECASE),
@@ -26,7 +26,7 @@ _MODEL_FAULTS: Final = (
     re.compile(r"Not supported ONNX op|Check '.*' failed at|While validating"),
     re.compile(r"Cannot (?:convert|find|infer)|dynamic", re.IGNORECASE),
 )
-# The loader looks for optional parts of the library; that it finds none is no fault.
+# The loader looks for optional parts of the library; it is no error if it finds none.
 _LOADER_NOISE: Final = re.compile(r"^(?:Cannot load library|dlSym cannot locate)")
 # Names stand in quotes: 'Failed to compile layer "conv1"', 'Stage node conv1 (Prod) types check error'.
 _NAMED: Final = re.compile(r"(?:layer \"|[Nn]ode )([^ \"]+)(?=\"| \()")
@@ -56,9 +56,9 @@ def compile_blobs(
     """Compile a prepared model, the network read once for all SHAVE counts.
 
     Args:
-        nodes: Operator types by node name, to say in errors which node is meant.
+        nodes: Operator types by node name, for errors.
         work: An existing folder for the blobs, one for each call.
-        on_blob: Called as each blob is there.
+        on_blob: Called for each blob when it is done.
 
     Raises:
         ModelError: The compiler does not take the model: an operator, a shape.
@@ -101,12 +101,16 @@ def run_on_cpu(
     *,
     timeout_s: float,
 ) -> list[dict[str, NDArray[Any]]]:
-    """Run frames through a prepared model on the compiler's own CPU plugin, in float32.
+    """Run frames through a prepared model on the CPU plugin of the compiler's OpenVINO, in float32.
 
     Args:
-        feeds: For each frame the inputs by name, in the prepared model's layout.
+        feeds: For each frame, by input name, an array in the prepared model's input shape and layout;
+            it is cast to `prepared.input_types`.
         outputs: Shapes by name.
         work: An existing folder for the tensors, one for each call.
+
+    Returns:
+        For each frame, by output name, a float32 array of the shape in `outputs`.
 
     Raises:
         ModelError, ToolError: As for a compile.
@@ -170,7 +174,7 @@ def _ask(
         if "done" in answer and not listener_errors:
             try:
                 on_done(answer["done"])
-            except Exception as error:  # noqa: BLE001 - it is raised below, in our thread
+            except Exception as error:  # noqa: BLE001 - it is raised below, in the caller's thread
                 listener_errors.append(error)
 
     what = "The compiler" if request["device"] == "MYRIAD" else "The compiler's CPU plugin"
@@ -190,8 +194,8 @@ def _tool_said(error: Mapping[str, Any], nodes: Mapping[str, str]) -> ConvertErr
     texts = [" ".join(text.split()) for text in error["texts"]]
     texts = [text for text in texts if not _LOADER_NOISE.search(text)]
     telling = [text for text in texts if any(fault.search(text) for fault in _MODEL_FAULTS)]
-    # The innermost exception is thrown first and says most; those thrown on add the layer's name.
-    said = _clean((telling or texts or [f"{error['call']} failed without a word"])[0])
+    # The innermost exception is thrown first and says most; those around it add the layer's name.
+    said = _clean((telling or texts or [f"{error['call']} failed without a message"])[0])
     named = [name for text in texts for name in _NAMED.findall(text) if name in nodes]
     if unknown := _UNKNOWN.search(" ".join(texts)):
         operators = unknown[1].replace(",", " ").split()

@@ -1,9 +1,10 @@
-"""The words of the C++ exceptions thrown inside a library whose C API returns only status codes.
+"""The messages of the C++ exceptions thrown inside a library whose C API returns only status codes.
 
 Every call of `__cxa_throw` in the given libraries goes through a slot of their global offset table.
-We point those slots at a few bytes of machine code that hand the exception object to a recorder and
-then jump to the real `__cxa_throw`, registers as they were. x86-64 Linux (System V ABI, Itanium C++
-ABI: https://itanium-cxx-abi.github.io/cxx-abi/abi-eh.html), and only in a child process.
+This module points those slots at a few bytes of machine code that pass the exception object to a
+recorder and then jump to the real `__cxa_throw`, with all registers restored. It works on x86-64 Linux
+(System V ABI, Itanium C++ ABI: https://itanium-cxx-abi.github.io/cxx-abi/abi-eh.html), and only in a
+child process.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ def record_throws(libraries: Iterable[Path]) -> list[Thrown]:
 
 
 def _describe(exception: int, type_info: int) -> Thrown:
-    """Read the type's name, and call `what()` where the type looks like a `std::exception`."""
+    """Read the type's name, and call `what()` if the type looks like a `std::exception`."""
     address = c.c_void_p.from_address(type_info + 8).value
     assert address is not None
     name = c.string_at(address).decode("latin1")

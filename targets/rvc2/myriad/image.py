@@ -1,4 +1,4 @@
-"""RVC2's image: the native toolchain in a container, for machines and services that want it there."""
+"""RVC2's image: the native toolchain in a container."""
 
 from __future__ import annotations
 
@@ -11,23 +11,22 @@ from converter.container.build import Base, Recipe
 from converter.errors import ToolchainError
 from converter.events import OnEvent
 from converter.processes import linux as kernel
-from targets.rvc2.myriad import exception_text, openvino_c
-from targets.rvc2.myriad import worker as compiler_child
+from targets.rvc2.myriad import exception_text, openvino_c, worker
 from targets.rvc2.myriad.toolchain import FILES, NOTICES, OPENVINO, WHEEL_SHA256, present
 
 _BASE: Final = "python:3.11-slim-bookworm"
-# What the child imports, and where: nothing else of ours goes into the image.
-_MODULES: Final = (kernel, compiler_child, exception_text, openvino_c)
+# The files that the child imports, and their folders: the image holds no other code of the converter.
+_MODULES: Final = (kernel, worker, exception_text, openvino_c)
 
 
 def image_name() -> str:
-    """What `nnconvert toolchain build rvc2` calls its image."""
-    # `localhost/` is no registry: nobody else's image can come in its place.
+    """The name of the image that `nnconvert toolchain build rvc2` makes."""
+    # `localhost/` is no registry: no other image can be fetched under this name.
     return f"localhost/nnconvert/rvc2:{OPENVINO}"
 
 
 def recipe(base: str | None, on_event: OnEvent) -> Recipe:
-    """How the image is made: out of the toolchain in the cache, which is fetched if need be."""
+    """How the image is made: from the toolchain in the cache, which is fetched if it is not there."""
     toolchain = present(on_event)
 
     def fill(context: Path, _base: Base) -> None:
@@ -58,7 +57,7 @@ def recipe(base: str | None, on_event: OnEvent) -> Recipe:
 
 
 def contents() -> str:
-    """SHA-256 over what of ours goes into the image: one of another content is another version's."""
+    """SHA-256 over the converter's files in the image: another hash means another version."""
     digest = hashlib.sha256(WHEEL_SHA256.encode())
     for module in _MODULES:
         digest.update(Path(str(module.__file__)).read_bytes())

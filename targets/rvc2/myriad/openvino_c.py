@@ -1,6 +1,6 @@
 """OpenVINO 2022.2's C API through ctypes: read an ONNX file, compile it for MYRIAD, run it on the CPU.
 
-Only for the compiler's child process: a fault in the native code must not take the converter along.
+Only for the compiler's child process: a crash of the native code must not end the converter.
 Enumerations: `c_api/ie_c_api.h` of OpenVINO 2022.2 (Apache-2.0).
 """
 
@@ -36,7 +36,7 @@ _Config._fields_ = [("name", c.c_char_p), ("value", c.c_char_p), ("next", c.POIN
 
 
 class StatusError(RuntimeError):
-    """A call of the C API returned something else than OK; the text is in the C++ exceptions."""
+    """A call of the C API did not return OK; the message is in the C++ exceptions."""
 
     def __init__(self, call: str, status: int) -> None:
         super().__init__(f"{call}: {_STATUS.get(status, status)}")
@@ -121,7 +121,7 @@ class Executable:
         self._core._call("ie_core_export_network", self._handle, str(path).encode())
 
     def free(self) -> None:
-        """Give the memory back: sixteen networks side by side are too many."""
+        """Free the memory: sixteen networks at once are too many."""
         self._core._api.ie_exec_network_free(c.byref(self._handle))
 
     def infer(self, feeds: Mapping[str, bytes], outputs: Mapping[str, int]) -> dict[str, bytes]:
@@ -145,7 +145,7 @@ class Executable:
             self._core._api.ie_infer_request_free(c.byref(request))
 
     def _memory(self, request: _Handle, name: str, expected: int) -> int:
-        """The address of a tensor's bytes, of which there must be as many as expected."""
+        """The address of a tensor's bytes; their number must be `expected`."""
         blob, data, size_bytes = _Handle(), c.c_void_p(), c.c_int()
         call = self._core._call
         call("ie_infer_request_get_blob", request, name.encode(), c.byref(blob))

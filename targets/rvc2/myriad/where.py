@@ -1,4 +1,4 @@
-"""Where the compiler's process runs: on this machine, or in a container of the image that holds it."""
+"""Where the compiler's process runs: on this machine, or in a container of its image."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from converter.container.session import Session
 
 _CHILD: Final = "targets.rvc2.myriad.worker"
-# Where the image has the compiler's libraries (docker/rvc2/Dockerfile).
+# The folder of the compiler's libraries in the image (docker/rvc2/Dockerfile).
 IMAGE_LIBRARIES: Final = "/opt/openvino"
 
 
 class Place(Protocol):
-    """A place where `compiler_child` can be run."""
+    """A place where the child process (`targets.rvc2.myriad.worker`) can run."""
 
     @property
     def libraries(self) -> str:
@@ -38,7 +38,7 @@ class Place(Protocol):
 
     @property
     def parent(self) -> int | None:
-        """The id of the process that starts it, as the process sees it; None if it does not."""
+        """The id of the process that starts it, as the process sees it; None if it cannot see it."""
         ...
 
     def inside(self, path: Path) -> str:
@@ -48,11 +48,11 @@ class Place(Protocol):
     def run(
         self, request: Path, *, what: str, timeout_s: float, on_line: Callable[[str], None]
     ) -> Completed:
-        """Let the process do what a request asks."""
+        """Run the process with a request."""
         ...
 
     def failure(self, done: Completed, what: str, timeout_s: float) -> ConvertError:
-        """What to tell a user of a process that gave no answer."""
+        """The error for a process that gave no answer."""
         ...
 
 
@@ -85,7 +85,7 @@ class Native:
     def run(
         self, request: Path, *, what: str, timeout_s: float, on_line: Callable[[str], None]
     ) -> Completed:
-        """Run the child with our own Python."""
+        """Run the child with this process's Python."""
         del what
         return self.processes.run(
             [sys.executable, "-m", _CHILD, str(request)],
@@ -97,7 +97,7 @@ class Native:
 
     def failure(self, done: Completed, what: str, timeout_s: float) -> ConvertError:
         """A damaged toolchain, or the end of the process."""
-        if (damage := toolchains.check()) is not None and not done.timed_out:
+        if (damage := toolchains.PINNED.damage()) is not None and not done.timed_out:
             return ToolchainError(
                 f"{what} could not be started: {damage}.",
                 remedy="Run: nnconvert toolchain install rvc2",
@@ -108,18 +108,18 @@ class Native:
 
 @dataclass(frozen=True)
 class InContainer:
-    """A container of our image, which holds Python, the child and the same libraries."""
+    """A container of RVC2's image, which holds Python, the child and the same libraries."""
 
     session: Session
 
     @property
     def libraries(self) -> str:
-        """Where the image has them."""
+        """The libraries' folder in the image."""
         return IMAGE_LIBRARIES
 
     @property
     def libusb(self) -> str | None:
-        """It lies beside the others."""
+        """The library in the libraries' folder."""
         return f"{IMAGE_LIBRARIES}/libusb-1.0.so"
 
     @property

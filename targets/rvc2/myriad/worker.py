@@ -1,8 +1,8 @@
-"""The process in which OpenVINO's native code runs: `python -m targets.rvc2.compiler_child REQUEST`.
+"""The process in which OpenVINO's native code runs: `python -m targets.rvc2.myriad.worker REQUEST`.
 
-REQUEST is a JSON file (see `compiler.py`, which writes it). Each finished piece is a JSON line on
-standard output; the last line is `{"result": ...}` or `{"error": ...}`. It imports nothing heavy, so
-that a compile costs little more than the compile.
+REQUEST is a JSON file (`targets.rvc2.myriad.compile` writes it). Each finished piece is a JSON line on
+standard output; the last line is `{"result": ...}` or `{"error": ...}`. This module imports nothing
+heavy, so that it adds little time to a compile.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from converter.processes.linux import die_with_parent, peak_rss_bytes
 from targets.rvc2.myriad.exception_text import Thrown, record_throws
 from targets.rvc2.myriad.openvino_c import Core, Network, StatusError
 
-# In the order in which they need each other.
+# In the order of their dependencies.
 _LIBRARIES = (
     "libtbbmalloc.so.2",
     "libtbb.so.2",
@@ -32,7 +32,7 @@ _PLUGINS = {
 
 
 def main(request_file: str) -> int:
-    """Do what the request asks; 0 when it was done, 1 when the tool refused."""
+    """Carry out the request; 0 if it was done, 1 if the tool refused."""
     request = json.loads(Path(request_file).read_text())
     die_with_parent(request["parent"])
     libraries = Path(request["libraries"])
@@ -79,7 +79,7 @@ def _compile(network: Network, request: dict[str, Any]) -> dict[str, Any]:
 
 def _infer(network: Network, request: dict[str, Any]) -> dict[str, Any]:
     """Run the frames of `jobs`: files of bytes in, files of bytes out, both by tensor name."""
-    # Where the processor has bfloat16 the plugin would use it, and miss by 4e-3 instead of 1e-6.
+    # If the processor has bfloat16, the plugin uses it, with an error of 4e-3 instead of 1e-6.
     executable = network.load("CPU", {"ENFORCE_BF16": "NO"})
     sizes = {name: int(tensor["size_bytes"]) for name, tensor in request["outputs"].items()}
     for index, job in enumerate(request["jobs"]):
@@ -91,7 +91,7 @@ def _infer(network: Network, request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _texts(thrown: list[Thrown]) -> list[str]:
-    """What the library said, in the order it was said, repetitions left out."""
+    """The library's messages, in their order, without repetitions."""
     return list(dict.fromkeys(item.text for item in thrown if item.text))
 
 

@@ -1,4 +1,4 @@
-"""What a DLC says of itself, held against what was asked for."""
+"""Comparing a DLC with what was asked for."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _WEIGHTED: Final = (
 )
 _MOVES: Final = ("Concat", "Reshape", "Squeeze", "StridedSlice", "Transpose")
 _LISTED: Final = 5
-# What QNN writes for an input that is left out.
+# QNN's name for an input that is left out.
 _ABSENT: Final = "null_tensor"
 
 
@@ -36,39 +36,39 @@ def checked(
     overridden: Sequence[str],
     floating: Collection[str] = (),
 ) -> None:
-    """See that a DLC is what was asked for: tensors, element types, bit widths.
+    """Check that a DLC is what was asked for: tensors, element types, bit widths.
 
     Args:
         overridden: Tensors whose encodings were given, which may have other bit widths.
         floating: Nodes that are computed in floating point in every mode.
 
     Raises:
-        ToolError: With a finding for each difference.
+        ToolError: It has a finding for each difference.
     """
-    findings = [*face_findings(dlc, parameters, overridden)]
+    findings = [*io_findings(dlc, parameters, overridden)]
     findings += bit_width_findings(dlc, parameters, overridden, floating)
     if findings:
         raise from_findings(ToolError, "The compiled DLC is not what was asked for", findings)
 
 
-def face_findings(
+def io_findings(
     dlc: Dlc,
     parameters: Parameters,
     overridden: Sequence[str],
     also: Mapping[str, str] | None = None,
 ) -> list[Finding]:
-    """What differs of the inputs and outputs: names, shapes, element types, codes of frames.
+    """The differences of the inputs and outputs: names, shapes, element types, codes of frames.
 
     Args:
-        also: Element types that are as good as the ones asked for, by those; not for frames, whose
-            type a camera is told.
+        also: Other allowed element types, by the ones asked for; not for frames, whose type is in the
+            archive's config.
     """
     findings = []
-    wanted_faces: Sequence[tuple[str, Sequence[Tensor], Sequence[DlcTensor]]] = (
+    signatures: Sequence[tuple[str, Sequence[Tensor], Sequence[DlcTensor]]] = (
         ("input", parameters.inputs, _in_order(parameters.inputs, dlc.inputs)),
         ("output", parameters.outputs, _in_order(parameters.outputs, dlc.outputs)),
     )
-    for kind, wanted, found in wanted_faces:
+    for kind, wanted, found in signatures:
         if [item.name for item in wanted] != [item.name for item in found]:
             findings.append(
                 _differs(kind, f"{kind}s {[i.name for i in wanted]} became {[i.name for i in found]}.")
@@ -81,12 +81,12 @@ def face_findings(
             findings += _compare(one, other, checks_type=checks_type)
     for item in dlc.inputs:
         if item.is_fixed_point and [(e.scale, e.offset) for e in item.encodings] != [(1.0, 0)]:
-            findings.append(_differs(item.name, "its codes are not the pixels' values."))
+            findings.append(_differs(item.name, "its codes are not the pixel values."))
     return findings
 
 
 def _in_order(wanted: Sequence[Tensor], found: Sequence[DlcTensor]) -> Sequence[DlcTensor]:
-    """Tensors in the order asked for: tools list them as they come to them; names tell them."""
+    """Tensors in the order asked for, matched by name: tools list them in any order."""
     places = {item.name: index for index, item in enumerate(wanted)}
     return sorted(found, key=lambda item: places.get(item.name, len(places)))
 
@@ -125,11 +125,11 @@ def bit_width_findings(
             if item and item.kind == STATIC and item.dtype not in allowed:
                 odd["weights", item.dtype] += 1
                 example.setdefault(("weights", item.dtype), node.name)
-    faces = {item.name for item in (*dlc.inputs, *dlc.outputs)}
+    io = {item.name for item in (*dlc.inputs, *dlc.outputs)}
     islands = _inside(dlc, floating) | {tensor for tensor, _ in _narrowed(dlc)}
     for item in dlc.tensors:
         real = item.is_fixed_point or item.dtype.startswith("float")
-        if item.kind == STATIC or item.name in faces or not real or item.name in overridden:
+        if item.kind == STATIC or item.name in io or not real or item.name in overridden:
             continue
         if item.name == _ABSENT or item.name in islands:
             continue
@@ -148,24 +148,24 @@ def bit_width_findings(
 
 
 def _inside(dlc: Dlc, names: Collection[str]) -> set[str]:
-    """Tensors that nodes of those names make, or that nobody else reads.
+    """Tensors that nodes of those names make, or that no other node reads.
 
-    QNN names the nodes that it makes of one by that one's name and a suffix.
+    QNN splits a node into several and names them by its name and a suffix.
     """
-    ours = [node for node in dlc.nodes if any(node.name.startswith(name) for name in names)]
-    elsewhere = {name for node in dlc.nodes if node not in ours for name in node.inputs}
-    read = {name for node in ours for name in node.inputs}
+    inside = [node for node in dlc.nodes if any(node.name.startswith(name) for name in names)]
+    elsewhere = {name for node in dlc.nodes if node not in inside for name in node.inputs}
+    read = {name for node in inside for name in node.inputs}
     floats = {tensor.name for tensor in dlc.tensors if tensor.dtype == "float32"}
-    found = ({name for node in ours for name in node.outputs} | (read - elsewhere)) & floats
+    found = ({name for node in inside for name in node.outputs} | (read - elsewhere)) & floats
     for node in dlc.nodes:
-        # What only moves their results on its way to being quantized again.
+        # Nodes that only move their results, before they are quantized again.
         if node.op in _MOVES and node.inputs[0] in found:
             found |= set(node.outputs) & floats
     return found
 
 
 def _narrowed(dlc: Dlc) -> list[tuple[str, str]]:
-    """Tensors of 8 bits that QNN makes of 16 for the second factor of a product, with its node."""
+    """8-bit tensors that QNN makes of 16-bit ones for the second factor of a product, with its node."""
     users: dict[str, list[DlcNode]] = {}
     for node in dlc.nodes:
         for name in node.inputs:
@@ -180,7 +180,7 @@ def _narrowed(dlc: Dlc) -> list[tuple[str, str]]:
 
 
 def narrowed(dlc: Dlc, parameters: Parameters) -> list[str]:
-    """What a user should know of products that are computed with fewer bits than the mode has."""
+    """The warnings about products that are computed with fewer bits than the mode has."""
     found = _narrowed(dlc) if parameters.precision.activations == 16 else []
     if not found:
         return []
@@ -192,7 +192,7 @@ def narrowed(dlc: Dlc, parameters: Parameters) -> list[str]:
 
 
 def _is_converted_input(item: DlcTensor, dlc: Dlc) -> bool:
-    """Whether a tensor is a frame still in its own bytes, or only moved, before it is converted."""
+    """Whether a tensor is a frame in its original bytes, or only moved, before it is converted."""
     inputs = {tensor.name for tensor in dlc.inputs}
     for node in dlc.nodes:
         if node.op in ("Transpose", "Reshape", "Gather", "Cast") and node.inputs[0] in inputs:
@@ -205,7 +205,7 @@ def _differs(where: str, message: str) -> Finding:
 
 
 def read_back(parameters: Parameters, dlc: Dlc) -> tuple[tuple[CompiledInput, ...], tuple[Tensor, ...]]:
-    """Inputs and outputs as the DLC has them, with the axes' meaning as it was declared."""
+    """Inputs and outputs as the DLC has them, with the layouts that were declared."""
     inputs = tuple(
         CompiledInput(
             name=item.name,

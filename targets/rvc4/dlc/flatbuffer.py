@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 _MAX_ITEMS: Final = 10_000_000
-# Each byte is read for a field or two; more often only where vectors of offsets lead to the same again
-# and again, which lets a small file ask for more than any memory holds.
+# Each byte is read for a field or two; more often only if many offsets lead to the same place, with
+# which a small file could ask for more memory than there is.
 _READINGS: Final = 8
 
 
@@ -30,7 +30,7 @@ class _Left:
         """Count bytes that are going to be read."""
         self._bytes -= size
         if self._bytes < 0:
-            raise BrokenBufferError("its offsets lead to the same places over and over")
+            raise BrokenBufferError("too many of its offsets lead to the same places")
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Table:
         return struct.unpack_from(f"<{count}{code}", self.data, start)
 
     def raw(self, field: int) -> memoryview:
-        """A vector of bytes, where it lies."""
+        """A vector of bytes, without copying it."""
         at = self._field(field)
         if at is None:
             return self.data[:0]

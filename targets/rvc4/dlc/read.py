@@ -1,8 +1,9 @@
 """Reading a DLC: graph, inputs, outputs, types, encodings, operators, versions.
 
-A DLC is a zip of stored entries whose checksums are all zero, so that Python's `zipfile` refuses it; we
-walk the central directory ourselves (PKWARE APPNOTE 6.3.9, zip64 included). Its record `model` is eight
-bytes and a flatbuffer; the fields are those of the public schema in Netron (`dlc-schema.js`, MIT).
+A DLC is a zip of stored entries whose checksums are all zero, so that Python's `zipfile` refuses it;
+this module reads the central directory (PKWARE APPNOTE 6.3.9, zip64 included). Its record `model` is
+eight bytes and a flatbuffer; its fields are those of the public schema in Netron (`dlc-schema.js`,
+MIT).
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from targets.rvc4.dlc.flatbuffer import BrokenBufferError, Table, root
 _MAGIC: Final = 0x0AD5
 _MAX_RECORDS: Final = 1000
 _ZIP64: Final = 0xFFFFFFFF
-# Qnn_DataType_t -> the archive's word, and whether it is a fixed-point number.
+# Qnn_DataType_t -> its name in a config, and whether it is a fixed-point number.
 DTYPES: Final[Mapping[int, tuple[str, bool]]] = {
     0x008: ("int8", False),
     0x016: ("int16", False),
@@ -53,7 +54,7 @@ _INPUT, _OUTPUT, STATIC = 0, 1, 4
 
 @dataclass(frozen=True, kw_only=True)
 class Encoding:
-    """How integers stand for real numbers: `real = scale * (code + offset)`."""
+    """The real numbers of integer codes: `real = scale * (code + offset)`."""
 
     bitwidth: int
     scale: float
@@ -62,7 +63,7 @@ class Encoding:
 
 @dataclass(frozen=True, kw_only=True)
 class DlcTensor:
-    """A tensor of the graph; several `encodings` are one a channel along `axis`."""
+    """A tensor of the graph; several `encodings` are one for each channel along `axis`."""
 
     name: str
     kind: int
@@ -87,7 +88,7 @@ class DlcTensor:
 
 @dataclass(frozen=True, kw_only=True)
 class DlcNode:
-    """An operator of the graph, in the vendor's words."""
+    """An operator of the graph, by the vendor's names."""
 
     name: str
     op: str
@@ -97,7 +98,7 @@ class DlcNode:
 
 @dataclass(frozen=True, kw_only=True)
 class Dlc:
-    """What a DLC says of itself."""
+    """The facts in a DLC."""
 
     format_version: tuple[int, int]
     graph_name: str
@@ -153,7 +154,7 @@ class Dlc:
 
 
 def is_dlc(data: bytes | memoryview) -> bool:
-    """Whether a file that begins with these bytes may be a DLC: a zip whose first entry is one's."""
+    """Whether a file that begins with these bytes may be a DLC: a zip with a DLC's first entry."""
     head = bytes(data[:128])
     return head.startswith(b"PK\x03\x04") and (head[30:35] == b"model" or b"dlc.metadata" in head)
 
@@ -258,9 +259,9 @@ def without_times(data: bytes) -> bytes:
 def _clear(changed: bytearray | mmap.mmap) -> None:
     """Clear the times in a DLC.
 
-    They stand in the zip's headers, and in the metadata records as texts of one length. Sizes and
-    places stay as they are, so nothing else is touched; a changed record's checksum, where there is
-    one, is made anew. (All of QNN's are zero.)
+    They are in the zip's headers, and in the metadata records as texts of one length. Sizes and offsets
+    do not change, so nothing else is written; a changed record's checksum, if it has one, is computed
+    again. (All of QNN's are zero.)
     """
     with memoryview(changed) as view:
         found = list(_entries(view))

@@ -1,8 +1,8 @@
-"""What a DLC holds beside its graph: the static tensors, by name and as real numbers.
+"""A DLC's static tensors, by name and as real numbers.
 
-The record `model.params` lists them: in format 4.1 with the place of each in `model.params.bin`, before
-with the bytes themselves (Netron's `dlc-schema.js`, MIT, has the latter; the former is what QAIRT 2.51
-writes: a table of two 64-bit numbers, where a tensor begins and how long it is).
+The record `model.params` lists them: in format 4.1 with the offset of each in `model.params.bin`, in
+older formats with the bytes themselves (Netron's `dlc-schema.js`, MIT, has the latter; QAIRT 2.51
+writes the former: a table of two 64-bit numbers, where a tensor begins and how long it is).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _SKIPPED: Final = ("model", "model.params", _SHARED)
 
 
 def parts(path: Path) -> Iterator[Part]:
-    """All of a DLC that means something, in pieces; its metadata does not.
+    """The pieces of a DLC, without its metadata.
 
     Raises:
         ArchiveError: It is damaged.

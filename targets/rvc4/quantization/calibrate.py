@@ -44,7 +44,7 @@ def calibrate_file(
     )
     ranges = {
         way: {
-            # What leaves the network is never clipped: a box or a score at the edge is a result.
+            # Outputs are never clipped: a box or a score at the edge is a result.
             name: seen.min_max() if name in outputs else _chosen(seen, way, percentile, bits)
             for name, seen in observers.items()
         }
@@ -60,7 +60,7 @@ def calibrate_file(
 
 
 def _rounded(ranges: Mapping[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
-    """Six digits: what processors make of a sum in its last bits is no part of a result."""
+    """Ranges with six digits: the last bits of a sum depend on the processor."""
     return {name: (float(f"{low:.6g}"), float(f"{high:.6g}")) for name, (low, high) in ranges.items()}
 
 
@@ -71,7 +71,7 @@ def _chosen(seen: Observer, method: str, percentile: float, bits: int) -> tuple[
 
 
 def _frame_values(model: str, images: Sequence[str]) -> list[str]:
-    """Inputs that take frames, and what only moves their pixels: a code stays the pixel's value."""
+    """Inputs that take frames, and tensors that only move their pixels: codes are pixel values."""
     import onnx
 
     names = list(images)

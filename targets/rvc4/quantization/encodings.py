@@ -1,4 +1,4 @@
-"""AIMET's quantization encodings: ranges that somebody found for a model, to be used as they are.
+"""AIMET's quantization encodings: given ranges for a model's tensors, used as they are.
 
 Format: AIMET's documentation, "Encoding format specification", versions 0.6.1 and 1.0.0 of the JSON.
 `real = scale * (code + offset)`, codes from 0 to 2^bitwidth - 1.
@@ -31,7 +31,7 @@ class TensorEncoding:
 
     @property
     def is_symmetric(self) -> bool:
-        """Whether zero is in the middle of the codes, as signed integers have it."""
+        """Whether zero is in the middle of the codes, as in signed integers."""
         middle = 2 ** (self.bitwidth - 1)
         return all(abs(offset + middle) <= 1 for offset in self.offsets)
 
@@ -45,7 +45,7 @@ class Encodings:
     sha256: str
 
     def to_json(self) -> dict[str, Any]:
-        """What a plan tells of them."""
+        """The plan's entry for them."""
         return {
             "sha256": self.sha256,
             "activations": len(self.activations),
@@ -53,7 +53,7 @@ class Encodings:
         }
 
     def to_call(self) -> dict[str, Any]:
-        """Plain JSON data for a child of ours."""
+        """Plain JSON data for a child process."""
         return {
             "sha256": self.sha256,
             "activations": {name: vars(item) for name, item in self.activations.items()},
@@ -83,7 +83,7 @@ def read_encodings(path: Path) -> Encodings:
     """Read an encodings file.
 
     Raises:
-        UsageError: It is none, or has encodings that cannot be used, each with its place.
+        UsageError: It is not an encodings file, or has encodings that cannot be used; it names each.
     """
     try:
         if path.stat().st_size > _MAX_BYTES:
@@ -100,7 +100,7 @@ def read_encodings(path: Path) -> Encodings:
         entries = data.get(kind) if isinstance(data, dict) else None
         if not isinstance(entries, dict | list):
             raise UsageError(
-                f"{path.name} is no AIMET encodings file: it has no {kind}.",
+                f"{path.name} is not an AIMET encodings file: it has no {kind}.",
                 remedy="Give the JSON file that AIMET exports.",
             )
         groups[kind] = _group(entries, kind, path.name, findings)
@@ -130,7 +130,7 @@ def _group(
                     code="encodings.entry",
                     where=f"{file}: {kind}[{key!r}]",
                     message=f"cannot be used ({said}).",
-                    remedy="Take it out, or export it with 8 or 16 bits.",
+                    remedy="Remove it, or export it with 8 or 16 bits.",
                 )
             )
     return found
@@ -171,13 +171,13 @@ def _encoding(bitwidth: int, scales: list[Any], offsets: list[Any]) -> TensorEnc
 def channel_axis(
     name: str, encoding: TensorEncoding, shape: tuple[int, ...] | None, operator: str
 ) -> int:
-    """Along which axis of its weights an operator's per-channel encoding runs.
+    """The axis of an operator's weights that its per-channel encoding is for.
 
     Args:
-        shape: The weights'; None for an activation.
+        shape: The weights' shape; None for an activation.
 
     Raises:
-        UsageError: The encoding cannot be had: per channel where QNN has none, or of another length.
+        UsageError: The encoding is not possible: per channel where QNN has none, or of another length.
     """
     axis = 1 if operator == "ConvTranspose" else 0
     if len(encoding.scales) == 1:
@@ -187,20 +187,20 @@ def channel_axis(
     elif len(encoding.scales) != shape[axis]:
         problem = f"the weights {list(shape)} have {shape[axis]} channels"
     elif not encoding.is_symmetric:
-        problem = "per channel they must be symmetric (offset half of the codes)"
+        problem = "per-channel encodings must be symmetric (offset half of the codes)"
     else:
         return axis
     raise UsageError(
         f"encodings of {name!r}: {len(encoding.scales)} of them, but {problem}.",
-        remedy="Take them out, or export one encoding for the tensor.",
+        remedy="Remove them, or export one encoding for the tensor.",
     )
 
 
 def none_matches(names: list[str]) -> ConvertError:
-    """The error for encodings of another model, or of nothing that has codes of its own."""
+    """The error for encodings of which none can be used, such as those of another model."""
     first = f"; {names[0]!r} is the first" if names else ""
     return UsageError(
-        f"None of the encodings is for a tensor of the prepared model that takes one{first}.",
+        f"No encoding is for a tensor of the prepared model that takes one{first}.",
         remedy="Give the encodings of this ONNX file, or convert with onnx_simplification=false. "
-        "(Frames, inputs that are normalized and biases have encodings of their own.)",
+        "(Frames, inputs that are normalized, and biases take none.)",
     )

@@ -12,7 +12,7 @@ import onnx_ir as ir
 from converter.feeding import TargetInput
 from converter.graph.rewrite import Builder
 
-# Inputs that ONNX wants in float32 whatever the operator computes in, by operator and place.
+# Inputs that ONNX requires in float32 whatever the operator's type, by operator and index.
 _STAYS_SINGLE: Final = {("Resize", 2), ("Upsample", 1)}
 _DTYPES: Final = {
     "uint8": ir.DataType.UINT8,
@@ -22,7 +22,7 @@ _DTYPES: Final = {
 
 
 def write_file(model: str, target: str, inputs: Sequence[Mapping[str, Any]]) -> None:
-    """Write the float16 network, in a child process; frames go in as bytes, numbers as float32."""
+    """Write the float16 network, in a child process; frames are uint8, other inputs float32."""
     made = HalfPrecision()(ir.load(model)).model
     for item in inputs:
         _take(made.graph, TargetInput.from_json(item))
@@ -59,7 +59,7 @@ def _needed_single(value: ir.Value) -> bool:
 
 
 def _halve_constant(value: ir.Value) -> None:
-    """Weights are converted as they are written, one tensor after the other."""
+    """Make a constant float16; weights are converted when they are written, one after the other."""
     single = value.const_value
     assert single is not None
     assert value.shape is not None
@@ -73,7 +73,7 @@ def _halve_constant(value: ir.Value) -> None:
 
 
 def _take(graph: ir.Graph, item: TargetInput) -> None:
-    """Let an input come in its own type; a Cast makes it float16."""
+    """Let an input have the type that is fed; a Cast makes it float16."""
     value = next(value for value in graph.inputs if value.name == item.name)
     dtype = _DTYPES.get(item.dtype)
     if value.dtype != ir.DataType.FLOAT16 or dtype in (None, ir.DataType.FLOAT16):

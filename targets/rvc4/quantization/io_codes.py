@@ -1,4 +1,4 @@
-"""A network's inputs and outputs: the integer tensors themselves, under their own names."""
+"""A network's inputs and outputs as integer tensors, under their original names."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WIDE_SCALE: Final = 255 / 65535
 
 
 def expose(model: ir.Model, images: Sequence[str], activations: int) -> dict[str, Any]:
-    """Make integer tensors the graph's inputs and outputs, names and order kept.
+    """Make the integer tensors the graph's inputs and outputs; names and order stay.
 
     Returns:
         Scale and zero point of each integer output.
@@ -54,7 +54,7 @@ def expose(model: ir.Model, images: Sequence[str], activations: int) -> dict[str
 
 
 def take_half(graph: ir.Graph, names: Sequence[str]) -> None:
-    """Let inputs that a host has normalized take float16, as a camera's float frames are."""
+    """Let inputs that a host has normalized take float16, the type of a camera's float frames."""
     import onnx_ir as ir
 
     from converter.graph.rewrite import Builder
@@ -81,9 +81,9 @@ def _constant(value: ir.Value | None) -> Any:
 
 
 def _take_codes(graph: ir.Graph, value: ir.Value, activations: int) -> None:
-    """Let an input of frames take bytes; they mean themselves.
+    """Let an input of frames take uint8; a code is the pixel's value.
 
-    Activations of 16 bits begin with a conversion of the frame: 8-bit codes as 16-bit ones.
+    With 16-bit activations the frame is converted first: 8-bit codes to 16-bit ones.
     """
     import onnx_ir as ir
 
@@ -107,7 +107,15 @@ def _take_codes(graph: ir.Graph, value: ir.Value, activations: int) -> None:
 
 
 def decoded(values: NDArray[Any], codes: Mapping[str, Any] | None) -> NDArray[Any]:
-    """Codes as the numbers they stand for: `scale * (code - zero_point)`; other values as they are."""
+    """The real numbers of integer codes: `scale * (code - zero_point)`.
+
+    Args:
+        values: An output of any shape: integer codes, or numbers of any type.
+        codes: `scale` and `zero_point` of integer codes; None for other values.
+
+    Returns:
+        float64 of the same shape; without `codes` the values unchanged.
+    """
     if codes is None:
         return values
     numbers: NDArray[Any] = (values.astype(np.float64) - codes["zero_point"]) * codes["scale"]

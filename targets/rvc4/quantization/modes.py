@@ -1,4 +1,4 @@
-"""ModelConverter's quantization modes: what each takes of weights, activations and ranges."""
+"""ModelConverter's quantization modes: the weights, activations and ranges of each."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ class Precision:
     """Number formats of a network.
 
     Attributes:
-        weights: Bits of the weights; activations: bits of what flows between the nodes.
+        weights: Bits of the weights; activations: bits of the tensors between the nodes.
         ranges: How activation ranges are chosen: `best` tries each of BEST_OF on calibration frames
-            and keeps what loses least. None for floating point, which needs none.
-        per_channel: Whether the mode wants a scale for each output channel of a convolution.
+            and keeps the one with the least error. None for floating point, which needs no ranges.
+        per_channel: Whether the mode uses a scale for each output channel of a convolution.
     """
 
     weights: int
@@ -32,7 +32,7 @@ class Precision:
 
     @property
     def word(self) -> str:
-        """The precision in the archive's words."""
+        """The precision, as the archive's config names it."""
         return "float16" if self.is_float else f"int{self.weights}"
 
     def to_json(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The network that QNN compiles: integers or float16, made of the prepared float model."""
+"""The network that QNN compiles: integers or float16, made from the prepared float model."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Ranges = Mapping[str, Mapping[str, tuple[float, float]]]
 
 @dataclass(frozen=True, kw_only=True)
 class Network:
-    """The network's file and how its codes are to be read.
+    """The network's file and the scales of its codes.
 
     Attributes:
         codes: Scale and zero point of each integer output.
@@ -34,7 +34,14 @@ class Network:
     warnings: tuple[str, ...] = ()
 
     def decoded(self, results: Sequence[Mapping[str, NDArray[Any]]]) -> list[dict[str, NDArray[Any]]]:
-        """Outputs as numbers."""
+        """Outputs as real numbers.
+
+        Args:
+            results: For each frame, by output name, an array of any shape: integer codes or floats.
+
+        Returns:
+            The same with codes decoded to float64 (`io_codes.decoded`).
+        """
         from targets.rvc4.quantization.io_codes import decoded
 
         return [
@@ -44,7 +51,7 @@ class Network:
 
 
 def make_network(run: Run, parameters: Parameters, prepared: Prepared) -> Network:
-    """Calibrate and quantize, or make float16 of everything.
+    """Calibrate and quantize, or make everything float16.
 
     Raises:
         UsageError: The calibration data cannot be read, or the encodings are another model's.
@@ -123,7 +130,7 @@ def _quantize(
 
 
 def _again(run: Run, parameters: Parameters, prepared: Prepared, path: Path) -> Network:
-    """The network as a build record has it, without the data that it was measured on."""
+    """The network of a build record, made again without the calibration data."""
     assert parameters.recorded is not None
     recorded = parameters.recorded
     with run.stage("quantize"):
@@ -155,7 +162,7 @@ def _call(run: Run, parameters: Parameters, function: str, arguments: Mapping[st
 def _report(
     parameters: Parameters, measured: Mapping[str, Any], made: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """What the build record keeps of the calibration: data, what was seen, which ranges were taken."""
+    """The build record's entry for the calibration: data, the values seen, the ranges taken."""
     assert parameters.calibration is not None
     return {
         **calibration_report(parameters.calibration, parameters.inputs, measured["seen"]),

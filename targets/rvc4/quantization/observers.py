@@ -1,8 +1,8 @@
-"""Ranges of activations, measured frame by frame: nothing but counts is kept from one to the next.
+"""Ranges of activations, measured frame by frame: only statistics are kept between frames.
 
-Three ways to choose a range from what was seen: all of it (`min-max`); a share of the values
-(`percentile`, the same as ONNX Runtime's calibrator of that name finds, from the tails alone); and the
-range whose quantization error is least (`mse`), from a histogram.
+There are three ways to choose a range: all values (`min-max`); a share of the values (`percentile`,
+with the same result as ONNX Runtime's percentile calibrator, from the tails alone); and the range with
+the least quantization error (`mse`), from a histogram.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 Ranges = dict[str, tuple[float, float]]
 # ONNX Runtime's PercentileCalibrater rounds a percentile to the edge of one of these bins.
 _PERCENTILE_BINS: Final = 2048
-# Half of the bins may lie beyond the largest value, and half of them below zero.
+# Half of the bins may be beyond the largest value, and half of them are below zero.
 _BINS: Final = 8192
 _SHRINKS: Final = np.geomspace(1.0, 0.02, 96)
 _CHUNK_BYTES: Final = 512 << 20
 
 
 class Observer:
-    """What was seen of one tensor.
+    """The statistics of one tensor.
 
     Args:
         tail: How many of the largest and of the smallest values to keep, for percentiles.
@@ -42,7 +42,12 @@ class Observer:
         self._bound = 0.0
 
     def see(self, values: NDArray[np.float32]) -> None:
-        """Take the values of one frame; those that are not finite say nothing of a range."""
+        """Add the values of one frame.
+
+        Args:
+            values: float32 of any shape, in the tensor's own unit; values that are not finite are
+                ignored.
+        """
         flat = values.ravel()
         if not flat.size:
             return
@@ -80,7 +85,7 @@ class Observer:
         self._counts += np.bincount(index, minlength=_BINS)
 
     def min_max(self) -> tuple[float, float]:
-        """All that was seen."""
+        """The smallest and the largest value seen."""
         return (self.low, self.high) if self.count else (0.0, 0.0)
 
     def percentile(self, percentile: float) -> tuple[float, float]:
@@ -114,7 +119,7 @@ class Observer:
         width = 2 * self._bound / _BINS
         centers = (np.arange(_BINS) + 0.5) * width - self._bound
         counts = self._counts.astype(np.float64)
-        # Zero is a code of its own in every range: what rectifiers cut off costs nothing.
+        # Every range has an exact code for zero, so values that a ReLU sets to zero have no error.
         counts[_BINS // 2] = 0 if low == 0 else counts[_BINS // 2]
         above = _clipped(counts, centers, high * _SHRINKS)
         below = _clipped(counts[::-1], -centers[::-1], -low * _SHRINKS)
@@ -158,14 +163,17 @@ def measure(
     percentile: float | None = None,
     histogram: bool = False,
 ) -> dict[str, Observer]:
-    """Run frames through a float model and watch every float tensor of it.
+    """Run frames through a float model and observe every float tensor of it.
 
     Args:
         model: An ONNX file with static shapes.
-        frames: What the model is fed, one frame at a time.
-        frame_count: How many those are: it bounds how much of the tails is kept.
+        frames: For each frame, by input name, an array in the model's input shape and dtype.
+        frame_count: The number of frames: it bounds how much of the tails is kept.
         percentile: Keep the tails that this percentile needs.
         histogram: Count values for `Observer.least_error`.
+
+    Returns:
+        The observers by tensor name.
     """
     reduced = percentile is None and not histogram
     run_frame, sizes = _watched(model, reduced=reduced)
@@ -178,7 +186,7 @@ def measure(
             if name in observers:
                 observers[name].see(values)
         if not run_frame(feed, observers):
-            # Values that are not finite hide the range of the others: from here on, look at each.
+            # Values that are not finite hide the range of the others: from now on, check each value.
             run_frame, _ = _watched(model, reduced=False)
             run_frame(feed, observers)
     return observers

@@ -1,7 +1,7 @@
-"""The order of a network's outputs: QNN writes them down in the order in which nodes make them.
+"""The order of a network's outputs: QNN writes them in the order in which nodes make them.
 
 ONNX Runtime walks a graph from its last leaf to its first (`ReverseDFS` over a stack), after its layout
-pass has put transpositions behind some outputs. So each output gets a leaf of its own, the last first.
+pass has put transpositions behind some outputs. So each output gets a separate leaf, the last first.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def order_file(network: str, target: str) -> None:
 
 
 def _copy_last(graph: ir.Graph, index: int) -> None:
-    """Give an output's name to a copy of it: a Concat of one, which no optimizer takes away."""
+    """Give an output's name to a copy of it: a Concat of one, which no optimizer removes."""
     value = graph.outputs[index]
     name = value.name or ""
     value.name = f"{name}/inner"
@@ -44,7 +44,7 @@ def _copy_last(graph: ir.Graph, index: int) -> None:
 
 
 def _again(b: Builder, value: ir.Value | None) -> ir.Value:
-    """A constant once more: QNN's nodes want theirs unshared."""
+    """A copy of a constant: QNN's nodes cannot share constants."""
     array = array_of(value)
     assert array is not None
     return b.constant(array, array.dtype)

@@ -1,8 +1,8 @@
 """From a float model and ranges to the integer network that QNN compiles.
 
-ONNX Runtime's own quantizer, with its settings for QNN, puts pairs of QuantizeLinear and
-DequantizeLinear around every node; the ranges are ours (`ranges.py`). Then the outermost pairs go, so
-that the graph's inputs and outputs are the integer tensors themselves, under their own names.
+ONNX Runtime's quantizer, with its settings for QNN, puts pairs of QuantizeLinear and DequantizeLinear
+around every node; the ranges come from `observers`. Then the outermost pairs are removed, so that the
+graph's inputs and outputs are the integer tensors, under their original names.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from targets.rvc4.quantization.io_codes import WIDE_SCALE, decoded, expose, take
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-# What counts as less: below it, on data that nobody has seen, the difference is chance.
+# The least gain that counts: on unseen data a smaller difference is chance.
 _CLEARLY: Final = 0.9
 # On how many calibration frames the ways to choose ranges are compared.
 _CHOOSING_FRAMES: Final = 48
@@ -58,7 +58,7 @@ def quantize_file(
 
     Returns:
         The method that was kept, the error of each that was tried (relative RMSE over all outputs),
-        and how codes of the outputs stand for numbers.
+        and scale and zero point of the outputs' codes.
     """
     frames = [TargetInput.from_json(item) for item in inputs]
     images = [item.name for item in frames if item.dtype == "uint8" and item.dai_type]
@@ -90,7 +90,7 @@ def _ort(module: str) -> Any:
 
 
 def _best(errors: Mapping[str, float]) -> str:
-    """The method that loses least, if it loses clearly less than the first, which clips nothing."""
+    """The method with the least error, if it is clearly less than that of the first (no clipping)."""
     plain = next(iter(errors))
     best = min(errors, key=lambda method: errors[method])
     return best if errors[best] < _CLEARLY * errors[plain] else plain
@@ -119,18 +119,18 @@ def _quantized(
     kinds = _ort("quant_utils").QuantType
     weight_type = {8: kinds.QInt8, 16: kinds.QInt16}[weights]
     activation_type = {8: kinds.QUInt8, 16: kinds.QUInt16}[activations]
-    proto = face = onnx.load(model)
+    proto = structure = onnx.load(model)
     if sum(len(tensor.raw_data) for tensor in proto.graph.initializer) >= HEAVY_BYTES:
         # Shapes are inferred already; the quantizer would do it again on two further copies.
         onnx.helper.set_model_props(proto, {"onnx.infer": "onnxruntime.quant"})
-        face = onnx.load(model, load_external_data=False)
+        structure = onnx.load(model, load_external_data=False)
     for node in proto.graph.node:
         # The quantizer gives every Softmax the range from 0 to 1, however small its values are.
         if node.op_type == "Softmax" and node.output[0] in ranges:
             low, high = (np.float32(bound) for bound in ranges[node.output[0]])
             overrides.setdefault(node.output[0], [{"rmin": low, "rmax": high}])
     config = qnn.get_qnn_qdq_config(
-        face,
+        structure,
         None,
         activation_type=activation_type,
         weight_type=weight_type,
@@ -140,7 +140,7 @@ def _quantized(
     )
     rows = [row for group in overrides.values() for row in group]
     if 16 in (weights, activations) or any(row.get("quant_type") in _wide() for row in rows):
-        # Before opset 21 ONNX's own operators know 8 bits only.
+        # Before opset 21 ONNX's operators support 8 bits only.
         config.extra_options["UseQDQContribOps"] = True
     known = {
         name: calibrate.TensorData(lowest=np.float32(low), highest=np.float32(high))
@@ -158,7 +158,7 @@ def _quantized(
         op_types_to_quantize=config.op_types_to_quantize,
         extra_options=config.extra_options,
     )
-    # What only moves, pools or clips is else left in float32 where it stands first.
+    # Otherwise nodes at the start that only move, pool or clip stay in float32.
     for value in reversed(proto.graph.input):
         if value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT:
             made.quantize_activation_tensor(value.name)
@@ -175,10 +175,10 @@ def _overrides(
     activations: int,
     encodings: Mapping[str, Any] | None,
 ) -> tuple[dict[str, list[dict[str, Any]]], list[str]]:
-    """What is not left to the quantizer: frames, whose code is the pixel's value, and given encodings.
+    """The quantizer's overrides: frames, whose code is the pixel's value, and given encodings.
 
     Returns:
-        Overrides by tensor, in the quantizer's words, and what could not be used.
+        Overrides by tensor, in the quantizer's format, and warnings about encodings not used.
 
     Raises:
         UsageError: No tensor of the encodings is in the model.
@@ -195,14 +195,14 @@ def _overrides(
         for node in graph.node:
             if node.op_type == "Gemm" and len(node.input) > 1 and node.input[1] in initializers:
                 overrides[node.input[1]] = [{"quant_type": kinds.QInt8, "symmetric": True}]
-            # There the HTP takes no signed scale.
+            # Here the HTP takes no signed scale.
             if node.op_type == "LayerNormalization" and node.input[1] in initializers:
                 overrides[node.input[1]] = [{"quant_type": kinds.QUInt8}]
     if encodings is None:
         return overrides, []
     tensors = {name for node in graph.node for name in (*node.input, *node.output)}
     given = {**encodings["activations"], **encodings["weights"]}
-    # What goes in has been changed by the preprocessing, and biases are sums of 32 bits.
+    # The preprocessing has changed the inputs, and biases are sums of 32 bits.
     biases = {n.input[2] for n in graph.node if n.op_type in _WITH_BIAS and len(n.input) > 2}
     skipped = {*images, *changed, *biases}
     used = [name for name in given if name in tensors and name not in skipped]
@@ -233,7 +233,7 @@ def _frame_codes(activations: int) -> dict[str, Any]:
 
 
 def _given_codes(encoding: TensorEncoding, axis: int, *, is_weight: bool) -> list[dict[str, Any]]:
-    """AIMET's encoding in the quantizer's words: `real = scale * (code - zero_point)`."""
+    """AIMET's encoding in the quantizer's format: `real = scale * (code - zero_point)`."""
     kinds = _ort("quant_utils").QuantType
     signed = is_weight and encoding.is_symmetric
     kind = {

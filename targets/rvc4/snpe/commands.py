@@ -1,7 +1,7 @@
 """From typed parameters to the argument vectors of SNPE's tools: pure functions.
 
-Paths are those inside the container. Where a user's own arguments set an option (in the mode CUSTOM),
-theirs takes the place of ours.
+Paths are those inside the container. A user's argument (in the mode CUSTOM) replaces the converter's
+argument for the same option.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from targets.rvc4.quantization.modes import RangeMethod
 from targets.rvc4.snpe.options import CONVERT, INFO, PREPARE, QUANTIZE, RUN
 from targets.rvc4.snpe.parameters import SnpeParameters
 
-# A user's come to ours: each names tensors of its own.
+# A user's arguments are added to the converter's: each names other tensors.
 _ADDED: Final = {"--preserve_io"}
-# A user's replaces ours for the same tensor only.
+# A user's argument replaces the converter's for the same tensor only.
 _BY_TENSOR: Final = {"--input_dim", "--input_dtype", "--input_layout"}
 _QUANTIZERS: Final[dict[RangeMethod, str]] = {"min-max": "tf", "mse": "enhanced", "best": "enhanced"}
 
@@ -50,47 +50,47 @@ def dtype_word(item: TargetInput) -> str:
 
 def convert(parameters: SnpeParameters, paths: Paths = PATHS) -> tuple[str, ...]:
     """`snpe-onnx-to-dlc`: the prepared ONNX file to a float DLC."""
-    ours: list[tuple[str, ...]] = [("-i", paths.onnx), ("--output_path", paths.float_dlc)]
+    made: list[tuple[str, ...]] = [("-i", paths.onnx), ("--output_path", paths.float_dlc)]
     inputs = parameters.inputs
-    ours += [("--input_dim", item.name, ",".join(map(str, item.source_shape))) for item in inputs]
-    ours += [("--input_dtype", item.name, dtype_word(item)) for item in inputs]
-    ours += [("--out_name", item.name) for item in parameters.outputs]
-    ours += [("--input_layout", name, layout) for name, layout in parameters.layouts.items()]
+    made += [("--input_dim", item.name, ",".join(map(str, item.source_shape))) for item in inputs]
+    made += [("--input_dtype", item.name, dtype_word(item)) for item in inputs]
+    made += [("--out_name", item.name) for item in parameters.outputs]
+    made += [("--input_layout", name, layout) for name, layout in parameters.layouts.items()]
     if parameters.preserved:
-        ours.append(("--preserve_io", "layout", *parameters.preserved))
-        ours.append(("--preserve_io", "datatype", *parameters.preserved))
+        made.append(("--preserve_io", "layout", *parameters.preserved))
+        made.append(("--preserve_io", "datatype", *parameters.preserved))
     if parameters.precision.is_float:
-        ours.append(("--float_bitwidth", "16"))
+        made.append(("--float_bitwidth", "16"))
     else:
-        ours.append(("--quantization_overrides", paths.overrides))
-    return _merged(CONVERT, ours, parameters)
+        made.append(("--quantization_overrides", paths.overrides))
+    return _merged(CONVERT, made, parameters)
 
 
 def quantize(parameters: SnpeParameters, paths: Paths = PATHS) -> tuple[str, ...]:
     """`snpe-dlc-quant`: the float DLC and a list of frames to a DLC of integers."""
     precision = parameters.precision
-    ours: list[tuple[str, ...]] = [
+    made: list[tuple[str, ...]] = [
         ("--input_list", paths.input_list),
         ("--input_dlc", paths.float_dlc),
         ("--output_dlc", paths.quantized_dlc),
     ]
     if parameters.per_channel:
-        ours.append(("--use_per_channel_quantization",))
+        made.append(("--use_per_channel_quantization",))
     if parameters.per_row:
-        ours.append(("--use_per_row_quantization",))
+        made.append(("--use_per_row_quantization",))
     assert precision.ranges is not None
     quantizer = _QUANTIZERS[precision.ranges]
     if quantizer != "tf":
-        ours += [("--param_quantizer", quantizer), ("--act_quantizer", quantizer)]
+        made += [("--param_quantizer", quantizer), ("--act_quantizer", quantizer)]
     if precision.weights != 8:
-        ours.append(("--weights_bitwidth", str(precision.weights)))
+        made.append(("--weights_bitwidth", str(precision.weights)))
     if precision.activations != 8:
-        ours.append(("--act_bitwidth", str(precision.activations)))
+        made.append(("--act_bitwidth", str(precision.activations)))
     if needs_native_files(parameters):
-        ours.append(("--use_native_input_files",))
-    # Frames' codes are the pixels' values: that is an override, even where nobody gave encodings.
-    ours.append(("--override_params",))
-    return _merged(QUANTIZE, ours, parameters)
+        made.append(("--use_native_input_files",))
+    # A frame's codes are the pixel values: that is an override, even without given encodings.
+    made.append(("--override_params",))
+    return _merged(QUANTIZE, made, parameters)
 
 
 def needs_native_files(parameters: SnpeParameters) -> bool:
@@ -101,7 +101,7 @@ def needs_native_files(parameters: SnpeParameters) -> bool:
 def prepare(parameters: SnpeParameters, paths: Paths = PATHS) -> tuple[str, ...]:
     """`snpe-dlc-graph-prepare`: the DLC with what the chip needs to load it fast."""
     is_float = parameters.precision.is_float
-    ours: list[tuple[str, ...]] = [
+    made: list[tuple[str, ...]] = [
         ("--input_dlc", paths.float_dlc if is_float else paths.quantized_dlc),
         ("--output_dlc", paths.dlc),
         ("--set_output_tensors", ",".join(item.name for item in parameters.outputs)),
@@ -109,8 +109,8 @@ def prepare(parameters: SnpeParameters, paths: Paths = PATHS) -> tuple[str, ...]
         ("--htp_socs", ",".join(parameters.socs)),
     ]
     if is_float:
-        ours.append(("--use_float_io",))
-    return _merged(PREPARE, ours, parameters)
+        made.append(("--use_float_io",))
+    return _merged(PREPARE, made, parameters)
 
 
 def info(paths: Paths = PATHS) -> tuple[str, ...]:
@@ -119,7 +119,7 @@ def info(paths: Paths = PATHS) -> tuple[str, ...]:
 
 
 def run(parameters: SnpeParameters, paths: Paths = PATHS) -> tuple[str, ...]:
-    """`snpe-net-run`: frames through the DLC on SNPE's own CPU runtime."""
+    """`snpe-net-run`: frames through the DLC on SNPE's CPU runtime."""
     native = ("--userbuffer_auto", "--use_native_input_files")
     return (
         *(RUN, "--container", paths.dlc, "--input_list", paths.run_list),
@@ -128,9 +128,9 @@ def run(parameters: SnpeParameters, paths: Paths = PATHS) -> tuple[str, ...]:
     )
 
 
-def _merged(tool: str, ours: Sequence[tuple[str, ...]], parameters: SnpeParameters) -> tuple[str, ...]:
+def _merged(tool: str, made: Sequence[tuple[str, ...]], parameters: SnpeParameters) -> tuple[str, ...]:
     given = parameters.user(tool)
-    # `--bitwidth` and the like exclude ours, by the documentation.
+    # `--bitwidth` and the like exclude the converter's options, by the documentation.
     replaced = set(given.options - _ADDED - _BY_TENSOR)
     tensors = {(option, *values[:1]) for option, values in given.words if option in _BY_TENSOR}
     if "--bitwidth" in replaced:
@@ -139,7 +139,7 @@ def _merged(tool: str, ours: Sequence[tuple[str, ...]], parameters: SnpeParamete
         replaced |= {"--htp_socs"}
     kept = [
         word
-        for group in ours
+        for group in made
         if group[0] not in replaced and group[:2] not in tensors
         for word in group
     ]

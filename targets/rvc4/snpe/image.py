@@ -1,4 +1,4 @@
-"""RVC4's image: Qualcomm's tools out of the user's SDK zip, with what they need around them."""
+"""RVC4's image: Qualcomm's tools from the user's SDK zip, and what they need."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def recipe(sdk: Path | None, base: str | None, version: str | None) -> Recipe:
     """
     if sdk is None:
         raise UsageError(
-            "rvc4's image needs Qualcomm's SDK, which may not be handed on.",
+            "rvc4's image needs Qualcomm's SDK, which may not be redistributed.",
             remedy="Give it with --sdk FILE.zip.",
         )
     found = read_sdk(sdk)

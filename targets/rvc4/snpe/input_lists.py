@@ -21,15 +21,15 @@ from targets.rvc4.snpe.commands import dtype_word
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# What separates in the list, on a command line, or in `--set_output_tensors`.
+# Characters that separate in the list, on a command line, or in `--set_output_tensors`.
 _SEPARATES: Final = re.compile(r"[\s,\"']|:=|^[-#%]|(?:^|/)\.\.(?:/|$)")
 
 
 def check_names(names: Iterable[str]) -> None:
-    """See that the tools can be told of these tensors.
+    """Check that the tools can take these tensors' names.
 
     Raises:
-        ModelError: With a finding for each that they cannot.
+        ModelError: It has a finding for each name that they cannot take.
     """
     names = list(dict.fromkeys(names))
     plain = Counter(_plain(name) for name in names)
@@ -37,8 +37,7 @@ def check_names(names: Iterable[str]) -> None:
         Finding(
             code="snpe.name",
             where=name,
-            message="another tensor's name differs from this one in signs only, and SNPE names files "
-            "by letters and digits.",
+            message="another tensor's name has the same letters and digits, by which SNPE names files.",
             remedy="Rename it in the model, or convert with --toolchain native.",
         )
         for name in names
@@ -98,7 +97,8 @@ def write_frame(
     """Write one frame's files, row-major, and return its line of the list.
 
     Args:
-        dtypes: Element types by input, where they are not those of the ONNX file.
+        frame: By input name, an array in `TargetInput.network_layout`; it is cast to the file's type.
+        dtypes: Element types by input; those of the ONNX file if None.
     """
     import numpy as np
 
@@ -117,14 +117,17 @@ def read_results(
 ) -> dict[str, NDArray[Any]]:
     """The outputs of one frame, float32, by tensor name.
 
-    The tool writes `Result_INDEX/NAME.raw`, a name's odd characters changed or made folders; files are
-    found by what is left of the names, and no path is made of one.
+    The tool writes `Result_INDEX/NAME.raw`, and changes a name's odd characters or makes folders of
+    them; files are found by the letters and digits of the names, and no path is made of a name.
 
     Args:
-        outputs: Shapes by name.
+        outputs: Shapes by name, in the axis order in which SNPE leaves them.
+
+    Returns:
+        By output name, a float32 array of that shape.
 
     Raises:
-        KeyError: The tool wrote no such output; ValueError: one of another size.
+        KeyError: The tool did not write an output; ValueError: its size is wrong.
     """
     import numpy as np
 

@@ -1,8 +1,7 @@
 """The documented options of SNPE's tools, and a user's own arguments for them.
 
-Source: Qualcomm's "Neural Processing SDK, Tools" (80-63442-2; revisions of 2025), checked against
-nothing else: no SDK was at hand. An option that is not listed is handed on with a warning, for the tool
-itself to judge.
+Source: Qualcomm's "Neural Processing SDK, Tools" (80-63442-2; revisions of 2025); it was not checked
+with an SDK. An option that is not listed is passed on with a warning; the tool then decides.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ QUANTIZE: Final = "snpe-dlc-quant"
 PREPARE: Final = "snpe-dlc-graph-prepare"
 INFO: Final = "snpe-dlc-info"
 RUN: Final = "snpe-net-run"
-# Where a user's files lie in the container.
+# The folder of a user's files in the container.
 ARGUMENT_FOLDER: Final = "arguments"
 _KEYS: Final = {
     CONVERT: "rvc4.snpe_onnx_to_dlc_args",
@@ -159,7 +158,7 @@ DOCUMENTED: Final[Mapping[str, Mapping[str, Option]]] = {
         "--udo_package_path": Option(is_file=True),
     },
 }
-# How files are handed over, and what goes in and out: ours alone, for the archive tells of it.
+# Options for files, inputs and outputs: only the converter sets them, for the archive describes them.
 _OURS: Final = {
     CONVERT: {
         *("--input_network", "--output_path", "--dry_run", "--help"),
@@ -168,7 +167,7 @@ _OURS: Final = {
     QUANTIZE: {"--input_dlc", "--output_dlc", "--input_list", "--help", "--version"},
     PREPARE: {"--input_dlc", "--output_dlc", "--help", "--version"},
 }
-# What a quantization mode decides.
+# Options that a quantization mode sets.
 MODE_OPTIONS: Final = {
     CONVERT: {"--float_bitwidth", "--float_bw"},
     QUANTIZE: {
@@ -193,10 +192,10 @@ MODE_OPTIONS: Final = {
 def user_arguments(
     options: Options, *, is_custom: bool
 ) -> tuple[dict[str, UserArguments], list[Finding]]:
-    """A user's own arguments for each tool, and a warning for each that no documentation has.
+    """A user's arguments for each tool, and a warning for each that is not documented.
 
     Raises:
-        UsageError: An argument that is ours, that the mode decides, or that lacks its value or file.
+        UsageError: The converter or the mode sets an argument, or one lacks its value or file.
     """
     given: dict[str, UserArguments] = {}
     warnings: list[Finding] = []
@@ -217,16 +216,16 @@ def user_arguments(
             )
         for option, _ in split:
             if option in _OURS[tool]:
-                errors.append(_refused(key, f"{option} hands files or tensors over, which is ours."))
+                errors.append(_refused(key, f"the converter sets {option} (files and tensors)."))
             elif not is_custom and option in MODE_OPTIONS[tool]:
                 errors.append(
                     _refused(
                         key,
-                        f"{option} is what the mode {options.get('rvc4.quantization_mode')} decides.",
+                        f"the mode {options.get('rvc4.quantization_mode')} sets {option}.",
                         "Set rvc4.quantization_mode=CUSTOM.",
                     )
                 )
-        # Where a DLC is only looked at again, nobody reads the files that it was made with.
+        # When a DLC is verified again, the files that it was made with are not read.
         is_made = options.record is not None
         given[tool] = (
             UserArguments(words=tuple(split)) if is_made else _with_files(tool, split, key, errors)
@@ -262,7 +261,7 @@ def _split(
         values = [value] if equals else _take(rest, wanted)
         if (isinstance(wanted, int) and len(values) != wanted) or (wanted == "+" and not values):
             need = "no value" if wanted == 0 else f"{wanted} values" if wanted != 1 else "one value"
-            errors.append(_refused(key, f"{option} takes {need}, not {len(values)}.", "Mend it."))
+            errors.append(_refused(key, f"{option} takes {need}, not {len(values)}.", "Correct it."))
             continue
         found.append((option, tuple(values)))
     return found, undocumented
@@ -279,7 +278,7 @@ def _take(rest: list[str], wanted: int | str) -> list[str]:
 def _with_files(
     tool: str, words: Sequence[tuple[str, tuple[str, ...]]], key: str, errors: list[Finding]
 ) -> UserArguments:
-    """The files that arguments name are handed into the container, under names of ours."""
+    """The files that arguments name are copied into the container, under other names."""
     files: list[UserFile] = []
     replaced = []
     for option, values in words:

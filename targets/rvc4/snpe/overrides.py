@@ -1,4 +1,4 @@
-"""The encodings that SNPE is told instead of measuring them, as AIMET's JSON (version 0.6.1)."""
+"""The encodings that SNPE gets instead of measuring them, as AIMET's JSON (version 0.6.1)."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def write_overrides(path: Path, inputs: Sequence[TargetInput], given: Encodings 
 
 
 def unmatched(parameters: SnpeParameters, tensors: Collection[str]) -> list[str]:
-    """What to tell a user of encodings for tensors that the prepared model does not have.
+    """The warnings about encodings for tensors that the prepared model does not have.
 
     Args:
-        tensors: Those that it has.
+        tensors: The tensors that it has.
 
     Raises:
-        UsageError: None of them has a tensor.
+        UsageError: The model has none of the tensors.
     """
     given = parameters.encodings
     if given is None:

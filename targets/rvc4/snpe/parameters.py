@@ -1,4 +1,4 @@
-"""What SNPE's tools are told, as values."""
+"""The parameters of SNPE's tools, as values."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class UserFile:
     """A file that a user's own argument names.
 
     Attributes:
-        path: On this machine.
-        name: In the folder of arguments in the container.
+        path: The path on this machine.
+        name: The name in the container's folder of arguments.
     """
 
     path: Path
@@ -47,11 +47,11 @@ class UserArguments:
 
 @dataclass(frozen=True, kw_only=True)
 class SnpeParameters(Parameters):
-    """What SNPE's tools are told.
+    """The parameters of SNPE's tools.
 
     Attributes:
-        layouts: The layout of each input in SNPE's words, as the ONNX file has it.
-        preserved: Inputs whose layout and element type shall stay what they are in the ONNX file.
+        layouts: The layout of each input in the ONNX file, by SNPE's names.
+        preserved: Inputs whose layout and element type shall stay as in the ONNX file.
         output_axes: For each output, its axes in the order in which SNPE leaves them.
         per_row: Whether MatMul and FullyConnected get a scale for each row.
         arguments: A user's own, by tool.

@@ -1,4 +1,4 @@
-"""The ONNX file that SNPE's converter gets: fixed shapes, frames in, and nothing of it rewritten."""
+"""The ONNX file that SNPE's converter gets: fixed shapes, inputs for frames, no other rewrites."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from targets.rvc4.snpe.parameters import SnpeParameters
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-# A protobuf file ends at two gigabytes.
+# A protobuf file is limited to two gigabytes.
 _ONE_FILE_BYTES: Final = 1_500_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """What was written: the names of its tensors, and what could not be done."""
+    """The written file: the names of its tensors, and warnings about what could not be done."""
 
     tensors: frozenset[str]
     warnings: tuple[str, ...]
@@ -32,7 +32,7 @@ def prepare(
 
     Args:
         source: The ONNX file, its external data beside it.
-        target: Where to write; a file that does not exist.
+        target: The file to write; it must not exist.
 
     Raises:
         ModelError: The graph cannot be brought into the form that the tools take.
@@ -44,7 +44,7 @@ def prepare(
             "source": str(source),
             "target": str(target),
             "simplified": parameters.simplify,
-            # Frames enter in the model's own layout: SNPE's converter itself makes NHWC of NCHW.
+            # Frames enter in the model's layout: SNPE's converter makes NHWC of NCHW.
             "inputs": [{**item.to_entry(), "layout": item.model_layout} for item in parameters.inputs],
             "images": [item.name for item in parameters.inputs if item.dai_type],
             "weight_bits": 0 if parameters.precision.is_float else parameters.precision.weights,

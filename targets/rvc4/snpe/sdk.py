@@ -1,4 +1,4 @@
-"""Qualcomm's SDK zip: found out what it is, and what the image needs of it unpacked.
+"""Qualcomm's SDK zip: finding out its version, and unpacking what the image needs.
 
 The zip's layout changes between versions (`qairt/2.39.0.250926/bin/…`, `2.23.0.240531/bin/…`): the root
 is where `bin/envsetup.sh` is, at whatever depth.
@@ -26,7 +26,7 @@ _NOTICES: Final = re.compile(r"(?:LICENSE|NOTICE|.*\.pdf|sdk\.yaml)[^/]*", re.IG
 _TOOLS: Final = (CONVERT, QUANTIZE, PREPARE, INFO, RUN)
 _VERSION: Final = re.compile(r"\d+\.\d+\.\d+(?:\.\d+)*")
 _REMEDY: Final = "Give the zip of Qualcomm's AI Runtime SDK (QAIRT), or of SNPE 2, for Linux."
-# What `zipfile` raises where a file is not what its directory says.
+# The exceptions of `zipfile` for a file that contradicts the zip's directory.
 _DAMAGED: Final = (
     *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, UnicodeDecodeError),
     *(NotImplementedError, EOFError, RuntimeError),
@@ -36,7 +36,7 @@ _MAX_BYTES: Final = 40 << 30
 
 @dataclass(frozen=True, kw_only=True)
 class Sdk:
-    """A zip that is one.
+    """A zip that is an SDK.
 
     Attributes:
         root: The folder in the zip that holds `bin` and `lib`; empty or ending with a slash.
@@ -69,7 +69,7 @@ def read_sdk(path: Path) -> Sdk:
     """Find out what an SDK zip is; nothing is unpacked yet.
 
     Raises:
-        ToolchainError: It is none, or lacks what the image needs; it says what.
+        ToolchainError: It is not an SDK, or lacks what the image needs; it says what.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -133,6 +133,6 @@ def _write(archive: zipfile.ZipFile, info: zipfile.ZipInfo, folder: Path, name: 
         return
     with archive.open(info) as source, place.open("wb") as target_file:
         shutil.copyfileobj(source, target_file, 1 << 20)
-    # Whoever zipped it on Windows lost the modes: tools must be runnable, all must be readable.
+    # A zip made on Windows has no modes: tools must be executable, all files readable.
     runnable = name.startswith("bin/") or mode & 0o111
     place.chmod(0o755 if runnable else 0o644)

@@ -23,7 +23,7 @@ from converter.plans import PACK, Step, prepare_step
 from converter.processes.completed import of_model
 from converter.processes.work_folder import read_made
 from converter.target import Run
-from targets.rvc4.dlc.check import bit_width_findings, face_findings, read_back
+from targets.rvc4.dlc.check import bit_width_findings, io_findings, read_back
 from targets.rvc4.dlc.read import Dlc, clear_times, read_dlc_file
 from targets.rvc4.snpe import commands
 from targets.rvc4.snpe.options import ARGUMENT_FOLDER, CONVERT, QUANTIZE, RUN
@@ -35,7 +35,7 @@ from targets.rvc4.verify import limits
 
 _ROOT: Final = "/opt/snpe"
 _HOST: Final = "x86_64-linux-clang"
-# What `envsetup.sh` of the SDK sets; without a shell nothing can split what is in it.
+# The variables that the SDK's `envsetup.sh` sets; without a shell their values are not split.
 ENV: Final = {
     "SNPE_ROOT": _ROOT,
     "QNN_SDK_ROOT": _ROOT,
@@ -45,7 +45,7 @@ ENV: Final = {
     "LD_LIBRARY_PATH": f"{_ROOT}/lib/{_HOST}",
 }
 _RAW: Final = "raw"
-# What the converter says of a model that it cannot take, as against a failure of its own.
+# SNPE's converter's messages for a model that it cannot take, as opposed to other failures.
 _MODEL_FAULTS: Final = re.compile(
     r"not supported|unsupported|Unsupported|No translation|no translation|not implemented",
     re.IGNORECASE,
@@ -53,7 +53,7 @@ _MODEL_FAULTS: Final = re.compile(
 
 
 def steps(model: SourceModel, parameters: SnpeParameters, options: Options) -> tuple[Step, ...]:
-    """The steps in their order, each with what it is told, needs and gives."""
+    """The steps in their order, each with its arguments, inputs and results."""
     backend, precision = parameters.backend, parameters.precision
 
     def tool(name: str, title: str, argv: Sequence[str], needs: str, gives: str) -> Step:
@@ -151,14 +151,14 @@ def run(run: Run, parameters: SnpeParameters) -> Artifact:
 
 
 def _version(session: Session, parameters: SnpeParameters) -> str:
-    """What the tools say of themselves."""
+    """The version that the tools print."""
     done = session.call([QUANTIZE, "--version"], stage="prepare", timeout_s=parameters.timeout_s)
     lines = (done.stdout.strip() or done.stderr.strip()).splitlines()
     return " ".join(lines[-1].split()) if lines else parameters.backend.version
 
 
 def _convert(run: Run, parameters: SnpeParameters, session: Session) -> list[str]:
-    """The float DLC; returns what a user should know."""
+    """Make the float DLC; returns warnings."""
     with run.stage("prepare"):
         prepared = prepare(run.model, parameters, run.work / "model.onnx", processes=run.processes)
         warnings = [*prepared.warnings, *unmatched(parameters, prepared.tensors)]
@@ -176,7 +176,7 @@ def _convert(run: Run, parameters: SnpeParameters, session: Session) -> list[str
 
 
 def _quantize(run: Run, parameters: SnpeParameters, session: Session) -> dict[str, Any] | None:
-    """The quantized DLC; returns what the build record keeps of the data."""
+    """Make the quantized DLC; returns the build record's entry for the data."""
     data = parameters.calibration
     if data is None:
         return None
@@ -243,18 +243,18 @@ def _tool(
 
 
 def _checked(run: Run, dlc: Dlc, parameters: SnpeParameters) -> list[str]:
-    """See that the DLC is what was asked for; returns what a user should know.
+    """Check that the DLC is what was asked for; returns warnings.
 
-    Faces and weights must be; tensors between nodes of another format are told, for SNPE keeps some
-    operators in others.
+    A difference in inputs, outputs or weights is an error. Tensors between nodes that have another
+    number format give a warning, for SNPE keeps some operators in others.
 
     Raises:
-        ToolError: With a finding for each difference.
+        ToolError: It has a finding for each difference.
     """
     given, frames = parameters.encodings, {item.name for item in parameters.inputs if item.dai_type}
-    # What was given for a frame is not what the tools were told.
+    # The tools did not get encodings that were given for a frame.
     overridden = [] if given is None else sorted({*given.activations, *given.weights} - frames)
-    findings = face_findings(dlc, parameters, overridden, also={"float16": "float32"})
+    findings = io_findings(dlc, parameters, overridden, also={"float16": "float32"})
     widths = bit_width_findings(dlc, parameters, overridden)
     findings += [finding for finding in widths if finding.where == "weights"]
     if findings:
@@ -271,7 +271,7 @@ def _checked(run: Run, dlc: Dlc, parameters: SnpeParameters) -> list[str]:
 
 
 def _hinted(finding: Finding, frames: Collection[str], outputs: Collection[str]) -> Finding:
-    """What can be done: SNPE can be told to keep an output's axes; other frames are QNN's to have."""
+    """A finding with its remedy: SNPE can keep an output's axes; only QNN can have other frames."""
     remedy = finding.remedy
     if finding.where in frames:
         remedy = "The native toolchain's networks take 8-bit frames in every mode: --toolchain native."

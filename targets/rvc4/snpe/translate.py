@@ -1,4 +1,4 @@
-"""From a source model and options to what SNPE's tools are told."""
+"""From a source model and options to the parameters of SNPE's tools."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ _LAYOUTS: Final = (
 def snpe_parameters(
     model: SourceModel, shared: Parameters, options: Options, *, is_custom: bool
 ) -> tuple[SnpeParameters, tuple[Finding, ...]]:
-    """What the tools are told, inputs and outputs as they will leave them, and warnings.
+    """The tools' parameters, with inputs and outputs as the tools will leave them, and warnings.
 
     Args:
-        shared: What every RVC4 toolchain is told.
-        is_custom: Whether the mode is CUSTOM, in which the user's own arguments may replace ours.
+        shared: The parameters that all RVC4 toolchains have.
+        is_custom: Whether the mode is CUSTOM, in which the user's arguments may replace others.
 
     Raises:
         UsageError: Options that SNPE does not have.
@@ -91,7 +91,7 @@ def snpe_parameters(
 
 
 def layout_word(item: TargetInput) -> str:
-    """The layout of an input of the ONNX file in SNPE's words."""
+    """The layout of an input of the ONNX file, by SNPE's name."""
     layout = item.model_layout
     if layout in ("NCD", "NDC", "D"):
         layout = layout.replace("D", "F")
@@ -101,10 +101,10 @@ def layout_word(item: TargetInput) -> str:
 def output_axes(item: Tensor, *, keeps: bool) -> tuple[int, ...]:
     """The axes of an output in the order in which SNPE leaves them: channels last from rank 4 on.
 
-    That is a rule of SNPE's, and what a verification then finds to be so or not: sizes tell nothing.
+    That is SNPE's rule; a verification finds out whether it holds, for sizes do not show it.
 
     Args:
-        keeps: Whether a user's `--preserve_io` says that the order stays.
+        keeps: Whether a user's `--preserve_io` keeps the order.
     """
     rank = len(item.shape)
     if rank < 4 or keeps or item.layout.endswith("C"):
@@ -129,23 +129,23 @@ def _check_archive_preprocessing(inputs: Sequence[TargetInput]) -> None:
     for item in inputs:
         if item.dai_type and item.dtype != "uint8":
             raise UsageError(
-                f"--preprocess archive: SNPE gives the normalized values of {item.name!r} codes of its "
-                "own, which a camera is not told.",
+                f"--preprocess archive: SNPE chooses codes for the normalized values of {item.name!r}, "
+                "and a camera does not know them.",
                 remedy="Embed mean and scale, or convert with --toolchain native.",
             )
 
 
 def _check_frames(inputs: Sequence[TargetInput]) -> None:
-    """SNPE brings frames with a batch axis to its own layout, and only those.
+    """Refuse frames without a batch axis: SNPE does not bring them to its layout.
 
     Raises:
-        ModelError: With a finding for each other input of frames.
+        ModelError: It has a finding for each such input.
     """
     findings = [
         Finding(
             code="snpe.frames",
             where=item.name,
-            message=f"SNPE is told of frames as NCHW or NHWC, not as {item.model_layout}.",
+            message=f"SNPE takes frames as NCHW or NHWC, not as {item.model_layout}.",
             remedy="Give the model a batch axis, or convert with --toolchain native.",
         )
         for item in inputs
@@ -156,7 +156,7 @@ def _check_frames(inputs: Sequence[TargetInput]) -> None:
 
 
 def _kept_layouts(given: UserArguments, outputs: Sequence[str]) -> frozenset[str]:
-    """The outputs whose layout a user's own `--preserve_io` keeps."""
+    """The outputs whose layout a user's `--preserve_io` keeps."""
     kept: set[str] = set()
     for option, values in given.words:
         if option != "--preserve_io":

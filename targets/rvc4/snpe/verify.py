@@ -1,8 +1,8 @@
-"""Whether the DLC computes what the source does, on SNPE's own CPU runtime.
+"""Whether the DLC computes what the source does, on SNPE's CPU runtime.
 
-`snpe-net-run` runs the very file on x86-64. It computes in floating point with the quantized weights,
-so that what it finds is a wrong colour, layout or scale, and what the weights lost; not what the HTP's
-integers add. Nothing here runs on a camera.
+`snpe-net-run` runs the compiled file on x86-64. It computes in floating point with the quantized
+weights: it finds a wrong colour, layout or scale, and the error of the weights, but not the error that
+the HTP's integers add. Nothing here runs on a camera.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def compare(
         frames, described = verify.frames(run, parameters.calibration)
         source = verify.source_outputs(run, frames)
         (run.work / _FOLDER).mkdir()
-        # Native files are of the DLC's own types: frames' codes, where it takes those.
+        # Native files have the DLC's types: codes for frames, if it takes those.
         dtypes = {item.name: item.dtype for item in dlc.inputs}
         if not commands.needs_native_files(parameters):
             dtypes = dict.fromkeys(dtypes, "float32")
