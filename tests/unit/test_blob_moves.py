@@ -376,3 +376,17 @@ def test_a_buffer_that_is_left_out_is_not_read() -> None:
         133, "5I", (3, 3, 0, 0, 0), into, indices(writer, [1, 0]), indices(writer, [3, 5]), NOTHING, out
     )
     assert np.array_equal(writer.run(x).outputs["y0"], x[1:3])
+
+
+def test_all_along_an_axis_and_the_maximum_of_an_image() -> None:
+    x = np.array([[1, 0, 2], [3, 4, 5]], np.float16)
+    writer = BlobWriter()
+    into, out = writer.input(x.shape), writer.output((2,))
+    writer.stage(93, "i", (0,), into, out, indices(writer, 0))
+    assert writer.run(x).outputs["y0"].tolist() == [0, 1]
+    image = drawn(0, 1, 3, 4, 5)
+    found = run_one(60, "7I", (5, 4, 1, 1, 0, 0, 0), image, (1, 3, 1, 1))
+    assert np.array_equal(found, image.max((2, 3), keepdims=True))
+    slopes = drawn(1, 3)
+    found = run_one(109, "", (), image, image.shape, slopes)
+    assert_same(found, np.where(image > 0, image, image * slopes[:, None, None].astype(np.float32)))
