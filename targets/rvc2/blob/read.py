@@ -19,13 +19,13 @@ MAGIC: Final = 9709
 _HEADER_AT: Final = 52
 _HEADER: Final = struct.Struct("<20I")
 _IO: Final = struct.Struct("<IiI")
-_DESCRIPTION: Final = struct.Struct("<7I")
-_IN_BLOB: Final = 3  # vpu::Location::Blob
-_DTYPES: Final = {0: "float16", 1: "uint8", 2: "int32", 3: "float32", 4: "int8"}
-_AXES: Final = {1: "W", 2: "H", 3: "C", 4: "N", 5: "D"}
+DESCRIPTION: Final = struct.Struct("<7I")
+IN_CONSTANTS: Final = 3  # vpu::Location::Blob
+DTYPES: Final = {0: "float16", 1: "uint8", 2: "int32", 3: "float32", 4: "int8"}
+AXES: Final = {1: "W", 2: "H", 3: "C", 4: "N", 5: "D"}
 _MAX_TENSORS: Final = 10_000
 _MAX_NAME: Final = 4096
-_MAX_RANK: Final = 8
+MAX_RANK: Final = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +61,13 @@ class BlobTensor:
 
 @dataclass(frozen=True, kw_only=True)
 class Blob:
-    """The facts in a blob's header."""
+    """The facts in a blob's header.
+
+    Attributes:
+        stages: The number of stages.
+        stages_at: Where the section of stages begins, in bytes; likewise `constants_at`.
+        bss_bytes: The memory outside of CMX that the stages share.
+    """
 
     version: tuple[int, int]
     inputs: tuple[BlobTensor, ...]
@@ -72,6 +78,8 @@ class Blob:
     batch: int
     size_bytes: int
     constants_at: int
+    stages_at: int
+    bss_bytes: int
 
     def to_json(self) -> dict[str, Any]:
         """The blob as plain JSON data."""
@@ -124,7 +132,7 @@ def _read(data: memoryview) -> Blob:
         raise ValueError(f"only {len(data)} bytes")
     fields = _HEADER.unpack_from(data, _HEADER_AT)
     magic, size, major, minor, n_inputs, n_outputs, stages, _, _, batch = fields[:10]
-    _, cmx, shaves, _, _, _, inputs_at, outputs_at, _, constants_at = fields[10:]
+    bss, cmx, shaves, _, _, _, inputs_at, outputs_at, stages_at, constants_at = fields[10:]
     if magic != MAGIC:
         raise ValueError(f"its magic number is {magic}, not {MAGIC}")
     # `size` is without the padding of the ELF-like header: files are a little longer, never shorter.
@@ -142,6 +150,8 @@ def _read(data: memoryview) -> Blob:
         batch=batch,
         size_bytes=len(data),
         constants_at=constants_at,
+        stages_at=stages_at,
+        bss_bytes=bss,
     )
 
 
@@ -156,22 +166,25 @@ def _tensors(data: memoryview, at: int, count: int, constants: int) -> tuple[Blo
             raise ValueError("a broken table of tensors")
         name = bytes(data[at : at + name_size]).split(b"\0", 1)[0].decode()
         at += name_size
-        dtype, code, rank, dims_in, dims_at, strides_in, strides_at = _DESCRIPTION.unpack_from(data, at)
-        at += _DESCRIPTION.size
-        if rank > _MAX_RANK or dims_in != _IN_BLOB or strides_in != _IN_BLOB:
+        dtype, code, rank, dims_in, dims_at, strides_in, strides_at = DESCRIPTION.unpack_from(data, at)
+        at += DESCRIPTION.size
+        if rank > MAX_RANK or dims_in != IN_CONSTANTS or strides_in != IN_CONSTANTS:
             raise ValueError(f"the tensor {name!r} has no fixed shape")
         vector = struct.Struct(f"<{rank}I")
         dims = vector.unpack_from(data, constants + dims_at)
         strides = vector.unpack_from(data, constants + strides_at)
-        # The fastest axis is the lowest four bits, and comes first in the vectors.
-        letters = [_AXES.get(code >> 4 * position & 15, "?") for position in range(rank)]
         tensors.append(
             BlobTensor(
                 name=name,
-                dtype=_DTYPES.get(dtype, f"type {dtype}"),
+                dtype=DTYPES.get(dtype, f"type {dtype}"),
                 shape=tuple(reversed(dims)),
-                order="".join(reversed(letters)),
+                order=axis_order(code, rank),
                 strides_bytes=tuple(reversed(strides)),
             )
         )
     return tuple(tensors)
+
+
+def axis_order(code: int, rank: int) -> str:
+    """The letters of an order's code, slowest axis first; the fastest axis is the lowest four bits."""
+    return "".join(AXES.get(code >> 4 * position & 15, "?") for position in reversed(range(rank)))
