@@ -1,8 +1,8 @@
-"""Verifying a finished archive against its source: make it again, byte for byte, and compare that.
+"""Verifying a finished archive against its source.
 
-A host can hardly run a compiled file. But the build record says how it was made, and the same source
-and tools give the same bytes: so the network that is compared here is provably the one in the archive.
-Where a toolchain can run the compiled file (SNPE), that file is compared.
+Where the compiled file can be run here (a blob, a DLC of SNPE's), that file is compared. Any other is made
+again, as the build record says: the same source and tools give the same bytes, so the network that is
+compared here is provably the one in the archive.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from converter.processes.run import Processes
 from converter.processes.work_folder import work_folder
 from converter.run import carry_out, make_plan
 from converter.target import Run, modules_called
+from converter.target import load as load_target
 from converter.target_archive import target_config
 
 # How a verification runs on this machine: an archive of unknown origin must not set these.
@@ -208,7 +209,12 @@ def _options(
         raise ArchiveError(
             f"The {BUILDINFO} is not this converter's: no build record sets {', '.join(foreign)}."
         )
-    if record["toolchain"] == "online" and given.setting("online.url").origin == "default":
+    runs_files = getattr(load_target(str(record["target"])), "RUNS_FILES", False)
+    if (
+        record["toolchain"] == "online"
+        and not runs_files
+        and given.setting("online.url").origin == "default"
+    ):
         raise UsageError(
             "The archive was made by a service, and verifying it sends the source's model there again.",
             remedy="Name the service: online.url=https://…",

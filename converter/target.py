@@ -146,6 +146,7 @@ class Target(Protocol):
 
     NAME: str
     TOOLCHAINS: Sequence[str]
+    # RUNS_FILES: bool, where there is one: whether `run` compares `Run.compiled` without making it.
     # CALLED: Sequence[str], where there is one: modules that its calls import (`modules_called`).
 
     def plan(

@@ -198,9 +198,16 @@ def judge(
     source_format: str,
     checked_on: str,
     frames: str,
+    excuse: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
-    """The verification record (docs/verification.md)."""
-    failed = [name for name, row in figures.items() if _fails(row, limits)]
+    """The verification record (docs/verification.md).
+
+    Args:
+        excuse: By output a relative RMSE up to which it passes although it breaks a limit, because the
+            number format explains that much.
+    """
+    allowed = excuse or {}
+    failed = [name for name, row in figures.items() if _fails(row, limits, allowed.get(name))]
     return {
         "status": "failed" if failed else "passed",
         "checked_on": checked_on,
@@ -208,13 +215,16 @@ def judge(
         "frames": frames,
         "outputs": {name: dict(row) for name, row in figures.items()},
         "limits": limits.to_json(),
+        **({"failed": failed} if failed else {}),
     }
 
 
-def _fails(row: Mapping[str, Any], limits: Limits) -> bool:
+def _fails(row: Mapping[str, Any], limits: Limits, excused: float | None) -> bool:
     error = row["rel_rmse"]
     if error is None:
         return True
+    if excused is not None and error <= excused:
+        return False
     return not (row["cosine"] >= limits.min_cosine and error <= limits.max_rel_rmse)
 
 
@@ -226,11 +236,10 @@ def require(record: Mapping[str, Any]) -> None:
     """
     if record["status"] != "failed":
         return
-    limits = Limits(**record["limits"])
     lines = [
         f"{name!r} (cosine {row['cosine']}, relative RMSE {row['rel_rmse']})"
         for name, row in record["outputs"].items()
-        if _fails(row, limits)
+        if name in record["failed"]
     ]
     raise VerificationError(
         f"The compiled network does not compute what the source does ({record['checked_on']}): "

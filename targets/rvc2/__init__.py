@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 NAME: Final = "rvc2"
 TOOLCHAINS: Final[Sequence[str]] = ("native", "container", "online")
+RUNS_FILES: Final = True
 CALLED: Final = (
+    *("targets.rvc2.blob.run", "targets.rvc2.blob.execute"),
     *("targets.openvino.prepare", "targets.openvino.myriad_rules.opset13"),
     *("targets.openvino.myriad_rules.scalars", "targets.openvino.myriad_rules.whole_numbers"),
 )

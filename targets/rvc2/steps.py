@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
@@ -19,7 +21,7 @@ from targets.openvino.prepare import Prepared, prepare
 from targets.rvc2 import backends
 from targets.rvc2.blob.check import checked, read_back
 from targets.rvc2.blob.read import Blob
-from targets.rvc2.blob.superblob import Superblob, checked_patch, make_superblob
+from targets.rvc2.blob.superblob import Superblob, checked_patch, make_superblob, read_superblob
 from targets.rvc2.compilers import Compiler, opened
 from targets.rvc2.parameters import Parameters
 from targets.rvc2.verify import Comparison, limits
@@ -73,10 +75,13 @@ def steps(model: SourceModel, parameters: Parameters, options: Options) -> tuple
             Step(
                 name="verify",
                 title="Comparing with the source",
-                tool="OpenVINO CPU",
-                version=backend.version if backend.tool == backends.MYRIAD else version("openvino"),
+                tool="nnarchive-converter",
+                version="1",
                 call={"frames": options.integer("verify.frames"), **limits(options).to_json()},
-                needs=("prepared.onnx", model.path),
+                needs=(
+                    "model.superblob" if parameters.superblob else f"{parameters.shaves}.blob",
+                    model.path,
+                ),
             )
         )
     return (*planned, PACK)
@@ -90,26 +95,22 @@ def _named(item: Any) -> dict[str, Any]:
 
 
 def run(run: Run) -> Artifact:
-    """Prepare, compile, pack a superblob, read back, compare."""
+    """Prepare, compile, pack a superblob, read back, compare.
+
+    A file that is there already (`run.compiled`) is read back and compared; nothing is compiled then.
+    """
     parameters = run.plan.parameters
     assert isinstance(parameters, Parameters)
-    with opened(run, parameters) as compiler, Comparison(run, parameters) as comparison:
-        with run.stage("prepare"):
-            prepared = prepare(
-                run.model,
-                parameters.inputs,
-                run.work / "prepared.onnx",
-                simplify=parameters.simplify,
-                for_myriad=True,
-                timeout_s=parameters.compile_timeout_s,
-                processes=run.processes,
-            )
-            for warning in prepared.warnings:
-                run.warn(warning)
-        comparison.begin(prepared, compiler)
-        path, blob = _compile(run, parameters, prepared, compiler)
-        inputs, outputs = read_back(run.plan.model, parameters, blob)
-        verification = comparison.record(prepared, blob, compiler)
+    with Comparison(run, parameters) as comparison:
+        if run.compiled is None:
+            path, prepared, tools = _made(run, parameters, comparison)
+        else:
+            path = run.work / f"model{'.superblob' if parameters.superblob else '.blob'}"
+            shutil.copyfile(run.compiled, path)
+            prepared, tools = _prepared(run, parameters), {}
+            comparison.begin(prepared)
+        inputs, outputs = read_back(run.plan.model, parameters, _header(path, parameters))
+        verification = comparison.record(path)
     facts = read_compiled(path)
     assert facts is not None
     return Artifact(
@@ -119,11 +120,44 @@ def run(run: Run) -> Artifact:
         inputs=inputs,
         outputs=outputs,
         facts=facts,
-        tools=compiler.tools,
+        tools=tools,
         warnings=prepared.warnings,
         verification=verification,
         known=_known(parameters),
     )
+
+
+def _prepared(run: Run, parameters: Parameters) -> Prepared:
+    with run.stage("prepare"):
+        prepared = prepare(
+            run.model,
+            parameters.inputs,
+            run.work / "prepared.onnx",
+            simplify=parameters.simplify,
+            for_myriad=True,
+            timeout_s=parameters.compile_timeout_s,
+            processes=run.processes,
+        )
+        for warning in prepared.warnings:
+            run.warn(warning)
+        return prepared
+
+
+def _made(
+    run: Run, parameters: Parameters, comparison: Comparison
+) -> tuple[Path, Prepared, Mapping[str, str]]:
+    """The compiled file, the graph that it was compiled from, and the tools."""
+    with opened(run, parameters) as compiler:
+        prepared = _prepared(run, parameters)
+        comparison.begin(prepared)
+        return _compile(run, parameters, prepared, compiler), prepared, compiler.tools
+
+
+def _header(path: Path, parameters: Parameters) -> Blob:
+    """The header of the blob, or of a superblob's base, as it was asked for."""
+    if not parameters.superblob:
+        return checked(path, parameters.shaves, parameters)
+    return read_superblob(path.read_bytes(), path.name).header
 
 
 def _known(parameters: Parameters) -> dict[str, Any]:
@@ -141,18 +175,15 @@ def _known(parameters: Parameters) -> dict[str, Any]:
 # ---------------------------------------------------------------- compile
 
 
-def _compile(
-    run: Run, parameters: Parameters, prepared: Prepared, compiler: Compiler
-) -> tuple[Path, Blob]:
-    """The blob or superblob, and the (base) blob's header."""
+def _compile(run: Run, parameters: Parameters, prepared: Prepared, compiler: Compiler) -> Path:
+    """The blob or superblob."""
     counts = parameters.shave_counts
     folder = run.work / "blobs"
     folder.mkdir()
     if not parameters.superblob:
         with run.stage("compile"):
             made = compiler.compile(prepared, counts, folder, lambda _shaves, _path: None)
-            path = made[parameters.shaves]
-            return path, checked(path, parameters.shaves, parameters)
+            return made[parameters.shaves]
     # Patches are made on one core while the compiler works on the other.
     patching = _Patching(parameters)
     with ThreadPoolExecutor(1, thread_name_prefix="patch") as pool:
@@ -175,7 +206,7 @@ def _compile(
             superblob = patching.finish()
             path = run.work / "model.superblob"
             path.write_bytes(superblob.to_bytes())
-            return path, superblob.header
+            return path
 
 
 class _Patching:

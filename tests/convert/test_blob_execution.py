@@ -25,7 +25,7 @@ from converter.errors import ArchiveError
 from converter.processes.run import Processes
 from targets.rvc2.blob.execute import Execution, Program, execute
 from targets.rvc2.blob.patches import Base
-from targets.rvc2.blob.run import run
+from targets.rvc2.blob.run import run_blob
 from targets.rvc2.blob.superblob import Superblob, checked_patch
 from targets.rvc2.myriad.toolchain import Toolchain
 from tests import nets
@@ -224,21 +224,22 @@ def test_frames_run_in_a_child_process(compiler: Compiler, tmp_path: Path) -> No
     path = tmp_path / "it.blob"
     path.write_bytes(compiler.compile(model, layouts={"x0": "NHWC"}))
     feeds = [feeds_for(model, seed) for seed in range(2)]
-    done = run(path, feeds, ["y0"], processes=Processes(), work=tmp_path, timeout_s=60)
-    assert (done.unknown, done.overlaps, done.unwritten) == ((), (), ())
+    done = run_blob(path, feeds, processes=Processes(), work=tmp_path, timeout_s=60)
+    assert (done.not_compared, done.overlaps, done.others) == ({}, (), {})
     for feed, found in zip(feeds, done.frames, strict=True):
         assert relative_error(run_source(model, feed)["y0"], found["y0"]) < OPERATOR
     path.write_bytes(path.read_bytes()[:500])
-    with pytest.raises(ArchiveError, match=r"it\.blob"):
-        run(path, feeds, ["y0"], processes=Processes(), work=tmp_path, timeout_s=60)
+    with pytest.raises(ArchiveError, match="blob"):
+        run_blob(path, feeds, processes=Processes(), work=tmp_path, timeout_s=60)
 
 
 def test_what_is_unknown_comes_out_of_the_child_process(compiler: Compiler, tmp_path: Path) -> None:
     model = one("Gather", constants=[ints(-1, 2)], axis=2)
     path = tmp_path / "it.blob"
     path.write_bytes(compiler.compile(model, prepared=True))
-    done = run(path, [feeds_for(model)], ["y0"], processes=Processes(), work=tmp_path, timeout_s=60)
-    assert [(stage.name, stage.outputs) for stage in done.unknown] == [("Gather", ("y0",))]
+    done = run_blob(path, [feeds_for(model)], processes=Processes(), work=tmp_path, timeout_s=60)
+    assert list(done.not_compared) == ["y0"]
+    assert done.not_compared["y0"].startswith("the stage Gather (")
     assert done.frames == ({},)
 
 

@@ -54,7 +54,6 @@ def compiled(received: Received, toolchain: Toolchain, folder: Path) -> bytes:
     shaves = received.form["myriad_shaves"]
     request = {
         "parent": None,
-        "device": "MYRIAD",
         "model": str(model),
         "libraries": str(toolchain.libraries),
         "libusb": str(toolchain.libusb) if toolchain.libusb else None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +24,10 @@ from converter.preprocessing import Color, Preprocessing
 from converter.processes.run import Processes
 from converter.run import plan
 from converter.verification.reference import run as run_reference
-from targets.openvino.prepare import prepare
 from targets.rvc2.blob.read import read_blob
+from targets.rvc2.blob.run import run_blob
 from targets.rvc2.blob.superblob import read_superblob
-from targets.rvc2.myriad.compile import run_on_cpu
 from targets.rvc2.myriad.toolchain import Toolchain
-from targets.rvc2.myriad.where import Native
 from targets.rvc2.parameters import Parameters
 from tests.sources import (
     COPIES,
@@ -365,28 +363,25 @@ def test_what_we_write_passes_lint(digits: Path) -> None:
 # ------------------------------------------------- what is computed, end to end
 
 
-def compiled_outputs(
-    folder: Path, work: Path, toolchain: Toolchain, frames: Mapping[str, NDArray[Any]], **options: Any
-) -> dict[str, NDArray[Any]]:
-    """The network that is compiled, run on the compiler's own CPU plugin."""
-    made = plan(folder, "rvc2", options=options)
+def blob_outputs(
+    source: Path, work: Path, frames: Sequence[Mapping[str, NDArray[Any]]], **options: Any
+) -> list[dict[str, NDArray[Any]]]:
+    """What the blob in the archive gives for camera frames, executed."""
+    made = plan(source, "rvc2", options=options)
     assert isinstance(made.parameters, Parameters)
     work.mkdir(exist_ok=True)
-    with open_archive(folder) as archive:
-        prepared = prepare(
-            archive.path(made.model.path), made.parameters.inputs, work / "p.onnx",
-            simplify=True, for_myriad=True, timeout_s=120, processes=Processes(),
-        )  # fmt: skip
-    outputs = {item.name: item.shape for item in made.model.outputs}
-    (result,) = run_on_cpu(
-        prepared,
-        [network_feeds(made.model.inputs, made.parameters.inputs, frames)],
-        outputs,
-        Native(toolchain, Processes()),
-        work,
-        timeout_s=120,
-    )
-    return result
+    out = work / "out.tar"
+    converter.convert(source, "rvc2", output=out, options={**options, "verify.enabled": False})
+    with open_archive(out) as archive:
+        found = run_blob(
+            archive.path(archive.config["model"]["metadata"]["path"]),
+            [network_feeds(made.model.inputs, made.parameters.inputs, frame) for frame in frames],
+            processes=Processes(),
+            work=work,
+            timeout_s=120,
+        )
+    assert found.not_compared == {}
+    return [dict(row) for row in found.frames]
 
 
 @pytest.mark.parametrize("preprocess", ["embedded", "archive"])
@@ -421,30 +416,18 @@ def test_the_compiled_network_sees_the_frame_as_the_source_does(
         work=work,
         timeout_s=60,
     )
-    found = compiled_outputs(
-        folder, tmp_path / "w", toolchain, {"images": frame}, preprocess=preprocess
-    )
+    (found,) = blob_outputs(folder, tmp_path / "w", [{"images": frame}], preprocess=preprocess)
     for name, values in expected.items():
-        assert float(np.abs(found[name] - values).max()) <= 1e-4 * float(np.abs(values).max())
+        # float16 all the way: a wrong colour, mean or scale is off by a tenth and more.
+        assert float(np.abs(found[name] - values).max()) <= 4e-3 * float(np.abs(values).max())
 
 
-def test_the_digits_are_told_apart_as_well_as_by_the_source(
-    tmp_path: Path, toolchain: Toolchain
-) -> None:
+@pytest.mark.usefixtures("toolchain")
+def test_the_digits_are_told_apart_as_well_as_by_the_source(tmp_path: Path) -> None:
     stored = np.load(DIGITS / "held_out.npz")
     images, labels = stored["images"][:60], stored["labels"][:60]
-    right = 0
-    made = plan(DIGITS_ARCHIVE, "rvc2")
-    assert isinstance(made.parameters, Parameters)
-    with open_archive(DIGITS_ARCHIVE) as archive:
-        prepared = prepare(
-            archive.path("digits.onnx"), made.parameters.inputs, tmp_path / "p.onnx",
-            simplify=True, for_myriad=True, timeout_s=120, processes=Processes(),
-        )  # fmt: skip
     frames = [{"image": image[None, :, :, ::-1].transpose(0, 3, 1, 2)} for image in images]
-    results = run_on_cpu(
-        prepared, frames, {"scores": (1, 10)}, Native(toolchain, Processes()), tmp_path, timeout_s=120,
-    )  # fmt: skip
+    results = blob_outputs(DIGITS_ARCHIVE, tmp_path / "w", frames)
     right = sum(
         int(result["scores"].argmax() == label) for result, label in zip(results, labels, strict=True)
     )
@@ -500,7 +483,7 @@ def test_several_inputs_of_different_kinds(tmp_path: Path) -> None:
         ("gray", "uint8", "GRAY8"),
         ("vector", "float32", None),
     ]
-    assert done.verification["outputs"]["sum"]["rel_rmse"] < 1e-4
+    assert done.verification["outputs"]["sum"]["rel_rmse"] < 1e-3
 
 
 def test_a_shape_that_looks_like_another_layout_is_kept(tmp_path: Path) -> None:

@@ -7,17 +7,12 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from converter.errors import ConvertError, ModelError, ToolError
-from targets.openvino.prepare import Prepared
 from targets.rvc2.myriad.where import Place
 from targets.rvc2.parameters import Parameters
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-_PRECISIONS: Final = {"float32": "FP32", "int32": "I32", "uint8": "U8"}
 # The compiler's messages for a model that it cannot take, as opposed to other failures.
 _MODEL_FAULTS: Final = (
     re.compile(r"nsupported (?:layer|operation|op)", re.IGNORECASE),
@@ -66,7 +61,6 @@ def compile_blobs(
     """
     blobs = {shaves: work / f"{shaves}.blob" for shaves in shave_counts}
     request = {
-        "device": "MYRIAD",
         "model": place.inside(model),
         "inputs": {
             item.name: {"precision": item.precision, "layout": item.compiler_layout}
@@ -92,64 +86,6 @@ def compile_blobs(
     return CompileResult(blobs=blobs, peak_rss_bytes=int(result["peak_rss_bytes"]))
 
 
-def run_on_cpu(
-    prepared: Prepared,
-    feeds: Sequence[Mapping[str, NDArray[Any]]],
-    outputs: Mapping[str, tuple[int, ...]],
-    place: Place,
-    work: Path,
-    *,
-    timeout_s: float,
-) -> list[dict[str, NDArray[Any]]]:
-    """Run frames through a prepared model on the CPU plugin of the compiler's OpenVINO, in float32.
-
-    Args:
-        feeds: For each frame, by input name, an array in the prepared model's input shape and layout;
-            it is cast to `prepared.input_types`.
-        outputs: Shapes by name.
-        work: An existing folder for the tensors, one for each call.
-
-    Returns:
-        For each frame, by output name, a float32 array of the shape in `outputs`.
-
-    Raises:
-        ModelError, ToolError: As for a compile.
-    """
-    import numpy as np
-
-    # A tensor's name may be anything, so it is no part of a path.
-    files = [[work / f"feed-{i}-{k}.bin" for k in range(len(feed))] for i, feed in enumerate(feeds)]
-    results = [
-        {n: work / f"result-{i}-{k}.bin" for k, n in enumerate(outputs)} for i in range(len(feeds))
-    ]
-    for feed, paths in zip(feeds, files, strict=True):
-        for (name, values), path in zip(feed.items(), paths, strict=True):
-            np.ascontiguousarray(values, prepared.input_types[name]).tofile(path)
-    request = {
-        "device": "CPU",
-        "model": place.inside(prepared.path),
-        "inputs": {
-            name: {"precision": _PRECISIONS[kind]} for name, kind in prepared.input_types.items()
-        },
-        "outputs": {
-            name: {"precision": "FP32", "size_bytes": 4 * int(np.prod(shape, dtype=np.int64))}
-            for name, shape in outputs.items()
-        },
-        "jobs": [
-            {
-                "feeds": {name: place.inside(path) for name, path in zip(feed, paths, strict=True)},
-                "results": {name: place.inside(path) for name, path in result.items()},
-            }
-            for feed, paths, result in zip(feeds, files, results, strict=True)
-        ],
-    }
-    _ask(request, place, work, prepared.nodes, timeout_s=timeout_s, on_done=lambda _index: None)
-    return [
-        {name: np.fromfile(path, np.float32).reshape(outputs[name]) for name, path in result.items()}
-        for result in results
-    ]
-
-
 def _ask(
     request: dict[str, Any],
     place: Place,
@@ -160,7 +96,7 @@ def _ask(
     on_done: Callable[[int], None],
 ) -> dict[str, Any]:
     request |= {"libraries": place.libraries, "libusb": place.libusb, "parent": place.parent}
-    file = work / f"request-{request['device'].lower()}.json"
+    file = work / "request.json"
     file.write_text(json.dumps(request))
     answers: list[dict[str, Any]] = []
     listener_errors: list[Exception] = []
@@ -177,7 +113,7 @@ def _ask(
             except Exception as error:  # noqa: BLE001 - it is raised below, in the caller's thread
                 listener_errors.append(error)
 
-    what = "The compiler" if request["device"] == "MYRIAD" else "The compiler's CPU plugin"
+    what = "The compiler"
     done = place.run(file, what=what, timeout_s=timeout_s, on_line=listen)
     if listener_errors:
         raise listener_errors[0]

@@ -1,4 +1,4 @@
-"""OpenVINO 2022.2's C API through ctypes: read an ONNX file, compile it for MYRIAD, run it on the CPU.
+"""OpenVINO 2022.2's C API through ctypes: read an ONNX file, compile it for MYRIAD.
 
 Only for the compiler's child process: a crash of the native code must not end the converter.
 Enumerations: `c_api/ie_c_api.h` of OpenVINO 2022.2 (Apache-2.0).
@@ -124,38 +124,6 @@ class Executable:
         """Free the memory: sixteen networks at once are too many."""
         self._core._api.ie_exec_network_free(c.byref(self._handle))
 
-    def infer(self, feeds: Mapping[str, bytes], outputs: Mapping[str, int]) -> dict[str, bytes]:
-        """Run one inference on row-major bytes of the types that were set.
-
-        Args:
-            feeds: Every input's bytes by name.
-            outputs: How many bytes each output has.
-        """
-        request = _Handle()
-        self._core._call("ie_exec_network_create_infer_request", self._handle, c.byref(request))
-        try:
-            for name, values in feeds.items():
-                c.memmove(self._memory(request, name, len(values)), values, len(values))
-            self._core._call("ie_infer_request_infer", request)
-            return {
-                name: c.string_at(self._memory(request, name, size), size)
-                for name, size in outputs.items()
-            }
-        finally:
-            self._core._api.ie_infer_request_free(c.byref(request))
-
-    def _memory(self, request: _Handle, name: str, expected: int) -> int:
-        """The address of a tensor's bytes; their number must be `expected`."""
-        blob, data, size_bytes = _Handle(), c.c_void_p(), c.c_int()
-        call = self._core._call
-        call("ie_infer_request_get_blob", request, name.encode(), c.byref(blob))
-        call("ie_blob_get_buffer", blob, c.byref(data))
-        call("ie_blob_byte_size", blob, c.byref(size_bytes))
-        if size_bytes.value != expected:
-            raise RuntimeError(f"{name}: {size_bytes.value} bytes where {expected} were expected")
-        assert data.value is not None
-        return data.value
-
 
 def _settings(settings: Mapping[str, str]) -> tuple[_Config, list[_Config]]:
     nodes = [_Config(k.encode(), v.encode(), None) for k, v in settings.items()]
@@ -179,10 +147,4 @@ _SIGNATURES: dict[str, list[Any]] = {
     "ie_network_set_input_layout": [_Handle, c.c_char_p, c.c_int],
     "ie_network_set_output_layout": [_Handle, c.c_char_p, c.c_int],
     "ie_exec_network_free": [_OUT],
-    "ie_exec_network_create_infer_request": [_Handle, _OUT],
-    "ie_infer_request_get_blob": [_Handle, c.c_char_p, _OUT],
-    "ie_infer_request_infer": [_Handle],
-    "ie_infer_request_free": [_OUT],
-    "ie_blob_get_buffer": [_Handle, c.POINTER(c.c_void_p)],
-    "ie_blob_byte_size": [_Handle, c.POINTER(c.c_int)],
 }

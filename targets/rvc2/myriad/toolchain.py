@@ -21,7 +21,6 @@ FILES: Final = (
     "libopenvino_c.so",
     "libopenvino_onnx_frontend.so",
     "libopenvino_intel_myriad_plugin.so",
-    "libopenvino_intel_cpu_plugin.so",
     "libtbb.so.2",
     "libtbbmalloc.so.2",
     "plugins.xml",

@@ -24,11 +24,8 @@ _LIBRARIES = (
     "libopenvino.so",
     "libopenvino_onnx_frontend.so",
     "libopenvino_c.so",
+    "libopenvino_intel_myriad_plugin.so",
 )
-_PLUGINS = {
-    "MYRIAD": "libopenvino_intel_myriad_plugin.so",
-    "CPU": "libopenvino_intel_cpu_plugin.so",
-}
 
 
 def main(request_file: str) -> int:
@@ -39,15 +36,13 @@ def main(request_file: str) -> int:
     if request["libusb"]:
         # The MYRIAD plugin links against libusb; no device is opened.
         ctypes.CDLL(request["libusb"], mode=ctypes.RTLD_GLOBAL)
-    used = [*_LIBRARIES, _PLUGINS[request["device"]]]
-    thrown = record_throws(libraries / name for name in used)
+    thrown = record_throws(libraries / name for name in _LIBRARIES)
     phase = "read"
     try:
         network = Core(libraries).read(Path(request["model"]))
         _set_tensors(network, request)
         phase = "compile"
-        work = _compile if request["device"] == "MYRIAD" else _infer
-        _say(result=work(network, request))
+        _say(result=_compile(network, request))
     except StatusError as error:
         _say(error={"phase": phase, "call": error.call, "texts": _texts(thrown)})
         return 1
@@ -73,19 +68,6 @@ def _compile(network: Network, request: dict[str, Any]) -> dict[str, Any]:
         executable = network.load("MYRIAD", job["settings"])
         executable.export(Path(job["output"]))
         executable.free()
-        _say(done=index)
-    return {"peak_rss_bytes": peak_rss_bytes()}
-
-
-def _infer(network: Network, request: dict[str, Any]) -> dict[str, Any]:
-    """Run the frames of `jobs`: files of bytes in, files of bytes out, both by tensor name."""
-    # If the processor has bfloat16, the plugin uses it, with an error of 4e-3 instead of 1e-6.
-    executable = network.load("CPU", {"ENFORCE_BF16": "NO"})
-    sizes = {name: int(tensor["size_bytes"]) for name, tensor in request["outputs"].items()}
-    for index, job in enumerate(request["jobs"]):
-        feeds = {name: Path(file).read_bytes() for name, file in job["feeds"].items()}
-        for name, values in executable.infer(feeds, sizes).items():
-            Path(job["results"][name]).write_bytes(values)
         _say(done=index)
     return {"peak_rss_bytes": peak_rss_bytes()}
 
