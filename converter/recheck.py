@@ -1,8 +1,8 @@
 """Verifying a finished archive against its source.
 
-Where the compiled file can be run here (a blob, a DLC of SNPE's), that file is compared. Any other is made
-again, as the build record says: the same source and tools give the same bytes, so the network that is
-compared here is provably the one in the archive.
+Where the compiled file can be run here (a blob, a DLC of SNPE's), that file is compared. Any other is
+made again, as the build record says: the same source and tools give the same bytes, so the network that
+is compared here is provably the one in the archive.
 """
 
 from __future__ import annotations
