@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from converter.archive.opened import BUILDINFO, Archive
+from converter.artifact import Artifact
 from converter.config.second_stage import postprocessor_path
 from converter.errors import ArchiveError, Cancelled, UsageError, VerificationError, disk_error
 from converter.events import OnEvent, ignore
@@ -80,6 +81,10 @@ def verify_archive(
             second = postprocessor_path(made.config["model"])
             artifact = carry_out(run, source, made.path(second) if second else None)
             _require_config(made, target_config(plan.model, artifact))
+            _require_facts(made, record, artifact)
+            for part in (artifact, artifact.second):
+                if part is not None:
+                    _require_compared(part.verification or {})
             digests = [part.sha256 for part in (artifact, artifact.second) if part]
         except OSError as error:
             raise disk_error(error, "verifying") from error
@@ -112,6 +117,37 @@ def _require_config(archive: Archive, expected: Mapping[str, Any]) -> None:
             f"config.json of {archive.name} was changed: {found} differs from the compiled file.",
             remedy="Take the archive as it was written.",
         )
+
+
+def _require_facts(archive: Archive, record: Mapping[str, Any], artifact: Artifact) -> None:
+    """What the build record says of the compiled file is what that file says."""
+    for part, told in ((artifact, record), (artifact.second, record.get("postprocessor"))):
+        if part is None or told is None:
+            continue
+        found = json.loads(json.dumps({k: v for k, v in part.facts.items() if k != "calibration"}))
+        recorded = {key: told["compiled"].get(key, value) for key, value in found.items()}
+        if where := _difference(recorded, found, ""):
+            raise ArchiveError(
+                f"{BUILDINFO} of {archive.name} was changed: {where} differs from the compiled file.",
+                remedy="Take the archive as it was written.",
+            )
+
+
+def _require_compared(record: Mapping[str, Any]) -> None:
+    """A conversion may leave out what cannot be computed here; who asks whether it is right may not.
+
+    Raises:
+        VerificationError: An output was not compared.
+    """
+    missing = record.get("not_compared") or {}
+    if record.get("status") == "passed" and not missing:
+        return
+    said = "; ".join(f"{name!r}: {reason}" for name, reason in missing.items()) or record.get("reason")
+    raise VerificationError(
+        f"Not every output could be compared with the source: {said}.",
+        remedy="Compare these outputs on the camera.",
+        tool_text=json.dumps(record, indent=2),
+    )
 
 
 def _difference(one: Any, other: Any, where: str) -> str:

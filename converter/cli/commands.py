@@ -7,7 +7,7 @@ from __future__ import annotations
 import contextlib
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -86,6 +86,12 @@ def convert(
     return 0
 
 
+def _left_out(record: Mapping[str, Any]) -> str:
+    """The outputs that were not compared, in front of the figures of the others."""
+    names = list(record.get("not_compared") or ())
+    return f"Not compared: {', '.join(names)}. " if names else ""
+
+
 def _verification_line(record: Any) -> str:
     if record.get("status") == "skipped":
         return f"Not compared with the source: {record['reason']}."
@@ -93,7 +99,7 @@ def _verification_line(record: Any) -> str:
     cosine = min((row["cosine"] for row in rows), default=1.0)
     error = max((row["rel_rmse"] for row in rows), default=0.0)
     return (
-        f"Compared with the source on {record['checked_on']}: "
+        f"{_left_out(record)}Compared with the source on {record['checked_on']}: "
         f"cosine ≥ {cosine:.6f}, relative RMSE ≤ {error:.2g}."
     )
 

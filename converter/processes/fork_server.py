@@ -62,8 +62,9 @@ def send(control: socket.socket, message: Mapping[str, Any], descriptors: Sequen
         OSError: The other end is gone.
     """
     data = json.dumps(message).encode()
-    socket.send_fds(control, [len(data).to_bytes(_SIZE_BYTES)], list(descriptors))
-    control.sendall(data)
+    whole = len(data).to_bytes(_SIZE_BYTES) + data
+    sent = socket.send_fds(control, [whole], list(descriptors))
+    control.sendall(whole[sent:])
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ class _Server:
         if "end" in request:
             for pid, call in self.calls.items():
                 if call.number == request["end"]:
-                    _kill_group(pid)
+                    _kill(pid)
             return True
         out, err, end = descriptors
         server = os.getpid()
@@ -138,7 +139,13 @@ class _Server:
     def end_all(self) -> None:
         """End every child and what it started."""
         for pid in self.calls:
-            _kill_group(pid)
+            _kill(pid)
+
+
+def _kill(pid: int) -> None:
+    """End a child that was not waited for, and its group, which it may not have made yet."""
+    _kill_group(pid)
+    os.kill(pid, signal.SIGKILL)
 
 
 def _kill_group(pid: int) -> None:
@@ -169,8 +176,9 @@ def _work(
         os.dup2(err, 2)
         for descriptor in (out, err, *others):
             os.close(descriptor)
-        os.environ.clear()
-        os.environ.update(request["env"])
+        for name in request["unset"]:
+            os.environ.pop(name, None)
+        os.environ.update(request["set"])
         os.chdir(request["cwd"])
         sys.path[:] = request["path"]
         tempfile.tempdir = None
@@ -195,7 +203,7 @@ def main(descriptor: str, modules: Sequence[str]) -> NoReturn:
     control.set_inheritable(False)
     for module in modules:
         # A call that needs it will say what is wrong with it.
-        with contextlib.suppress(Exception):
+        with contextlib.suppress(BaseException):
             importlib.import_module(module)
     # What is there now is never collected, so that children do not copy its pages.
     gc.collect()

@@ -11,7 +11,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -24,6 +23,7 @@ from converter.processes.fork_server import send
 
 _END_S: Final = 5.0
 _SLICE_S: Final = 0.2
+_SEND_S: Final = 10.0
 
 
 def is_possible() -> bool:
@@ -45,26 +45,30 @@ class ForkServer:
             env: The server's environment.
             cwd: Where it runs.
         """
-        ours, theirs = socket.socketpair()
-        self._words = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the server
+        import fcntl  # not on Windows
+
+        own, theirs = socket.socketpair()
+        # A full socket means a server that is stuck in an import.
+        own.settimeout(_SEND_S)
         with theirs:
+            # Above the standard streams, which are replaced in the server.
+            descriptor = fcntl.fcntl(theirs, fcntl.F_DUPFD_CLOEXEC, 3)
+        command = [sys.executable, "-m", "converter.processes.fork_server", str(descriptor), *modules]
+        try:
             self._process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-m",
-                    "converter.processes.fork_server",
-                    str(theirs.fileno()),
-                    *modules,
-                ],
+                command,
                 stdin=subprocess.DEVNULL,
-                stdout=self._words,
-                stderr=subprocess.STDOUT,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
                 env=dict(env),
                 cwd=cwd,
                 start_new_session=True,
-                pass_fds=[theirs.fileno()],
+                pass_fds=[descriptor],
             )
-        self._control = ours
+        finally:
+            os.close(descriptor)
+        self._control = own
+        self._env = dict(env)
         self._sending = threading.Lock()
         self._numbers = count()
         self._owner = os.getpid()
@@ -79,24 +83,32 @@ class ForkServer:
         """Its process id."""
         return self._process.pid
 
-    def fork(self, request: Mapping[str, Any]) -> Forked:
+    def fork(self, request: Mapping[str, Any], env: Mapping[str, str]) -> Forked:
         """Let a child do what `converter.processes.worker` is asked for.
 
         Args:
-            request: `request` (the worker's file), `env`, `cwd` and `path` (the module search path).
+            request: `request` (the worker's file), `cwd` and `path` (the module search path).
+            env: The child's environment.
 
         Raises:
-            OSError: The server is gone.
+            OSError: The server is gone, or stuck.
         """
+        # What differs from the server's: a whole environment may not fit into the socket.
+        changes = {
+            "set": {name: value for name, value in env.items() if self._env.get(name) != value},
+            "unset": [name for name in self._env if name not in env],
+        }
         (out, out_child), (err, err_child), (end, end_child) = (os.pipe() for _ in range(3))
         number = next(self._numbers)
         streams = [os.fdopen(stream, encoding="utf-8", errors="replace") for stream in (out, err)]
         forked = Forked(self, number, stdout=streams[0], stderr=streams[1], _end=end)
         try:
             with self._sending:
-                send(self._control, {**request, "call": number}, [out_child, err_child, end_child])
+                message = {**request, **changes, "call": number}
+                send(self._control, message, [out_child, err_child, end_child])
         except BaseException:
-            forked.end()
+            # Half a message: the server cannot go on.
+            self._hang_up()
             forked.close()
             for stream in streams:
                 stream.close()
@@ -111,19 +123,29 @@ class ForkServer:
         with contextlib.suppress(OSError), self._sending:
             send(self._control, {"end": number})
 
-    def close(self) -> str:
-        """End every child and the server, and return what the server itself printed."""
-        if self._owner != os.getpid() or self._words.closed:
-            return ""
-        self._control.close()
+    def close(self) -> None:
+        """End every child and the server."""
+        if self._owner != os.getpid():
+            return
+        self._hang_up()
         try:
             self._process.wait(_END_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        with self._words as words:
-            words.seek(0)
-            return words.read().decode(errors="replace")
+
+    def _hang_up(self) -> None:
+        # The server sees the end of it even where a fork of this process has a copy of the socket.
+        with contextlib.suppress(OSError):
+            self._control.shutdown(socket.SHUT_RDWR)
+        self._control.close()
+
+
+def ready(descriptor: int, timeout_s: float) -> bool:
+    """Whether there is something to read, after waiting for it; for any number of descriptors."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(1000 * timeout_s))
 
 
 @dataclass(eq=False)
@@ -139,14 +161,18 @@ class Forked:
     _pid: int | None = None
     _returncode: int | None = None
 
+    @property
+    def was_begun(self) -> bool:
+        """Whether the server forked the child before it ended itself."""
+        return self._pid is not None
+
     def wait(self, timeout_s: float) -> int | None:
         """The exit status, negative for a signal's number; None if it does not end in time."""
         until = time.monotonic() + timeout_s
         while self._returncode is None:
             left = max(0.0, until - time.monotonic())
             # In slices: a signal that another thread receives does not wake this one.
-            ready, _, _ = select.select([self._end], [], [], min(left, _SLICE_S))
-            if ready:
+            if ready(self._end, min(left, _SLICE_S)):
                 self._read()
             elif left <= _SLICE_S:
                 return None

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-import select
 import signal
 import threading
 import time
 from typing import Final
+
+from converter.processes.forked import ready
 
 _LOOK_S: Final = 1.0
 
@@ -33,5 +34,5 @@ def _watch(parent: int) -> None:
         if watched < 0:
             time.sleep(_LOOK_S)
         else:
-            select.select([watched], [], [], _LOOK_S)
+            ready(watched, _LOOK_S)
     os.kill(os.getpid(), signal.SIGTERM)

@@ -39,6 +39,9 @@ _KILL: Final = 9  # SIGKILL, which Windows has no name for
 _NO_TELEMETRY: Final = {"ORT_DISABLE_TELEMETRY": "1", "NNCF_CI": "true", "CI": "true"}
 # A server that `kept_warm` keeps for every conversion of this process.
 _kept: ForkServer | None = None
+# How many blocks want it; the last one that is left ends it.
+_keepers = 0
+_keeping = threading.Lock()
 
 
 class _Child(Protocol):
@@ -198,16 +201,34 @@ class Processes:
     def _work(self, request: Path, work: Path, timeout_s: float) -> Completed:
         """Let `converter.processes.worker` carry out a request."""
         server = next((one for one in (self._server, _kept) if one is not None and one.is_alive), None)
-        if server is None:
-            argv = [sys.executable, "-m", "converter.processes.worker", str(request), str(os.getpid())]
-            return self.run(argv, timeout_s=timeout_s, env=python_env(work), cwd=work)
+        if server is not None and (done := self._forked(server, request, work, timeout_s)) is not None:
+            return done
+        argv = [sys.executable, "-m", "converter.processes.worker", str(request), str(os.getpid())]
+        return self.run(argv, timeout_s=timeout_s, env=python_env(work), cwd=work)
+
+    def _forked(
+        self, server: ForkServer, request: Path, work: Path, timeout_s: float
+    ) -> Completed | None:
+        """The same by a server's child; None if the server ended before there was one."""
         asked = {
             "request": str(request.absolute()),
-            "env": python_env(work),
             "cwd": str(work.absolute()),
             "path": _search_path(),
         }
-        return self._complete(lambda: server.fork(asked), timeout_s, None)
+        begun: list[forked.Forked] = []
+
+        def start() -> _Child:
+            begun.append(server.fork(asked, python_env(work)))
+            return begun[0]
+
+        try:
+            done = self._complete(start, timeout_s, None)
+        except OSError:
+            if begun:
+                raise
+            server.close()
+            return None
+        return done if done.timed_out or begun[0].was_begun else None
 
     def _complete(
         self, start: Callable[[], _Child], timeout_s: float, on_line: Callable[[str], None] | None
@@ -257,16 +278,21 @@ def kept_warm(modules: Sequence[str], work: Path) -> Iterator[None]:
         modules: What it imports; see `ForkServer`.
         work: A folder for what libraries leave behind.
     """
-    global _kept
-    if not forked.is_possible() or _kept is not None:
-        yield
-        return
-    _kept = ForkServer(modules, _server_env(work), work)
+    global _kept, _keepers
+    with _keeping:
+        _keepers += 1
+        if _kept is None and forked.is_possible():
+            _kept = ForkServer(modules, _server_env(work), work)
     try:
         yield
     finally:
-        server, _kept = _kept, None
-        server.close()
+        with _keeping:
+            _keepers -= 1
+            server = None
+            if _keepers == 0:
+                server, _kept = _kept, None
+        if server is not None:
+            server.close()
 
 
 def python_env(work: Path) -> dict[str, str]:

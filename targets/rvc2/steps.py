@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from converter.artifact import Artifact
+from converter.errors import ArchiveError, ToolError
 from converter.formats import read_compiled
 from converter.model import SourceModel
 from converter.modelconverter.record import blob_known
@@ -19,9 +20,9 @@ from converter.target import Run
 from targets.openvino.parameters import InputParameters
 from targets.openvino.prepare import Prepared, prepare
 from targets.rvc2 import backends
-from targets.rvc2.blob.check import checked, read_back
+from targets.rvc2.blob.check import checked, checked_superblob, read_back
 from targets.rvc2.blob.read import Blob
-from targets.rvc2.blob.superblob import Superblob, checked_patch, make_superblob, read_superblob
+from targets.rvc2.blob.superblob import Superblob, checked_patch, make_superblob
 from targets.rvc2.compilers import Compiler, opened
 from targets.rvc2.parameters import Parameters
 from targets.rvc2.verify import Comparison, limits
@@ -103,13 +104,14 @@ def run(run: Run) -> Artifact:
     assert isinstance(parameters, Parameters)
     with Comparison(run, parameters) as comparison:
         if run.compiled is None:
-            path, prepared, tools = _made(run, parameters, comparison)
+            path, header, prepared, tools = _made(run, parameters, comparison)
         else:
             path = run.work / f"model{'.superblob' if parameters.superblob else '.blob'}"
             shutil.copyfile(run.compiled, path)
+            header = _of_archive(path, parameters)
             prepared, tools = _prepared(run, parameters), {}
             comparison.begin(prepared)
-        inputs, outputs = read_back(run.plan.model, parameters, _header(path, parameters))
+        inputs, outputs = read_back(run.plan.model, parameters, header)
         verification = comparison.record(path)
     facts = read_compiled(path)
     assert facts is not None
@@ -145,19 +147,30 @@ def _prepared(run: Run, parameters: Parameters) -> Prepared:
 
 def _made(
     run: Run, parameters: Parameters, comparison: Comparison
-) -> tuple[Path, Prepared, Mapping[str, str]]:
-    """The compiled file, the graph that it was compiled from, and the tools."""
+) -> tuple[Path, Blob, Prepared, Mapping[str, str]]:
+    """The compiled file, its header, the graph that it was compiled from, and the tools."""
     with opened(run, parameters) as compiler:
         prepared = _prepared(run, parameters)
         comparison.begin(prepared)
-        return _compile(run, parameters, prepared, compiler), prepared, compiler.tools
+        path, header = _compile(run, parameters, prepared, compiler)
+        return path, header, prepared, compiler.tools
 
 
-def _header(path: Path, parameters: Parameters) -> Blob:
-    """The header of the blob, or of a superblob's base, as it was asked for."""
-    if not parameters.superblob:
+def _of_archive(path: Path, parameters: Parameters) -> Blob:
+    """The header of a file that somebody gave, or of a superblob's base.
+
+    Raises:
+        ArchiveError: It is damaged, or is not what its build record says.
+    """
+    try:
+        if parameters.superblob:
+            return checked_superblob(path, parameters)
         return checked(path, parameters.shaves, parameters)
-    return read_superblob(path.read_bytes(), path.name).header
+    except ToolError as error:
+        raise ArchiveError(
+            f"The compiled file is not what its build record says: {error.message}",
+            findings=error.findings,
+        ) from error
 
 
 def _known(parameters: Parameters) -> dict[str, Any]:
@@ -175,15 +188,18 @@ def _known(parameters: Parameters) -> dict[str, Any]:
 # ---------------------------------------------------------------- compile
 
 
-def _compile(run: Run, parameters: Parameters, prepared: Prepared, compiler: Compiler) -> Path:
-    """The blob or superblob."""
+def _compile(
+    run: Run, parameters: Parameters, prepared: Prepared, compiler: Compiler
+) -> tuple[Path, Blob]:
+    """The blob or superblob, and the (base) blob's header."""
     counts = parameters.shave_counts
     folder = run.work / "blobs"
     folder.mkdir()
     if not parameters.superblob:
         with run.stage("compile"):
             made = compiler.compile(prepared, counts, folder, lambda _shaves, _path: None)
-            return made[parameters.shaves]
+            path = made[parameters.shaves]
+            return path, checked(path, parameters.shaves, parameters)
     # Patches are made on one core while the compiler works on the other.
     patching = _Patching(parameters)
     with ThreadPoolExecutor(1, thread_name_prefix="patch") as pool:
@@ -206,7 +222,7 @@ def _compile(run: Run, parameters: Parameters, prepared: Prepared, compiler: Com
             superblob = patching.finish()
             path = run.work / "model.superblob"
             path.write_bytes(superblob.to_bytes())
-            return path
+            return path, superblob.header
 
 
 class _Patching:

@@ -143,6 +143,8 @@ class Comparison:
             self._run.warn(f"The output {name!r} was not compared: {reason}.")
         for stage in done.overlaps:
             self._run.warn(f"The blob's stage {stage} writes over memory that it reads.")
+        for stage in done.unwritten:
+            self._run.warn(f"The blob's stage {stage} computes with memory that no stage wrote.")
 
     def _nothing_compared(self, done: BlobRun, half: Mapping[str, Any]) -> dict[str, Any]:
         return {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import textwrap
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -30,6 +32,7 @@ PRELOADED = ("numpy", "onnx", "converter.processes.worker", FUNCTIONS)
 def own_server(monkeypatch: pytest.MonkeyPatch) -> None:
     """These tests start and end servers themselves: the one of the test session is not theirs."""
     monkeypatch.setattr(run, "_kept", None)
+    monkeypatch.setattr(run, "_keepers", 0)
 
 
 @pytest.fixture(params=["forked", "started"])
@@ -243,6 +246,100 @@ def test_servers_that_are_kept_warm_are_shared_and_end(tmp_path: Path) -> None:
         assert is_alive(server)
     assert not is_alive(server)
     assert run._kept is None
+
+
+def test_whoever_leaves_first_does_not_end_a_server_that_another_keeps(tmp_path: Path) -> None:
+    with kept_warm(PRELOADED, tmp_path):
+        with kept_warm(PRELOADED, tmp_path):
+            pass
+        found = call(Processes(), tmp_path, "about")
+        assert isinstance(found, dict)
+        assert run._kept is not None
+        assert found["parent"] == run._kept.pid
+
+
+def test_a_call_that_is_ended_at_once_does_not_run_on(tmp_path: Path) -> None:
+    server = forked.ForkServer(PRELOADED, run.python_env(tmp_path), tmp_path)
+    try:
+        for index in range(20):
+            request = tmp_path / f"{index}.json"
+            request.write_text(
+                json.dumps(
+                    {"function": f"{FUNCTIONS}:wait", "arguments": {"folder": "."}, "what": "It"}
+                )
+            )
+            asked = {"request": str(request), "cwd": str(tmp_path), "path": sys.path}
+            one = server.fork(asked, run.python_env(tmp_path))
+            one.end()
+            assert one.wait(20) == -signal.SIGKILL, index
+            one.close()
+            one.stdout.close()
+            one.stderr.close()
+    finally:
+        server.close()
+
+
+def test_a_caller_that_forked_ends_its_server_at_once(tmp_path: Path) -> None:
+    processes = Processes()
+    processes.warm_up(PRELOADED, tmp_path)
+    assert call(processes, tmp_path, "about")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of threads, in newer versions
+        copy = os.fork()
+    if copy == 0:
+        time.sleep(30)
+        os._exit(0)
+    try:
+        server = processes._server
+        assert server is not None
+        processes.end_all()
+        # By itself, and not because it was killed after a while.
+        assert server._process.returncode == 0
+    finally:
+        os.kill(copy, signal.SIGKILL)
+        os.waitpid(copy, 0)
+
+
+def test_a_server_that_dies_as_it_imports_is_done_without(tmp_path: Path) -> None:
+    (tmp_path / "dying.py").write_text("import os\nos.abort()\n")
+    processes = Processes()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.syspath_prepend(str(tmp_path))
+        processes.warm_up(("dying", *PRELOADED), tmp_path)
+        try:
+            assert call(processes, tmp_path, "about")
+        finally:
+            processes.end_all()
+
+
+CALLER = f"""
+import os, sys
+from pathlib import Path
+from converter.processes.run import Processes
+if sys.argv[2] == "many":
+    held = [os.open("/dev/null", os.O_RDONLY) for _ in range(1100)]
+processes = Processes()
+processes.warm_up({PRELOADED!r}, Path(sys.argv[1]))
+found = processes.call("{FUNCTIONS}:about", {{}}, what="It", work=Path(sys.argv[1]), timeout_s=60)
+processes.end_all()
+Path(sys.argv[1], "found").write_text(str(found["parent"] != os.getpid()))
+"""
+
+
+@pytest.mark.parametrize("how", ["many", "none"])
+def test_a_caller_may_have_many_open_files_or_no_streams(how: str, tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(CALLER)
+    shell = 'ulimit -n 4096; exec "$0" "$@"' + (" 0<&- 1>&- 2>&-" if how == "none" else "")
+    done = subprocess.run(
+        ["bash", "-c", shell, sys.executable, str(script), str(tmp_path), how],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (tmp_path / "found").is_file(), done.stderr
+    assert (tmp_path / "found").read_text() == "True"
 
 
 def test_elsewhere_every_call_starts_python_anew(

@@ -12,6 +12,7 @@ from converter.findings import Finding
 from converter.model import SourceModel, Tensor
 from converter.processes.work_folder import read_made
 from targets.rvc2.blob.read import Blob, BlobTensor, read_blob
+from targets.rvc2.blob.superblob import SHAVE_COUNTS, read_superblob
 from targets.rvc2.parameters import Parameters
 
 
@@ -22,6 +23,30 @@ def checked(path: Path, shaves: int, parameters: Parameters) -> Blob:
         ToolError: It is not, or the compiler wrote half of it, as it does when the disk is full.
     """
     blob = read_made(path, lambda: read_blob(path.read_bytes(), "the blob"))
+    require_asked(blob, shaves, parameters)
+    return blob
+
+
+def checked_superblob(path: Path, parameters: Parameters) -> Blob:
+    """Read a superblob, and check each of its blobs; returns the base's header.
+
+    Raises:
+        ArchiveError: It is damaged.
+        ToolError: A blob is not what was asked for.
+    """
+    superblob = read_superblob(path.read_bytes(), path.name)
+    require_asked(superblob.header, parameters.shaves, parameters)
+    for shaves in SHAVE_COUNTS:
+        require_asked(read_blob(superblob.blob(shaves), path.name), shaves, parameters)
+    return superblob.header
+
+
+def require_asked(blob: Blob, shaves: int, parameters: Parameters) -> None:
+    """Check that a blob is what was asked for.
+
+    Raises:
+        ToolError: It is not.
+    """
     findings = []
     slices = parameters.cmx_slices or shaves
     for what, wanted, found in (
@@ -43,7 +68,6 @@ def checked(path: Path, shaves: int, parameters: Parameters) -> Blob:
             findings += _compare_tensor(item, by_name[item.name])
     if findings:
         raise from_findings(ToolError, "The compiled blob is not what was asked for", findings)
-    return blob
 
 
 def _compare_tensor(wanted: Any, found: BlobTensor) -> list[Finding]:

@@ -42,7 +42,7 @@ from targets.rvc2.blob.words import NotKnown
 
 # What hostile parameters make of NumPy's calls.
 _FAULTS: Final = (
-    ValueError, IndexError, TypeError, OverflowError, ZeroDivisionError, MemoryError, struct.error
+    ValueError, IndexError, TypeError, OverflowError, ZeroDivisionError, struct.error
 )  # fmt: skip
 # Two minutes and more on any machine; the largest nets for a Myriad X take 3e11.
 _MAX_OPERATIONS: Final = 5e12

@@ -28,12 +28,14 @@ class BlobRun:
         not_compared: The outputs that are in neither, each with the reason: a stage that it depends on
             could not be executed.
         overlaps: Stages that write over what they read.
+        unwritten: Stages that compute with memory that no stage wrote.
     """
 
     frames: tuple[Mapping[str, NDArray[Any]], ...]
     others: Mapping[int, Mapping[str, NDArray[Any]]]
     not_compared: Mapping[str, str]
     overlaps: tuple[str, ...]
+    unwritten: tuple[str, ...]
 
 
 def run_blob(
@@ -86,6 +88,7 @@ def run_blob(
         },
         not_compared=answer["not_compared"],
         overlaps=tuple(answer["overlaps"]),
+        unwritten=tuple(answer["unwritten"]),
     )
 
 
@@ -102,6 +105,7 @@ def run_files(
     tensors = Tensors(list(keys))
     not_compared: dict[str, str] = {}
     overlaps: dict[str, None] = {}
+    unwritten: dict[str, None] = {}
     results: dict[int, str] = {}
 
     def run(program: Program, feed: str, result: str) -> None:
@@ -114,6 +118,7 @@ def run_files(
         tensors.write(Path(result), done.outputs)
         not_compared.update(_reasons(done))
         overlaps.update(dict.fromkeys(done.overlaps))
+        unwritten.update(dict.fromkeys(done.unwritten))
 
     for shaves, data in _blobs(Path(file)):
         program = Program(data, Path(file).name)
@@ -123,7 +128,12 @@ def run_files(
         else:
             results[shaves] = str(Path(others) / f"others-{shaves}.npz")
             run(program, jobs[0][0], results[shaves])
-    return {"not_compared": not_compared, "overlaps": list(overlaps), "others": results}
+    return {
+        "not_compared": not_compared,
+        "overlaps": list(overlaps),
+        "unwritten": list(unwritten),
+        "others": results,
+    }
 
 
 def _blobs(path: Path) -> Iterator[tuple[int | None, bytes]]:

@@ -36,12 +36,18 @@ class Superblob:
 
         Raises:
             KeyError: There is no blob for this count.
+            ArchiveError: Its patch is damaged.
         """
         if shaves == self.header.shaves:
             return self.base
         import bsdiff4
 
-        return bytes(bsdiff4.patch(self.base, self.patches[shaves]))  # type: ignore[no-untyped-call]
+        try:
+            return bytes(bsdiff4.patch(self.base, self.patches[shaves]))  # type: ignore[no-untyped-call]
+        except (ValueError, MemoryError, OSError, OverflowError) as error:
+            raise ArchiveError(
+                f"The superblob's patch for {shaves} SHAVE cores is damaged ({error})."
+            ) from error
 
     def to_bytes(self) -> bytes:
         """The file."""
