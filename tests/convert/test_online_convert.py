@@ -116,8 +116,8 @@ def test_rvc2_comes_out_as_the_source_computes(
     ]
     blob = read_blob(member(done.output, "model.blob"))
     assert (blob.shaves, blob.inputs[0].dtype) == (8, "uint8")
-    assert done.verification["outputs"]["map"]["rel_rmse"] < 1e-4
-    assert "the network that was sent to the service" in done.verification["checked_on"]
+    assert done.verification["outputs"]["map"]["rel_rmse"] < 3e-3
+    assert "the blob, every stage executed" in done.verification["checked_on"]
     (received,) = service.received
     assert received.query["version"] == "2022.1"
     iop = "-iop images:U8,map:FP16,scores:FP16"

@@ -18,7 +18,7 @@ WITH = (
 def run_tests(**env: str) -> subprocess.CompletedProcess[str]:
     """A test session where no engine answers; the environment has no CI but what is given."""
     clean = {key: value for key, value in os.environ.items() if key not in ("CI", "CONTAINER_HOST")}
-    nowhere = {"DOCKER_HOST": "unix:///nowhere/docker.sock"}
+    nowhere = {"DOCKER_HOST": "unix:///nowhere/docker.sock", "NNCONVERT_TEST_SOCKET": ""}
     argv = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", WITHOUT, WITH]
     return subprocess.run(
         argv, cwd=ROOT, env=clean | nowhere | env, capture_output=True, text=True, timeout=300

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -210,13 +211,15 @@ def test_the_float16_model_shows_overflow(tmp_path: Path, gain: float, finite: b
     assert bool(np.isfinite(found["y"]).all()) is finite
 
 
-def test_a_user_is_warned_of_an_output_that_float16_cannot_hold(
+def test_an_output_that_float16_cannot_hold_fails_and_the_warning_says_why(
     tmp_path: Path, toolchain: Toolchain
 ) -> None:
     folder = write_folder(tmp_path / "a", loud_model(60000.0), image=False)
     events: list[Event] = []
-    done = converter.convert(folder, "rvc2", output=tmp_path / "o.tar", on_event=events.append)
-    assert done.verification["status"] == "passed"
-    assert done.verification["float16"]["outputs"]["y"]["not_finite"]
+    with pytest.raises(VerificationError) as caught:
+        converter.convert(folder, "rvc2", output=tmp_path / "o.tar", on_event=events.append)
+    record = json.loads(caught.value.tool_text)
+    assert record["failed"] == ["y"]
+    assert record["float16"]["outputs"]["y"]["not_finite"]
     assert [event for event in events if isinstance(event, Warned) and "65504" in event.text]
-    assert any("65504" in warning for warning in done.warnings)
+    assert not (tmp_path / "o.tar").exists()
