@@ -23,7 +23,7 @@ LINT = ("ruff format --check .", "ruff check .", "mypy")
 
 
 # A file's tests stay with one worker where they share what is slow to make (tests/conftest.py).
-PARALLEL = "pytest -n auto --dist loadgroup"
+PARALLEL = "pytest -n auto --dist loadscope"
 
 
 @nox.session

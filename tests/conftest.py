@@ -7,6 +7,7 @@ import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,20 +35,30 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.setdefault("DEPTHAI_TELEMETRY", "0")
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With xdist, a file is one worker's, and so is all that uses the engine.
+def group_of(nodeid: str) -> str:
+    """What runs in one worker, one after the other.
 
-    Files share what they convert once; one test restarts the engine, others count its containers.
+    A file does, for its tests share what they convert once; so does all that uses the engine: one test
+    restarts it, others count its containers.
     """
-    for item in items:
-        name = item.path.stem
-        if "engine" in getattr(item, "fixturenames", ()):
-            name = "engine"
-        elif name.startswith("test_modelconverter"):
-            name = "modelconverter"
-        if name not in SPREAD:
-            item.add_marker(pytest.mark.xdist_group(name))
+    path = Path(nodeid.partition("::")[0])
+    if path.parent.name == "container" or "about_containers" in nodeid:
+        return "engine"
+    if path.stem.startswith("test_modelconverter"):
+        return "modelconverter"
+    return nodeid if path.stem in SPREAD else path.stem
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    # Not --dist loadgroup: xdist 3.8 writes the group into a name that pytest 9.2 no longer reads.
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByGroup(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return group_of(nodeid)
+
+    return ByGroup(config, log)
 
 
 @pytest.fixture(scope="session", autouse=True)
