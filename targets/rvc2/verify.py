@@ -12,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from converter.errors import ConvertError
+from converter.errors import ArchiveError, ConvertError, ToolError
 from converter.feeding import network_feeds, source_feeds
 from converter.options.resolve import Options
 from converter.target import Run
@@ -106,13 +106,7 @@ class Comparison:
         with self._run.stage("verify"):
             folder = self._run.work / "verify-blob"
             folder.mkdir()
-            done = run_blob(
-                path,
-                self._feeds,
-                processes=self._run.processes,
-                work=folder,
-                timeout_s=self._options.number("verify.timeout_s"),
-            )
+            done = self._execute(path, folder)
             self._warn(done)
             source = [
                 {name: values for name, values in row.items() if name not in done.not_compared}
@@ -137,6 +131,23 @@ class Comparison:
             record["float16"] = half
             verify.require(record)
         return record
+
+    def _execute(self, path: Path, folder: Path) -> BlobRun:
+        """Run the frames through the file; a damaged one that was just made is the compiler's fault."""
+        try:
+            return run_blob(
+                path,
+                self._feeds,
+                processes=self._run.processes,
+                work=folder,
+                timeout_s=self._options.number("verify.timeout_s"),
+            )
+        except ArchiveError as error:
+            if self._run.compiled is not None:
+                raise
+            raise ToolError(
+                f"The compiled blob cannot be executed: {error.message}", tool_text=error.tool_text
+            ) from error
 
     def _warn(self, done: BlobRun) -> None:
         for name, reason in done.not_compared.items():
