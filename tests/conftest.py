@@ -21,6 +21,27 @@ from tests import engine as engines
 
 # Files whose tests share nothing that is slow to make: every worker takes some of them.
 SPREAD = ("test_rvc4_convert", "test_rvc2_convert")
+# Files that take minutes; `nox -s quick` leaves them out. What they cover by whole conversions, the others
+# cover in parts, and test_rvc2_convert, test_rvc2_verify and test_cache convert for both targets.
+SLOW = frozenset(
+    {
+        *("test_blob_execution", "test_export", "test_init", "test_ir_lowering", "test_large_models"),
+        *(
+            "test_lint_readers",
+            "test_modelconverter",
+            "test_modelconverter_export",
+            "test_online_convert",
+        ),
+        *(
+            "test_pinned_wheel",
+            "test_rvc4_convert",
+            "test_sources",
+            "test_stages",
+            "test_systems",
+            "test_tar",
+        ),
+    }
+)
 # Why the test that restarts the engine cannot run.
 RESTART = "only an engine that CI started may be restarted"
 
@@ -33,6 +54,11 @@ def pytest_configure(config: pytest.Config) -> None:
     # DepthAI looks for devices and a network as it is imported, and warns that there are none.
     os.environ.setdefault("DEPTHAI_LEVEL", "off")
     os.environ.setdefault("DEPTHAI_TELEMETRY", "0")
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    if item.path.stem in SLOW:
+        item.add_marker(pytest.mark.slow)
 
 
 def group_of(nodeid: str) -> str:
