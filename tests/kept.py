@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -31,8 +30,3 @@ def kept(name: str, make: Callable[[Path], None]) -> Path:
             with contextlib.suppress(OSError):
                 part.rename(place)
     return place
-
-
-def forget(name: str) -> None:
-    """Let it be set up anew."""
-    shutil.rmtree(FOLDER / name, ignore_errors=True)

@@ -392,8 +392,8 @@ def report(outcomes: Sequence[Outcome], date: str, used: Mapping[str, str]) -> s
         f"Written by `tests/benchmarks/coverage.py` on {date}. "
         + ", ".join(f"{name} {number}" for name, number in used.items())
         + ".",
-        "Verified: the network that was compiled computes what ONNX Runtime computes on the source "
-        "(the compiler's own CPU plugin, float32; not on a camera). Wrong: it compiled, the "
+        "Verified: the blob, executed on this machine, computes what ONNX Runtime computes on the source "
+        "(not on a camera). Wrong: it compiled, the "
         "comparison failed, and nothing was written. "
         f"With random kernels instead of constant ones: {', '.join(_DEGENERATE)}.",
         _summary(outcomes),
