@@ -31,9 +31,9 @@ ENTRY_POINTS: Final = "converter.targets"
 _CALLED: Final = (
     *("numpy", "onnx", "onnx_ir", "onnx_ir.passes.common", "onnxslim", "onnxslim.cli._main"),
     *("onnxruntime", "converter.processes.worker", "converter.verification.reference"),
-    *("converter.graph.copies", "converter.graph.decompose", "converter.graph.embed"),
+    *("converter.graph.copies", "converter.graph.embed"),
     *("converter.graph.freeze", "converter.graph.half", "converter.graph.heavy"),
-    *("converter.graph.recurrent", "converter.graph.simplify", "converter.graph.source"),
+    *("converter.graph.rules.table", "converter.graph.simplify", "converter.graph.source"),
 )
 
 

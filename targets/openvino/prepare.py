@@ -87,10 +87,9 @@ def prepare_file(
     import onnx_ir as ir
     from onnx_ir.passes import Sequential, common
 
-    from converter.graph.decompose import RULES as DECOMPOSITIONS
     from converter.graph.embed import EmbedPreprocessing, entries
-    from converter.graph.recurrent import RULES as RECURRENT
     from converter.graph.rewrite import Rewrite
+    from converter.graph.rules.table import DECOMPOSITIONS, FIRST
     from converter.graph.simplify import infer_shapes
     from converter.graph.single_precision import SinglePrecision
     from converter.graph.source import name_every_node, read_source
@@ -101,7 +100,7 @@ def prepare_file(
 
     shapes = {item["name"]: tuple(item["shape"]) for item in inputs}
     model, warnings = read_source(source, shapes, simplified=simplified)
-    rules = (RECURRENT, DECOMPOSITIONS, FIRST_RULES, SCALARS)
+    rules = (*FIRST, DECOMPOSITIONS, FIRST_RULES, SCALARS)
     rewrites = (*map(Rewrite, rules), LowerOpset()) if for_myriad else ()
     model = Sequential(
         common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),

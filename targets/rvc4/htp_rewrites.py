@@ -13,8 +13,6 @@ from typing import Final
 import numpy as np
 import onnx_ir as ir
 
-from converter.graph.decompose import hard_sigmoid, selu
-from converter.graph.decompose import max_pool as dilated_max_pool
 from converter.graph.rewrite import (
     Builder,
     Rule,
@@ -26,6 +24,8 @@ from converter.graph.rewrite import (
     static_shape,
     text_attribute,
 )
+from converter.graph.rules.activations import hard_sigmoid, selu
+from converter.graph.rules.pooling import max_pool as dilated_max_pool
 
 _SIXTH: Final = 1 / 6
 GELU_OPSET: Final = 20

@@ -89,8 +89,8 @@ def prepare_file(
 
     from converter.graph.embed import EmbedPreprocessing, entries
     from converter.graph.opset import raise_opset
-    from converter.graph.recurrent import RULES as RECURRENT
     from converter.graph.rewrite import Rewrite
+    from converter.graph.rules.recurrent import RULES as RECURRENT
     from converter.graph.simplify import infer_shapes
     from converter.graph.single_precision import SinglePrecision
     from converter.graph.source import name_every_node, read_source

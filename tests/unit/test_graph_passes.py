@@ -16,11 +16,11 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx_ir.passes import Sequential, common
 
 from converter.errors import ModelError
-from converter.graph import decompose, recurrent
 from converter.graph.copies import settle_copies
 from converter.graph.embed import FLOAT16, EmbedPreprocessing, Entry, Folding
 from converter.graph.freeze import FreezeShapes
 from converter.graph.rewrite import Rewrite
+from converter.graph.rules import table
 from converter.graph.simplify import infer_shapes, simplify
 from converter.preprocessing import Color, Preprocessing
 from targets.openvino.myriad_rules import opset13, scalars
@@ -59,8 +59,7 @@ def rewritten(model: onnx.ModelProto) -> onnx.ModelProto:
     edited = infer_shapes(ir.from_proto(model))
     passes = Sequential(
         common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
-        Rewrite(recurrent.RULES),
-        Rewrite(decompose.RULES),
+        *map(Rewrite, (*table.FIRST, table.DECOMPOSITIONS)),
         opset13.LowerOpset(),
     )
     return ir.to_proto(passes(edited).model)
