@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from converter.errors import ArchiveError, ConvertError, ToolError
 from converter.feeding import network_feeds, source_feeds
+from converter.graph.outputs import OutputFacts
 from converter.options.resolve import Options
 from converter.target import Run
 from converter.verification import compare as verify
-from converter.verification import reference
-from converter.verification.compare import Limits
+from converter.verification import reference, verdict
+from converter.verification.figures import Resolution
 from converter.verification.frames import frames_for
+from converter.verification.verdict import Limits
 from targets.openvino.prepare import Prepared
 from targets.rvc2.blob.run import BlobRun, run_blob
 from targets.rvc2.parameters import Parameters
@@ -39,6 +41,8 @@ _MAX_REL_RMSE: Final = 1e-2
 _TIMES_FLOAT16: Final = 3.0
 # Beyond this, float16 destroys the output, whatever the compiler does.
 _COLLAPSE_REL_RMSE: Final = 0.1
+# Below float16's smallest normal number the hardware keeps nothing.
+_RESOLUTION: Final = Resolution(step=2.0**-14)
 # What float16 may add before a user is warned.
 _HALF_COSINE: Final = 0.999
 
@@ -69,6 +73,7 @@ class Comparison:
         feeds = [source_feeds(model.inputs, frame) for frame in self._frames]
         self._source = self._start("source", run.source, feeds)
         self._half: Future[_Results] | None = None
+        self._outputs: Mapping[str, OutputFacts] = {}
 
     def _start(
         self, name: str, model: Path, feeds: Sequence[Mapping[str, Any]], *, half: bool = False
@@ -92,6 +97,7 @@ class Comparison:
             types = prepared.input_types
             feeds = [{name: x.astype(types[name]) for name, x in feed.items()} for feed in self._feeds]
             self._half = self._start("half", prepared.path, feeds, half=True)
+            self._outputs = prepared.outputs
 
     def record(self, path: Path) -> Mapping[str, Any]:
         """Execute a blob, or all sixteen of a superblob, and judge.
@@ -103,7 +109,7 @@ class Comparison:
             VerificationError: An output differs too much, or is not finite.
         """
         if not self.enabled:
-            return verify.skipped("switched off")
+            return verdict.skipped("switched off")
         with self._run.stage("verify"):
             folder = self._run.work / "verify-blob"
             folder.mkdir()
@@ -113,15 +119,17 @@ class Comparison:
                 {name: values for name, values in row.items() if name not in done.not_compared}
                 for row in self._source.result()
             ]
-            half = self._simulated()
+            judged = self._judged()
+            half = self._simulated(judged)
             if not source[0]:
                 return self._nothing_compared(done, half)
-            figures = verify.compare(source, done.frames)
+            figures = verify.compare(source, done.frames, judged)
             for outputs in done.others.values():
-                _keep_worse(figures, verify.compare(source[:1], [outputs]))
-            record = verify.judge(
+                _keep_worse(figures, verify.compare(source[:1], [outputs], judged))
+            allowed = limits(self._options)
+            record = verdict.judge(
                 figures,
-                limits(self._options),
+                allowed,
                 checked_on=CHECKED_ON,
                 frames=self._described,
                 source_format=self._run.plan.model.format,
@@ -130,8 +138,17 @@ class Comparison:
             if done.not_compared:
                 record["not_compared"] = dict(done.not_compared)
             record["float16"] = half
-            verify.require(record)
+            verdict.settle(self._run, record, allowed)
         return record
+
+    def _judged(self) -> verify.Judged:
+        return verify.Judged.of(
+            self._run,
+            self._outputs,
+            self._frames,
+            resolutions={output.name: _RESOLUTION for output in self._run.plan.model.outputs},
+            tolerance=_MAX_REL_RMSE,
+        )
 
     def _execute(self, path: Path, folder: Path) -> BlobRun:
         """Run the frames through the file; a damaged one that was just made is the compiler's fault."""
@@ -160,7 +177,7 @@ class Comparison:
 
     def _nothing_compared(self, done: BlobRun, half: Mapping[str, Any]) -> dict[str, Any]:
         return {
-            **verify.skipped("no output of the blob could be computed on this machine"),
+            **verdict.skipped("no output of the blob could be computed on this machine"),
             "not_compared": dict(done.not_compared),
             "float16": half,
         }
@@ -173,18 +190,21 @@ class Comparison:
         own = ("verify.min_cosine", "verify.max_rel_rmse")
         if any(self._options.get(key) is not None for key in own):
             return {}
-        errors = {name: row["rel_rmse"] for name, row in half["outputs"].items()}
+        errors: dict[str, float | None] = {}
+        for name, row in half["outputs"].items():
+            errors[name] = row.get("rel_rmse")
+            errors |= {verdict.part_key(name, part): part["error"] for part in row.get("parts", ())}
         return {
-            name: _TIMES_FLOAT16 * error
-            for name, error in errors.items()
+            key: _TIMES_FLOAT16 * error
+            for key, error in errors.items()
             if error is not None and error <= _COLLAPSE_REL_RMSE
         }
 
-    def _simulated(self) -> dict[str, Any]:
+    def _simulated(self, judged: verify.Judged) -> dict[str, Any]:
         """The figures of the float16 simulation, with a warning where it loses much."""
         assert self._half is not None
         try:
-            figures = verify.compare(self._source.result(), self._half.result())
+            figures = verify.compare(self._source.result(), self._half.result(), judged)
         except ConvertError as error:
             # The simulation only explains errors; if it fails, the limits hold without it.
             self._run.warn(f"What float16 adds could not be modelled: {error.message}")
@@ -195,7 +215,7 @@ class Comparison:
                     f"The output {name!r} leaves the range of float16 (65504) in our model of it; "
                     "on the camera it may be garbage."
                 )
-            elif row["cosine"] < _HALF_COSINE:
+            elif row.get("beyond_floor", row).get("cosine", 1.0) < _HALF_COSINE:
                 self._run.warn(
                     f"float16 takes the output {name!r} to a cosine of {row['cosine']:.4f} with the "
                     "source in our model of it; the camera may lose as much."
@@ -219,6 +239,7 @@ class Comparison:
 def _keep_worse(figures: dict[str, dict[str, Any]], others: Mapping[str, dict[str, Any]]) -> None:
     """Let each output have the figures of its worst blob."""
     for name, row in others.items():
-        error, worst = row["rel_rmse"], figures[name]["rel_rmse"]
+        key = "wrong" if "wrong" in row else "rel_rmse"
+        error, worst = row[key], figures[name][key]
         if worst is not None and (error is None or error > worst):
             figures[name] = row

@@ -21,8 +21,9 @@ from converter.plans import PACK, Step, prepare_step
 from converter.processes.work_folder import read_made
 from converter.target import Run
 from converter.verification import compare as verify
-from converter.verification.compare import Limits
+from converter.verification import verdict
 from converter.verification.frames import frames_for
+from converter.verification.verdict import Limits
 from targets.openvino.compile_tool import CompileTool, command, precisions
 from targets.openvino.ir import Int8, Ir, make_ir, run_ir
 from targets.openvino.prepare import Prepared, prepare
@@ -224,7 +225,7 @@ def _compare(run: Run, parameters: Parameters, ir: Ir) -> Mapping[str, Any]:
     """
     options, model = run.plan.options, run.plan.model
     if not options.flag("verify.enabled"):
-        return verify.skipped("switched off")
+        return verdict.skipped("switched off")
     with run.stage("verify"):
         frames, described = frames_for(run, parameters.calibration)
         source = verify.source_outputs(run, frames)
@@ -238,15 +239,16 @@ def _compare(run: Run, parameters: Parameters, ir: Ir) -> Mapping[str, Any]:
             work=folder,
             timeout_s=options.number("verify.timeout_s"),
         )
-        record = verify.judge(
+        allowed = limits(parameters, options)
+        record = verdict.judge(
             verify.compare(source, found),
-            limits(parameters, options),
+            allowed,
             checked_on=f"OpenVINO {version('openvino')}'s CPU plugin, the {parameters.precision} IR "
             "that was compiled; not on a camera",
             frames=described,
             source_format=run.plan.model.format,
         )
-        verify.require(record)
+        verdict.settle(run, record, allowed)
     return record
 
 

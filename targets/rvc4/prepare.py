@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from converter.graph.outputs import OutputFacts
 from converter.processes.run import Processes
 from targets.rvc4.parameters import Parameters
 
@@ -36,11 +37,13 @@ class Prepared:
 
     Attributes:
         floating: Nodes (name: operator) that QNN computes in floating point in every mode.
+        outputs: What the source's outputs consist of.
     """
 
     path: Path
     warnings: tuple[str, ...]
     floating: Mapping[str, str]
+    outputs: Mapping[str, OutputFacts]
 
 
 def prepare(source: Path, parameters: Parameters, target: Path, *, processes: Processes) -> Prepared:
@@ -70,7 +73,12 @@ def prepare(source: Path, parameters: Parameters, target: Path, *, processes: Pr
         work=target.parent,
         timeout_s=parameters.timeout_s,
     )
-    return Prepared(path=target, warnings=tuple(answer["warnings"]), floating=dict(answer["floating"]))
+    return Prepared(
+        path=target,
+        warnings=tuple(answer["warnings"]),
+        floating=dict(answer["floating"]),
+        outputs={name: OutputFacts.from_json(item) for name, item in answer["outputs"].items()},
+    )
 
 
 def prepare_file(
@@ -89,6 +97,7 @@ def prepare_file(
 
     from converter.graph.embed import EmbedPreprocessing, entries
     from converter.graph.opset import raise_opset
+    from converter.graph.outputs import output_facts
     from converter.graph.rewrite import Rewrite
     from converter.graph.rules.recurrent import RULES as RECURRENT
     from converter.graph.simplify import infer_shapes
@@ -106,6 +115,8 @@ def prepare_file(
         )
     if faults.has_gelu_pattern(model):
         model = raise_opset(model, faults.GELU_OPSET, faults.GELU_OPSET)
+    model = infer_shapes(model)
+    outputs = output_facts(model)
     wide = faults.WIDE_RULES if activation_bits == 16 else faults.RULES
     rules = wide if weight_bits else faults.FLOAT_RULES
     model = Sequential(
@@ -118,7 +129,7 @@ def prepare_file(
         common.IdentityEliminationPass(),
         faults.UnshareWeights(),
         common.RemoveUnusedNodesPass(),
-    )(infer_shapes(model)).model
+    )(model).model
     model = infer_shapes(model)
     name_every_node(model)
     _check_weights(model)
@@ -126,7 +137,11 @@ def prepare_file(
     name = Path(target).name
     ir.save(model, target, external_data=f"{name}.data", size_threshold_bytes=4096)
     floating = {str(node.name): node.op_type for node in model.graph if node.op_type in _FLOATING}
-    return {"warnings": warnings, "floating": floating}
+    return {
+        "warnings": warnings,
+        "floating": floating,
+        "outputs": {name: facts.to_json() for name, facts in outputs.items()},
+    }
 
 
 def _check_weights(model: ir.Model) -> None:
