@@ -145,7 +145,7 @@ def run_files(
         _write_rounded(model, rounded)
         model = rounded
     if inner:
-        model = _with_outputs(model, outputs)
+        model = with_outputs(model, outputs)
     try:
         runtime = open_runtime(model, exact=exact)
         for feed, result in jobs:
@@ -162,12 +162,15 @@ def run_files(
         ) from error
 
 
-def _with_outputs(model: str, names: Sequence[str]) -> str:
-    """Write a model with more outputs beside it, so that both read weights from the same file."""
+def with_outputs(model: str, names: Sequence[str]) -> str:
+    """Write a model with other outputs beside it, so that both read weights from the same file."""
     import onnx
 
     proto = onnx.load(model, load_external_data=False)
     there = {value.name for value in proto.graph.output}
+    kept = [value for value in proto.graph.output if value.name in names]
+    del proto.graph.output[:]
+    proto.graph.output.extend(kept)
     proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in there)
     target = Path(model).with_name(f"inner-{Path(model).name}")
     onnx.save(proto, target)

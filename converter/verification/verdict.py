@@ -24,7 +24,7 @@ _FEWEST_WRONG: Final = 0.01
 # Outputs that vary less than this between frames prove little.
 _VARIES: Final = 1e-3
 # From this share of the limit on, a user is told where the error comes from.
-_LARGE: Final = 0.4
+LARGE: Final = 0.4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,7 +179,7 @@ def large(record: Mapping[str, Any]) -> list[str]:
     """The outputs of a passed comparison that lose so much that a user should know where."""
     if record["status"] != "passed":
         return []
-    error = record["limits"]["max_rel_rmse"] * _LARGE
+    error = record["limits"]["max_rel_rmse"] * LARGE
     return [name for name, row in record["outputs"].items() if (row.get("rel_rmse") or 0) > error]
 
 

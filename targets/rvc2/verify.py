@@ -23,6 +23,7 @@ from converter.verification.figures import Resolution
 from converter.verification.frames import frames_for
 from converter.verification.verdict import Limits
 from targets.openvino.prepare import Prepared
+from targets.rvc2 import explain
 from targets.rvc2.blob.run import BlobRun, run_blob
 from targets.rvc2.parameters import Parameters
 
@@ -95,8 +96,11 @@ class Comparison:
         """Start the float16 simulation of the prepared graph."""
         if self.enabled:
             types = prepared.input_types
-            feeds = [{name: x.astype(types[name]) for name, x in feed.items()} for feed in self._feeds]
-            self._half = self._start("half", prepared.path, feeds, half=True)
+            self._typed = [
+                {name: x.astype(types[name]) for name, x in feed.items()} for feed in self._feeds
+            ]
+            self._half = self._start("half", prepared.path, self._typed, half=True)
+            self._prepared = prepared.path
             self._outputs = prepared.outputs
 
     def record(self, path: Path) -> Mapping[str, Any]:
@@ -138,7 +142,7 @@ class Comparison:
             if done.not_compared:
                 record["not_compared"] = dict(done.not_compared)
             record["float16"] = half
-            verdict.settle(self._run, record, allowed)
+            verdict.settle(self._run, record, allowed, lambda: self._explain(half, path))
         return record
 
     def _judged(self) -> verify.Judged:
@@ -149,6 +153,12 @@ class Comparison:
             resolutions={output.name: _RESOLUTION for output in self._run.plan.model.outputs},
             tolerance=_MAX_REL_RMSE,
         )
+
+    def _explain(self, half: Mapping[str, Any], path: Path) -> Mapping[str, Any] | None:
+        """Where a failure begins: in float16, if the simulation fails as well, else in the blob."""
+        if half.get("diagnosis"):
+            return {"said": [], **half["diagnosis"]}
+        return explain.wrong_node(self._run, path, self._prepared, self._feeds[0], self._typed[0])
 
     def _execute(self, path: Path, folder: Path) -> BlobRun:
         """Run the frames through the file; a damaged one that was just made is the compiler's fault."""
@@ -209,18 +219,31 @@ class Comparison:
             # The simulation only explains errors; if it fails, the limits hold without it.
             self._run.warn(f"What float16 adds could not be modelled: {error.message}")
             return {"how": "not modelled", "outputs": {}}
-        for name, row in figures.items():
+        poor = {
+            name: row
+            for name, row in figures.items()
+            if row.get("not_finite") or row.get("beyond_floor", row).get("cosine", 1.0) < _HALF_COSINE
+        }
+        diagnosis = None
+        if poor:
+            lost = [float(row["rel_rmse"]) for row in poor.values() if row.get("rel_rmse") is not None]
+            diagnosis = explain.lost_in_half(
+                self._run, self._prepared, self._typed, max(lost) if len(lost) == len(poor) else None
+            )
+        where = "".join(f" {text}" for text in diagnosis["said"]) if diagnosis else ""
+        for name, row in poor.items():
             if row.get("not_finite"):
                 self._run.warn(
-                    f"The output {name!r} leaves the range of float16 (65504) in our model of it; "
-                    "on the camera it may be garbage."
+                    f"The output {name!r} is not finite in a simulation of float16; on the camera it "
+                    f"may be garbage.{where}"
                 )
-            elif row.get("beyond_floor", row).get("cosine", 1.0) < _HALF_COSINE:
+            else:
                 self._run.warn(
                     f"float16 takes the output {name!r} to a cosine of {row['cosine']:.4f} with the "
-                    "source in our model of it; the camera may lose as much."
+                    f"source in a simulation; the camera may lose as much.{where}"
                 )
         return {
+            **({"diagnosis": diagnosis} if diagnosis else {}),
             "how": "every tensor rounded to float16, sums in float32, on ONNX Runtime; a model of the "
             "camera's arithmetic, not a measurement",
             "outputs": {name: dict(row) for name, row in figures.items()},

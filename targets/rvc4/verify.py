@@ -18,7 +18,7 @@ from converter.verification import reference, verdict
 from converter.verification.figures import Resolution
 from converter.verification.frames import frames_for
 from converter.verification.verdict import Limits
-from targets.rvc4 import qnn
+from targets.rvc4 import explain, qnn
 from targets.rvc4.parameters import QnnParameters
 from targets.rvc4.prepare import Prepared
 from targets.rvc4.quantization.modes import Precision
@@ -94,8 +94,16 @@ def compare(
             source_format=run.plan.model.format,
         )
         emulates = options.flag("verify.emulator")
+        subject = explain.Subject(
+            run=run,
+            parameters=parameters,
+            prepared=prepared,
+            network=network,
+            feeds=feeds,
+            timeout_s=timeout_s,
+        )
         if not emulates or record["status"] == "failed":
-            verdict.settle(run, record, allowed)
+            verdict.settle(run, record, allowed, lambda: explain.losses(subject, record))
     if not emulates:
         return record
     with run.stage("emulate"):
@@ -123,8 +131,15 @@ def compare(
             "outputs": record["outputs"],
         }
         slack = _FLOAT_SLACK if parameters.precision.is_float else _INTEGER_SLACK
-        _hold_against(whole, record, kind, slack)
-        verdict.settle(run, whole, allowed)
+        lowered = _hold_against(whole, record, kind, slack)
+        mode = options.get("verify.emulator_optimization")
+
+        def explained() -> Mapping[str, Any] | None:
+            if lowered:
+                return explain.lowering(subject, toolchain, mode)
+            return explain.losses(subject, record)
+
+        verdict.settle(run, whole, allowed, explained)
     return whole
 
 
@@ -141,8 +156,11 @@ def _resolutions(precision: Precision, network: Network, names: Sequence[str]) -
     }
 
 
-def _hold_against(whole: dict[str, Any], record: Mapping[str, Any], kind: str, slack: float) -> None:
+def _hold_against(
+    whole: dict[str, Any], record: Mapping[str, Any], kind: str, slack: float
+) -> list[str]:
     """Fail what is much further off on the emulator than on ONNX Runtime: it was lowered wrongly."""
+    lowered = []
     for name, row in whole["outputs"].items():
         emulated, other = _error(row), _error(record["outputs"][name])
         if emulated is None or other is None or emulated <= _TIMES_QUANTIZED * other + slack:
@@ -154,6 +172,8 @@ def _hold_against(whole: dict[str, Any], record: Mapping[str, Any], kind: str, s
             f"the emulator is off by {emulated:.3g}, the same {kind} network on ONNX Runtime by "
             f"{other:.3g}: QNN computes something else"
         )
+        lowered.append(name)
+    return lowered
 
 
 def _error(row: Mapping[str, Any]) -> float | None:

@@ -23,6 +23,7 @@ from onnx import TensorProto
 import converter
 from converter.errors import ArchiveError
 from converter.processes.run import Processes
+from targets.rvc2.blob.blame import blame
 from targets.rvc2.blob.execute import Execution, Program, execute
 from targets.rvc2.blob.patches import Base
 from targets.rvc2.blob.run import run_blob
@@ -175,6 +176,28 @@ def test_what_the_compiler_drops_is_seen(compiler: Compiler, name: str) -> None:
     del model.opset_import[:]
     model.opset_import.append(onnx.helper.make_opsetid("", 13))
     assert max(errors(model, compiler.compile(model, prepared=True)).values()) > 0.02
+
+
+@pytest.mark.parametrize("name", ["ConvTranspose in groups", "AveragePool 3 without pads", "LSTM Relu"])
+def test_the_node_that_a_blob_computes_otherwise_is_found(
+    compiler: Compiler, name: str, tmp_path: Path
+) -> None:
+    """In front of the wrong node is a sound one, and behind it another."""
+    model = DROPPED[name]()
+    model.ir_version = 7
+    del model.opset_import[:]
+    model.opset_import.append(onnx.helper.make_opsetid("", 13))
+    (node,) = [node for node in model.graph.node if node.op_type == name.split()[0]]
+    node.name, node.input[0] = "wrong", "before"
+    first = onnx.helper.make_node("Sigmoid", [model.graph.input[0].name], ["before"], name="sound")
+    model.graph.node.insert(0, first)
+    graph, blob = tmp_path / "graph.onnx", tmp_path / "model.blob"
+    onnx.save(model, graph)
+    blob.write_bytes(compiler.compile(model, prepared=True))
+    feed = feeds_for(model)
+    processes = Processes()
+    found = blame(blob, graph, feed, feed, processes=processes, work=tmp_path, timeout_s=60)
+    assert found == {"node": "wrong", "operator": name.split()[0]}
 
 
 # ------------------------------------------------------------ what is unknown, and damage

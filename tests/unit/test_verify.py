@@ -44,7 +44,7 @@ def test_equal_outputs_pass_and_different_ones_fail_with_their_figures() -> None
     verdict.require(passed)
     failed = record(values, values[:, ::-1])
     assert failed["status"] == "failed"
-    with pytest.raises(VerificationError, match="'y': relative RMSE 1.354 is above 0.01; cosine"):
+    with pytest.raises(VerificationError, match=r"'y': relative RMSE 1\.354 is above 0\.01; cosine"):
         verdict.require(failed)
 
 

@@ -109,6 +109,27 @@ def in_order(run: Run, parameters: Parameters, network: Network) -> Network:
     return dataclasses.replace(network, path=path)
 
 
+def wider(run: Run, parameters: Parameters, prepared: Prepared, network: Network) -> Network | None:
+    """The network with 16-bit activations, to try, by the measured ranges; None if there are none."""
+    if network.report is None or parameters.encodings is not None:
+        return None
+    path = run.work / "wider.onnx"
+    precision = dataclasses.replace(parameters.precision, activations=16)
+    made = _quantize(
+        run,
+        dataclasses.replace(parameters, precision=precision),
+        path,
+        {
+            "model": str(prepared.path),
+            "calibration": None,
+            "sources": [],
+            "inputs": [item.to_json() for item in parameters.inputs],
+            "ranges": {network.report["method"]: network.report["ranges"]},
+        },
+    )
+    return Network(path=path, codes=made["outputs"])
+
+
 def _quantize(
     run: Run, parameters: Parameters, path: Path, arguments: Mapping[str, Any]
 ) -> Mapping[str, Any]:
