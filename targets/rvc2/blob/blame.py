@@ -138,9 +138,9 @@ class _Search:
         """The first node that gives a tensor from which on nothing is right; None if there is none."""
         reached: set[str] = set(self.seen)
         for node in reversed(nodes):
-            if any(name in reached for name in node.output):
+            if any(name and name in reached for name in node.output):
                 reached.update(node.input)
-        made = {name for node in nodes for name in node.output}
+        made = {name for node in nodes for name in node.output if name}
         for node in nodes:
             sound = all(name in reached for name in node.input if name in made)
             if sound and any(name and name not in reached for name in node.output):
