@@ -96,11 +96,19 @@ def _verification_line(record: Any) -> str:
     if record.get("status") == "skipped":
         return f"Not compared with the source: {record['reason']}."
     rows = [*record["outputs"].values(), *record.get("postprocessor", {}).get("outputs", {}).values()]
-    cosine = min((row["cosine"] for row in rows), default=1.0)
-    error = max((row["rel_rmse"] for row in rows), default=0.0)
+    values = [row.get("beyond_floor", row) for row in rows if "cosine" in row]
+    indices = [row["agreement"] for row in rows if "agreement" in row]
+    figures = []
+    if values:
+        cosine = min(row["cosine"] for row in values)
+        error = max(row["rel_rmse"] or 0.0 for row in values)
+        figures.append(f"cosine ≥ {cosine:.6f}, relative RMSE ≤ {error:.2g}")
+    if indices:
+        figures.append(f"{min(indices):.2%} of the indices the same")
+    said = [f"{item['output']}: {item['said']}" for item in record.get("headlines", ())]
     return (
         f"{_left_out(record)}Compared with the source on {record['checked_on']}: "
-        f"cosine ≥ {cosine:.6f}, relative RMSE ≤ {error:.2g}."
+        f"{'; '.join([*said, *figures])}."
     )
 
 
@@ -129,8 +137,10 @@ def print_figures(record: Any) -> None:
         *((f"second stage, {name}", row) for name, row in second.items()),
     ]
     for name, row in named:
-        figures = ", ".join(f"{key} {value}" for key, value in row.items())
-        print(f"{name}: {figures}")
+        single = {key: value for key, value in row.items() if not isinstance(value, list | dict)}
+        print(f"{name}: {', '.join(f'{key} {value}' for key, value in single.items())}")
+        for part in row.get("parts", ()):
+            print(f"  {part['where']} ({part['name']}): error {part['error']}, {part['state']}")
 
 
 def plan(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -80,12 +80,14 @@ def judge(
     checked_on: str,
     frames: str,
     excuse: Mapping[str, float] | None = None,
+    headlines: Sequence[Row] = (),
 ) -> dict[str, Any]:
     """The verification record (docs/verification.md).
 
     Args:
         excuse: By output, and by output and part (`part_key`), an error up to which it passes although
             it breaks a limit, because the number format explains that much.
+        headlines: What the comparison means (`meaning.headlines`).
     """
     allowed = {} if limits.own or excuse is None else excuse
     reasons = {name: broken(name, row, limits, allowed) for name, row in figures.items()}
@@ -104,6 +106,7 @@ def judge(
         "limits": limits.to_json(),
         **({"failed": list(failed), "reasons": failed} if failed else {}),
         **({"excused": excused} if excused else {}),
+        **({"headlines": [dict(item) for item in headlines]} if headlines else {}),
     }
 
 

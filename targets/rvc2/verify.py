@@ -18,7 +18,7 @@ from converter.graph.outputs import OutputFacts
 from converter.options.resolve import Options
 from converter.target import Run
 from converter.verification import compare as verify
-from converter.verification import reference, verdict
+from converter.verification import meaning, reference, verdict
 from converter.verification.figures import Resolution
 from converter.verification.frames import frames_for
 from converter.verification.verdict import Limits
@@ -138,6 +138,7 @@ class Comparison:
                 frames=self._described,
                 source_format=self._run.plan.model.format,
                 excuse=self._excuse(half),
+                headlines=meaning.of_run(self._run, source, done.frames),
             )
             if done.not_compared:
                 record["not_compared"] = dict(done.not_compared)

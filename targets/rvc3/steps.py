@@ -21,7 +21,7 @@ from converter.plans import PACK, Step, prepare_step
 from converter.processes.work_folder import read_made
 from converter.target import Run
 from converter.verification import compare as verify
-from converter.verification import verdict
+from converter.verification import meaning, verdict
 from converter.verification.frames import frames_for
 from converter.verification.verdict import Limits
 from targets.openvino.compile_tool import CompileTool, command, precisions
@@ -247,6 +247,7 @@ def _compare(run: Run, parameters: Parameters, ir: Ir) -> Mapping[str, Any]:
             "that was compiled; not on a camera",
             frames=described,
             source_format=run.plan.model.format,
+            headlines=meaning.of_run(run, source, found),
         )
         verdict.settle(run, record, allowed)
     return record

@@ -14,7 +14,7 @@ from converter.feeding import target_feeds
 from converter.options.resolve import Options
 from converter.target import Run
 from converter.verification import compare as verify
-from converter.verification import reference, verdict
+from converter.verification import meaning, reference, verdict
 from converter.verification.figures import Resolution
 from converter.verification.frames import frames_for
 from converter.verification.verdict import Limits
@@ -86,9 +86,11 @@ def compare(
             exact=True,
         )
         kind = "float16" if parameters.precision.is_float else "quantized"
+        codes_read = network.decoded(quantized)
         record = verdict.judge(
-            verify.compare(source, network.decoded(quantized), judged),
+            verify.compare(source, codes_read, judged),
             allowed,
+            headlines=meaning.of_run(run, source, codes_read),
             checked_on=f"the {kind} network on ONNX Runtime (CPU); not on a camera",
             frames=described,
             source_format=run.plan.model.format,
@@ -122,6 +124,7 @@ def compare(
         whole = verdict.judge(
             verify.compare(source, found, judged),
             allowed,
+            headlines=meaning.of_run(run, source, found),
             checked_on=f"the HTP emulator of QAIRT {QAIRT}, not on a camera",
             frames=described,
             source_format=run.plan.model.format,

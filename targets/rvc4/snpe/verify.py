@@ -16,7 +16,7 @@ from converter.errors import ToolError
 from converter.feeding import target_feeds
 from converter.target import Run
 from converter.verification import compare as verify
-from converter.verification import verdict
+from converter.verification import meaning, verdict
 from converter.verification.frames import frames_for
 from targets.rvc4.dlc.read import Dlc
 from targets.rvc4.snpe import commands
@@ -87,6 +87,7 @@ def compare(
             "weights, not what was prepared for the HTP; not on a camera",
             frames=described,
             source_format=run.plan.model.format,
+            headlines=meaning.of_run(run, source, found),
         )
         verdict.settle(run, record, allowed)
     return record
