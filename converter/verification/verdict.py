@@ -183,7 +183,14 @@ def large(record: Mapping[str, Any]) -> list[str]:
     if record["status"] != "passed":
         return []
     error = record["limits"]["max_rel_rmse"] * LARGE
-    return [name for name, row in record["outputs"].items() if (row.get("rel_rmse") or 0) > error]
+    told = {name: row.get("beyond_floor", row) for name, row in record["outputs"].items()}
+    return [name for name, row in told.items() if (row.get("rel_rmse") or 0) > error]
+
+
+def is_silent(row: Row) -> bool:
+    """Whether an output's values are all below what its number format can tell, before and after."""
+    floor = row.get("floor", 0.0)
+    return bool(floor) and max(row["reference_max_abs"], row["max_abs"]) <= floor
 
 
 def notes(record: Mapping[str, Any], expected: Limits | None = None) -> list[str]:
@@ -196,6 +203,13 @@ def notes(record: Mapping[str, Any], expected: Limits | None = None) -> list[str
             said += [
                 f"The output {name!r} is worse than its mode promises: {'; '.join(worse)}."
             ] * bool(worse)
+    said += [
+        f"The output {name!r} is silent on these frames and passes as such: its values reach "
+        f"{row['reference_max_abs']:.2g}, its format tells no less than {row['floor']:.2g}. "
+        "verify.data takes frames of yours."
+        for name, row in outputs.items()
+        if is_silent(row)
+    ]
     still = [name for name, row in outputs.items() if row.get("varies", 1.0) < _VARIES]
     if still:
         said.append(

@@ -238,5 +238,9 @@ def _differ(one: Sequence[Any], other: Sequence[Any]) -> bool:
 
     a = np.stack([np.asarray(values, np.float64) for values in one])
     b = np.stack([np.asarray(values, np.float64).reshape(a.shape[1:]) for values in other])
+    finite = np.isfinite(a)
+    if not np.array_equal(finite, np.isfinite(b)):
+        return True
+    a, b = np.where(finite, a, 0.0), np.where(finite, b, 0.0)
     spread = float(a.std())
     return bool(np.sqrt(np.mean(np.square(a - b))) > _SAME * max(spread, 1e-9) + 1e-9)
