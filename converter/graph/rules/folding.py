@@ -1,7 +1,7 @@
 """Constants beside a convolution, folded into its weights: fewer tensors to round or to quantize.
 
-A Mul, Div, Add or Sub behind a Conv, ConvTranspose or Gemm by a constant for all or for each channel, and
-a single number in front of a Conv. The sums are the same but for float32's rounding.
+A Mul, Div, Add or Sub behind a Conv, ConvTranspose or Gemm by a constant for all or for each channel,
+and a single number in front of a Conv. The sums are the same but for float32's rounding.
 """
 
 from __future__ import annotations
