@@ -148,6 +148,7 @@ class Target(Protocol):
     TOOLCHAINS: Sequence[str]
     # RUNS_FILES: bool, where there is one: whether `run` compares `Run.compiled` without making it.
     # CALLED: Sequence[str], where there is one: modules that its calls import (`modules_called`).
+    # CAMERAS: Sequence[str], where there is one: the cameras that it is for (`converter.cameras`).
 
     def plan(
         self, model: SourceModel, archive: Archive, options: Options, toolchain: str

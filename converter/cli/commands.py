@@ -9,7 +9,7 @@ import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from converter.cli import print_json
 from converter.cli.progress import Reporter
@@ -18,7 +18,10 @@ from converter.options.resolve import Layer, Options, from_arguments, resolve
 from converter.plans import Plan
 
 if TYPE_CHECKING:
+    from converter.cameras import Named
     from converter.formats import Format
+
+T = TypeVar("T")
 
 
 def layers(
@@ -26,6 +29,7 @@ def layers(
     config: Path | None,
     preset: str | None,
     preprocess: str | None,
+    flags_given: Layer,
     *,
     verify: bool,
 ) -> Options:
@@ -36,7 +40,7 @@ def layers(
 
         stack += [preset_layer(preset)] if preset is not None else []
         stack += [from_file(config)] if config is not None else []
-    stack.append(from_arguments(overrides))
+    stack += [from_arguments(overrides), flags_given]
     flags: dict[str, Any] = {}
     if preprocess is not None:
         flags["preprocess"] = preprocess
@@ -46,53 +50,14 @@ def layers(
     return resolve(stack)
 
 
-def convert(
-    source: Path,
-    target: str,
-    toolchain: str,
-    chosen: Options,
-    *,
-    output: Path | None,
-    force: bool,
-    keep_work: Path | None,
-    explain: bool,
-    as_json: bool,
-) -> int:
-    """`convert`: exit code 0 when the archive was written."""
-    from converter.run import convert as run
-
-    with Reporter(quiet=as_json) as reporter:
-        done = run(
-            source,
-            target,
-            output=output,
-            options=chosen,
-            toolchain=toolchain,
-            force=force,
-            keep_work=keep_work,
-            on_event=reporter,
-        )
-    if as_json:
-        print_json(done.to_json())
-        return 0
-    if explain:
-        print_plan(done.plan, explain=True, file=sys.stderr)
-    print(_verification_line(done.verification), file=sys.stderr)
-    print(
-        f"{done.size_bytes:,} bytes, sha256 {done.sha256}, {done.timings_s['total']:.1f} s",
-        file=sys.stderr,
-    )
-    print(done.output)
-    return 0
-
-
 def _left_out(record: Mapping[str, Any]) -> str:
     """The outputs that were not compared, in front of the figures of the others."""
     names = list(record.get("not_compared") or ())
     return f"Not compared: {', '.join(names)}. " if names else ""
 
 
-def _verification_line(record: Any) -> str:
+def verification_line(record: Any) -> str:
+    """A verification in one line."""
     if record.get("status") == "skipped":
         return f"Not compared with the source: {record['reason']}."
     rows = [*record["outputs"].values(), *record.get("postprocessor", {}).get("outputs", {}).values()]
@@ -105,19 +70,25 @@ def _verification_line(record: Any) -> str:
 
 
 def verify(
-    archive: Path, against: Path, data: Path | None, overrides: Sequence[str], *, as_json: bool
+    archive: Path,
+    against: Path,
+    data: Path | None,
+    overrides: Sequence[str],
+    *,
+    as_json: bool,
+    quiet: bool,
 ) -> int:
     """`verify`: exit code 0 when the archive computes what its source does."""
     from converter.recheck import verify_archive
 
     chosen = resolve([from_arguments(overrides)])
-    with Reporter(quiet=as_json) as reporter:
+    with Reporter(quiet=as_json or quiet, notices=not quiet) as reporter:
         record = verify_archive(archive, against, data=data, options=chosen, on_event=reporter)
     if as_json:
         print_json(record)
-    else:
+    elif not quiet:
         print_figures(record)
-        print(_verification_line(record))
+        print(verification_line(record))
     return 0
 
 
@@ -133,9 +104,20 @@ def print_figures(record: Any) -> None:
         print(f"{name}: {figures}")
 
 
+def only(found: Sequence[T], what: str) -> T:
+    """The only source or target of a plan.
+
+    Raises:
+        UsageError: There are several.
+    """
+    if len(found) > 1:
+        raise UsageError(f"A plan is for one {what}, not for {len(found)}.", remedy="Give one.")
+    return found[0]
+
+
 def plan(
-    source: Path,
-    target: str,
+    sources: Sequence[str],
+    targets: Sequence[Named],
     toolchain: str,
     chosen: Options,
     *,
@@ -145,7 +127,10 @@ def plan(
     """`plan`: nothing is run."""
     from converter.run import plan as make
 
-    made = make(source, target, options=chosen, toolchain=toolchain)
+    named = only(targets, "target")
+    if named.camera:
+        print(named, file=sys.stderr)
+    made = make(only(sources, "source"), named.target, options=chosen, toolchain=toolchain)
     if as_json:
         print_json(made.to_json())
     else:
@@ -153,12 +138,15 @@ def plan(
     return 0
 
 
-def plan_for_modelconverter(source: Path, target: str, toolchain: str, chosen: Options) -> int:
+def plan_for_modelconverter(
+    sources: Sequence[str], targets: Sequence[Named], toolchain: str, chosen: Options
+) -> int:
     """`plan --format modelconverter`: a file for ModelConverter."""
     from converter.modelconverter.export import text
     from converter.run import plan as make
 
-    print(text(make(source, target, options=chosen, toolchain=toolchain), source), end="")
+    source, target = only(sources, "source"), only(targets, "target").target
+    print(text(make(source, target, options=chosen, toolchain=toolchain), Path(source)), end="")
     return 0
 
 
@@ -248,7 +236,7 @@ def _print_archive(source: Path, facts: Any) -> None:
         print(f"compiled: {_summary(compiled)}")
         # A build record of another program may hold anything.
         with contextlib.suppress(AttributeError, KeyError, TypeError, ValueError):
-            print(_verification_line(facts["buildinfo"]["verification"]))
+            print(verification_line(facts["buildinfo"]["verification"]))
         print(f'load it: dai.NNArchive("{source}")')
     elif compiled:
         version = f"{'opset ' if compiled['format'] == 'ONNX' else ''}{compiled['opset']}"
@@ -319,8 +307,10 @@ def install(
     target: str, toolchain: str, version: str | None, overrides: Sequence[str], wheel: Path | None
 ) -> int:
     """`toolchain install`."""
+    from converter.cameras import target_of
     from converter.target import load
 
+    target = target_of(target).target
     chosen = _tool_options(target, version, overrides)
     with Reporter() as reporter:
         if toolchain == "native":
@@ -343,9 +333,11 @@ def build(
     target: str, sdk: Path | None, base: str | None, version: str | None, overrides: Sequence[str]
 ) -> int:
     """`toolchain build`."""
+    from converter.cameras import target_of
     from converter.container.build import build as make
     from converter.target import load
 
+    target = target_of(target).target
     chosen = _tool_options(target, version, overrides)
     with Reporter() as reporter:
         recipe = load(target).recipe(reporter, chosen, sdk=sdk, base=base)
@@ -365,7 +357,8 @@ def _tool_options(target: str, version: str | None, overrides: Sequence[str]) ->
 
 def remove(target: str) -> int:
     """`toolchain remove`."""
+    from converter.cameras import target_of
     from converter.target import load
 
-    print("Removed." if load(target).remove() else "There was none.")
+    print("Removed." if load(target_of(target).target).remove() else "There was none.")
     return 0

@@ -241,8 +241,9 @@ def test_a_bare_model_is_a_source_and_options_describe_it(net: Path) -> None:
 def test_what_cannot_be_had_is_refused_with_a_way_out(
     net: Path, more: dict[str, Any], told: str
 ) -> None:
+    # Calibration data are looked at for a target that has a use for them.
     with pytest.raises(UsageError) as caught:
-        plan(write(net.with_name("a.yaml"), stage(**more)), "rvc2")
+        plan(write(net.with_name("a.yaml"), stage(**more)), "rvc4" if "calibration" in more else "rvc2")
     assert told in said(caught.value)
 
 
@@ -399,7 +400,6 @@ def test_modelconverters_command_runs(net: Path) -> None:
     for words, told in (
         (["convert", "hailo", "--path", "a.yaml"], "rvc2, rvc3, rvc4"),
         (["convert", "rvc2", "--path", "a.yaml", "--to", "native"], "only writes archives"),
-        (["convert", "rvc2", "--path", "a.yaml", "--output-dir", "x"], "-o FOLDER"),
         (["convert", "rvc2", "--path", "s3://x/a.yaml"], "Download it"),
         (["convert", "rvc2", "--path"], "value is missing"),
     ):
