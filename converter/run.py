@@ -206,9 +206,10 @@ class _Told:
         self._listen(event)
 
     def plan(self, made: Plan) -> None:
-        """Tell why the toolchain was chosen, and the plan's warnings."""
-        if made.backend.reason:
-            self._listen(Notice(text=made.backend.reason))
+        """Tell why the toolchain was chosen, what is not known of it, and the plan's warnings."""
+        for text in (made.backend.reason, made.backend.caveat):
+            if text:
+                self._listen(Notice(text=text))
         for finding in made.warnings:
             self.event(Warned(text=str(finding)))
 

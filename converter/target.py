@@ -49,12 +49,18 @@ class TargetPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """One thing that `doctor` looks at: `problem` says what is wrong, None if nothing is."""
+    """One thing that `doctor` looks at: `problem` says what is wrong, None if nothing is.
+
+    Attributes:
+        is_needed: Whether this machine cannot convert with the problem; False where only some
+            conversions want it.
+    """
 
     name: str
     detail: str
     problem: str | None = None
     remedy: str = ""
+    is_needed: bool = True
 
 
 @dataclass

@@ -185,19 +185,18 @@ def verify(
 @app.command(help_epilogue="Example: nnconvert inspect model.rvc2.tar.xz")
 def inspect(
     source: Annotated[Path, Parameter(help="An archive, a .blob, a .superblob or a .dlc.")],
-    *,
+    *more: Annotated[Path, Parameter(help="More of them: a line for each.")],
     json: AsJson = False,
 ) -> int:
     """Show what an archive or a compiled file holds, and how to load it."""
-    from converter.cli import commands
+    from converter.cli.inspect import inspect as look
 
-    return commands.inspect(source, as_json=json)
+    return look([source, *more], as_json=json)
 
 
 @app.command(help_epilogue="Example: nnconvert lint model.rvc2.tar.xz --fail-on warning")
 def lint(
-    source: Annotated[Path | None, Parameter(help="An archive, source or target.")] = None,
-    *,
+    *source: Annotated[Path, Parameter(help="Archives, sources or targets.")],
     json: AsJson = False,
     sarif: Annotated[bool, Parameter(negative="", help="Print SARIF 2.1.0, for code hosts.")] = False,
     fail_on: Annotated[
@@ -209,6 +208,9 @@ def lint(
     explain: Annotated[
         str | None, Parameter(help="Print what a code means, with examples: --explain CODE.")
     ] = None,
+    quiet: Annotated[
+        bool, Parameter(name=["--quiet", "-q"], negative="", help="Print findings and errors only.")
+    ] = False,
 ) -> int:
     """Find problems for cameras and parsers in an archive. Exit code 3 if there are errors."""
     from converter.cli import lint as command
@@ -220,6 +222,7 @@ def lint(
         fail_on=fail_on,
         list_checks=list_checks,
         explain=explain,
+        quiet=quiet,
     )
 
 

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -19,7 +18,6 @@ from converter.plans import Plan
 
 if TYPE_CHECKING:
     from converter.cameras import Named
-    from converter.formats import Format
 
 T = TypeVar("T")
 
@@ -159,8 +157,9 @@ def print_plan(made: Plan, *, explain: bool, file: Any = None) -> None:
     backend = made.backend
     say(f"{made.model.path} ({made.model.name}) for {made.target}, toolchain {made.toolchain}")
     say(f"{backend.tool} {backend.version}" + (f" in {backend.image_name}" if backend.image else ""))
-    if backend.reason:
-        say(backend.reason)
+    for text in (backend.reason, backend.caveat):
+        if text:
+            say(text)
     say(f"plan {made.hash}")
     document = made.parameters.to_json()
     for kind in ("inputs", "outputs"):
@@ -194,83 +193,6 @@ def _preprocessing(value: Any) -> str:
     return f"{value['color'] or 'no colour'}, mean {value['mean']}, scale {value['scale']}"
 
 
-def inspect(source: Path, *, as_json: bool) -> int:
-    """`inspect`: an archive, a model or a compiled file."""
-    from converter.inspect import inspect as look
-
-    facts = look(source)
-    if as_json:
-        print_json(facts)
-    elif facts["kind"] == "archive":
-        _print_archive(source, facts)
-    else:
-        _print_compiled(source, facts)
-    return 0
-
-
-def _print_archive(source: Path, facts: Any) -> None:
-    from converter.config.schema import check_schema
-
-    print(f"{source}: NN Archive")
-    for member in facts["members"]:
-        print(f"  {member['size_bytes']:>12,}  {member['name']}")
-    if problems := check_schema(facts["config"]):
-        print(
-            f"config.json does not fit the format ({len(problems)} problems): nnconvert lint {source}"
-        )
-        return
-    model = facts["config"]["model"]
-    print(f"name: {model['metadata']['name']}")
-    for kind in ("inputs", "outputs"):
-        print(f"{kind}:")
-        for item in model[kind]:
-            frames = (item.get("preprocessing") or {}).get("dai_type")
-            print(
-                f"  {item['name']}: {item['dtype']} {item.get('layout') or ''} "
-                f"{item.get('shape')}{f', frames {frames}' if frames else ''}"
-            )
-    heads = [str(head.get("parser")) for head in model.get("heads") or ()]
-    print(f"heads: {', '.join(heads) or 'none'}")
-    compiled = facts["model_file"]
-    if compiled and "format" not in compiled:
-        print(f"compiled: {_summary(compiled)}")
-        # A build record of another program may hold anything.
-        with contextlib.suppress(AttributeError, KeyError, TypeError, ValueError):
-            print(verification_line(facts["buildinfo"]["verification"]))
-        print(f'load it: dai.NNArchive("{source}")')
-    elif compiled:
-        version = f"{'opset ' if compiled['format'] == 'ONNX' else ''}{compiled['opset']}"
-        print(f"source: {compiled['format']} {version}, {sum(compiled['operators'].values())} nodes")
-        print(f"convert it: convert --target rvc2 {source}")
-
-
-def _print_compiled(source: Path, facts: Any) -> None:
-    print(f"{source}: {_summary(facts)}")
-    for kind in ("inputs", "outputs"):
-        if kind not in facts:
-            continue
-        print(f"{kind}:")
-        for item in facts[kind]:
-            order = f"{item['order']} " if item.get("order") else ""
-            print(f"  {item['name']}: {item['dtype']} {order}{item['shape']}")
-    load_with = _format(facts).load_with
-    print(f'load it: {load_with}("{source}")' if load_with else "DepthAI loads it from an NN Archive.")
-
-
-def _summary(facts: Any) -> str:
-    return _format(facts).summary(facts)
-
-
-def _format(facts: Any) -> Format:
-    from converter.formats import formats
-
-    return next(
-        item
-        for item in formats()
-        if (item.suffix, item.target) == (f".{facts['kind']}", facts["target"])
-    )
-
-
 def doctor(*, as_json: bool) -> int:
     """`doctor`: exit code 5 if something is missing or broken."""
     from converter.doctor import checks
@@ -281,17 +203,23 @@ def doctor(*, as_json: bool) -> int:
         print_json(
             {
                 "checks": [
-                    {"name": c.name, "detail": c.detail, "problem": c.problem, "remedy": c.remedy}
-                    for c in found
+                    {
+                        "name": check.name,
+                        "detail": check.detail,
+                        "problem": check.problem,
+                        "remedy": check.remedy,
+                        "needed": check.is_needed,
+                    }
+                    for check in found
                 ],
                 "where_it_runs": [row.to_json() for row in rows()],
             }
         )
     else:
         for check in found:
-            mark = "!!" if check.problem else "ok"
+            mark = "ok" if not check.problem else "!!" if check.is_needed else "--"
             print(f"{mark} {check.name}: {check.problem or check.detail}")
-            if check.problem:
+            if check.problem and check.remedy:
                 print(f"   {check.remedy}")
         print("\nWhere it runs (> is this system):")
         for row in rows():
@@ -300,7 +228,7 @@ def doctor(*, as_json: bool) -> int:
                 print(f"    {target}: {', '.join(kinds) or 'none'}")
             if row.installs != "yes":
                 print(f"    pip can install it: {row.installs}")
-    return 5 if any(check.problem for check in found) else 0
+    return 5 if any(check.problem and check.is_needed for check in found) else 0
 
 
 def install(

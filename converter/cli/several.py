@@ -62,7 +62,8 @@ def say_error(tried: Tried[Any]) -> None:
     assert error is not None
     several = len(error.findings) > 1
     said = " ".join((error.message if several else str(error)).split())
-    print(f"error: {tried.subject}: {said}", file=sys.stderr)
+    place = "" if said.startswith(tried.subject) else f"{tried.subject}: "
+    print(f"error: {place}{said}", file=sys.stderr)
     for finding in error.findings if several else ():
         print("  " + " ".join(str(finding).split()), file=sys.stderr)
 

@@ -33,16 +33,19 @@ def needed(
     if _sets_data(given):
         return {key: value for key, value in kept.items() if key not in data}, []
     uses = specs_by_key()["calibration.path"].targets
-    if not target or not uses or target in uses or all(_is_there(key, kept, folder) for key in data):
+    if not target or not uses or target in uses:
         return kept, []
+    said = {key: kept[key] for key in data if kept[key] not in (None, False)}
+    if said and all(_is_there(key, value, folder) for key, value in said.items()):
+        return kept, []  # frames to compare on, perhaps
     note = Finding(
         code="modelconverter.ignored",
         severity=Severity.WARNING,
         where="calibration",
         message=f"has no effect here: nothing is calibrated for {target}.",
     )
-    said = [key for key in kept if "calibration" in key.split(".")]
-    return {key: value for key, value in kept.items() if key not in said}, [note]
+    rest = {key: value for key, value in kept.items() if "calibration" not in key.split(".")}
+    return rest, [note] if said else []
 
 
 def _is_set(key: str, value: Any, given: Options) -> bool:
@@ -66,11 +69,10 @@ def _sets_data(given: Options) -> bool:
     )
 
 
-def _is_there(key: str, flat: Mapping[str, Any], folder: Path) -> bool:
+def _is_there(key: str, value: Any, folder: Path) -> bool:
     """Whether a key names a folder or a file of data that exists."""
-    value = flat[key]
     if not key.endswith("calibration.path") or not isinstance(value, str):
-        return value in (None, False)
+        return False
     try:
         return Path(located(value, folder, key)).exists()
     except UsageError:

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Sequence
 from typing import Final
 
-from converter.findings import Finding, listed
+from converter.findings import Finding, listed, perhaps
 from converter.options.declared import Spec, Value, specs
 
 # The flags that set an input's options.
@@ -38,6 +38,19 @@ def unknown(key: str, origin: str) -> Finding:
         where=key,
         message=f"there is no such option ({origin}).",
         remedy=f"Perhaps you meant {near}." if near else "See: nnconvert convert --help",
+    )
+
+
+def no_input(key: str, name: str, inputs: Sequence[str]) -> Finding:
+    """A name that is none of the model's inputs, or that an input shall get."""
+    if name in inputs:
+        message = "inputs keep their names; only inputs.0.name, with a number, says which is meant."
+        return Finding(code="modelconverter.refused", where=key, message=message)
+    return Finding(
+        code="modelconverter.tensor",
+        where=key,
+        message=f"the model has no input {name!r}; it has {listed(inputs)}.",
+        remedy=perhaps(name, inputs),
     )
 
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 from converter.errors import UsageError, from_findings
 from converter.findings import Finding
 from converter.options.declared import Value, parse, specs, specs_by_key
-from converter.options.remedies import for_which, unknown, wrong_value
+from converter.options.remedies import for_which, no_input, unknown, wrong_value
 
 # Options that say how something is verified or run, and do not change the result.
 _NOT_DECISIVE: Final = ("verify.", "container.", "online.", "cache.")
@@ -118,10 +118,12 @@ class Options:
         """
         settings = {}
         of_image: dict[str, Setting] = {}
-        findings: list[Finding] = []
+        called, findings = self._called(inputs)
         for key, setting in self.settings.items():
             group, name, tail = _split_name(key) or ("", "", "")
             names = outputs if group == "outputs" else inputs
+            if (group, tail) == ("inputs", "name"):
+                continue
             if name == IMAGE and images is not None:
                 may = list(inputs if len(inputs) == 1 else images)
                 if len(may) == 1:
@@ -129,12 +131,26 @@ class Options:
                 else:
                     findings.append(for_which(tail, setting.value, may or inputs))
                 continue
-            if name.isdecimal() and name not in names and int(name) < len(names):
+            if group == "inputs" and name in called:
+                key = f"{group}.{called[name]}.{tail}"
+            elif name.isdecimal() and name not in names and int(name) < len(names):
                 key = f"{group}.{names[int(name)]}.{tail}"
             settings[key] = setting
         if findings:
             raise from_findings(UsageError, "The options", findings)
         return replace(self, settings=settings | of_image)
+
+    def _called(self, inputs: Sequence[str]) -> tuple[dict[str, str], list[Finding]]:
+        """What `inputs.0.name` says, by the number, and those that name no input."""
+        called, findings = {}, []
+        for key, setting in self.settings.items():
+            group, number, tail = _split_name(key) or ("", "", "")
+            if (group, tail) != ("inputs", "name"):
+                continue
+            if (inputs and setting.value not in inputs) or not number.isdecimal():
+                findings.append(no_input(key, str(setting.value), inputs))
+            called[number] = str(setting.value)
+        return called, findings
 
     def of_second_stage(self, first: Iterable[str]) -> Options:
         """The options of a second stage, without those for every tensor or for a tensor of the first.

@@ -59,6 +59,7 @@ CLI = {
     "converter.cli.convert",
     "converter.cli.diff",
     "converter.cli.init",
+    "converter.cli.inspect",
     "converter.cli.lint",
 }
 
