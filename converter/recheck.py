@@ -69,7 +69,7 @@ def verify_archive(
             made = stack.enter_context(open_archive(archive, work=work))
             record = _record(made)
             chosen = _options(record, options, data)
-            source, chosen = open_source(against, chosen, work=work)
+            source, chosen = open_source(against, chosen, target=str(record["target"]), work=work)
             stack.enter_context(source)
             processes = Processes()
             stack.callback(processes.end_all)

@@ -16,6 +16,7 @@ from converter.archive.opened import Archive
 from converter.archive.write import copy_archive, destination, suffix_of, write_archive
 from converter.artifact import Artifact
 from converter.bare.open import unsettled
+from converter.cameras import target_of
 from converter.errors import Cancelled, UsageError, VerificationError, disk_error, from_findings
 from converter.events import Notice, OnEvent, Warned, ignore
 from converter.findings import Finding, Severity, errors
@@ -100,17 +101,17 @@ def plan(
     Args:
         source: An NN Archive (file or unpacked folder) or one that is open; a model (`.onnx`,
             `.xml`, `.tflite`), or a ModelConverter file that names one.
-        target: `rvc2`, or another target that is installed.
+        target: `rvc2`, or another target that is installed; or a camera's name, `oak-d`.
         options: Options by key, dotted or nested, e.g. `{"rvc2.superblob": True}`.
         toolchain: `auto`, or one that the target has.
 
     Raises:
         UsageError, ArchiveError, ModelError: See `converter.errors`.
     """
-    resolved = _options(options)
+    resolved, target = _options(options), target_of(target).target
     if isinstance(source, Archive):
         return make_plan(source, target, resolved, toolchain)
-    archive, resolved = open_source(source, resolved)
+    archive, resolved = open_source(source, resolved, target=target)
     with archive:
         return make_plan(archive, target, resolved, toolchain)
 
@@ -131,8 +132,9 @@ def convert(
     Args:
         source: An NN Archive (file or unpacked folder) or one that is open; a model (`.onnx`,
             `.xml`, `.tflite`), or a ModelConverter file that names one.
-        target: `rvc2`, or another target that is installed.
-        output: The archive to write: `.tar.xz`, `.tar.gz`, `.tar.bz2` or `.tar`. None writes
+        target: `rvc2`, or another target that is installed; or a camera's name, `oak-d`.
+        output: The archive to write: `.tar.xz`, `.tar.gz`, `.tar.bz2` or `.tar`; or a folder, which
+            is made if its name ends with `/` or has no suffix. None writes
             `<archive name>.<target>.tar.xz` into the current folder.
         options: Options by key, dotted or nested.
         toolchain: `auto`, or one that the target has.
@@ -146,7 +148,7 @@ def convert(
     """
     started = time.monotonic()
     told = _Told(on_event or ignore)
-    resolved = _options(options)
+    resolved, target = _options(options), target_of(target).target
     with contextlib.ExitStack() as stack:
         try:
             work = stack.enter_context(work_folder(keep_work))
@@ -156,7 +158,7 @@ def convert(
             if isinstance(source, Archive):
                 archive = source
             else:
-                archive, resolved = open_source(source, resolved, work=work)
+                archive, resolved = open_source(source, resolved, target=target, work=work)
                 stack.enter_context(archive)
             made = make_plan(archive, target, resolved, toolchain)
             place = _destination(output, made, force=force)
@@ -204,9 +206,10 @@ class _Told:
         self._listen(event)
 
     def plan(self, made: Plan) -> None:
-        """Tell why the toolchain was chosen, and the plan's warnings."""
-        if made.backend.reason:
-            self._listen(Notice(text=made.backend.reason))
+        """Tell why the toolchain was chosen, what is not known of it, and the plan's warnings."""
+        for text in (made.backend.reason, made.backend.caveat):
+            if text:
+                self._listen(Notice(text=text))
         for finding in made.warnings:
             self.event(Warned(text=str(finding)))
 

@@ -123,11 +123,16 @@ def parse(words: list[str]) -> Any:
     """
     from converter.cli.app import app
     from converter.cli.modelconverter import translated
+    from converter.cli.sources import split
 
     name, *rest = words
     command = ["convert", *rest] if Path(name).name == "convert" else rest
     function, bound, _ = app.parse_args(translated(command), exit_on_error=False, print_error=False)
-    resolve([from_arguments(bound.arguments.get("overrides", ()))])
+    said = bound.arguments
+    options = said.get("overrides", ())
+    if "more" in said and function.__name__ == "convert":
+        options = split([said["source"], *said["more"]])[1]
+    resolve([from_arguments(options)])
     return function
 
 

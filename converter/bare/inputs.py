@@ -38,6 +38,11 @@ class InputHints:
     resize_mode: str | None = None
 
 
+def may_take_frames(tensor: TensorFacts) -> bool:
+    """Whether an input's element type and rank are those of camera frames."""
+    return tensor.dtype in ("float32", "float16", "uint8") and len(tensor.shape or ()) in (3, 4)
+
+
 def read_input(
     where: str, tensor: TensorFacts, hint: InputHints
 ) -> tuple[dict[str, Any] | None, list[Finding]]:

@@ -9,10 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from converter.bare.inputs import InputHints
+from converter.bare.inputs import InputHints, may_take_frames
 from converter.errors import ConvertError, UsageError, from_findings
 from converter.findings import Finding, listed, perhaps
-from converter.graph.facts import GraphFacts, TensorFacts
+from converter.graph.facts import GraphFacts
 from converter.preprocessing import Color, read_dai_type
 
 _FLAGS: Final = {
@@ -123,12 +123,8 @@ def _only_image(facts: GraphFacts, images: Sequence[str], raw: Sequence[str]) ->
     names = [tensor.name for tensor in facts.inputs]
     if len(names) == 1:
         return names[0]
-    may = list(images) or [t.name for t in facts.inputs if t.name not in raw and _may_take_frames(t)]
+    may = list(images) or [t.name for t in facts.inputs if t.name not in raw and may_take_frames(t)]
     return may[0] if len(may) == 1 else None
-
-
-def _may_take_frames(tensor: TensorFacts) -> bool:
-    return tensor.dtype in ("float32", "float16", "uint8") and len(tensor.shape or ()) in (3, 4)
 
 
 def read_json(flag: str, path: Path | None, kind: type[Any]) -> Any:

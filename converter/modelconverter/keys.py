@@ -163,7 +163,7 @@ KEYS: Final[Mapping[str, Rule]] = {
     # There each input takes its files from the folder; here a folder of several inputs has sub-folders.
     **_calibration("calibration", Taken(keys=("inputs.*.calibration.path",))),
     # Each input.
-    "inputs.NAME.name": Structure(remedy="It is part of the key: inputs.NAME.…"),
+    "inputs.NAME.name": Taken(),
     **{f"inputs.NAME.{name}": Taken() for name in ("shape", "layout", "mean_values", "scale_values")},
     "inputs.NAME.data_type": _MODEL_TYPE,
     "inputs.NAME.encoding": Taken(keys=("inputs.NAME.encoding.from", "inputs.NAME.encoding.to")),

@@ -224,7 +224,7 @@ def test_what_is_said_of_the_first_stage_or_of_every_input_does_not_reach_the_se
 
 
 def test_figures_of_both_stages_are_printed(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from converter.cli.commands import _verification_line, print_figures
+    from converter.cli.commands import print_figures, verification_line
 
     done = convert(staged(here / "net"), "rvc4", options=FP16)
     print_figures(done.verification)
@@ -233,7 +233,7 @@ def test_figures_of_both_stages_are_printed(here: Path, capsys: pytest.CaptureFi
         **done.verification,
         "postprocessor": {"outputs": {"masks": {"cosine": 0.5, "rel_rmse": 1}}},
     }
-    assert "cosine ≥ 0.500000" in _verification_line(worse)
+    assert "cosine ≥ 0.500000" in verification_line(worse)
 
 
 def test_no_modelconverter_file_drops_a_stage(here: Path) -> None:
