@@ -50,9 +50,12 @@ def fold_quantization(
     if folder.problems:
         raise from_findings(ModelError, "The model's quantization", folder.problems)
     model = common.RemoveUnusedNodesPass()(model).model
+    graph = model.graph
+    made = [value for node in graph.all_nodes() for value in node.outputs]
+    left = {*graph.inputs, *graph.initializers.values(), *made}
     ranges: dict[str, SourceRange] = {}
     for value, grid in folder.ranges:
-        if value.name:
+        if value.name and value in left:
             ranges.setdefault(value.name, grid)
     return model, ranges
 

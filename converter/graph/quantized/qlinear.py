@@ -121,7 +121,6 @@ RULES: Final[dict[str, CodeRule]] = {
     "QLinearLeakyRelu": _like("LeakyRelu", 1),
     "QLinearMatMul": _qlinear_matmul,
     "QLinearMul": _like("Mul", 2),
-    "QLinearReduceMean": _like("ReduceMean", 1),
     "QLinearSigmoid": _like("Sigmoid", 1),
     "QLinearSoftmax": _like("Softmax", 1),
     "QLinearWhere": _qlinear_where,
