@@ -42,11 +42,13 @@ def read_source(
 
     Raises:
         ArchiveError: The file is damaged.
-        ModelError: It uses foreign operators or control flow, or its quantization cannot be read.
+        ModelError: It uses foreign operators, or control flow that the shapes do not
+            settle, or its quantization cannot be read.
     """
     import onnx_ir as ir
     from onnx_ir.passes import common
 
+    from converter.graph.control_flow import settle_control_flow
     from converter.graph.copies import settle_copies
     from converter.graph.dequantize import fold_quantization
     from converter.graph.freeze import FreezeShapes
@@ -66,12 +68,12 @@ def read_source(
     _refuse_unknown_domains(model)
     model = raise_opset(model)
     model = FreezeShapes(shapes)(model).model
+    model = settle_control_flow(model)
     model = settle_copies(model)
     if simplified:
         model, problem = simplify(model)
         if problem:
             warnings.append(f"{problem}.")
-    _refuse_control_flow(model)
     return ReadSource(model, warnings, ranges)
 
 
@@ -83,19 +85,6 @@ def _refuse_unknown_domains(model: ir.Model) -> None:
             f"The model uses operators that are not ONNX's own: {', '.join(foreign)}.",
             remedy="Export it without them.",
         )
-
-
-def _refuse_control_flow(model: ir.Model) -> None:
-    import onnx_ir as ir
-
-    kinds = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
-    for node in model.graph:
-        if any(attribute.type in kinds for attribute in node.attributes.values()):
-            raise ModelError(
-                f"node {node.name or node.op_type!r} ({node.op_type}): a camera's accelerator runs no "
-                "control flow.",
-                remedy="Export the model with fixed shapes and without branches and loops.",
-            )
 
 
 def name_every_node(model: ir.Model) -> None:
