@@ -17,6 +17,7 @@ BASES: Final[Mapping[str, str]] = {
     "onnx-uint8": "a source whose model takes uint8",
     "onnx-int32": "a source whose model takes int32",
     "onnx-external": "a source whose model has its weights in model.onnx.data",
+    "onnx-batch": "a source whose model takes four frames at once",
     "onnx-twice": "a source whose model has an input and an output twice",
     "onnx-unused": "a source whose model has an input that no node reads",
     "onnx-through": "a source whose model has an input that is an output too",

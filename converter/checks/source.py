@@ -64,6 +64,7 @@ RULES: Final = (
             "input.dai-type-layout",
             "input.dai-type-channels",
             "input.interleaved-layout",
+            "input.batch",
             "input.uint8-normalized",
             "input.image-dtype",
             "output.layout",

@@ -36,6 +36,9 @@ class InputFlags:
     image: Annotated[tuple[str, ...], _flag("An input that takes camera frames.")] = ()
     raw: Annotated[tuple[str, ...], _flag("An input that takes plain numbers.")] = ()
     shape: Annotated[tuple[str, ...], _flag(f"Sizes such as 1,3,224,224: {_EACH}")] = ()
+    frozen: Annotated[
+        tuple[str, ...], _flag("An input that is always the same, NAME=VALUE: 1, [1,2] or a .npy file.")
+    ] = ()
     layout: Annotated[tuple[str, ...], _flag(f"Axes such as NCHW: {_EACH}")] = ()
     mean: Annotated[tuple[str, ...], _flag(f"In the model's channel order: {_EACH}")] = ()
     scale: Annotated[tuple[str, ...], _flag(f"The divisors of the channels: {_EACH}")] = ()
@@ -46,7 +49,7 @@ class InputFlags:
         """The hints for each input; errors as for `input_hints`."""
         from converter.cli.flags import input_hints
 
-        named = ("shape", "layout", "mean", "scale", "color", "resize_mode")
+        named = ("shape", "frozen", "layout", "mean", "scale", "color", "resize_mode")
         return input_hints(facts, self.image, self.raw, {key: getattr(self, key) for key in named})
 
 
@@ -125,6 +128,7 @@ def init(
 ) -> int:
     """Write a source archive from a bare model. On a terminal it asks for what it would guess."""
     from converter.bare.config import read_signature
+    from converter.bare.settled import options_of, settled_model
     from converter.bare.write import place_for, write_source
     from converter.cli.flags import read_json
 
@@ -132,10 +136,12 @@ def init(
     place_for(model, output, force=force)
     facts = read_signature(model)
     hints, head_hints = inputs.hints(facts), head.hints()
+    settled = settled_model(model, options_of(hints), facts)
+    facts, hints = settled.facts, settled.hints(hints)
     written_heads = read_json("--heads", head.heads, list)
     asks = not json and not yes and sys.stdin.isatty() and sys.stderr.isatty()
     drafted = _draft(
-        model,
+        settled.path,
         name,
         facts,
         hints,
@@ -143,13 +149,14 @@ def init(
         asks=asks,
     )
     done = write_source(
-        model,
+        settled.path,
         drafted,
         output=output,
         encodings=encodings,
         calibration=calibration,
         force=force,
     )
+    settled.close()
     if json:
         from converter.cli import print_json
 

@@ -218,7 +218,9 @@ def _check_option_names(options: Options, stages: Sequence[GraphFacts]) -> None:
         "outputs": [tensor.name for facts in stages for tensor in facts.outputs],
     }
     for group, names in known.items():
-        for name, keys in options.names(group).items():
+        for name, given in options.names(group).items():
+            # A frozen input has left the model, see `converter.sources.settle`.
+            keys = [key for key in given if not key.endswith(".frozen_value")]
             if name not in names:
                 findings += [
                     Finding(

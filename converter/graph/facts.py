@@ -53,6 +53,8 @@ class GraphFacts:
         unused: Inputs that no node reads.
         format: What the file is, `ONNX` and so on (`converter.sources.facts.KINDS`).
         quantized: Inputs and outputs with quantized codes, whose scale is only in the file.
+        pixels: By quantized input, the mean and the scale that make its codes of a frame's pixels.
+        unnamed: Whether tensors of the file have no names; those here come from their places then.
         metadata: What the exporter wrote about itself and the model.
     """
 
@@ -64,6 +66,8 @@ class GraphFacts:
     unused: tuple[str, ...]
     format: str = "ONNX"
     quantized: tuple[str, ...] = ()
+    pixels: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    unnamed: bool = False
     metadata: Mapping[str, str] = field(default_factory=dict)
 
     def called(self, inputs: Sequence[str], outputs: Sequence[str]) -> GraphFacts:

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from converter.errors import ArchiveError, ModelError, ToolchainError
 from converter.graph.facts import GraphFacts, TensorFacts
+from converter.sources.tflite_edit import name_of
 
 _IDENTIFIER: Final = b"TFL3"
 _MAX_BYTES: Final = 2 << 30  # a flatbuffer's own limit
@@ -83,7 +84,10 @@ def _graph(schema: Any, model: Any) -> GraphFacts:
     outputs = [graph.Outputs(k) for k in range(graph.OutputsLength())]
     if not outputs:
         raise ValueError("it has no outputs")
-    tensors = {index: _tensor(graph.Tensors(index)) for index in (*inputs, *outputs)}
+    tensors = {
+        index: _tensor(graph.Tensors(index), index, inputs, outputs) for index in (*inputs, *outputs)
+    }
+    quantized = [k for k in (*inputs, *outputs) if _is_quantized(graph.Tensors(k), tensors[k].dtype)]
     return GraphFacts(
         inputs=tuple(tensors[index] for index in inputs),
         outputs=tuple(tensors[index] for index in outputs),
@@ -92,11 +96,13 @@ def _graph(schema: Any, model: Any) -> GraphFacts:
         external=(),
         unused=tuple(tensors[k].name for k in inputs if k not in read and k not in outputs),
         format="TFLite",
-        quantized=tuple(
-            tensors[k].name
-            for k in (*inputs, *outputs)
-            if _is_quantized(graph.Tensors(k), tensors[k].dtype)
-        ),
+        quantized=tuple(tensors[k].name for k in quantized),
+        pixels={
+            tensors[k].name: _pixels(graph.Tensors(k), tensors[k].dtype)
+            for k in quantized
+            if k in inputs
+        },
+        unnamed=any(not graph.Tensors(k).Name() for k in range(graph.TensorsLength())),
     )
 
 
@@ -105,7 +111,18 @@ def _is_quantized(tensor: Any, dtype: str) -> bool:
     return not dtype.startswith("float") and parameters is not None and parameters.ScaleLength() > 0
 
 
-def _tensor(tensor: Any) -> TensorFacts:
+def _pixels(tensor: Any, dtype: str) -> tuple[float, float]:
+    """Mean and scale with which a pixel p becomes the code p, or p - 128 of int8.
+
+    The code stands for (code - zero point) * s: mean is the zero point (+ 128), scale 1 / s.
+    """
+    grid = tensor.Quantization()
+    zero = grid.ZeroPoint(0) if grid.ZeroPointLength() else 0
+    step = float(grid.Scale(0))
+    return float(zero + 128 * (dtype == "int8")), 1 / step if step else 1.0
+
+
+def _tensor(tensor: Any, index: int, inputs: list[int], outputs: list[int]) -> TensorFacts:
     count = tensor.ShapeSignatureLength()
     sizes = (
         [tensor.ShapeSignature(k) for k in range(count)]
@@ -114,7 +131,7 @@ def _tensor(tensor: Any) -> TensorFacts:
     )
     kind = tensor.Type()
     return TensorFacts(
-        name=tensor.Name().decode(),
+        name=name_of(tensor.Name(), index, inputs, outputs),
         dtype=_DTYPES.get(kind, f"TFLite type {kind}"),
         shape=tuple(int(size) if size >= 0 else None for size in sizes),
     )
