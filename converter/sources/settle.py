@@ -9,6 +9,8 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
+import os
+import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,8 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from converter.archive.opened import Archive
-from converter.archive.tar import Member
-from converter.errors import ModelError, UsageError, from_findings
+from converter.archive.tar import Member, name_problem
+from converter.errors import ConvertError, ModelError, UsageError, from_findings
 from converter.findings import Finding, Severity, listed, perhaps
 from converter.graph.facts import GraphFacts, TensorFacts, external_member
 from converter.options.resolve import Options
@@ -80,14 +82,15 @@ def settle(
     place.parent.mkdir(parents=True, exist_ok=True)
     files = [external_member(model.name, location) for location in facts.external]
     for file in files:
-        (place.parent / file).parent.mkdir(parents=True, exist_ok=True)
-        if not (place.parent / file).exists() and (model.parent / file).exists():
-            (place.parent / file).symlink_to(model.parent / file)
+        source = model.parent / file
+        # Whoever opens the model refuses files that are missing, or outside its folder.
+        if not name_problem(file) and source.resolve().is_relative_to(model.parent.resolve()):
+            _link(source, place.parent / file)
     match facts.format:
         case "TFLite":
-            from converter.sources.tflite_edit import edit
+            from converter.sources.tflite import edited
 
-            place.write_bytes(edit(model.read_bytes(), values))
+            place.write_bytes(edited(model.read_bytes(), name, values))
         case "OpenVINO IR":
             _freeze_ir(model, place, files, {_layer(facts, key): each for key, each in values.items()})
         case _:
@@ -252,7 +255,10 @@ def settled_archive(
         if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
             return archive  # the schema says so
         names.append([str(entry.get("name")) for entry in entries])
-    facts = facts_of(archive.path(path), path).called(*names)
+    try:
+        facts = facts_of(archive.path(path), path).called(*names)
+    except ConvertError:
+        return archive  # whoever reads the model says so
     temporary = tempfile.TemporaryDirectory(prefix="nnconvert-settled-", dir=work)
     try:
         root = Path(temporary.name)
@@ -263,12 +269,10 @@ def settled_archive(
         members = []
         for member in archive.members:
             place = root / member.name
-            if place.exists() and not place.is_symlink():
+            if place.exists() and not place.samefile(archive.path(member.name)):
                 members.append(Member.of(member.name, place))
                 continue
-            if not place.exists():
-                place.parent.mkdir(parents=True, exist_ok=True)
-                place.symlink_to(archive.path(member.name).absolute())
+            _link(archive.path(member.name), place)
             members.append(member)
         new = facts_of(root / path, path).called(*names)
     except BaseException:
@@ -285,6 +289,17 @@ def settled_archive(
         _temporary=temporary,
         _below=archive if owned else None,
     )
+
+
+def _link(source: Path, place: Path) -> None:
+    """The same file at another place, or a copy where the file system has no links."""
+    if place.exists() or not source.is_file():
+        return
+    place.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source.resolve(), place)
+    except OSError:
+        shutil.copyfile(source, place)
 
 
 def _describe(

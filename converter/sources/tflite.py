@@ -7,14 +7,20 @@ from __future__ import annotations
 
 import struct
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from converter.errors import ArchiveError, ModelError, ToolchainError
 from converter.graph.facts import GraphFacts, TensorFacts
-from converter.sources.tflite_edit import name_of
+from converter.sources.tflite_edit import edit, name_of
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _IDENTIFIER: Final = b"TFL3"
+# What the reader raises where a file is damaged.
+_DAMAGED: Final = (struct.error, IndexError, TypeError, ValueError, AttributeError)
 _MAX_BYTES: Final = 2 << 30  # a flatbuffer's own limit
 # schema.fbs, enum TensorType.
 _DTYPES: Final = {
@@ -52,13 +58,7 @@ def read_facts(path: Path, name: str) -> GraphFacts:
         model = schema.Model.GetRootAs(data, 0)
         if model.SubgraphsLength() == 1:
             return _graph(schema, model)
-    except (
-        struct.error,
-        IndexError,
-        TypeError,
-        ValueError,
-        AttributeError,
-    ) as error:
+    except _DAMAGED as error:
         raise ArchiveError(f"{name} is a damaged TFLite model ({error}).") from error
     if model.SubgraphsLength() == 0:
         raise ArchiveError(f"{name} is not a TFLite model: it has no graph.")
@@ -66,6 +66,18 @@ def read_facts(path: Path, name: str) -> GraphFacts:
         f"{name} has {model.SubgraphsLength()} subgraphs: a camera's accelerator runs no control flow.",
         remedy="Export the model without branches and loops.",
     )
+
+
+def edited(data: bytes, name: str, frozen: Mapping[str, NDArray[Any]]) -> bytes:
+    """What `converter.sources.tflite_edit.edit` makes of a TFLite file.
+
+    Raises:
+        ArchiveError: It is damaged.
+    """
+    try:
+        return edit(data, frozen)
+    except _DAMAGED as error:
+        raise ArchiveError(f"{name} is a damaged TFLite model ({error}).") from error
 
 
 def _graph(schema: Any, model: Any) -> GraphFacts:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 # schema.fbs: enum BuiltinOperator, enum TensorType.
 _DEQUANTIZE: Final = 6
@@ -25,6 +25,7 @@ def edit(data: bytes, frozen: Mapping[str, NDArray[Any]]) -> bytes:
             a quantized one takes real numbers.
     """
     import flatbuffers  # type: ignore[import-untyped]
+    import numpy as np
     from ai_edge_litert import schema_py_generated as schema
 
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(data, 0))
