@@ -13,7 +13,7 @@ from converter.archive.opened import Archive, open_packed
 from converter.archive.tar import Limits, name_problem
 from converter.bare.config import draft, read_signature
 from converter.bare.inputs import InputHints
-from converter.bare.open import hints_of, is_bare, open_bare
+from converter.bare.open import as_archive, hints_of, is_bare, open_bare
 from converter.bare.settled import settled_model
 from converter.errors import UsageError, from_findings, not_a_file
 from converter.findings import Finding, Severity, listed, perhaps
@@ -131,7 +131,7 @@ def _bare(document: Document, given: Options, work: Path | None) -> tuple[Archiv
     for entry in drafted.config["model"]["outputs"]:
         said = document.outputs.get(entry["name"], {})
         entry |= {key: said[key] for key in ("shape", "layout") if said.get(key)}
-    archive = model.as_archive(drafted)
+    archive = as_archive(model.path, drafted, model.facts, model.temporary)
     name = document.name or archive.name
     if name_problem(name) or "/" in name or name.startswith(".") or len(name.encode()) > _LONGEST_NAME:
         raise UsageError(

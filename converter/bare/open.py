@@ -14,6 +14,8 @@ from converter.preprocessing import Color, read_dai_type
 from converter.sources.facts import KINDS
 
 if TYPE_CHECKING:
+    from tempfile import TemporaryDirectory
+
     from converter.archive.opened import Archive
     from converter.bare.config import Draft
     from converter.bare.inputs import InputHints
@@ -54,16 +56,23 @@ def open_bare(model: Path, hints: Mapping[str, InputHints], *, work: Path | None
     from converter.options.resolve import Options
 
     settled = settled_model(model, Options({}), read_signature(model), work=work)
-    return settled.as_archive(draft(settled.path, inputs=settled.hints(hints), facts=settled.facts))
+    drafted = draft(settled.path, inputs=settled.hints(hints), facts=settled.facts)
+    return as_archive(settled.path, drafted, settled.facts, settled.temporary)
 
 
-def as_archive(model: Path, drafted: Draft, facts: GraphFacts | None = None) -> Archive:
+def as_archive(
+    model: Path,
+    drafted: Draft,
+    facts: GraphFacts | None = None,
+    temporary: TemporaryDirectory[str] | None = None,
+) -> Archive:
     """A model and its draft as an archive whose files stay where they are.
 
     Args:
         model: The model's file, absolute; the draft's `path` is its name.
         drafted: Its config.
         facts: The model's signature, if it was read already.
+        temporary: What closing the archive removes.
 
     Raises:
         ArchiveError: A file of weights is missing.
@@ -83,6 +92,7 @@ def as_archive(model: Path, drafted: Draft, facts: GraphFacts | None = None) -> 
         members=tuple(members),
         config=drafted.config,
         guesses=drafted.guesses,
+        _temporary=temporary,
     )
 
 

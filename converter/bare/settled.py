@@ -9,10 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from converter.archive.opened import Archive
-from converter.bare.config import Draft
 from converter.bare.inputs import InputHints
-from converter.bare.open import as_archive
 from converter.graph.facts import GraphFacts
 from converter.options.resolve import Layer, Options, resolve
 from converter.sources.facts import facts_of
@@ -25,12 +22,13 @@ class SettledModel:
 
     Attributes:
         pixels: By quantized input, the mean and the scale that make its codes of a frame's pixels.
+        temporary: The folder that the file is in, if it was written.
     """
 
     path: Path
     facts: GraphFacts
     pixels: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-    _temporary: tempfile.TemporaryDirectory[str] | None = None
+    temporary: tempfile.TemporaryDirectory[str] | None = None
 
     def hints(self, given: Mapping[str, InputHints]) -> dict[str, InputHints]:
         """What is known of the inputs that are left, with that of the quantized ones."""
@@ -42,15 +40,10 @@ class SettledModel:
             if name in given or name in self.pixels
         }
 
-    def as_archive(self, drafted: Draft) -> Archive:
-        """The model as an archive; closing it removes what was written."""
-        archive = as_archive(self.path, drafted, self.facts)
-        return dataclasses.replace(archive, _temporary=self._temporary)
-
     def close(self) -> None:
         """Remove what was written."""
-        if self._temporary is not None:
-            self._temporary.cleanup()
+        if self.temporary is not None:
+            self.temporary.cleanup()
 
 
 def options_of(hints: Mapping[str, InputHints]) -> Options:
@@ -89,7 +82,7 @@ def settled_model(
             path=path,
             facts=facts_of(path, path.name).called(*names),
             pixels=settled.pixels,
-            _temporary=temporary,
+            temporary=temporary,
         )
     except BaseException:
         temporary.cleanup()
