@@ -131,6 +131,18 @@ def _unused(graph: onnx.GraphProto) -> None:
     graph.input.append(helper.make_tensor_value_info("unused", TensorProto.FLOAT, [1]))
 
 
+def _foreign(graph: onnx.GraphProto) -> None:
+    graph.node[0].domain = "org.example"
+
+
+def _live_scale(graph: onnx.GraphProto) -> None:
+    frame = graph.input[0].name
+    graph.node.insert(0, helper.make_node("ReduceMax", [frame], ["live"], keepdims=0))
+    graph.node.insert(1, helper.make_node("QuantizeLinear", [frame, "live"], ["codes"], name="q"))
+    graph.node.insert(2, helper.make_node("DequantizeLinear", ["codes", "live"], ["back"], name="dq"))
+    graph.node[3].input[0] = "back"
+
+
 def _batch() -> Members:
     members = _changed_model(_dynamic)
     config = json.loads(members["config.json"])
@@ -178,6 +190,8 @@ BUILDERS: dict[str, Callable[[], Members]] = {
     "onnx-int32": _int32,
     "onnx-external": _external,
     "onnx-batch": _batch,
+    "onnx-foreign": lambda: _changed_model(_foreign),
+    "onnx-live-scale": lambda: _changed_model(_live_scale),
     "onnx-twice": lambda: _changed_model(_twice),
     "onnx-unused": lambda: _changed_model(_unused),
     "onnx-through": lambda: _changed_model(lambda graph: graph.output.append(graph.input[0])),

@@ -42,6 +42,8 @@ RULES: Final = (
             "model.not-convertible",
             "model.external-data",
             "model.unused-input",
+            "model.foreign-operator",
+            "model.quantization",
             "model.input-is-output",
             "input.duplicate",
             "input.twice-in-model",

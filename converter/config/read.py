@@ -189,6 +189,26 @@ def _refuse_odd_signature(facts: GraphFacts) -> None:
     ]
     findings += [
         Finding(
+            code="model.foreign-operator",
+            where=where,
+            message=problem,
+            remedy="Export the model with ONNX's own operators, or end it before this node.",
+        )
+        for kind, where, problem in facts.unreadable
+        if kind == "operator"
+    ]
+    findings += [
+        Finding(
+            code="model.quantization",
+            where=where,
+            message=problem,
+            remedy="Convert the float model instead.",
+        )
+        for kind, where, problem in facts.unreadable
+        if kind == "quantization"
+    ]
+    findings += [
+        Finding(
             code="model.quantized-edge",
             where=name,
             message="has quantized integers, whose scale a config cannot describe.",

@@ -45,7 +45,7 @@ def fold_quantization(
         return model, {}
     model = infer_shapes(model)  # scales of channels broadcast from an axis to the last one
     folder = Folder(model.graph, saturated=saturated)
-    folder.walk(model.graph, {**_AROUND, **_RULES})
+    folder.walk(model.graph, _RULES, _AROUND)
     folder.settle()
     if folder.problems:
         raise from_findings(ModelError, "The model's quantization", folder.problems)
@@ -62,4 +62,9 @@ def fold_quantization(
 
 def is_quantized(model: ir.Model) -> bool:
     """Whether any node computes with codes."""
-    return any(node.op_type in _RULES and node.domain in DOMAINS for node in model.graph.all_nodes())
+    return any(reads(node.domain, node.op_type) for node in model.graph.all_nodes())
+
+
+def reads(domain: str, operator: str) -> bool:
+    """Whether an operator computes with codes and is read here."""
+    return domain in DOMAINS and operator in _RULES

@@ -43,7 +43,8 @@ def read_source(
     Raises:
         ArchiveError: The file is damaged.
         ModelError: It uses foreign operators, or control flow that the shapes do not
-            settle, or its quantization cannot be read.
+            settle, or its quantization cannot be
+            read, or weights are no numbers.
     """
     import onnx_ir as ir
     from onnx_ir.passes import common
@@ -51,6 +52,7 @@ def read_source(
     from converter.graph.control_flow import settle_control_flow
     from converter.graph.copies import settle_copies
     from converter.graph.dequantize import fold_quantization
+    from converter.graph.finite import check_finite
     from converter.graph.freeze import FreezeShapes
     from converter.graph.heavy import settle
     from converter.graph.opset import raise_opset
@@ -74,6 +76,7 @@ def read_source(
         model, problem = simplify(model)
         if problem:
             warnings.append(f"{problem}.")
+    check_finite(model)
     return ReadSource(model, warnings, ranges)
 
 

@@ -52,16 +52,21 @@ class Folder:
         # The scales of dynamic quantization, which are one here.
         self.ones: set[ir.Value] = set()
 
-    def walk(self, graph: ir.Graph, rules: Mapping[str, CodeRule]) -> None:
+    def walk(
+        self, graph: ir.Graph, rules: Mapping[str, CodeRule], around: Mapping[str, CodeRule]
+    ) -> None:
         """Read every node of a graph and of the graphs inside it.
 
         Args:
-            rules: By operator; None of a rule leaves its node as it is.
+            rules: For operators on codes; None of a rule leaves its node as it is.
+            around: For ONNX's own operators that may stand between codes.
         """
         for node in list(graph):
             for inner in _inner_graphs(node):
-                self.walk(inner, rules)
+                self.walk(inner, rules, around)
             rule = rules.get(node.op_type) if node.domain in DOMAINS else None
+            if rule is None and node.domain in DOMAINS[:2]:
+                rule = around.get(node.op_type)
             if rule is None:
                 continue
             builder = Builder(graph, node.name or str(node.outputs[0].name))
