@@ -14,11 +14,13 @@ from converter.archive.tar import Limits, name_problem
 from converter.bare.config import draft, read_signature
 from converter.bare.inputs import InputHints, may_take_frames
 from converter.bare.open import as_archive, hints_of, is_bare, open_bare
+from converter.bare.settled import settled_model
 from converter.errors import UsageError, from_findings, not_a_file
 from converter.findings import Finding, Severity, listed, perhaps
 from converter.graph.facts import GraphFacts, TensorFacts
 from converter.options.resolve import Layer, Options, resolve
 from converter.preprocessing import Color
+from converter.sources.settle import settled_archive
 
 if TYPE_CHECKING:
     from converter.modelconverter.document import Document
@@ -52,8 +54,13 @@ def open_archive(
     """
     path = Path(source).absolute()  # children work in folders of their own
     if is_bare(path) and path.is_file():
-        return open_bare(path, hints or {})
-    return open_packed(source, limits=limits, work=work)
+        return open_bare(path, hints or {}, work=work)
+    archive = open_packed(source, limits=limits, work=work)
+    try:
+        return settled_archive(archive, Options({}), work=work)
+    except BaseException:
+        archive.close()
+        raise
 
 
 def open_source(
@@ -80,14 +87,19 @@ def open_source(
     suffix = path.suffix.lower()
     if path.is_dir() or suffix not in (*_DOCUMENTS, *_MODELS):
         _require_document(path, options)
-        archive = open_archive(source, work=work)
-        return archive, options.by_name(*_names(archive.config), _image_names(archive.config))
+        archive = open_packed(source, work=work)
+        try:
+            options = options.by_name(*_names(archive.config), _image_names(archive.config))
+            return settled_archive(archive, options, work=work), options
+        except BaseException:
+            archive.close()
+            raise
     if not path.is_file():
         raise not_a_file(path, "Give an archive, a model or a YAML file.")
     from converter.modelconverter.document import Document, read
 
     if suffix in _DOCUMENTS:
-        return _bare(read(path, options, target), options)
+        return _bare(read(path, options, target), options, work)
     _require_document(path, options)
     document = Document(
         path=path,
@@ -98,7 +110,7 @@ def open_source(
         types={},
         layer=Layer(origin="", values={}),
     )
-    return _bare(document, options)
+    return _bare(document, options, work)
 
 
 def _require_document(path: Path, options: Options) -> None:
@@ -111,7 +123,7 @@ def _require_document(path: Path, options: Options) -> None:
             )
 
 
-def _bare(document: Document, given: Options) -> tuple[Archive, Options]:
+def _bare(document: Document, given: Options, work: Path | None) -> tuple[Archive, Options]:
     """An archive of the model, without packing it: its files stay where they are."""
     facts = read_signature(document.model).called(document.inputs, list(document.outputs))
     inputs = [tensor.name for tensor in facts.inputs]
@@ -129,11 +141,12 @@ def _bare(document: Document, given: Options) -> tuple[Archive, Options]:
         if hint.color is not None and _channels(hint, tensor) == 1:
             # As in ModelConverter: one channel is gray, whatever the options say.
             hints[tensor.name] = dataclasses.replace(hint, color=Color.GRAY)
-    drafted = draft(document.model, name=document.name, inputs=hints, facts=facts)
+    model = settled_model(document.model, options, facts, work=work)
+    drafted = draft(model.path, name=document.name, inputs=model.hints(hints), facts=model.facts)
     for entry in drafted.config["model"]["outputs"]:
         said = document.outputs.get(entry["name"], {})
         entry |= {key: said[key] for key in ("shape", "layout") if said.get(key)}
-    archive = as_archive(document.model, drafted, facts)
+    archive = as_archive(model.path, drafted, model.facts, model.temporary)
     name = document.name or archive.name
     if name_problem(name) or "/" in name or name.startswith(".") or len(name.encode()) > _LONGEST_NAME:
         raise UsageError(

@@ -27,6 +27,7 @@ from converter.plans import Plan
 from converter.processes.run import Processes
 from converter.processes.work_folder import work_folder
 from converter.sources.import_step import import_source, import_step
+from converter.sources.settle import settled_archive
 from converter.target import Run, modules_called
 from converter.target import load as load_target
 
@@ -110,7 +111,9 @@ def plan(
     """
     resolved, target = _options(options), target_of(target).target
     if isinstance(source, Archive):
-        return make_plan(source, target, resolved, toolchain)
+        settled = settled_archive(source, resolved, owned=False)
+        with settled if settled is not source else contextlib.nullcontext():
+            return make_plan(settled, target, resolved, toolchain)
     archive, resolved = open_source(source, resolved, target=target)
     with archive:
         return make_plan(archive, target, resolved, toolchain)
@@ -156,7 +159,9 @@ def convert(
             stack.callback(processes.end_all)
             processes.warm_up(modules_called(target), work)
             if isinstance(source, Archive):
-                archive = source
+                archive = settled_archive(source, resolved, work=work, owned=False)
+                if archive is not source:
+                    stack.enter_context(archive)
             else:
                 archive, resolved = open_source(source, resolved, target=target, work=work)
                 stack.enter_context(archive)

@@ -13,10 +13,12 @@ from converter.bare.inputs import InputHints, may_take_frames
 from converter.errors import ConvertError, UsageError, from_findings
 from converter.findings import Finding, listed, perhaps
 from converter.graph.facts import GraphFacts
+from converter.options.declared import array
 from converter.preprocessing import Color, read_dai_type
 
 _FLAGS: Final = {
     "shape": "--shape",
+    "frozen_value": "--frozen",
     "layout": "--layout",
     "mean_values": "--mean",
     "scale_values": "--scale",
@@ -48,6 +50,7 @@ def _resize_mode(text: str) -> str:
 # By field of `InputHints`: how a value is read, and what it should be.
 _READ: Final[Mapping[str, tuple[Callable[[str], Any], str]]] = {
     "shape": (ints, "sizes such as 1,3,224,224"),
+    "frozen": (array, "a number, an array such as [1,2], or a .npy file"),
     "layout": (str.upper, "letters such as NCHW"),
     "mean": (floats, "numbers such as 123.7,116.3,103.5, or none"),
     "scale": (floats, "numbers such as 58.4,57.1,57.4, or none"),

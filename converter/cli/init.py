@@ -30,6 +30,9 @@ class InputFlags:
     image: Annotated[tuple[str, ...], flag("An input that takes camera frames.")] = ()
     raw: Annotated[tuple[str, ...], flag("An input that takes plain numbers.")] = ()
     shape: Annotated[tuple[str, ...], flag(f"Sizes such as 1,3,224,224: {EACH}")] = ()
+    frozen: Annotated[
+        tuple[str, ...], flag("An input that is always the same, NAME=VALUE: 1, [1,2] or a .npy file.")
+    ] = ()
     layout: Annotated[tuple[str, ...], flag(f"Axes such as NCHW: {EACH}")] = ()
     mean: Annotated[tuple[str, ...], flag(f"In the model's channel order: {EACH}")] = ()
     scale: Annotated[tuple[str, ...], flag(f"The divisors of the channels: {EACH}")] = ()
@@ -40,7 +43,7 @@ class InputFlags:
         """The hints for each input; errors as for `input_hints`."""
         from converter.cli.flags import input_hints
 
-        named = ("shape", "layout", "mean", "scale", "color", "resize_mode")
+        named = ("shape", "frozen", "layout", "mean", "scale", "color", "resize_mode")
         return input_hints(facts, self.image, self.raw, {key: getattr(self, key) for key in named})
 
 
@@ -119,6 +122,7 @@ def init(
 ) -> int:
     """Write a source archive from a bare model. On a terminal it asks for what it would guess."""
     from converter.bare.config import read_signature
+    from converter.bare.settled import options_of, settled_model
     from converter.bare.write import place_for, write_source
     from converter.cli.flags import read_json
 
@@ -126,10 +130,12 @@ def init(
     place_for(model, output, force=force)
     facts = read_signature(model)
     hints, head_hints = inputs.hints(facts), head.hints()
+    settled = settled_model(model, options_of(hints), facts)
+    facts, hints = settled.facts, settled.hints(hints)
     written_heads = read_json("--heads", head.heads, list)
     asks = not json and not yes and sys.stdin.isatty() and sys.stderr.isatty()
     drafted = _draft(
-        model,
+        settled.path,
         name,
         facts,
         hints,
@@ -137,13 +143,14 @@ def init(
         asks=asks,
     )
     done = write_source(
-        model,
+        settled.path,
         drafted,
         output=output,
         encodings=encodings,
         calibration=calibration,
         force=force,
     )
+    settled.close()
     if json:
         from converter.cli import print_json
 

@@ -169,10 +169,7 @@ KEYS: Final[Mapping[str, Rule]] = {
     "inputs.NAME.encoding": Taken(keys=("inputs.NAME.encoding.from", "inputs.NAME.encoding.to")),
     "inputs.NAME.encoding.from": Taken(),
     "inputs.NAME.encoding.to": Taken(),
-    "inputs.NAME.frozen_value": Refused(
-        why="inputs are not frozen to values here.",
-        remedy="Make it a constant (an initializer) of the ONNX model.",
-    ),
+    "inputs.NAME.frozen_value": Taken(),
     **_calibration("inputs.NAME.calibration", Taken()),
     # Each output.
     "outputs.NAME.name": Structure(remedy="It is part of the key: outputs.NAME.…"),

@@ -75,6 +75,8 @@ class Options:
         for key, setting in sorted(self.settings.items()):
             if is_decisive(key) and setting.value != specs_by_key()[_pattern(key)].default:
                 value = setting.value
+                if key.endswith(".frozen_value"):
+                    value = _without_folder(value)
                 if isinstance(value, tuple):
                     value = tuple(_without_folder(item) for item in value)
                 chosen[key] = list(value) if isinstance(value, tuple) else value

@@ -104,7 +104,7 @@ def prepare_file(
     from targets.openvino.myriad_rules.whole_numbers import whole_numbers_as_floats
 
     shapes = {item["name"]: tuple(item["shape"]) for item in inputs}
-    model, warnings = read_source(source, shapes, simplified=simplified)
+    model, warnings, _ = read_source(source, shapes, simplified=simplified)
     model = infer_shapes(model)
     outputs = output_facts(model)
     rules = (*FIRST, DECOMPOSITIONS, FIRST_RULES, SCALARS)

@@ -106,7 +106,7 @@ def prepare_file(
     from targets.rvc4 import htp_rewrites as faults
 
     shapes = {item["name"]: tuple(item["shape"]) for item in inputs}
-    model, warnings = read_source(source, shapes, simplified=simplified)
+    model, warnings, _ = read_source(source, shapes, simplified=simplified)
     model.ir_version = max(model.ir_version, 8)  # else onnx's converter wants weights as inputs
     model = raise_opset(model, _OPSET, _OPSET)
     if (opset := model.graph.opset_imports.get("", 0)) < _OPSET:

@@ -101,6 +101,9 @@ def test_good_archives_have_nothing_to_find(name: str, tmp_path: Path) -> None:
     assert set(BASES) == set(BUILDERS)
     meant = {
         "onnx-int32": {"input.image-dtype"},
+        "onnx-batch": {"input.batch"},
+        "onnx-foreign": {"model.foreign-operator"},
+        "onnx-live-scale": {"model.quantization"},
         "onnx-twice": {"input.twice-in-model", "output.twice-in-model"},
         "onnx-unused": {"model.unused-input"},
         "onnx-through": {"model.input-is-output"},

@@ -213,7 +213,7 @@ def test_a_bare_model_is_a_source_and_options_describe_it(net: Path) -> None:
     [
         ({"rvc2": {"mo_args": ["--scale", "2"]}}, "rvc2.mo_args"),
         ({"rvc2": {"compile_tool_args": ["-ip", "FP16"]}}, "rvc2.compile_tool_args"),
-        ({"inputs": [{"name": "images", "frozen_value": [1]}]}, "inputs.images.frozen_value"),
+        ({"inputs": [{"name": "images", "frozen_value": "x"}]}, "inputs.images.frozen_value"),
         ({"calibration": {"stage": "a", "output": "b"}}, "calibration.stage"),
         ({"calibration": "images"}, "'images' is neither random"),
         ({"calibration": {"path": "s3://bucket/images"}}, "Download it"),

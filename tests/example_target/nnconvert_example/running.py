@@ -117,7 +117,7 @@ def prepare_file(
     from converter.graph.source import read_source
 
     shapes = {item["name"]: tuple(item["shape"]) for item in inputs}
-    model, _ = read_source(source, shapes, simplified=simplified)
+    model = read_source(source, shapes, simplified=simplified).model
     model = EmbedPreprocessing(entries(inputs))(infer_shapes(model)).model
     for value in model.graph.inputs:
         if value.name in frames:
