@@ -10,18 +10,25 @@ from converter.graph.rules import (
     activations,
     convolution,
     copying,
+    lookups,
     normalization,
     pooling,
     products,
     recurrent,
+    resize,
+    transposed_convolution,
 )
 
 # What a rule makes is seen by the groups behind it.
-FIRST: Final[Sequence[Mapping[str, Rule]]] = (recurrent.RULES,)
+FIRST: Final[Sequence[Mapping[str, Rule]]] = (
+    recurrent.RULES,
+    {**resize.RULES, **transposed_convolution.RULES},
+)
 DECOMPOSITIONS: Final[Mapping[str, Rule]] = {
     **activations.RULES,
     **convolution.RULES,
     **copying.RULES,
+    **lookups.RULES,
     **normalization.RULES,
     **pooling.RULES,
     **products.RULES,
