@@ -94,7 +94,8 @@ def prepare_file(
     from converter.graph.simplify import infer_shapes
     from converter.graph.single_precision import SinglePrecision
     from converter.graph.source import name_every_node, read_source
-    from targets.rvc4 import htp_rewrites as faults
+    from targets.rvc4.htp_rules import activations, table
+    from targets.rvc4.htp_rules.weights import UnshareWeights
 
     shapes = {item["name"]: tuple(item["shape"]) for item in inputs}
     model, warnings = read_source(source, shapes, simplified=simplified)
@@ -104,10 +105,9 @@ def prepare_file(
         warnings.append(
             f"onnx could not raise the graph from opset {opset} to {_OPSET}; QNN may refuse parts."
         )
-    if faults.has_gelu_pattern(model):
-        model = raise_opset(model, faults.GELU_OPSET, faults.GELU_OPSET)
-    wide = faults.WIDE_RULES if activation_bits == 16 else faults.RULES
-    rules = wide if weight_bits else faults.FLOAT_RULES
+    if activations.has_gelu_pattern(model):
+        model = raise_opset(model, activations.GELU_OPSET, activations.GELU_OPSET)
+    rules = table.groups(weight_bits, activation_bits, per_channel=per_channel, encoded=encoded)
     model = Sequential(
         common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
         SinglePrecision(),
@@ -116,7 +116,7 @@ def prepare_file(
         *[Rewrite(group) for group in rules],
         EmbedPreprocessing(entries(inputs), folding(weight_bits, per_channel, encoded)),
         common.IdentityEliminationPass(),
-        faults.UnshareWeights(),
+        UnshareWeights(),
         common.RemoveUnusedNodesPass(),
     )(infer_shapes(model)).model
     model = infer_shapes(model)

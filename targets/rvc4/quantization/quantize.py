@@ -138,6 +138,8 @@ def _quantized(
     if 16 in (weights, activations) or any(row.get("quant_type") in _wide() for row in rows):
         # Before opset 21 ONNX's operators support 8 bits only.
         config.extra_options["UseQDQContribOps"] = True
+    # Otherwise Where, and what only moves, stays in float32 when nothing before it was quantized.
+    config.extra_options["ForceQuantizeNoInputCheck"] = True
     known = {
         name: calibrate.TensorData(lowest=np.float32(low), highest=np.float32(high))
         for name, (low, high) in ranges.items()
@@ -201,7 +203,7 @@ def _overrides(
     initializers = {tensor.name: tensor for tensor in graph.initializer}
     if weights == 8:
         for node in graph.node:
-            if node.op_type == "Gemm" and len(node.input) > 1 and node.input[1] in initializers:
+            if _one_scale(node) and node.input[1] in initializers:
                 overrides[node.input[1]] = [{"quant_type": kinds.QInt8, "symmetric": True}]
             # Here the HTP takes no signed scale.
             if node.op_type == "LayerNormalization" and node.input[1] in initializers:
@@ -229,6 +231,16 @@ def _overrides(
         f"{len(unused)} of {len(given)} encodings name tensors that the prepared graph does not have, "
         f"{unused[0]!r} for one; measured ranges take their place."
     ]
+
+
+def _one_scale(node: onnx.NodeProto) -> bool:
+    """Whether a node's weights have one scale in every mode.
+
+    A grouped ConvTranspose has its output channels on two axes, the groups being part of the first.
+    """
+    if node.op_type == "ConvTranspose":
+        return any(item.name == "group" and item.i > 1 for item in node.attribute)
+    return node.op_type == "Gemm" and len(node.input) > 1
 
 
 def _frame_codes(activations: int) -> dict[str, Any]:

@@ -1,0 +1,62 @@
+"""Which rules a mode applies, in their order."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Final
+
+import onnx_ir as ir
+
+from converter.graph.rewrite import Builder, Rule, input_of
+from converter.graph.rules.activations import selu
+from converter.graph.rules.pooling import max_pool as dilated_max_pool
+from targets.rvc4.htp_rules import activations, convolution, moves, normalization, pooling, products
+
+Group = Mapping[str, Rule]
+
+# They are applied in this order: the second handles patterns that the first leaves.
+_SHARED: Final[Sequence[Group]] = (
+    {
+        "BatchNormalization": normalization.batch_normalization,
+        "Gemm": products.computed_gemm,
+        "MaxPool": pooling.max_pool_of_volumes,
+        "Mul": activations.product,
+        "Pad": moves.edge_pad,
+        "Selu": selu,
+        "Split": moves.split_of_five_axes,
+        "Sum": products.sum_of_several,
+    },
+    {"Erf": activations.erf, "HardSigmoid": activations.gating_hard_sigmoid},
+)
+# With integers the border of lowest numbers would take up the whole range.
+_FLOAT: Final[Sequence[Group]] = ({"MaxPool": dilated_max_pool},)
+_WIDE: Final[Sequence[Group]] = ({"Mul": activations.silu},)
+
+
+def groups(
+    weight_bits: int, activation_bits: int, *, per_channel: bool, encoded: Collection[str] = ()
+) -> Sequence[Group]:
+    """The groups of rules for a mode; each group sees what the ones before it made.
+
+    Args:
+        weight_bits: Of integers; 0 for float16.
+        activation_bits: Of integers.
+        per_channel: Whether convolutions have a scale for each output channel.
+        encoded: Weights whose encodings are given, and which therefore stay as they are.
+    """
+    if not weight_bits:
+        return (*_SHARED, *_FLOAT)
+    found = [*_SHARED, *(_WIDE if activation_bits == 16 else ())]
+    if per_channel:
+        found.append({"ConvTranspose": _unless_encoded(convolution.grouped_transpose, encoded)})
+    return found
+
+
+def _unless_encoded(rule: Rule, encoded: Collection[str]) -> Rule:
+    """A rule that makes other weights, for nodes whose weights have no given encoding."""
+
+    def apply(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
+        weights = input_of(node, 1)
+        return None if weights is not None and weights.name in encoded else rule(node, b)
+
+    return apply
