@@ -88,6 +88,7 @@ def prepare_file(
     from onnx_ir.passes import Sequential, common
 
     from converter.graph.embed import EmbedPreprocessing, entries
+    from converter.graph.masks import ClampMasks
     from converter.graph.opset import raise_opset
     from converter.graph.rewrite import Rewrite
     from converter.graph.rules.recurrent import RULES as RECURRENT
@@ -114,6 +115,7 @@ def prepare_file(
         Rewrite(RECURRENT),
         common.RemoveUnusedNodesPass(),
         *[Rewrite(group) for group in rules],
+        ClampMasks(),
         EmbedPreprocessing(entries(inputs), folding(weight_bits, per_channel, encoded)),
         common.IdentityEliminationPass(),
         UnshareWeights(),
@@ -130,17 +132,36 @@ def prepare_file(
 
 
 def _check_weights(model: ir.Model) -> None:
+    """Refuse constants that are no numbers, or that are infinite and no mask.
+
+    Raises:
+        ModelError: It names each with its node.
+    """
     import numpy as np
 
-    from converter.errors import ModelError
+    from converter.errors import ModelError, from_findings
+    from converter.findings import Finding
 
+    findings = []
     for value in model.graph.initializers.values():
         array = None if value.const_value is None else value.const_value.numpy()
-        if array is not None and array.dtype.kind == "f" and np.isnan(array).any():
-            raise ModelError(
-                f"weight {value.name!r} holds values that are no numbers (NaN).",
-                remedy="Export the model again; it was damaged, or never trained.",
+        if array is None or array.dtype.kind != "f" or np.isfinite(array).all():
+            continue
+        is_nan = bool(np.isnan(array).any())
+        user = next((node for node, _ in value.uses()), None)
+        findings.append(
+            Finding(
+                code="rvc4.weights",
+                where=f"weight {value.name!r}"
+                + (f" of node {user.name!r} ({user.op_type})" if user else ""),
+                message="it holds values that are no numbers (NaN)." if is_nan else "it is infinite.",
+                remedy="Export the model again; it was damaged, or never trained."
+                if is_nan
+                else "Put a finite number into the model, such as -1e4 for a mask.",
             )
+        )
+    if findings:
+        raise from_findings(ModelError, "The model", findings)
 
 
 def _free_names(model: ir.Model) -> None:

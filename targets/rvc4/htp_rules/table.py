@@ -10,17 +10,35 @@ import onnx_ir as ir
 from converter.graph.rewrite import Builder, Rule, input_of
 from converter.graph.rules.activations import selu
 from converter.graph.rules.pooling import max_pool as dilated_max_pool
-from targets.rvc4.htp_rules import activations, convolution, moves, normalization, pooling, products
+from targets.rvc4.htp_rules import (
+    activations,
+    convolution,
+    layer_norm,
+    limits,
+    moves,
+    normalization,
+    pooling,
+    products,
+)
 
 Group = Mapping[str, Rule]
+
+
+def _product(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
+    return activations.product(node, b) or layer_norm.written_out(node, b)
+
 
 # They are applied in this order: the second handles patterns that the first leaves.
 _SHARED: Final[Sequence[Group]] = (
     {
         "BatchNormalization": normalization.batch_normalization,
+        "Clip": limits.clip,
+        "Div": layer_norm.written_out,
         "Gemm": products.computed_gemm,
+        "Max": limits.beyond,
         "MaxPool": pooling.max_pool_of_volumes,
-        "Mul": activations.product,
+        "Min": limits.beyond,
+        "Mul": _product,
         "Pad": moves.edge_pad,
         "Selu": selu,
         "Split": moves.split_of_five_axes,

@@ -123,8 +123,10 @@ def _quantized(
     for node in proto.graph.node:
         # The quantizer gives every Softmax the range from 0 to 1, however small its values are.
         if node.op_type == "Softmax" and node.output[0] in ranges:
-            low, high = (np.float32(bound) for bound in ranges[node.output[0]])
-            overrides.setdefault(node.output[0], [{"rmin": low, "rmax": high}])
+            overrides.setdefault(node.output[0], [_limits(*ranges[node.output[0]])])
+    for tensor in proto.graph.initializer:
+        if tensor.name in ranges:  # the constant of a mask
+            overrides.setdefault(tensor.name, [_limits(*ranges[tensor.name])])
     rows = [row for group in overrides.values() for row in group]
     config = _ort("execution_providers.qnn").get_qnn_qdq_config(
         structure,
@@ -163,6 +165,10 @@ def _quantized(
     made.quantize_model()
     quantized: ir.Model = ir.from_proto(made.model.model)
     return quantized
+
+
+def _limits(low: float, high: float) -> dict[str, Any]:
+    return {"rmin": np.float32(low), "rmax": np.float32(high)}
 
 
 def _loaded(model: str) -> tuple[onnx.ModelProto, onnx.ModelProto]:
