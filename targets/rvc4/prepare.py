@@ -26,6 +26,7 @@ _TAKEN: Final = (
     "_QuantizeLinear_Output",
     "_DequantizeLinear_Output",
 )
+_MULTIPLIED: Final = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 # QNN's execution provider puts these between Dequantize and Quantize, whatever is around them.
 _FLOATING: Final = ("LSTM", "ReduceL2")
 
@@ -115,15 +116,15 @@ def prepare_file(
         Rewrite(RECURRENT),
         common.RemoveUnusedNodesPass(),
         *[Rewrite(group) for group in rules],
-        ClampMasks(),
         EmbedPreprocessing(entries(inputs), folding(weight_bits, per_channel, encoded)),
         common.IdentityEliminationPass(),
         UnshareWeights(),
         common.RemoveUnusedNodesPass(),
     )(infer_shapes(model)).model
     model = infer_shapes(model)
+    ClampMasks()(model)
     name_every_node(model)
-    _check_weights(model)
+    _check_weights(model, _MULTIPLIED if not weight_bits else ())
     _free_names(model)
     name = Path(target).name
     ir.save(model, target, external_data=f"{name}.data", size_threshold_bytes=4096)
@@ -131,8 +132,11 @@ def prepare_file(
     return {"warnings": warnings, "floating": floating}
 
 
-def _check_weights(model: ir.Model) -> None:
-    """Refuse constants that are no numbers, or that are infinite and no mask.
+def _check_weights(model: ir.Model, among: Sequence[str]) -> None:
+    """Refuse constants that are no numbers, or infinite.
+
+    Args:
+        among: Infinite ones count as inputs of these operators only; of all if it is empty.
 
     Raises:
         ModelError: It names each with its node.
@@ -149,6 +153,8 @@ def _check_weights(model: ir.Model) -> None:
             continue
         is_nan = bool(np.isnan(array).any())
         user = next((node for node, _ in value.uses()), None)
+        if not is_nan and among and (user is None or user.op_type not in among):
+            continue
         findings.append(
             Finding(
                 code="rvc4.weights",

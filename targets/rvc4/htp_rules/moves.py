@@ -13,29 +13,7 @@ from converter.graph.rewrite import (
     input_of,
     int_attribute,
     static_shape,
-    text_attribute,
 )
-
-
-def edge_pad(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
-    """Padding by the border's own values, as slices that are put beside: the HTP pads with others."""
-    shape, pads = static_shape(node.inputs[0]), array_of(input_of(node, 1))
-    if text_attribute(node, "mode", "constant") != "edge" or shape is None or pads is None:
-        return None
-    given = array_of(input_of(node, 3))
-    axes = range(len(shape)) if given is None else [int(axis) % len(shape) for axis in given.ravel()]
-    before, after = np.split(pads.astype(int).ravel(), 2)
-    if (pads < 0).any():
-        return None
-    x = node.inputs[0]
-    assert x is not None
-    for axis, first, last in zip(axes, before, after, strict=True):
-        if not (first or last):
-            continue
-        start = b.op("Slice", x, b.ints(0), b.ints(1), b.ints(axis))
-        end = b.op("Slice", x, b.ints(shape[axis] - 1), b.ints(shape[axis]), b.ints(axis))
-        x = b.op("Concat", *[start] * int(first), x, *[end] * int(last), axis=axis)
-    return [x]
 
 
 def split_of_five_axes(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:

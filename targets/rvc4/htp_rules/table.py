@@ -10,6 +10,7 @@ import onnx_ir as ir
 from converter.graph.rewrite import Builder, Rule, input_of
 from converter.graph.rules.activations import selu
 from converter.graph.rules.pooling import max_pool as dilated_max_pool
+from converter.graph.rules.scattering import RULES as SCATTERING
 from targets.rvc4.htp_rules import (
     activations,
     convolution,
@@ -17,6 +18,7 @@ from targets.rvc4.htp_rules import (
     limits,
     moves,
     normalization,
+    padding,
     pooling,
     products,
 )
@@ -39,7 +41,7 @@ _SHARED: Final[Sequence[Group]] = (
         "MaxPool": pooling.max_pool_of_volumes,
         "Min": limits.beyond,
         "Mul": _product,
-        "Pad": moves.edge_pad,
+        "Pad": padding.mirrored,
         "Selu": selu,
         "Split": moves.split_of_five_axes,
         "Sum": products.sum_of_several,
@@ -48,6 +50,7 @@ _SHARED: Final[Sequence[Group]] = (
 )
 # With integers the border of lowest numbers would take up the whole range.
 _FLOAT: Final[Sequence[Group]] = ({"MaxPool": dilated_max_pool},)
+_INTEGER: Final[Sequence[Group]] = ({"Pad": padding.beyond_the_range, **SCATTERING},)
 _WIDE: Final[Sequence[Group]] = ({"Mul": activations.silu},)
 
 
@@ -64,7 +67,7 @@ def groups(
     """
     if not weight_bits:
         return (*_SHARED, *_FLOAT)
-    found = [*_SHARED, *(_WIDE if activation_bits == 16 else ())]
+    found = [*_SHARED, *_INTEGER, *(_WIDE if activation_bits == 16 else ())]
     if per_channel:
         found.append({"ConvTranspose": _unless_encoded(convolution.grouped_transpose, encoded)})
     return found
