@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import onnx_ir as ir
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from onnx import helper, numpy_helper
 from onnx.onnx_pb import ModelProto, TensorProto
@@ -88,7 +88,7 @@ def resizes(draw: st.DrawFn) -> ModelProto:
     return make_model(graph, opset)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(resizes())
 def test_products_and_lookups_compute_what_resize_computes(model: ModelProto) -> None:
     after = ir.to_proto(Rewrite({"Resize": everything})(infer_shapes(ir.from_proto(model))).model)
@@ -115,6 +115,10 @@ def test_an_old_resize_keeps_its_coordinates_in_a_newer_opset(
     opset: int, mode: str, sizes: tuple[int, int], scales: tuple[float, float]
 ) -> None:
     """ONNX's version converter leaves `asymmetric` out."""
+    # ONNX Runtime copies a tensor whose size does not change, and one that shrinks elsewhere it does not.
+    assume(
+        all(scale < 1 or int(scale * size) > size for scale, size in zip(scales, sizes, strict=True))
+    )
     kind = "Upsample" if opset == 9 else "Resize"
     factors = np.maximum(scales, 1 if opset == 9 else 0.5).astype(np.float32)
     graph = helper.make_graph(
