@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
 import onnx_ir as ir
 
 from converter.graph.heavy import through_proto
-from converter.graph.rewrite import array_of
+from converter.graph.rewrite import Builder, array_of, input_of, replace, text_attribute
 from converter.graph.simplify import infer_shapes
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 _TARGET_OPSET: Final = 13
 # From this opset on, Clip, Pad and others take inputs, as every rule expects.
 _OLDEST_OPSET: Final = 11
+_RESIZE_WITH_COORDINATES: Final = 11
 
 
 def raise_opset(model: ir.Model, oldest: int = _OLDEST_OPSET, target: int = _TARGET_OPSET) -> ir.Model:
@@ -34,9 +36,39 @@ def raise_opset(model: ir.Model, oldest: int = _OLDEST_OPSET, target: int = _TAR
         return onnx.version_converter.convert_version(proto, target)
 
     try:
-        return through_proto(model, convert) or model
+        raised = through_proto(model, convert) or model
     except (RuntimeError, ValueError, onnx.version_converter.ConvertError):
         return model  # the compiler reads most of the old operators as they are
+    if version < _RESIZE_WITH_COORDINATES <= target:
+        for node in list(raised.graph):
+            _resize_as_before(raised.graph, node)
+    return raised
+
+
+def _resize_as_before(graph: ir.Graph, node: ir.Node) -> None:
+    """Give a Resize of before opset 11 its coordinates, which onnx's converter leaves out.
+
+    Upsample and Resize divide places by the scale (`asymmetric`), and `nearest` rounds up along an axis
+    that shrinks and down along others, as ONNX Runtime has it. Where both are asked for, it is two.
+    """
+    if node.op_type != "Resize":
+        return
+    scales = array_of(input_of(node, 2))
+    node.attributes["coordinate_transformation_mode"] = ir.AttrString(
+        "coordinate_transformation_mode", "asymmetric"
+    )
+    shrinks = scales is not None and bool((scales < 1).any())
+    node.attributes["nearest_mode"] = ir.AttrString("nearest_mode", "ceil" if shrinks else "floor")
+    if text_attribute(node, "mode", "nearest") != "nearest" or scales is None:
+        return
+    if not (shrinks and (scales > 1).any()):
+        return
+    b = Builder(graph, node.name or node.op_type)
+    roi = input_of(node, 1)
+    (smaller,) = b.again(node, node.inputs[0], roi, b.constant(np.minimum(scales, 1)))
+    (larger,) = b.again(node, smaller, roi, b.constant(np.maximum(scales, 1)))
+    b.nodes[-1].attributes["nearest_mode"] = ir.AttrString("nearest_mode", "floor")
+    replace(graph, node, b, [larger])
 
 
 def _align_slope(node: ir.Node) -> None:

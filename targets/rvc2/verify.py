@@ -19,6 +19,7 @@ from converter.target import Run
 from converter.verification import compare as verify
 from converter.verification import reference
 from converter.verification.compare import Limits
+from converter.verification.frames import frames_for
 from targets.openvino.prepare import Prepared
 from targets.rvc2.blob.run import BlobRun, run_blob
 from targets.rvc2.parameters import Parameters
@@ -62,7 +63,7 @@ class Comparison:
         if not self.enabled:
             return
         model = run.plan.model
-        self._frames, self._described = verify.frames(run)
+        self._frames, self._described = frames_for(run)
         self._feeds = [network_feeds(model.inputs, parameters.inputs, frame) for frame in self._frames]
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="reference")
         feeds = [source_feeds(model.inputs, frame) for frame in self._frames]

@@ -22,6 +22,7 @@ from converter.processes.work_folder import read_made
 from converter.target import Run
 from converter.verification import compare as verify
 from converter.verification.compare import Limits
+from converter.verification.frames import frames_for
 from targets.openvino.compile_tool import CompileTool, command, precisions
 from targets.openvino.ir import Int8, Ir, make_ir, run_ir
 from targets.openvino.prepare import Prepared, prepare
@@ -225,7 +226,7 @@ def _compare(run: Run, parameters: Parameters, ir: Ir) -> Mapping[str, Any]:
     if not options.flag("verify.enabled"):
         return verify.skipped("switched off")
     with run.stage("verify"):
-        frames, described = verify.frames(run, parameters.calibration)
+        frames, described = frames_for(run, parameters.calibration)
         source = verify.source_outputs(run, frames)
         folder = run.work / "verify-ir"
         folder.mkdir()

@@ -15,6 +15,7 @@ from converter.target import Run
 from converter.verification import compare as verify
 from converter.verification import reference
 from converter.verification.compare import Limits
+from converter.verification.frames import frames_for
 from targets.rvc4 import qnn
 from targets.rvc4.parameters import QnnParameters
 from targets.rvc4.quantization.modes import Precision
@@ -49,7 +50,7 @@ def compare(
     allowed = limits(parameters.precision, options)
     timeout_s = options.number("verify.timeout_s")
     with run.stage("verify"):
-        frames, described = verify.frames(run, parameters.calibration)
+        frames, described = frames_for(run, parameters.calibration)
         feeds = [target_feeds(model.inputs, parameters.inputs, frame) for frame in frames]
         names = [output.name for output in model.outputs]
         source = verify.source_outputs(run, frames)

@@ -14,10 +14,11 @@ from converter.graph.rules import (
     pooling,
     products,
     recurrent,
+    resize,
 )
 
 # What a rule makes is seen by the groups behind it.
-FIRST: Final[Sequence[Mapping[str, Rule]]] = (recurrent.RULES,)
+FIRST: Final[Sequence[Mapping[str, Rule]]] = (recurrent.RULES, resize.RULES)
 DECOMPOSITIONS: Final[Mapping[str, Rule]] = {
     **activations.RULES,
     **convolution.RULES,

@@ -14,6 +14,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from converter.graph import resampling
 from converter.sources.ops.elementwise import Rule
 from converter.sources.ops.emitter import Emitter, Inexpressible, sizes_of
 
@@ -193,47 +194,16 @@ def _per_axis(e: Emitter, shape: list[int | None], asked: Resize) -> list[Item]:
     return items
 
 
-def _coordinates(size: int, new: int, scale: float, asked: Resize) -> NDArray[np.float32]:
-    """Where in the old tensor each new place lies."""
-    x, factor = np.arange(new, dtype=np.float32), np.float32(scale)
-    match asked.coordinates:
-        case "asymmetric":
-            return x / factor
-        case "tf_half_pixel_for_nn":
-            return (x + np.float32(0.5)) / factor
-        case "align_corners":
-            return x * 0 if new == 1 else x * np.float32(size - 1) / np.float32(new - 1)
-        case "pytorch_half_pixel" if new == 1:
-            return x * 0
-        case _:
-            return (x + np.float32(0.5)) / factor - np.float32(0.5)
-
-
 def _places(size: int, new: int, scale: float, asked: Resize) -> NDArray[np.int64]:
     """The place that is the nearest."""
-    x = _coordinates(size, new, scale, asked)
-    match asked.nearest:
-        case "round_prefer_floor":
-            rounded = np.ceil(x - np.float32(0.5))
-        case "round_prefer_ceil":
-            rounded = np.floor(x + np.float32(0.5))
-        case "ceil":
-            rounded = np.ceil(x)
-        case "simple" if scale < 1:
-            rounded = np.ceil(x)
-        case _:
-            rounded = np.floor(x)
-    return _within(rounded, size)
+    x = resampling.coordinates(asked.coordinates, size, new, scale)
+    return resampling.nearest(x, asked.nearest, size, scale)
 
 
 def _floor_places(size: int, new: int, scale: float) -> NDArray[np.int64]:
-    x = np.arange(new, dtype=np.float32) / np.float32(scale)
-    return _within(np.floor(x), size)
-
-
-def _within(places: NDArray[np.float32], size: int) -> NDArray[np.int64]:
-    inside: NDArray[np.int64] = places.clip(0, size - 1).astype(np.int64)
-    return inside
+    return resampling.nearest(
+        resampling.coordinates("asymmetric", size, new, scale), "floor", size, scale
+    )
 
 
 def _matrix(size: int, new: int, scale: float, asked: Resize) -> NDArray[np.float64]:
@@ -244,7 +214,7 @@ def _matrix(size: int, new: int, scale: float, asked: Resize) -> NDArray[np.floa
         return _pillow(size, new, asked)
     factor = scale if asked.antialias else 1.0
     reach = 2 if scale > 1 else math.ceil(2 / factor)
-    x = _coordinates(size, new, scale, asked).astype(float)[:, None]
+    x = resampling.coordinates(asked.coordinates, size, new, scale).astype(float)[:, None]
     old = np.arange(size)[None, :]
     near = np.abs(old - np.floor(x + 0.5)) <= reach
     shares = np.where(near, (1 - np.abs(factor * (x - old))).clip(0), 0)
@@ -252,9 +222,8 @@ def _matrix(size: int, new: int, scale: float, asked: Resize) -> NDArray[np.floa
 
 
 def _clamped(size: int, new: int, scale: float, asked: Resize) -> NDArray[np.float64]:
-    """The same as ONNX has it: between two neighbours, the last number beyond the end."""
-    x = _coordinates(size, new, scale, asked).astype(float).clip(0, size - 1)[:, None]
-    return (1 - np.abs(x - np.arange(size)[None, :])).clip(0)
+    """The same as ONNX has it."""
+    return resampling.linear(resampling.coordinates(asked.coordinates, size, new, scale), size)
 
 
 def _pillow(size: int, new: int, asked: Resize) -> NDArray[np.float64]:
@@ -267,15 +236,11 @@ def _pillow(size: int, new: int, asked: Resize) -> NDArray[np.float64]:
         centre = (place + 0.5) * step
         first, last = max(int(centre - reach + 0.5), 0), min(int(centre + reach + 0.5), size)
         distance = np.abs((np.arange(first, last) - centre + 0.5) / wide)
-        shares = (1 - distance).clip(0) if reach == wide else _cubic(distance, asked.cubic)
+        shares = (
+            (1 - distance).clip(0) if reach == wide else resampling.cubic_kernel(distance, asked.cubic)
+        )
         result[place, first:last] = shares / shares.sum()
     return result
-
-
-def _cubic(x: NDArray[np.float64], a: float) -> NDArray[np.float64]:
-    near = ((a + 2) * x - (a + 3)) * x * x + 1
-    far = (((x - 5) * x + 8) * x - 4) * a
-    return np.where(x < 1, near, np.where(x < 2, far, 0.0))
 
 
 RULES: Final[Mapping[str, Rule]] = {"Interpolate": interpolate}

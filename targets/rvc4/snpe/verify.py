@@ -16,6 +16,7 @@ from converter.errors import ToolError
 from converter.feeding import target_feeds
 from converter.target import Run
 from converter.verification import compare as verify
+from converter.verification.frames import frames_for
 from targets.rvc4.dlc.read import Dlc
 from targets.rvc4.snpe import commands
 from targets.rvc4.snpe.input_lists import read_results, write_frame
@@ -42,7 +43,7 @@ def compare(
     if not options.flag("verify.enabled"):
         return verify.skipped("switched off")
     with run.stage("verify"):
-        frames, described = verify.frames(run, parameters.calibration)
+        frames, described = frames_for(run, parameters.calibration)
         source = verify.source_outputs(run, frames)
         (run.work / _FOLDER).mkdir()
         # Native files have the DLC's types: codes for frames, if it takes those.

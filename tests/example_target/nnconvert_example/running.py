@@ -14,6 +14,7 @@ from converter.target import Run
 from converter.verification import compare as verify
 from converter.verification import reference
 from converter.verification.compare import Limits
+from converter.verification.frames import frames_for
 from nnconvert_example.formats import MAGIC
 from nnconvert_example.planning import Parameters
 
@@ -68,7 +69,7 @@ def _compare(run: Run, parameters: Parameters) -> Mapping[str, Any]:
     if not options.flag("verify.enabled"):
         return verify.skipped("switched off")
     with run.stage("verify"):
-        frames, described = verify.frames(run)
+        frames, described = frames_for(run)
         folder = run.work / "verify"
         folder.mkdir()
         found = reference.run(
