@@ -41,7 +41,7 @@ def run(model: onnx.ModelProto, feeds: Arrays) -> list[NDArray[Any]]:
     session = ort.InferenceSession(
         model.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
-    return list(session.run(None, dict(feeds)))
+    return list(session.run(None, {name: np.asarray(value) for name, value in feeds.items()}))
 
 
 def operators(model: onnx.ModelProto) -> set[str]:

@@ -80,7 +80,7 @@ def mod(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
         return None
     if not is_float(x):
         rest = _rest(b, x, y)
-        signed = numpy_type(x)().dtype.kind == "i"
+        signed = np.dtype(numpy_type(x)).kind == "i"
         if int_attribute(node, "fmod", 0) or not signed:
             return [rest]
         return [_rest(b, b.op("Add", rest, y), y)]

@@ -12,6 +12,7 @@ from converter.graph.rules import (
     copying,
     logic,
     normalization,
+    padding,
     pooling,
     products,
     recurrent,
@@ -25,6 +26,7 @@ DECOMPOSITIONS: Final[Mapping[str, Rule]] = {
     **copying.RULES,
     **logic.RULES,
     **normalization.RULES,
+    **padding.RULES,
     **pooling.RULES,
     **products.RULES,
 }
