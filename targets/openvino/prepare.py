@@ -90,9 +90,11 @@ def prepare_file(
     from converter.graph.embed import EmbedPreprocessing, entries
     from converter.graph.rewrite import Rewrite
     from converter.graph.rules.table import DECOMPOSITIONS, FIRST
-    from converter.graph.simplify import infer_shapes
+    from converter.graph.simplify import infer_shapes, shape_inference
     from converter.graph.single_precision import SinglePrecision
     from converter.graph.source import name_every_node, read_source
+    from targets.openvino.myriad_rules import table
+    from targets.openvino.myriad_rules.lstm import RULES as LSTM
     from targets.openvino.myriad_rules.opset13 import LowerOpset
     from targets.openvino.myriad_rules.scalars import FIRST_RULES, refuse_scalars
     from targets.openvino.myriad_rules.scalars import RULES as SCALARS
@@ -100,8 +102,9 @@ def prepare_file(
 
     shapes = {item["name"]: tuple(item["shape"]) for item in inputs}
     model, warnings = read_source(source, shapes, simplified=simplified)
-    rules = (*FIRST, DECOMPOSITIONS, FIRST_RULES, SCALARS)
-    rewrites = (*map(Rewrite, rules), LowerOpset()) if for_myriad else ()
+    rules = map(Rewrite, (LSTM, *FIRST, DECOMPOSITIONS))
+    last = map(Rewrite, (*table.RULES, FIRST_RULES, SCALARS))
+    rewrites = (*rules, shape_inference(), *last, LowerOpset()) if for_myriad else ()
     model = Sequential(
         common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
         SinglePrecision(),
