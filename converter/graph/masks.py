@@ -33,7 +33,7 @@ _HIDES: Final = -50.0
 MARGIN: Final = 20.0
 _MOVES: Final = (
     *("Clip", "Concat", "DepthToSpace", "Expand", "Flatten", "Gather", "GatherElements", "GatherND"),
-    *("Identity", "Max", "Min", "Pad", "Reshape", "ScatterElements", "ScatterND", "Slice"),
+    *("Identity", "Min", "Pad", "Reshape", "ScatterElements", "ScatterND", "Slice"),
     *("SpaceToDepth", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze", "Where"),
 )
 _MAXIMA: Final = ("GlobalMaxPool", "MaxPool", "ReduceMax")
@@ -148,6 +148,8 @@ class _Analysis:
             return self._of_source(op, node, value)
         outs = [self.bounds.get(str(output.name), _WHOLE) for output in node.outputs]
         low, high = min(out[0] for out in outs), max(out[1] for out in outs)
+        if op == "Max":  # what is below all results never is the largest
+            return max(low, self._range(node.outputs[0])[0] if self._measured else DEEP), high
         if op in _MOVES or (op == "Cast" and node.outputs[0].dtype == value.dtype):
             return low, high
         if op == "Neg":

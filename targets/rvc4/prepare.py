@@ -115,12 +115,16 @@ def prepare_file(
         SinglePrecision(),
         Rewrite(RECURRENT),
         common.RemoveUnusedNodesPass(),
-        *[Rewrite(group) for group in rules],
+    )(infer_shapes(model)).model
+    for group in rules:
+        if Rewrite(group)(model).modified:
+            model = infer_shapes(model)  # the next rules look at shapes, too
+    model = Sequential(
         EmbedPreprocessing(entries(inputs), folding(weight_bits, per_channel, encoded)),
         common.IdentityEliminationPass(),
         UnshareWeights(),
         common.RemoveUnusedNodesPass(),
-    )(infer_shapes(model)).model
+    )(model).model
     model = infer_shapes(model)
     ClampMasks()(model)
     name_every_node(model)

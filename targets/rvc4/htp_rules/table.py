@@ -8,9 +8,9 @@ from typing import Final
 import onnx_ir as ir
 
 from converter.graph.rewrite import Builder, Rule, input_of
-from converter.graph.rules.activations import selu
 from converter.graph.rules.pooling import max_pool as dilated_max_pool
 from converter.graph.rules.scattering import RULES as SCATTERING
+from converter.graph.rules.table import DECOMPOSITIONS
 from targets.rvc4.htp_rules import (
     activations,
     convolution,
@@ -26,12 +26,25 @@ from targets.rvc4.htp_rules import (
 Group = Mapping[str, Rule]
 
 
-def _product(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
-    return activations.product(node, b) or layer_norm.written_out(node, b)
+def _first_of(*rules: Rule) -> Rule:
+    """The first rule that has something for a node."""
+
+    def apply(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
+        found = (rule(node, b) for rule in rules)
+        return next((values for values in found if values is not None), None)
+
+    return apply
 
 
+# What QNN's execution provider has nothing for.
+_MISSING: Final = (
+    *("CastLike", "Celu", "CenterCropPad", "GroupNormalization", "IsInf", "IsNaN"),
+    *("LpNormalization", "MeanVarianceNormalization", "Mod", "RMSNormalization", "Selu", "Shrink"),
+    *("Softsign", "Swish", "ThresholdedRelu", "Xor"),
+)
 # They are applied in this order: the second handles patterns that the first leaves.
 _SHARED: Final[Sequence[Group]] = (
+    {operator: DECOMPOSITIONS[operator] for operator in _MISSING},
     {
         "BatchNormalization": normalization.batch_normalization,
         "Clip": limits.clip,
@@ -40,16 +53,19 @@ _SHARED: Final[Sequence[Group]] = (
         "Max": limits.beyond,
         "MaxPool": pooling.max_pool_of_volumes,
         "Min": limits.beyond,
-        "Mul": _product,
+        "Mul": _first_of(activations.product, layer_norm.written_out),
         "Pad": padding.mirrored,
-        "Selu": selu,
         "Split": moves.split_of_five_axes,
         "Sum": products.sum_of_several,
     },
-    {"Erf": activations.erf, "HardSigmoid": activations.gating_hard_sigmoid},
+    {
+        "AveragePool": pooling.average_pool,
+        "Erf": activations.erf,
+        "GlobalLpPool": pooling.global_lp_pool,
+        "HardSigmoid": activations.gating_hard_sigmoid,
+        "MaxPool": _first_of(dilated_max_pool, pooling.max_pool),
+    },
 )
-# With integers the border of lowest numbers would take up the whole range.
-_FLOAT: Final[Sequence[Group]] = ({"MaxPool": dilated_max_pool},)
 _INTEGER: Final[Sequence[Group]] = ({"Pad": padding.beyond_the_range, **SCATTERING},)
 _WIDE: Final[Sequence[Group]] = ({"Mul": activations.silu},)
 
@@ -66,7 +82,7 @@ def groups(
         encoded: Weights whose encodings are given, and which therefore stay as they are.
     """
     if not weight_bits:
-        return (*_SHARED, *_FLOAT)
+        return _SHARED
     found = [*_SHARED, *_INTEGER, *(_WIDE if activation_bits == 16 else ())]
     if per_channel:
         found.append({"ConvTranspose": _unless_encoded(convolution.grouped_transpose, encoded)})
