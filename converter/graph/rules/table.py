@@ -10,6 +10,7 @@ from converter.graph.rules import (
     activations,
     convolution,
     copying,
+    einsum,
     logic,
     normalization,
     padding,
@@ -19,7 +20,11 @@ from converter.graph.rules import (
 )
 
 # What a rule makes is seen by the groups behind it.
-FIRST: Final[Sequence[Mapping[str, Rule]]] = (recurrent.RULES,)
+FIRST: Final[Sequence[Mapping[str, Rule]]] = (
+    recurrent.RULES,
+    einsum.EINSUM_RULES,
+    einsum.MATMUL_RULES,
+)
 DECOMPOSITIONS: Final[Mapping[str, Rule]] = {
     **activations.RULES,
     **convolution.RULES,
