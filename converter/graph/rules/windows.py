@@ -54,7 +54,5 @@ def windows_of(node: ir.Node, shape: Sequence[int]) -> list[Window] | None:
         if (windows - 1) * stride >= size + begin:
             windows -= 1
         last = (windows - 1) * stride + reach
-        found.append(
-            Window(size, kernel[axis], stride, dilation, begin, last - size - begin, windows)
-        )
+        found.append(Window(size, kernel[axis], stride, dilation, begin, last - size - begin, windows))
     return found

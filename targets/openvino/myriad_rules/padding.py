@@ -37,9 +37,7 @@ def _steps(pads: Pads, shape: Sequence[int]) -> Sequence[Pads]:
     if len(_merged(shape, pads)[0]) <= max(_RANKS):
         return [pads]
     none = [(0, 0)] * len(pads)
-    return [
-        [*none[:axis], pair, *none[axis + 1 :]] for axis, pair in enumerate(pads) if any(pair)
-    ]
+    return [[*none[:axis], pair, *none[axis + 1 :]] for axis, pair in enumerate(pads) if any(pair)]
 
 
 def _merged(shape: Sequence[int], pads: Pads) -> tuple[list[int], list[tuple[int, int]]]:
