@@ -78,6 +78,7 @@ def test_the_middle(data: st.DataObject, shape: list[int], some: bool) -> None:
 def test_dilated_pooling(
     sizes: list[int], kernel: int, stride: int, dilation: int, auto: str, pads: Any, ceil: int
 ) -> None:
+    assume(auto == "NOTSET" or kernel >= stride)  # ONNX Runtime crops there
     count, more = len(sizes), {}
     if auto == "NOTSET":
         more["pads"] = [min(pads[0], kernel - 1)] * count + [min(pads[1], kernel - 1)] * count

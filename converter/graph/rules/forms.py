@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 import onnx_ir as ir
 
-from converter.graph.rewrite import Builder
+from converter.graph.rewrite import Builder, array_of, static_shape
 
 _SUM_TAKES_INPUT: Final = 13
 _SPLIT_TAKES_INPUT: Final = 13
@@ -47,7 +47,10 @@ def sliced(b: Builder, x: ir.Value, axis: int, start: int, stop: int, step: int 
 
 
 def reshaped(b: Builder, x: ir.Value, shape: Sequence[int]) -> ir.Value:
-    """The same values in another shape."""
+    """The same values in another shape; of a constant a constant."""
+    known = array_of(x)
+    if known is not None:
+        return b.constant(known.reshape(shape), known.dtype)
     y = b.op("Reshape", x, b.ints(*shape))
     if -1 not in shape and x.dtype is not None:
         y.dtype, y.shape = x.dtype, ir.Shape(shape)
@@ -55,8 +58,16 @@ def reshaped(b: Builder, x: ir.Value, shape: Sequence[int]) -> ir.Value:
 
 
 def transposed(b: Builder, x: ir.Value, perm: Sequence[int]) -> ir.Value:
-    """The axes in another order."""
-    return x if list(perm) == list(range(len(perm))) else b.op("Transpose", x, perm=list(perm))
+    """The axes in another order; of a constant a constant."""
+    if list(perm) == list(range(len(perm))):
+        return x
+    known, shape = array_of(x), static_shape(x)
+    if known is not None:
+        return b.constant(known.transpose(perm), known.dtype)
+    y = b.op("Transpose", x, perm=list(perm))
+    if shape is not None and x.dtype is not None:
+        y.dtype, y.shape = x.dtype, ir.Shape([shape[axis] for axis in perm])
+    return y
 
 
 def joined(b: Builder, pieces: Sequence[ir.Value], axis: int) -> ir.Value:
