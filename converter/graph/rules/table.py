@@ -15,10 +15,14 @@ from converter.graph.rules import (
     products,
     recurrent,
     resize,
+    transposed_convolution,
 )
 
 # What a rule makes is seen by the groups behind it.
-FIRST: Final[Sequence[Mapping[str, Rule]]] = (recurrent.RULES, resize.RULES)
+FIRST: Final[Sequence[Mapping[str, Rule]]] = (
+    recurrent.RULES,
+    {**resize.RULES, **transposed_convolution.RULES},
+)
 DECOMPOSITIONS: Final[Mapping[str, Rule]] = {
     **activations.RULES,
     **convolution.RULES,
