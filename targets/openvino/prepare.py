@@ -94,6 +94,7 @@ def prepare_file(
     from converter.graph.single_precision import SinglePrecision
     from converter.graph.source import name_every_node, read_source
     from targets.openvino.myriad_rules import table
+    from targets.openvino.myriad_rules.float16_weights import keep_weights_in_float16
     from targets.openvino.myriad_rules.lstm import RULES as LSTM
     from targets.openvino.myriad_rules.opset13 import LowerOpset
     from targets.openvino.myriad_rules.scalars import FIRST_RULES, refuse_scalars
@@ -116,6 +117,7 @@ def prepare_file(
     if for_myriad:
         refuse_scalars(model)
         whole_numbers_as_floats(model)
+        keep_weights_in_float16(model)
         model.ir_version = min(model.ir_version, _IR_VERSION)
     name_every_node(model)
     # Weights go straight from their files into a separate file: no second copy in memory.

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
 import onnx
 import onnx_ir as ir
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st

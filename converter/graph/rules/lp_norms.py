@@ -20,7 +20,7 @@ _SMALLEST: Final = 2.0**-24
 def _norm(b: Builder, x: ir.Value, p: int, total: Callable[[ir.Value], ir.Value]) -> ir.Value:
     if p == 1:
         return total(b.op("Abs", x))
-    if p == 2:  # noqa: PLR2004 - a square needs no power
+    if p == 2:
         return b.op("Sqrt", total(b.op("Mul", x, x)))
     powers = b.op("Pow", b.op("Abs", x), b.constant(float(p)))
     return b.op("Pow", total(powers), b.constant(1 / p))
@@ -29,10 +29,10 @@ def _norm(b: Builder, x: ir.Value, p: int, total: Callable[[ir.Value], ir.Value]
 def pool(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
     """The sum over a window is a convolution by channel with ones."""
     shape = static_shape(node.inputs[0])
-    windows = None if shape is None else windows_of(node, shape)
+    windows = windows_of(node)
     if shape is None or windows is None:
         return None
-    begin, end = [item.begin for item in windows], [max(item.end, 0) for item in windows]
+    begin, end = [item.begin for item in windows], [item.end + item.beyond for item in windows]
     kernel = [item.kernel for item in windows]
     ones = b.constant(np.ones((shape[1], 1, *kernel)))
 

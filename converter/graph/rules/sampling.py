@@ -38,7 +38,7 @@ def grid_sample(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
     """
     shape, grid = static_shape(node.inputs[0]), array_of(input_of(node, 1))
     mode = text_attribute(node, "mode", "linear")
-    if shape is None or grid is None or (mode in _CUBIC and len(shape) != 4):  # noqa: PLR2004
+    if shape is None or grid is None or (mode in _CUBIC and len(shape) != 4):
         return None
     padding = text_attribute(node, "padding_mode", "zeros")
     aligned = bool(int_attribute(node, "align_corners", 0))

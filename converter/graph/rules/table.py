@@ -23,13 +23,20 @@ from converter.graph.rules import (
     resize,
     sampling,
     sums,
+    transposed_convolution,
     trigonometry,
 )
 
 # What a rule makes is seen by the groups behind it.
 FIRST: Final[Sequence[Mapping[str, Rule]]] = (
     recurrent.RULES,
-    {**attention.RULES, **einsum.EINSUM_RULES, **resize.RULES, **trigonometry.RULES},
+    {
+        **attention.RULES,
+        **einsum.EINSUM_RULES,
+        **resize.RULES,
+        **transposed_convolution.RULES,
+        **trigonometry.RULES,
+    },
     {**einsum.MATMUL_RULES, **lp_norms.RULES, **ranking.RULES, **sampling.RULES, **sums.RULES},
 )
 DECOMPOSITIONS: Final[Mapping[str, Rule]] = {

@@ -1,4 +1,4 @@
-"""The rules that only the Myriad compiler needs, by operator, in the order in which they are applied."""
+"""The rules that only the Myriad compiler needs, by operator, in the order of their application."""
 
 from __future__ import annotations
 

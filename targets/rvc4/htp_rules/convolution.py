@@ -8,12 +8,43 @@ from typing import Final
 import numpy as np
 import onnx_ir as ir
 
-from converter.graph.rewrite import Builder, array_of, input_of, int_attribute
+from converter.graph.rewrite import Builder, array_of, input_of, int_attribute, static_shape
+from converter.graph.rules.transposed_convolution import axes_of
 
 # Channels whose largest weights differ by less than this lose little with one scale for all.
 _ALIKE: Final = 2.0
 # Above this many weights (a byte each), the zeros of the dense kernel cost more than they give.
 _MAX_DENSE: Final = 1 << 20
+
+
+def whole_kernel(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
+    """ConvTranspose without dilations and `output_padding`: as zeros in the kernel and behind it.
+
+    QNN refuses the first, and what only the padding adds has no bias on the HTP.
+    """
+    weights, shape = array_of(input_of(node, 1)), static_shape(node.inputs[0])
+    if weights is None or shape is None:
+        return None
+    axes = axes_of(node, shape, weights.shape[2:])
+    if all(axis.dilation == 1 and axis.end >= 0 for axis in axes):
+        return None
+    reaches = [(axis.kernel - 1) * axis.dilation + 1 for axis in axes]
+    sizes = [reach + max(-axis.end, 0) for reach, axis in zip(reaches, axes, strict=True)]
+    kernel = np.zeros((*weights.shape[:2], *sizes), weights.dtype)
+    taps = [slice(0, reach, axis.dilation) for reach, axis in zip(reaches, axes, strict=True)]
+    kernel[(slice(None), slice(None), *taps)] = weights
+    return [
+        b.op(
+            "ConvTranspose",
+            node.inputs[0],
+            b.constant(kernel, kernel.dtype),
+            input_of(node, 2),
+            group=int_attribute(node, "group", 1),
+            kernel_shape=sizes,
+            strides=[axis.stride for axis in axes],
+            pads=[*[axis.begin for axis in axes], *[max(axis.end, 0) for axis in axes]],
+        )
+    ]
 
 
 def grouped_transpose(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:

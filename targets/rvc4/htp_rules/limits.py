@@ -11,7 +11,7 @@ from converter.graph.rules.common import LOWEST
 
 
 def beyond(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
-    """Max(x, c) with c at or below float16's lowest number is x; Min likewise (JAX, torch's masks)."""
+    """Max(x, c) with c at or below float16's lowest number is x, Min likewise; of several in pairs."""
     sign = 1 if node.op_type == "Max" else -1
     kept = []
     for value in node.inputs:
@@ -19,11 +19,22 @@ def beyond(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
         if array is None or not array.size or (sign * array > LOWEST).any():
             kept.append(value)
     if len(kept) == len(node.inputs) or not kept:
-        return None
+        return _in_pairs(node, b)
     shapes = [static_shape(value) for value in (*kept, node.outputs[0])]
     if None in shapes or shapes[-1] not in shapes[:-1]:
-        return None
+        return _in_pairs(node, b)
     return [b.op(node.op_type, *kept) if len(kept) > 1 else b.op("Identity", kept[0])]
+
+
+def _in_pairs(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
+    """Of more than two inputs QNN computes a quantized Max in floating point."""
+    if len(node.inputs) < 3:
+        return None
+    y = node.inputs[0]
+    for value in node.inputs[1:]:
+        y = b.op(node.op_type, y, value)
+    assert y is not None
+    return [y]
 
 
 def clip(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:

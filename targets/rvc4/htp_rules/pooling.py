@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import onnx_ir as ir
-from numpy.typing import NDArray
 
 from converter.graph.rewrite import (
     Builder,
@@ -17,14 +16,12 @@ from converter.graph.rewrite import (
     text_attribute,
 )
 from converter.graph.rules.common import more_than_one_output
-from converter.graph.rules.forms import reduced
-from converter.graph.rules.windows import Window, windows_of
+from converter.graph.rules.windows import product, windows_of
 
 
 def max_pool(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
     """Pooling with the pads that its windows have: QNN adds windows that begin behind the frame."""
-    shape = static_shape(node.inputs[0])
-    windows = windows_of(node, shape) if shape is not None else None
+    windows = windows_of(node)
     is_dilated = set(ints_attribute(node, "dilations") or (1,)) != {1}
     if windows is None or is_dilated or more_than_one_output(node):
         return None
@@ -36,7 +33,7 @@ def max_pool(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
             node.inputs[0],
             kernel_shape=[item.kernel for item in windows],
             strides=[item.stride for item in windows],
-            pads=[item.begin for item in windows] + [max(item.end, 0) for item in windows],
+            pads=[item.begin for item in windows] + [item.end + item.beyond for item in windows],
         )
     ]
 
@@ -48,11 +45,11 @@ def average_pool(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
     has no dilations.
     """
     shape = static_shape(node.inputs[0])
-    windows = windows_of(node, shape) if shape is not None else None
+    windows = windows_of(node)
     if shape is None or windows is None or len(windows) > 2:
         return None
     is_dilated = any(item.dilation != 1 for item in windows)
-    is_lopsided = any(item.begin != max(item.end, 0) for item in windows)
+    is_lopsided = any(item.begin != item.end + item.beyond for item in windows)
     if not (is_dilated or is_lopsided or int_attribute(node, "ceil_mode", 0)):
         return None
     kernel = [item.kernel for item in windows]
@@ -65,37 +62,13 @@ def average_pool(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
         kernel_shape=kernel,
         strides=[item.stride for item in windows],
         dilations=[item.dilation for item in windows],
-        pads=[item.begin for item in windows] + [max(item.end, 0) for item in windows],
+        pads=[item.begin for item in windows] + [item.end + item.beyond for item in windows],
     )
-    pads = ints_attribute(node, "pads") or (0,) * (2 * len(windows))
-    counted = pads if int_attribute(node, "count_include_pad", 0) else (0,) * len(pads)
-    factors = np.ones([1] * len(shape))
-    for axis, item in enumerate(windows):
-        found = item.kernel / _counts(item, counted[axis], counted[axis + len(windows)])
-        factors = factors * found.reshape(
-            [-1 if place == axis + 2 else 1 for place in range(len(shape))]
-        )
-    return [y if np.allclose(factors, 1) else b.op("Mul", y, b.constant(factors))]
-
-
-def _counts(item: Window, before: int, after: int) -> NDArray[np.int64]:
-    """How many elements each window has that count: those of the frame, and of pads that do.
-
-    Args:
-        before, after: The pads that count.
-    """
-    starts = np.arange(item.count)[:, None] * item.stride - item.begin
-    places = starts + np.arange(item.kernel)[None, :] * item.dilation
-    found: NDArray[np.int64] = ((places >= -before) & (places < item.size + after)).sum(axis=1)
-    return found
-
-
-def global_lp_pool(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
-    """The norm over all axes behind the channels; p 1 and 2."""
-    shape, p = static_shape(node.inputs[0]), int_attribute(node, "p", 2)
-    if shape is None or p not in (1, 2) or node.inputs[0] is None:
-        return None
-    return [reduced(b, f"ReduceL{p}", node.inputs[0], range(2, len(shape)), keepdims=True)]
+    counts = product(
+        [item.counts(pads=bool(int_attribute(node, "count_include_pad", 0))) for item in windows]
+    )
+    whole = math.prod(kernel)
+    return [y if (counts == whole).all() else b.op("Mul", y, b.constant(whole / counts))]
 
 
 def max_pool_of_volumes(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:

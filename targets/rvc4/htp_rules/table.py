@@ -8,9 +8,6 @@ from typing import Final
 import onnx_ir as ir
 
 from converter.graph.rewrite import Builder, Rule, input_of
-from converter.graph.rules.pooling import max_pool as dilated_max_pool
-from converter.graph.rules.scattering import RULES as SCATTERING
-from converter.graph.rules.table import DECOMPOSITIONS
 from targets.rvc4.htp_rules import (
     activations,
     convolution,
@@ -21,6 +18,8 @@ from targets.rvc4.htp_rules import (
     padding,
     pooling,
     products,
+    resize,
+    shared,
 )
 
 Group = Mapping[str, Rule]
@@ -36,37 +35,31 @@ def _first_of(*rules: Rule) -> Rule:
     return apply
 
 
-# What QNN's execution provider has nothing for.
-_MISSING: Final = (
-    *("CastLike", "Celu", "CenterCropPad", "GroupNormalization", "IsInf", "IsNaN"),
-    *("LpNormalization", "MeanVarianceNormalization", "Mod", "RMSNormalization", "Selu", "Shrink"),
-    *("Softsign", "Swish", "ThresholdedRelu", "Xor"),
-)
 # They are applied in this order: the second handles patterns that the first leaves.
 _SHARED: Final[Sequence[Group]] = (
-    {operator: DECOMPOSITIONS[operator] for operator in _MISSING},
+    shared.MISSING,
     {
         "BatchNormalization": normalization.batch_normalization,
         "Clip": limits.clip,
         "Div": layer_norm.written_out,
         "Gemm": products.computed_gemm,
-        "Max": limits.beyond,
+        "ConvTranspose": convolution.whole_kernel,
         "MaxPool": pooling.max_pool_of_volumes,
-        "Min": limits.beyond,
         "Mul": _first_of(activations.product, layer_norm.written_out),
         "Pad": padding.mirrored,
+        "Resize": resize.resize,
         "Split": moves.split_of_five_axes,
         "Sum": products.sum_of_several,
     },
     {
         "AveragePool": pooling.average_pool,
         "Erf": activations.erf,
-        "GlobalLpPool": pooling.global_lp_pool,
         "HardSigmoid": activations.gating_hard_sigmoid,
-        "MaxPool": _first_of(dilated_max_pool, pooling.max_pool),
+        "MaxPool": _first_of(shared.dilated_max_pool, pooling.max_pool),
     },
+    {"Max": limits.beyond, "Min": limits.beyond},
 )
-_INTEGER: Final[Sequence[Group]] = ({"Pad": padding.beyond_the_range, **SCATTERING},)
+_INTEGER: Final[Sequence[Group]] = ({"Pad": padding.beyond_the_range, **shared.SCATTERING},)
 _WIDE: Final[Sequence[Group]] = ({"Mul": activations.silu},)
 
 
