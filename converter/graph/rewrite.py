@@ -124,14 +124,15 @@ def _signature(graph: ir.Graph) -> tuple[list[str | None], list[str | None]]:
 def replace(graph: ir.Graph, node: ir.Node, builder: Builder, replaced: Sequence[ir.Value]) -> None:
     """Put the builder's nodes in the place of a node, `replaced` in the place of its outputs."""
     made = {id(value) for new in builder.nodes for value in new.outputs}
-    values = []
-    for value in replaced:
+    outputs, values = [], []
+    for output, value in zip(node.outputs, replaced, strict=False):
+        if not output.name:
+            continue  # an output that is left out; its empty name would leave the value out, too
         # A value that was there before keeps its name, so a copy takes the place of the output.
+        outputs.append(output)
         values.append(value if id(value) in made else builder.op("Identity", value))
         made.discard(id(values[-1]))
-    ir.convenience.replace_nodes_and_values(
-        graph, node, [node], builder.nodes, list(node.outputs)[: len(values)], values
-    )
+    ir.convenience.replace_nodes_and_values(graph, node, [node], builder.nodes, outputs, values)
 
 
 # ------------------------------------------------------------- reading nodes

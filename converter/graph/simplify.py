@@ -39,9 +39,14 @@ def simplify(model: ir.Model) -> tuple[ir.Model, str | None]:
 
 def infer_shapes(model: ir.Model) -> ir.Model:
     """Fill in the shapes of all values that ONNX's inference knows, weights apart."""
+    return shape_inference()(model).model
+
+
+def shape_inference() -> ir.passes.PassBase:
+    """The pass behind `infer_shapes`, to stand between others."""
     from onnx_ir.passes.common import ShapeInferencePass
 
-    return ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(model).model
+    return ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)
 
 
 def _signature(proto: onnx.ModelProto) -> list[tuple[str, int]]:

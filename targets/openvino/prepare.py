@@ -95,11 +95,13 @@ def prepare_file(
     from converter.graph.outputs import output_facts
     from converter.graph.rewrite import Rewrite
     from converter.graph.rules.table import DECOMPOSITIONS, FIRST
-    from converter.graph.simplify import infer_shapes
+    from converter.graph.simplify import infer_shapes, shape_inference
     from converter.graph.single_precision import SinglePrecision
     from converter.graph.source import name_every_node, read_source
+    from targets.openvino.myriad_rules import table
     from targets.openvino.myriad_rules.dropped_attributes import refuse_dropped
     from targets.openvino.myriad_rules.float16_weights import keep_weights_in_float16
+    from targets.openvino.myriad_rules.lstm import RULES as LSTM
     from targets.openvino.myriad_rules.opset13 import LowerOpset
     from targets.openvino.myriad_rules.scalars import FIRST_RULES, refuse_scalars
     from targets.openvino.myriad_rules.scalars import RULES as SCALARS
@@ -109,13 +111,14 @@ def prepare_file(
     model, warnings, _ = read_source(source, shapes, simplified=simplified)
     model = infer_shapes(model)
     outputs = output_facts(model)
-    rules = (*FIRST, DECOMPOSITIONS, FIRST_RULES, SCALARS)
-    rewrites = tuple(map(Rewrite, rules)) if for_myriad else ()
+    rules = map(Rewrite, (LSTM, *FIRST, DECOMPOSITIONS))
+    last = map(Rewrite, (*table.RULES, FIRST_RULES, SCALARS))
+    rewrites = (*rules, shape_inference(), *last) if for_myriad else ()
     model = Sequential(
         common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
         SinglePrecision(),
         *rewrites,
-    )(infer_shapes(model)).model
+    )(model).model
     if for_myriad:
         refuse_dropped(model)
     model = Sequential(

@@ -34,7 +34,8 @@ CALLED: Final = (
     *("onnxruntime.quantization.execution_providers.qnn", "PIL.Image"),
     *(
         "converter.calibration.feeds",
-        "targets.rvc4.htp_rewrites",
+        "targets.rvc4.htp_rules.table",
+        "targets.rvc4.htp_rules.weights",
         "targets.rvc4.prepare",
         "targets.rvc4.qnn",
     ),

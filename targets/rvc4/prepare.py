@@ -27,6 +27,7 @@ _TAKEN: Final = (
     "_QuantizeLinear_Output",
     "_DequantizeLinear_Output",
 )
+_MULTIPLIED: Final = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 # QNN's execution provider puts these between Dequantize and Quantize, whatever is around them.
 _FLOATING: Final = ("LSTM", "ReduceL2")
 
@@ -96,6 +97,7 @@ def prepare_file(
     from onnx_ir.passes import Sequential, common
 
     from converter.graph.embed import EmbedPreprocessing, entries
+    from converter.graph.masks import ClampMasks
     from converter.graph.opset import raise_opset
     from converter.graph.outputs import output_facts
     from converter.graph.rewrite import Rewrite
@@ -103,7 +105,8 @@ def prepare_file(
     from converter.graph.simplify import infer_shapes
     from converter.graph.single_precision import SinglePrecision
     from converter.graph.source import name_every_node, read_source
-    from targets.rvc4 import htp_rewrites as faults
+    from targets.rvc4.htp_rules import activations, table
+    from targets.rvc4.htp_rules.weights import UnshareWeights
 
     shapes = {item["name"]: tuple(item["shape"]) for item in inputs}
     model, warnings, _ = read_source(source, shapes, simplified=simplified)
@@ -113,26 +116,30 @@ def prepare_file(
         warnings.append(
             f"onnx could not raise the graph from opset {opset} to {_OPSET}; QNN may refuse parts."
         )
-    if faults.has_gelu_pattern(model):
-        model = raise_opset(model, faults.GELU_OPSET, faults.GELU_OPSET)
+    if activations.has_gelu_pattern(model):
+        model = raise_opset(model, activations.GELU_OPSET, activations.GELU_OPSET)
     model = infer_shapes(model)
     outputs = output_facts(model)
-    wide = faults.WIDE_RULES if activation_bits == 16 else faults.RULES
-    rules = wide if weight_bits else faults.FLOAT_RULES
+    rules = table.groups(weight_bits, activation_bits, per_channel=per_channel, encoded=encoded)
     model = Sequential(
         common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
         SinglePrecision(),
         Rewrite(RECURRENT),
         common.RemoveUnusedNodesPass(),
-        *[Rewrite(group) for group in rules],
+    )(model).model
+    for group in rules:
+        if Rewrite(group)(model).modified:
+            model = infer_shapes(model)  # the next rules look at shapes, too
+    model = Sequential(
         EmbedPreprocessing(entries(inputs), folding(weight_bits, per_channel, encoded)),
         common.IdentityEliminationPass(),
-        faults.UnshareWeights(),
+        UnshareWeights(),
         common.RemoveUnusedNodesPass(),
     )(model).model
     model = infer_shapes(model)
+    ClampMasks()(model)
     name_every_node(model)
-    _check_weights(model)
+    _check_weights(model, _MULTIPLIED if not weight_bits else ())
     _free_names(model)
     name = Path(target).name
     ir.save(model, target, external_data=f"{name}.data", size_threshold_bytes=4096)
@@ -144,18 +151,42 @@ def prepare_file(
     }
 
 
-def _check_weights(model: ir.Model) -> None:
+def _check_weights(model: ir.Model, among: Sequence[str]) -> None:
+    """Refuse constants that are no numbers, or infinite.
+
+    Args:
+        among: Infinite ones count as inputs of these operators only; of all if it is empty.
+
+    Raises:
+        ModelError: It names each with its node.
+    """
     import numpy as np
 
-    from converter.errors import ModelError
+    from converter.errors import ModelError, from_findings
+    from converter.findings import Finding
 
+    findings = []
     for value in model.graph.initializers.values():
         array = None if value.const_value is None else value.const_value.numpy()
-        if array is not None and array.dtype.kind == "f" and np.isnan(array).any():
-            raise ModelError(
-                f"weight {value.name!r} holds values that are no numbers (NaN).",
-                remedy="Export the model again; it was damaged, or never trained.",
+        if array is None or array.dtype.kind != "f" or np.isfinite(array).all():
+            continue
+        is_nan = bool(np.isnan(array).any())
+        user = next((node for node, _ in value.uses()), None)
+        if not is_nan and among and (user is None or user.op_type not in among):
+            continue
+        findings.append(
+            Finding(
+                code="rvc4.weights",
+                where=f"weight {value.name!r}"
+                + (f" of node {user.name!r} ({user.op_type})" if user else ""),
+                message="it holds values that are no numbers (NaN)." if is_nan else "it is infinite.",
+                remedy="Export the model again; it was damaged, or never trained."
+                if is_nan
+                else "Put a finite number into the model, such as -1e4 for a mask.",
             )
+        )
+    if findings:
+        raise from_findings(ModelError, "The model", findings)
 
 
 def _free_names(model: ir.Model) -> None:

@@ -10,6 +10,7 @@ import onnx_ir as ir
 
 from converter.graph.rewrite import Builder, Rule, array_of, input_of, int_attribute
 from converter.graph.rules.common import x_of
+from converter.graph.rules.forms import split
 
 
 def conv(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
@@ -27,7 +28,7 @@ def conv(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
     if bias is None:
         return None
     attributes = {name: value.value for name, value in node.attributes.items() if name != "group"}
-    parts = b.ops("Split", groups, x_of(node), axis=1) if groups > 1 else [x_of(node)]
+    parts = split(b, x_of(node), 1, [weights.shape[1]] * groups)
     kernels, biases = np.split(weights, groups), np.split(bias, groups)
     made = [
         b.op("Conv", part, b.constant(w, w.dtype), b.constant(c, c.dtype), **attributes)

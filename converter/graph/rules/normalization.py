@@ -113,13 +113,6 @@ def mean_variance_normalization(node: ir.Node, b: Builder) -> Sequence[ir.Value]
     return [_normalize(b, centred, over, 1e-9)]
 
 
-def lp_normalization(node: ir.Node, b: Builder) -> Sequence[ir.Value]:
-    """X / its L1 or L2 norm along `axis`."""
-    axis, p = int_attribute(node, "axis", -1), int_attribute(node, "p", 2)
-    norm = "ReduceL1" if p == 1 else "ReduceL2"
-    return [b.op("Div", x_of(node), b.op(norm, x_of(node), axes=[axis], keepdims=1))]
-
-
 def local_response_normalization(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
     """X / (bias + a)^beta = bias^-beta · x / (1 + a / bias)^beta, a being alpha's sum of squares.
 
@@ -138,7 +131,6 @@ RULES: Final[Mapping[str, Rule]] = {
     "InstanceNormalization": instance_normalization,
     "LRN": local_response_normalization,
     "LayerNormalization": layer_normalization,
-    "LpNormalization": lp_normalization,
     "MeanVarianceNormalization": mean_variance_normalization,
     "RMSNormalization": rms_normalization,
 }

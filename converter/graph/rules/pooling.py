@@ -18,33 +18,26 @@ from converter.graph.rewrite import (
     text_attribute,
 )
 from converter.graph.rules.common import LOWEST, clip, more_than_one_output, x_of
+from converter.graph.rules.forms import sliced
 from converter.graph.rules.windows import product, windows_of
 
 
 def max_pool(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
     """Dilated pooling: axis after axis the largest of shifted slices, of a frame of -65504.
 
-    The compiler takes an undilated MaxPool only.
+    Compilers take an undilated MaxPool only.
     """
-    shape, dilations = static_shape(x_of(node)), ints_attribute(node, "dilations")
-    kernel = ints_attribute(node, "kernel_shape")
-    if shape is None or kernel is None or dilations is None or set(dilations) == {1}:
+    windows, dilations = windows_of(node), ints_attribute(node, "dilations")
+    if windows is None or dilations is None or set(dilations) == {1} or more_than_one_output(node):
         return None
-    plain = text_attribute(node, "auto_pad", "NOTSET") == "NOTSET"
-    if not plain or int_attribute(node, "ceil_mode", 0) or more_than_one_output(node):
-        return None
-    axes = len(kernel)
-    strides = ints_attribute(node, "strides") or (1,) * axes
-    pads = ints_attribute(node, "pads") or (0,) * (2 * axes)
-    frame = b.ints(0, 0, *pads[:axes], 0, 0, *pads[axes:])
-    y = b.op("Pad", x_of(node), frame, b.constant(LOWEST)) if any(pads) else x_of(node)
-    for axis in range(axes):
-        stride, dilation = strides[axis], dilations[axis]
-        length = shape[axis + 2] + pads[axis] + pads[axis + axes]
-        last = (length - dilation * (kernel[axis] - 1) - 1) // stride * stride
+    begin, end = [item.begin for item in windows], [item.end + item.beyond for item in windows]
+    frame = b.ints(0, 0, *begin, 0, 0, *end)
+    y = b.op("Pad", x_of(node), frame, b.constant(LOWEST)) if any(begin + end) else x_of(node)
+    for axis, item in enumerate(windows, 2):
+        last = (item.new - 1) * item.stride
         shifted = [
-            b.op("Slice", y, b.ints(start), b.ints(start + last + 1), b.ints(axis + 2), b.ints(stride))
-            for start in range(0, kernel[axis] * dilation, dilation)
+            sliced(b, y, axis, start, start + last + 1, item.stride)
+            for start in range(0, item.kernel * item.dilation, item.dilation)
         ]
         y = b.op("Max", *shifted) if len(shifted) > 1 else shifted[0]
     return [y]

@@ -1,8 +1,9 @@
-"""Recurrent layers unrolled over a sequence of fixed length (ONNX operators GRU and RNN)."""
+"""Recurrent layers unrolled over a sequence of fixed length (ONNX operators LSTM, GRU and RNN)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -13,149 +14,225 @@ from converter.graph.rewrite import (
     Builder,
     Rule,
     array_of,
+    float_attribute,
     input_of,
     int_attribute,
     static_shape,
     text_attribute,
 )
+from converter.graph.rules import cells
+from converter.graph.rules.forms import joined, reshaped, sliced, split, transposed
 
-_ACTIVATIONS: Final = {"sigmoid": "Sigmoid", "tanh": "Tanh", "relu": "Relu"}
-
-
-def gru(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
-    """GRU, both forms of the reset gate (`linear_before_reset`), every direction."""
-    return _unroll(node, b, gates=3, defaults=("Sigmoid", "Tanh"), cell=_gru_cell)
+# Steps times directions. A cell has about 12 nodes; a compiler needs more than a minute for more steps.
+MOST_STEPS: Final = 400
 
 
-def rnn(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
-    """The plain RNN: f(Xt·Wᵀ + Ht-1·Rᵀ + Wb + Rb)."""
-    return _unroll(node, b, gates=1, defaults=("Tanh",), cell=_rnn_cell)
+@dataclass(frozen=True, kw_only=True)
+class Layer:
+    """What a recurrent node computes: T steps of B sequences of F features; G gates of H cells.
 
-
-def _gru_cell(
-    b: Builder,
-    x: Sequence[ir.Value],
-    h: ir.Value,
-    recurrence: NDArray[Any],
-    bias: NDArray[Any],
-    activations: Sequence[str],
-    linear_before_reset: bool,
-) -> ir.Value:
-    """One step. `x` is Xt·Wᵀ + Wb for the gates z, r, h, (B, H) each; `bias` is Rb."""
-    gate, candidate = activations
-    size = recurrence.shape[1]
-    weights = [recurrence[i * size : (i + 1) * size].T for i in range(3)]
-    rest = [bias[i * size : (i + 1) * size] for i in range(3)]
-
-    def hidden(value: ir.Value, index: int) -> ir.Value:
-        product = b.op("MatMul", value, b.constant(weights[index]))
-        return b.op("Add", product, b.constant(rest[index].reshape(1, -1)))
-
-    z = b.op(gate, b.op("Add", x[0], hidden(h, 0)))
-    r = b.op(gate, b.op("Add", x[1], hidden(h, 1)))
-    inner = b.op("Mul", r, hidden(h, 2)) if linear_before_reset else hidden(b.op("Mul", r, h), 2)
-    new = b.op(candidate, b.op("Add", x[2], inner))
-    # (1 - z) * new + z * h
-    return b.op("Add", new, b.op("Mul", z, b.op("Sub", h, new)))
-
-
-def _rnn_cell(
-    b: Builder,
-    x: Sequence[ir.Value],
-    h: ir.Value,
-    recurrence: NDArray[Any],
-    bias: NDArray[Any],
-    activations: Sequence[str],
-    _linear_before_reset: bool,
-) -> ir.Value:
-    product = b.op("MatMul", h, b.constant(recurrence.T))
-    with_bias = b.op("Add", product, b.constant(bias.reshape(1, -1)))
-    return b.op(activations[0], b.op("Add", x[0], with_bias))
-
-
-def _unroll(
-    node: ir.Node, b: Builder, *, gates: int, defaults: Sequence[str], cell: Any
-) -> Sequence[ir.Value] | None:
-    """Y (T, D, B, H) and Y_h (D, B, H); None for what cannot be unrolled faithfully."""
-    x = node.inputs[0]
-    shape = static_shape(x)
-    weights, recurrence = array_of(input_of(node, 1)), array_of(input_of(node, 2))
-    if shape is None or weights is None or recurrence is None or node.attributes.get("clip"):
-        return None
-    if int_attribute(node, "layout", 0) or input_of(node, 4) is not None:
-        return None
-    directions, size = weights.shape[0], int_attribute(node, "hidden_size", recurrence.shape[2])
-    names = node.attributes.get("activations")
-    chosen = [name.lower() for name in names.as_strings()] if names is not None else []
-    chosen = chosen or [name.lower() for name in defaults] * directions
-    if not set(chosen) <= set(_ACTIVATIONS):
-        return None
-    length, batch, features = shape
-    bias = array_of(input_of(node, 3))
-    if bias is None:
-        bias = np.zeros((directions, 2 * gates * size), weights.dtype)
-    reverse_only = text_attribute(node, "direction", "forward") == "reverse"
-    flat = b.op("Reshape", x, b.ints(length * batch, features))
-    sequences: list[list[ir.Value]] = []
-    for index in range(directions):
-        projected = [
-            _project(
-                b,
-                flat,
-                weights[index, gate * size : (gate + 1) * size],
-                bias[index, gate * size : (gate + 1) * size],
-                length,
-            )
-            for gate in range(gates)
-        ]
-        h = _initial(b, input_of(node, 5), index, batch, size)
-        activations = [_ACTIVATIONS[name] for name in chosen[index * len(defaults) :][: len(defaults)]]
-        backwards = reverse_only or index == 1
-        steps: dict[int, ir.Value] = {}
-        for step in reversed(range(length)) if backwards else range(length):
-            h = cell(
-                b,
-                [gate[step] for gate in projected],
-                h,
-                recurrence[index],
-                bias[index, gates * size :],
-                activations,
-                bool(int_attribute(node, "linear_before_reset", 0)),
-            )
-            steps[step] = h
-        order = [steps[step] for step in range(length)]
-        sequences.append([*order, h])
-    return [
-        _stack(b, [seq[:-1] for seq in sequences], (length, directions, batch, size)),
-        _stack(b, [[seq[-1]] for seq in sequences], (directions, batch, size)),
-    ][: len(node.outputs)]
-
-
-def _project(
-    b: Builder, flat: ir.Value, weights: NDArray[Any], bias: NDArray[Any], length: int
-) -> Sequence[ir.Value]:
-    """Xt·Wᵀ + Wb of one gate for all steps at once, (B, H) per step.
-
-    It is a Split, for the Myriad compiler fails on a Slice per step ("_producerEdge == nullptr").
+    Attributes:
+        weights: (D, G · H, F).
+        input_bias: Wb with what of Rb is just added, (D, G · H).
+        initial: The initial states, (D, B, H) or (B, D, H); None for zeros.
+        lengths: Of each sequence, in steps.
+        batch_first: Whether X is (B, T, F) (`layout` 1).
+        backwards: For each direction whether it runs from the end.
     """
-    product = b.op("MatMul", flat, b.constant(weights.T))
-    y = b.op("Add", product, b.constant(bias.reshape(1, -1)))
-    counted = {"num_outputs": length} if b.graph.opset_imports.get("", 0) >= 18 else {}
-    return b.ops("Split", length, y, axis=0, **counted) if length > 1 else [y]
+
+    length: int
+    batch: int
+    features: int
+    weights: NDArray[Any]
+    input_bias: NDArray[Any]
+    directions: Sequence[cells.Direction]
+    initial: Sequence[ir.Value | None]
+    lengths: Sequence[int]
+    batch_first: bool
+    backwards: Sequence[bool]
+
+    @property
+    def size(self) -> int:
+        """H."""
+        return int(self.directions[0].recurrence.shape[1])
 
 
-def _initial(b: Builder, initial: ir.Value | None, direction: int, batch: int, size: int) -> ir.Value:
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """A kind of layer: its cell, number of gates and of states, and default activations.
+
+    `parts` are the gates in each part of the projected input.
+    """
+
+    cell: cells.Cell
+    gates: int
+    parts: Sequence[int]
+    states: int
+    activations: Sequence[str]
+
+
+_KINDS: Final[Mapping[str, Kind]] = {
+    "GRU": Kind(
+        cell=cells.gru, gates=3, parts=cells.GRU_PARTS, states=1, activations=("Sigmoid", "Tanh")
+    ),
+    "LSTM": Kind(
+        cell=cells.lstm, gates=4, parts=(4,), states=2, activations=("Sigmoid", "Tanh", "Tanh")
+    ),
+    "RNN": Kind(cell=cells.rnn, gates=1, parts=(1,), states=1, activations=("Tanh",)),
+}
+
+
+def layer_of(node: ir.Node) -> Layer | None:
+    """A node's layer; None if its weights, lengths or shapes are computed, or an activation unknown."""
+    kind = _KINDS[node.op_type]
+    shape = static_shape(node.inputs[0])
+    weights, recurrence = array_of(input_of(node, 1)), array_of(input_of(node, 2))
+    if shape is None or weights is None or recurrence is None:
+        return None
+    batch_first = bool(int_attribute(node, "layout", 0))
+    length, batch = shape[:2][::-1] if batch_first else shape[:2]
+    count, size = weights.shape[0], recurrence.shape[2]
+    wide = kind.gates * size
+    bias, peepholes = _given(node, 3, (count, 2 * wide)), _given(node, 7, (count, 3 * size))
+    lengths = np.full(batch, length) if input_of(node, 4) is None else array_of(input_of(node, 4))
+    activations = _activations(node, kind.activations, count)
+    if bias is None or peepholes is None or lengths is None or activations is None:
+        return None
+    linear_before_reset = bool(int_attribute(node, "linear_before_reset", 0))
+    # A linear_before_reset multiplies the bias of the new state by a gate; the rest is just added.
+    added = 2 * size if linear_before_reset else wide
+    input_bias, rest = bias[:, :wide].copy(), bias[:, wide:].copy()
+    input_bias[:, :added] += rest[:, :added]
+    rest[:, :added] = 0
+    directions = [
+        cells.Direction(
+            recurrence=recurrence[index],
+            bias=rest[index],
+            peepholes=peepholes[index].reshape(3, size) if input_of(node, 7) else None,
+            activations=activations[index * len(kind.activations) :],
+            clip=float_attribute(node, "clip", 0.0),
+            linear_before_reset=linear_before_reset,
+            input_forget=bool(int_attribute(node, "input_forget", 0)),
+        )
+        for index in range(count)
+    ]
+    reverse = text_attribute(node, "direction", "forward") == "reverse"
+    return Layer(
+        length=length,
+        batch=batch,
+        features=shape[2],
+        weights=weights,
+        input_bias=input_bias,
+        directions=directions,
+        initial=[input_of(node, 5 + index) for index in range(kind.states)],
+        lengths=[int(value) for value in lengths],
+        batch_first=batch_first,
+        backwards=[reverse or index == 1 for index in range(count)],
+    )
+
+
+def _given(node: ir.Node, index: int, shape: tuple[int, ...]) -> NDArray[Any] | None:
+    """A constant input, zeros where it is left out, None where it is computed."""
+    value = input_of(node, index)
+    return np.zeros(shape, np.float32) if value is None else array_of(value)
+
+
+def _activations(
+    node: ir.Node, defaults: Sequence[str], directions: int
+) -> list[cells.Activation] | None:
+    names, alphas, betas = (
+        node.attributes.get(name) for name in ("activations", "activation_alpha", "activation_beta")
+    )
+    chosen = list(names.as_strings()) if names is not None else []
+    return cells.activations_of(
+        chosen or [*defaults] * directions,
+        alphas.as_floats() if alphas is not None else (),
+        betas.as_floats() if betas is not None else (),
+    )
+
+
+def unrolled(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
+    """Y, Y_h and, of an LSTM, Y_c from one cell a step; None for what `layer_of` does not read.
+
+    Every direction and `layout`, constant lengths, clip, peepholes, `input_forget`,
+    `linear_before_reset` and all activations of the specification.
+    """
+    layer, kind = layer_of(node), _KINDS[node.op_type]
+    if layer is None or layer.length * len(layer.directions) > MOST_STEPS:
+        return None
+    x = node.inputs[0]
+    assert x is not None
+    if layer.batch_first:
+        x = transposed(b, x, [1, 0, 2])
+    flat = reshaped(b, x, [layer.length * layer.batch, layer.features])
+    sequences: list[list[ir.Value]] = []
+    last: list[cells.State] = []
+    for index in range(len(layer.directions)):
+        steps, state = _run(b, layer, index, flat, kind)
+        sequences.append(steps)
+        last.append(state)
+    shape = (layer.length, len(sequences), layer.batch, layer.size)
+    y = _stack(b, sequences, shape)
+    states = [
+        _stack(b, [[state[number]] for state in last], shape[1:]) for number in range(kind.states)
+    ]
+    if layer.batch_first:
+        y = transposed(b, y, [2, 0, 1, 3])
+        states = [transposed(b, state, [1, 0, 2]) for state in states]
+    return [y, *states][: len(node.outputs)]
+
+
+def _run(
+    b: Builder, layer: Layer, index: int, flat: ir.Value, kind: Kind
+) -> tuple[list[ir.Value], cells.State]:
+    """The hidden states (B, H) of one direction, zeros behind a sequence's end, and its last state."""
+    direction, shape = layer.directions[index], (layer.batch, layer.size)
+    product = b.op("MatMul", flat, b.constant(layer.weights[index].T))
+    projected = b.op("Add", product, b.constant(layer.input_bias[index].reshape(1, -1)))
+    # A Split, for the Myriad compiler fails on a Slice a step ("_producerEdge == nullptr").
+    parts = split(b, projected, 1, [count * layer.size for count in kind.parts])
+    inputs = [split(b, part, 0, [layer.batch] * layer.length) for part in parts]
+    state = tuple(_initial(b, layer, value, index, shape) for value in layer.initial)
+    steps = list(range(layer.length))
+    made: dict[int, ir.Value] = {}
+    for step in reversed(steps) if layer.backwards[index] else steps:
+        inside = np.array([[step < length] for length in layer.lengths])
+        if not inside.any():
+            made[step] = b.constant(np.zeros(shape))
+            continue
+        new = kind.cell(b, [part[step] for part in inputs], state, direction)
+        if inside.all():
+            state, made[step] = new, new[0]
+            continue
+        # A sequence that is over keeps its state.
+        runs, over = b.constant(inside), b.constant(~inside)
+        masked = [b.op("Mul", value, runs) for value in new]
+        kept = [b.op("Mul", value, over) for value in state]
+        state = tuple(b.op("Add", *pair) for pair in zip(masked, kept, strict=True))
+        made[step] = masked[0]
+    return [made[step] for step in steps], state
+
+
+def _initial(
+    b: Builder, layer: Layer, initial: ir.Value | None, direction: int, shape: tuple[int, int]
+) -> ir.Value:
     if initial is None:
-        return b.constant(np.zeros((batch, size)))
-    one = b.op("Slice", initial, b.ints(direction), b.ints(direction + 1), b.ints(0))
-    return b.op("Reshape", one, b.ints(batch, size))
+        return b.constant(np.zeros(shape))
+    known = array_of(initial)
+    axis = int(layer.batch_first)
+    if known is not None:
+        return b.constant(known.take(direction, axis))
+    one = initial
+    if len(layer.directions) > 1:
+        one = sliced(b, initial, axis, direction, direction + 1)
+    return reshaped(b, one, shape)
 
 
-def _stack(b: Builder, sequences: Sequence[Sequence[ir.Value]], shape: tuple[int, ...]) -> ir.Value:
+def _stack(b: Builder, sequences: Sequence[Sequence[ir.Value]], shape: Sequence[int]) -> ir.Value:
     """Put (B, H) pieces together, step after step and within it direction after direction."""
     pieces = [piece for step in zip(*sequences, strict=True) for piece in step]
-    joined = b.op("Concat", *pieces, axis=0) if len(pieces) > 1 else pieces[0]
-    return b.op("Reshape", joined, b.ints(*shape))
+    return reshaped(b, joined(b, pieces, 0), shape)
 
 
-RULES: Final[Mapping[str, Rule]] = {"GRU": gru, "RNN": rnn}
+RULES: Final[Mapping[str, Rule]] = {"GRU": unrolled, "RNN": unrolled}
+LSTM_RULES: Final[Mapping[str, Rule]] = {"LSTM": unrolled}

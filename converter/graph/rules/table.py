@@ -8,28 +8,46 @@ from typing import Final
 from converter.graph.rewrite import Rule
 from converter.graph.rules import (
     activations,
+    attention,
     convolution,
     copying,
+    einsum,
+    logic,
     lookups,
+    lp_norms,
     normalization,
+    padding,
     pooling,
     products,
+    ranking,
     recurrent,
     resize,
+    sampling,
+    sums,
     transposed_convolution,
+    trigonometry,
 )
 
 # What a rule makes is seen by the groups behind it.
 FIRST: Final[Sequence[Mapping[str, Rule]]] = (
     recurrent.RULES,
-    {**resize.RULES, **transposed_convolution.RULES},
+    {
+        **attention.RULES,
+        **einsum.EINSUM_RULES,
+        **resize.RULES,
+        **transposed_convolution.RULES,
+        **trigonometry.RULES,
+    },
+    {**einsum.MATMUL_RULES, **lp_norms.RULES, **ranking.RULES, **sampling.RULES, **sums.RULES},
 )
 DECOMPOSITIONS: Final[Mapping[str, Rule]] = {
     **activations.RULES,
     **convolution.RULES,
     **copying.RULES,
     **lookups.RULES,
+    **logic.RULES,
     **normalization.RULES,
+    **padding.RULES,
     **pooling.RULES,
     **products.RULES,
 }

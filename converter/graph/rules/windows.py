@@ -61,12 +61,11 @@ def windows_of(node: ir.Node) -> list[Windows] | None:
         size, wide = shape[axis + 2], (kernel[axis] - 1) * dilations[axis] + 1
         begin, end = (given[axis], given[axis + rank]) if mode == "NOTSET" else (0, 0)
         if mode.startswith("SAME"):
-            new = -(-size // strides[axis])
-            total = max((new - 1) * strides[axis] + wide - size, 0)
-            begin = total // 2 if mode == "SAME_UPPER" else total - total // 2
-            end = total - begin
-        else:
-            new = _length(size, wide, strides[axis], begin, end, up=up)
+            # ONNX Runtime leaves out the dilation here, which the specification has.
+            missing = max((-(-size // strides[axis]) - 1) * strides[axis] + kernel[axis] - size, 0)
+            begin = (missing + (mode == "SAME_LOWER")) // 2
+            end = missing - begin
+        new = _length(size, wide, strides[axis], begin, end, up=up)
         found.append(
             Windows(
                 size=size,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -9,6 +10,7 @@ from converter.calibration.feeds import frames_of
 from converter.model import Tensor
 from targets.rvc4.quantization.modes import BEST_OF
 from targets.rvc4.quantization.observers import Observer, measure
+from targets.rvc4.quantization.settle import require_finite, rows_wanted, without_masks
 
 # Operators that move pixels and compute nothing.
 _MOVES: Final = ("Gather", "Transpose")
@@ -35,19 +37,26 @@ def calibrate_file(
         for feed in frames_of(calibration, sources, inputs)
     )
     methods = BEST_OF if method == "best" else (method,)
+    rows = rows_wanted(model)
     observers = measure(
         model,
         feeds,
         int(calibration["frames"]),
         percentile=percentile if "percentile" in methods else None,
         histogram="mse" in methods,
+        rows=rows,
     )
+    peaks = {name: observers[name].peak for name in rows if math.isfinite(observers[name].peak)}
+    seen = {name: item.min_max() for name, item in observers.items()}
+    settled = without_masks(model, seen, peaks)
+    require_finite(model, seen | settled)
     ranges = {
         way: {
             # Outputs are never clipped: a box or a score at the edge is a result.
-            name: seen.min_max() if name in outputs else _chosen(seen, way, percentile, bits)
-            for name, seen in observers.items()
+            name: item.min_max() if name in outputs else _chosen(item, way, percentile, bits)
+            for name, item in observers.items()
         }
+        | settled
         for way in methods
     }
     frames = [item["name"] for item in inputs if item["dtype"] == "uint8" and item["dai_type"]]
@@ -55,7 +64,7 @@ def calibrate_file(
         by_name.update(dict.fromkeys(_frame_values(model, frames), (0.0, 255.0)))
     return {
         "ranges": {method: _rounded(by_name) for method, by_name in ranges.items()},
-        "seen": {name: observers[name].min_max() for name in kinds if name in observers},
+        "seen": {name: seen[name] for name in kinds if name in seen},
     }
 
 

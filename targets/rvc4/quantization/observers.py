@@ -20,6 +20,8 @@ _PERCENTILE_BINS: Final = 2048
 # Half of the bins may be beyond the largest value, and half of them are below zero.
 _BINS: Final = 8192
 _SHRINKS: Final = np.geomspace(1.0, 0.02, 96)
+# A row without a larger value is masked altogether.
+_MASKED: Final = -1e3
 _CHUNK_BYTES: Final = 512 << 20
 
 
@@ -35,6 +37,7 @@ class Observer:
         self.low = math.inf
         self.high = -math.inf
         self.count = 0
+        self.peak = math.inf
         self._tail = tail
         self._lows: NDArray[np.float32] = np.empty(0, np.float32)
         self._highs: NDArray[np.float32] = np.empty(0, np.float32)
@@ -64,6 +67,18 @@ class Observer:
             self._lows = -_largest(-self._lows, flat, self._tail, negated=True)
         if self._counts is not None:
             self._add(flat, max(-low, high))
+
+    def see_rows(self, values: NDArray[np.float32], axis: int | None) -> None:
+        """Add a frame to `peak`, the lowest of the rows' largest values; masked rows do not count.
+
+        Args:
+            values: The tensor, of any shape.
+            axis: That of the rows; None if each value is the largest of a row.
+        """
+        largest = values if axis is None else values.max(axis=axis)
+        real = largest[largest > _MASKED]
+        if real.size:
+            self.peak = min(self.peak, float(real.min()))
 
     def _add(self, flat: NDArray[np.float32], largest: float) -> None:
         """Count into bins over ±bound; when the bound is too small it doubles and bins merge."""
@@ -162,6 +177,7 @@ def measure(
     *,
     percentile: float | None = None,
     histogram: bool = False,
+    rows: Mapping[str, int | None] | None = None,
 ) -> dict[str, Observer]:
     """Run frames through a float model and observe every float tensor of it.
 
@@ -171,12 +187,14 @@ def measure(
         frame_count: The number of frames: it bounds how much of the tails is kept.
         percentile: Keep the tails that this percentile needs.
         histogram: Count values for `Observer.least_error`.
+        rows: Tensors of which `Observer.peak` is wanted, with the axis of their rows.
 
     Returns:
         The observers by tensor name.
     """
     reduced = percentile is None and not histogram
-    run_frame, sizes = _watched(model, reduced=reduced)
+    rows = rows or {}
+    run_frame, sizes = _watched(model, rows, reduced=reduced)
     observers = {
         name: Observer(tail=_tail(size * frame_count, percentile), histogram=histogram)
         for name, size in sizes.items()
@@ -187,7 +205,7 @@ def measure(
                 observers[name].see(values)
         if not run_frame(feed, observers):
             # Values that are not finite hide the range of the others: from now on, check each value.
-            run_frame, _ = _watched(model, reduced=False)
+            run_frame, _ = _watched(model, rows, reduced=False)
             run_frame(feed, observers)
     return observers
 
@@ -196,7 +214,9 @@ def _tail(count: int, percentile: float | None) -> int:
     return 0 if percentile is None else int(count * (100.0 - percentile) / 200.0) + 2
 
 
-def _watched(model: str, *, reduced: bool) -> tuple[Any, dict[str, int]]:
+def _watched(
+    model: str, rows: Mapping[str, int | None], *, reduced: bool
+) -> tuple[Any, dict[str, int]]:
     """A function that runs one frame past the observers, and the number of elements of each tensor.
 
     With `reduced` the graph itself finds minimum and maximum, and activations are freed as usual.
@@ -215,6 +235,8 @@ def _watched(model: str, *, reduced: bool) -> tuple[Any, dict[str, int]]:
         if value.shape is not None
     }
     inner = [value for value in watched if not value.is_graph_input()]
+    if not inner:  # such as an ArgMax alone: only the inputs have ranges
+        return (lambda _feed, _observers: True), sizes
     del graph.outputs[:]
     if reduced:
         for index, value in enumerate(inner):
@@ -225,6 +247,7 @@ def _watched(model: str, *, reduced: bool) -> tuple[Any, dict[str, int]]:
                 node.outputs[0].shape = ir.Shape([])
                 graph.append(node)
                 graph.outputs.append(node.outputs[0])
+        graph.outputs.extend(value for value in inner if value.name in rows)
     else:
         graph.outputs.extend(inner)
     path = f"{model}.watched.onnx"
@@ -234,16 +257,21 @@ def _watched(model: str, *, reduced: bool) -> tuple[Any, dict[str, int]]:
 
     def run_reduced(feed: Mapping[str, NDArray[Any]], observers: Mapping[str, Observer]) -> bool:
         found = session.run(None, feed)
-        if not np.isfinite(np.asarray(found, np.float32)).all():
+        extremes, whole = np.asarray(found[: 2 * len(names)], np.float32), found[2 * len(names) :]
+        if not np.isfinite(extremes).all():
             return False
         for index, name in enumerate(names):
-            observers[name].see(np.asarray(found[2 * index : 2 * index + 2], np.float32))
+            observers[name].see(extremes[2 * index : 2 * index + 2])
+        for name, values in zip((name for name in names if name in rows), whole, strict=True):
+            observers[name].see_rows(values, rows[name])
         return True
 
     def run_whole(feed: Mapping[str, NDArray[Any]], observers: Mapping[str, Observer]) -> bool:
         for chunk in _chunks(names, sizes):
             for name, found in zip(chunk, session.run(chunk, feed), strict=True):
                 observers[name].see(found)
+                if name in rows:
+                    observers[name].see_rows(found, rows[name])
         return True
 
     return (run_reduced if reduced else run_whole), sizes

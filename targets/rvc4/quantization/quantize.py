@@ -123,8 +123,10 @@ def _quantized(
     for node in proto.graph.node:
         # The quantizer gives every Softmax the range from 0 to 1, however small its values are.
         if node.op_type == "Softmax" and node.output[0] in ranges:
-            low, high = (np.float32(bound) for bound in ranges[node.output[0]])
-            overrides.setdefault(node.output[0], [{"rmin": low, "rmax": high}])
+            overrides.setdefault(node.output[0], [_limits(*ranges[node.output[0]])])
+    for tensor in proto.graph.initializer:
+        if tensor.name in ranges:  # the constant of a mask
+            overrides.setdefault(tensor.name, [_limits(*ranges[tensor.name])])
     rows = [row for group in overrides.values() for row in group]
     config = _ort("execution_providers.qnn").get_qnn_qdq_config(
         structure,
@@ -138,6 +140,8 @@ def _quantized(
     if 16 in (weights, activations) or any(row.get("quant_type") in _wide() for row in rows):
         # Before opset 21 ONNX's operators support 8 bits only.
         config.extra_options["UseQDQContribOps"] = True
+    # Otherwise Where, and what only moves, stays in float32 when nothing before it was quantized.
+    config.extra_options["ForceQuantizeNoInputCheck"] = True
     known = {
         name: calibrate.TensorData(lowest=np.float32(low), highest=np.float32(high))
         for name, (low, high) in ranges.items()
@@ -161,6 +165,10 @@ def _quantized(
     made.quantize_model()
     quantized: ir.Model = ir.from_proto(made.model.model)
     return quantized
+
+
+def _limits(low: float, high: float) -> dict[str, Any]:
+    return {"rmin": np.float32(low), "rmax": np.float32(high)}
 
 
 def _loaded(model: str) -> tuple[onnx.ModelProto, onnx.ModelProto]:
@@ -201,7 +209,7 @@ def _overrides(
     initializers = {tensor.name: tensor for tensor in graph.initializer}
     if weights == 8:
         for node in graph.node:
-            if node.op_type == "Gemm" and len(node.input) > 1 and node.input[1] in initializers:
+            if _one_scale(node) and node.input[1] in initializers:
                 overrides[node.input[1]] = [{"quant_type": kinds.QInt8, "symmetric": True}]
             # Here the HTP takes no signed scale.
             if node.op_type == "LayerNormalization" and node.input[1] in initializers:
@@ -229,6 +237,16 @@ def _overrides(
         f"{len(unused)} of {len(given)} encodings name tensors that the prepared graph does not have, "
         f"{unused[0]!r} for one; measured ranges take their place."
     ]
+
+
+def _one_scale(node: onnx.NodeProto) -> bool:
+    """Whether a node's weights have one scale in every mode.
+
+    A grouped ConvTranspose has its output channels on two axes, the groups being part of the first.
+    """
+    if node.op_type == "ConvTranspose":
+        return any(item.name == "group" and item.i > 1 for item in node.attribute)
+    return node.op_type == "Gemm" and len(node.input) > 1
 
 
 def _frame_codes(activations: int) -> dict[str, Any]:

@@ -1,0 +1,124 @@
+"""Activation functions in the forms that the HTP computes rightly."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+import onnx_ir as ir
+
+from converter.graph.rewrite import Builder, array_of, float_attribute
+from converter.graph.rules.activations import hard_sigmoid
+
+_SIXTH: Final = 1 / 6
+GELU_OPSET: Final = 20
+
+
+def hard_swish(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
+    """X · HardSigmoid(x) with alpha 1/6 and beta 1/2 is HardSwish(x).
+
+    In float16 the HTP takes the pair for x · HardSwish(x).
+    """
+    for gate, x in ((node.inputs[0], node.inputs[1]), (node.inputs[1], node.inputs[0])):
+        made = gate.producer() if gate is not None else None
+        if made is None or made.op_type != "HardSigmoid" or made.inputs[0] is not x:
+            continue
+        alpha, beta = float_attribute(made, "alpha", 0.2), float_attribute(made, "beta", 0.5)
+        if math.isclose(alpha, _SIXTH, rel_tol=1e-3) and math.isclose(beta, 0.5, rel_tol=1e-6):
+            return [b.op("HardSwish", x)]
+    return None
+
+
+def erf(node: ir.Node, b: Builder) -> Sequence[ir.Value]:
+    """Erf x ≈ tanh(2/√π · (x + 11/123 x³)), at most 3.6e-4 off; the HTP has no error function."""
+    x = node.inputs[0]
+    cube = b.op("Mul", b.op("Mul", x, x), x)
+    inner = b.op("Add", x, b.op("Mul", cube, b.constant(11 / 123)))
+    return [b.op("Tanh", b.op("Mul", inner, b.constant(2 / math.sqrt(math.pi))))]
+
+
+def gelu(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
+    """0.5 · x · (1 + erf(x / √2)), with the factors in any order, is Gelu(x)."""
+    x = _gelu_of(node) if b.graph.opset_imports.get("", 0) >= GELU_OPSET else None
+    return None if x is None else [b.op("Gelu", x)]
+
+
+def has_gelu_pattern(model: ir.Model) -> bool:
+    """Whether a graph writes a GELU out; the operator for it needs opset 20."""
+    return any(node.op_type == "Mul" and _gelu_of(node) is not None for node in model.graph)
+
+
+def _gelu_of(node: ir.Node) -> ir.Value | None:
+    factors = _factors(node.inputs[0]) + _factors(node.inputs[1])
+    if len(factors) != 3:
+        return None
+    halves = [value for value in factors if _is_close(value, 0.5)]
+    gates = [value for value in factors if _erf_input(value) is not None]
+    if len(halves) != 1 or len(gates) != 1:
+        return None
+    rest = next(value for value in factors if value not in (halves[0], gates[0]))
+    return rest if _erf_input(gates[0]) is rest else None
+
+
+def _factors(value: ir.Value | None) -> list[ir.Value]:
+    """The factors of a product that is used once; any other value is its only factor."""
+    made = value.producer() if value is not None else None
+    if value is None:
+        return []
+    if made is None or made.op_type != "Mul" or len(list(value.uses())) != 1:
+        return [value]
+    return [factor for factor in made.inputs if factor is not None]
+
+
+def _erf_input(value: ir.Value) -> ir.Value | None:
+    """The x of 1 + erf(x / √2), None for anything else."""
+    add = value.producer()
+    if add is None or add.op_type != "Add" or not any(_is_close(item, 1.0) for item in add.inputs):
+        return None
+    for item in add.inputs:
+        made = item.producer() if item is not None else None
+        if made is None or made.op_type != "Erf" or made.inputs[0] is None:
+            continue
+        scaled = made.inputs[0].producer()
+        if scaled is None:
+            continue
+        if scaled.op_type == "Div" and _is_close(scaled.inputs[1], math.sqrt(2)):
+            return scaled.inputs[0]
+        if scaled.op_type == "Mul":
+            for one, other in (scaled.inputs, scaled.inputs[::-1]):
+                if _is_close(one, math.sqrt(0.5)):
+                    return other
+    return None
+
+
+def _is_close(value: ir.Value | None, number: float) -> bool:
+    array = array_of(value)
+    return array is not None and array.size == 1 and math.isclose(array.item(), number, rel_tol=1e-4)
+
+
+def silu(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
+    """X · sigmoid(x) as x · max(sigmoid(x), 0), which is the same.
+
+    With 16-bit activations the HTP fuses a convolution, the sigmoid and the product into something
+    else (relative RMSE up to 1 on the emulator); a node in between keeps it from that.
+    """
+    for gate, x in ((node.inputs[0], node.inputs[1]), (node.inputs[1], node.inputs[0])):
+        made = gate.producer() if gate is not None else None
+        if made is not None and made.op_type == "Sigmoid" and made.inputs[0] is x:
+            return [b.op("Mul", x, b.op("Max", gate, b.constant(0.0)))]
+    return None
+
+
+def product(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
+    """A product that is an activation function written out, as that function."""
+    return hard_swish(node, b) or gelu(node, b)
+
+
+def gating_hard_sigmoid(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
+    """Max(0, min(1, alpha · x + beta)) where it is multiplied by its input and is no HardSwish."""
+    x = node.inputs[0]
+    users = [user for user, _ in node.outputs[0].uses()]
+    if any(user.op_type == "Mul" and x in user.inputs for user in users):
+        return hard_sigmoid(node, b)
+    return None

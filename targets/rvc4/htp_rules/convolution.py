@@ -1,0 +1,70 @@
+"""Convolutions in the forms that QNN quantizes and the HTP computes rightly."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+import onnx_ir as ir
+
+from converter.graph.rewrite import Builder, array_of, input_of, int_attribute, static_shape
+from converter.graph.rules.transposed_convolution import axes_of
+
+# Channels whose largest weights differ by less than this lose little with one scale for all.
+_ALIKE: Final = 2.0
+# Above this many weights (a byte each), the zeros of the dense kernel cost more than they give.
+_MAX_DENSE: Final = 1 << 20
+
+
+def whole_kernel(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
+    """ConvTranspose without dilations and `output_padding`: as zeros in the kernel and behind it.
+
+    QNN refuses the first, and what only the padding adds has no bias on the HTP.
+    """
+    weights, shape = array_of(input_of(node, 1)), static_shape(node.inputs[0])
+    if weights is None or shape is None:
+        return None
+    axes = axes_of(node, shape, weights.shape[2:])
+    if all(axis.dilation == 1 and axis.end >= 0 for axis in axes):
+        return None
+    reaches = [(axis.kernel - 1) * axis.dilation + 1 for axis in axes]
+    sizes = [reach + max(-axis.end, 0) for reach, axis in zip(reaches, axes, strict=True)]
+    kernel = np.zeros((*weights.shape[:2], *sizes), weights.dtype)
+    taps = [slice(0, reach, axis.dilation) for reach, axis in zip(reaches, axes, strict=True)]
+    kernel[(slice(None), slice(None), *taps)] = weights
+    return [
+        b.op(
+            "ConvTranspose",
+            node.inputs[0],
+            b.constant(kernel, kernel.dtype),
+            input_of(node, 2),
+            group=int_attribute(node, "group", 1),
+            kernel_shape=sizes,
+            strides=[axis.stride for axis in axes],
+            pads=[*[axis.begin for axis in axes], *[max(axis.end, 0) for axis in axes]],
+        )
+    ]
+
+
+def grouped_transpose(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
+    """ConvTranspose of g groups as one of a kernel that is zero between the groups.
+
+    QNN has no scale for each output channel of a grouped one. Where the channels' weights are of
+    like size, or the kernel would be large, it stays as it is, with one scale for all weights.
+    """
+    groups, weights = int_attribute(node, "group", 1), array_of(input_of(node, 1))
+    if groups == 1 or weights is None or weights.size * groups > _MAX_DENSE:
+        return None
+    inputs, outputs = len(weights) // groups, weights.shape[1]
+    grouped = weights.reshape(groups, inputs, outputs, -1)
+    largest = np.abs(grouped).max(axis=(1, 3))
+    if largest.max() < _ALIKE * largest.min():
+        return None
+    dense = np.zeros((len(weights), groups * outputs, *weights.shape[2:]), weights.dtype)
+    for group in range(groups):
+        rows, columns = slice(group * inputs, (group + 1) * inputs), group * outputs
+        dense[rows, columns : columns + outputs] = weights[rows]
+    attributes = {name: value.value for name, value in node.attributes.items() if name != "group"}
+    kernel = b.constant(dense, dense.dtype)
+    return [b.op("ConvTranspose", node.inputs[0], kernel, input_of(node, 2), **attributes)]

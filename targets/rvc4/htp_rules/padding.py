@@ -1,0 +1,93 @@
+"""Padding in the forms that the HTP pads rightly."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from converter.graph.rewrite import Builder, array_of, input_of, static_shape, text_attribute
+
+Pads = dict[int, tuple[int, int]]
+
+
+def mirrored(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
+    """Padding with the input's own values, as what is put beside it, or as a Gather of each axis.
+
+    In the mode edge the HTP pads with other values; it has no wrap, and reflect neither for five axes
+    nor for an axis that is cropped at its other end.
+    """
+    mode, shape, pads = (
+        text_attribute(node, "mode", "constant"),
+        static_shape(node.inputs[0]),
+        _pads(node),
+    )
+    if mode == "constant" or shape is None or pads is None:
+        return None
+    crops = any(size < 0 for sizes in pads.values() for size in sizes)
+    if mode == "reflect" and len(shape) < 5 and not crops:
+        return None
+    x = node.inputs[0]
+    for axis, (before, after) in pads.items():
+        if mode == "edge" and not crops:
+            start = b.op("Slice", x, b.ints(0), b.ints(1), b.ints(axis))
+            end = b.op("Slice", x, b.ints(shape[axis] - 1), b.ints(shape[axis]), b.ints(axis))
+            x = b.op("Concat", *[start] * before, x, *[end] * after, axis=axis)
+        else:
+            x = b.op("Gather", x, b.ints(*_places(shape[axis], before, after, mode)), axis=axis)
+    assert x is not None
+    return [x]
+
+
+def _places(size: int, before: int, after: int, mode: str) -> list[int]:
+    """Which of the places of an axis is at each place of the padded axis; crops come first."""
+    kept = np.arange(size)[max(-before, 0) : size - max(-after, 0)]
+    widths = max(before, 0), max(after, 0)
+    padded = np.pad(kept, widths, mode=mode)  # type: ignore[call-overload]
+    return [int(place) for place in padded]
+
+
+def beyond_the_range(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
+    """Padding with a constant that is not zero, as constants that are put beside.
+
+    With integers QNN writes the number in the input's codes, which may not reach it.
+    """
+    shape, pads, number = static_shape(node.inputs[0]), _pads(node), array_of(input_of(node, 2))
+    if text_attribute(node, "mode", "constant") != "constant" or shape is None or pads is None:
+        return None
+    if number is None or number.dtype != np.float32 or number.item() == 0:
+        return None
+    x, sizes = node.inputs[0], list(shape)
+    for axis, (before, after) in pads.items():
+        if before < 0 or after < 0:
+            ends = max(-before, 0), sizes[axis] - max(-after, 0)
+            x = b.op("Slice", x, b.ints(ends[0]), b.ints(ends[1]), b.ints(axis))
+            sizes[axis] = ends[1] - ends[0]
+        parts = []
+        for width in (before, after):
+            beside = [*sizes[:axis], width, *sizes[axis + 1 :]]
+            parts.append([b.constant(np.full(beside, number.item()))] if width > 0 else [])
+        if any(parts):
+            x = b.op("Concat", *parts[0], x, *parts[1], axis=axis)
+        sizes[axis] += max(before, 0) + max(after, 0)
+    assert x is not None
+    return [x]
+
+
+def _pads(node: ir.Node) -> Pads | None:
+    """How many values are put in front and behind (or cropped, if negative), by axis; none of zero."""
+    shape, pads = static_shape(node.inputs[0]), array_of(input_of(node, 1))
+    if shape is None or pads is None:
+        return None
+    given = input_of(node, 3)
+    chosen = array_of(given)
+    if given is not None and chosen is None:
+        return None
+    axes = range(len(shape)) if chosen is None else [int(axis) % len(shape) for axis in chosen.ravel()]
+    before, after = np.split(pads.astype(int).ravel(), 2)
+    return {
+        axis: (int(first), int(last))
+        for axis, first, last in zip(axes, before, after, strict=True)
+        if first or last
+    }

@@ -1,0 +1,92 @@
+"""Which rules a mode applies, in their order."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Final
+
+import onnx_ir as ir
+
+from converter.graph.rewrite import Builder, Rule, input_of
+from targets.rvc4.htp_rules import (
+    activations,
+    convolution,
+    layer_norm,
+    limits,
+    moves,
+    normalization,
+    padding,
+    pooling,
+    products,
+    resize,
+    shared,
+)
+
+Group = Mapping[str, Rule]
+
+
+def _first_of(*rules: Rule) -> Rule:
+    """The first rule that has something for a node."""
+
+    def apply(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
+        found = (rule(node, b) for rule in rules)
+        return next((values for values in found if values is not None), None)
+
+    return apply
+
+
+# They are applied in this order: the second handles patterns that the first leaves.
+_SHARED: Final[Sequence[Group]] = (
+    shared.MISSING,
+    {
+        "BatchNormalization": normalization.batch_normalization,
+        "Clip": limits.clip,
+        "Div": layer_norm.written_out,
+        "Gemm": products.computed_gemm,
+        "ConvTranspose": convolution.whole_kernel,
+        "MaxPool": pooling.max_pool_of_volumes,
+        "Mul": _first_of(activations.product, layer_norm.written_out),
+        "Pad": padding.mirrored,
+        "Resize": resize.resize,
+        "Split": moves.split_of_five_axes,
+        "Sum": products.sum_of_several,
+    },
+    {
+        "AveragePool": pooling.average_pool,
+        "Erf": activations.erf,
+        "HardSigmoid": activations.gating_hard_sigmoid,
+        "MaxPool": _first_of(shared.dilated_max_pool, pooling.max_pool),
+    },
+    {"Max": limits.beyond, "Min": limits.beyond},
+)
+_INTEGER: Final[Sequence[Group]] = ({"Pad": padding.beyond_the_range, **shared.SCATTERING},)
+_WIDE: Final[Sequence[Group]] = ({"Mul": activations.silu},)
+
+
+def groups(
+    weight_bits: int, activation_bits: int, *, per_channel: bool, encoded: Collection[str] = ()
+) -> Sequence[Group]:
+    """The groups of rules for a mode; each group sees what the ones before it made.
+
+    Args:
+        weight_bits: Of integers; 0 for float16.
+        activation_bits: Of integers.
+        per_channel: Whether convolutions have a scale for each output channel.
+        encoded: Weights whose encodings are given, and which therefore stay as they are.
+    """
+    if not weight_bits:
+        return _SHARED
+    found = [*_SHARED, *_INTEGER, *(_WIDE if activation_bits == 16 else ())]
+    if per_channel:
+        found.append({"ConvTranspose": _unless_encoded(convolution.grouped_transpose, encoded)})
+    return found
+
+
+def _unless_encoded(rule: Rule, encoded: Collection[str]) -> Rule:
+    """A rule that makes other weights, for nodes whose weights have no given encoding."""
+
+    def apply(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
+        weights = input_of(node, 1)
+        return None if weights is not None and weights.name in encoded else rule(node, b)
+
+    return apply
