@@ -28,6 +28,7 @@ from converter.processes.work_folder import work_folder
 from converter.sources.import_step import import_source, import_step
 from converter.target import Run, modules_called
 from converter.target import load as load_target
+from converter.verification.frames import find_frames
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -311,6 +312,7 @@ def make_plan(archive: Archive, target: str, options: Options, toolchain: str) -
     def plan_of(model: SourceModel, options: Options) -> Plan:
         share = module.plan(model, archive, options, toolchain)
         first = import_step(model)
+        frames, doubts = find_frames(model, archive, options)
         second = None
         if model.second is not None:
             record = options.record and options.record.get("postprocessor")
@@ -322,8 +324,9 @@ def make_plan(archive: Archive, target: str, options: Options, toolchain: str) -
             model=model,
             parameters=share.parameters,
             steps=(*((first,) if first else ()), *share.steps),
-            warnings=(*share.warnings, *(second.warnings if second else ())),
+            warnings=(*share.warnings, *doubts, *(second.warnings if second else ())),
             options=options,
+            frames=frames,
             second=second,
         )
 

@@ -182,7 +182,7 @@ def _make_ir(run: Run, parameters: Parameters, prepared: Prepared) -> Ir:
         int8 = None
         if data is not None:
             int8 = Int8(
-                calibration=data.to_call(),
+                calibration=data.to_call(run.model),
                 sources=[item.to_json() for item in run.plan.model.inputs],
                 inputs=[item.to_json() for item in parameters.inputs],
             )
@@ -227,7 +227,7 @@ def _compare(run: Run, parameters: Parameters, ir: Ir) -> Mapping[str, Any]:
     if not options.flag("verify.enabled"):
         return verdict.skipped("switched off")
     with run.stage("verify"):
-        frames, described = frames_for(run, parameters.calibration)
+        frames, described = frames_for(run)
         source = verify.source_outputs(run, frames)
         folder = run.work / "verify-ir"
         folder.mkdir()

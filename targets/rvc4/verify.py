@@ -65,7 +65,7 @@ def compare(
     allowed = limits(parameters.precision, options)
     timeout_s = options.number("verify.timeout_s")
     with run.stage("verify"):
-        frames, described = frames_for(run, parameters.calibration)
+        frames, described = frames_for(run)
         feeds = [target_feeds(model.inputs, parameters.inputs, frame) for frame in frames]
         names = [output.name for output in model.outputs]
         source = verify.source_outputs(run, frames)

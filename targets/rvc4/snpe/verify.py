@@ -44,7 +44,7 @@ def compare(
     if not options.flag("verify.enabled"):
         return verdict.skipped("switched off")
     with run.stage("verify"):
-        frames, described = frames_for(run, parameters.calibration)
+        frames, described = frames_for(run)
         source = verify.source_outputs(run, frames)
         (run.work / _FOLDER).mkdir()
         # Native files have the DLC's types: codes for frames, if it takes those.
