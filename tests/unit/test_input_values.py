@@ -69,9 +69,7 @@ INT, FLOAT, BOOL = TensorProto.INT64, TensorProto.FLOAT, TensorProto.BOOL
     sizes=st.lists(st.integers(2, 40), min_size=1, max_size=4),
     data=st.data(),
     offset=st.sampled_from([0, 2, -1]),
-    way=st.lists(
-        st.sampled_from(["Identity", "Cast", "Unsqueeze", "Transpose", "Concat", "Slice"]), max_size=4
-    ),
+    way=st.lists(st.sampled_from(["Identity", "Cast", "Unsqueeze", "Transpose", "Slice"]), max_size=4),
     kind=st.sampled_from([TensorProto.INT32, TensorProto.INT64]),
 )
 @settings(max_examples=60, deadline=None)
@@ -83,24 +81,17 @@ def test_indices_count_the_rows_of_the_table_on_every_axis_and_by_every_way(
 
     axis = data.draw(st.integers(-len(sizes), len(sizes) - 1))
     net = Net(ids=(kind, [2, 3]))
-    x, rank, dtype = "ids", 2, {TensorProto.INT32: np.int32, TensorProto.INT64: np.int64}[kind]
+    x, rank = "ids", 2
     if offset:
-        x = net.op("Add", x, net.const(offset, dtype))
+        x = net.op("Add", x, net.const(offset, np.int64 if kind == INT else np.int32))
     for step in way:
         match step:
             case "Cast":
-                dtype = np.int64
                 x = net.op("Cast", x, to=INT)
             case "Unsqueeze":
                 x, rank = net.op("Unsqueeze", x, net.const([0], np.int64)), rank + 1
             case "Transpose":
                 x = net.op("Transpose", x, perm=list(range(rank))[::-1])
-            case "Concat":
-                x = (
-                    net.op("Concat", net.const(np.zeros([1] * rank), dtype), x, axis=0)
-                    if rank == 9
-                    else x
-                )
             case "Slice":
                 ends = [net.const([value], np.int64) for value in (0, 2, rank - 1)]
                 x = net.op("Slice", x, *ends)
