@@ -66,8 +66,8 @@ def key_of(plan: Plan, suffix: str) -> str | None:
         suffix: How the archive is packed, `.tar.xz`.
     """
     options = plan.options
-    # A service's answer may change without a change of the key.
-    if plan.toolchain == "online" or options.record is not None:
+    # A service's answer and labels may change without a change of the key.
+    if plan.toolchain == "online" or plan.labelled is not None or options.record is not None:
         return None
     decisive = {
         "plan": plan.hash,

@@ -111,6 +111,8 @@ class Plan:
         options: The options the plan was made from, each with its origin.
         frames: The user's frames to compare on, if there are any. They decide no byte of the model, so
             they are not part of the hash.
+        labelled: Labelled frames to measure accuracy on, a
+            `converter.verification.accuracy.labelled.Labelled`.
         second: The plan of the second stage, for archives that have one.
     """
 
@@ -122,6 +124,7 @@ class Plan:
     warnings: tuple[Finding, ...]
     options: Options
     frames: Frames | None = None
+    labelled: object | None = None
     second: Plan | None = None
 
     def __repr__(self) -> str:

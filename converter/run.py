@@ -313,6 +313,7 @@ def make_plan(archive: Archive, target: str, options: Options, toolchain: str) -
         share = module.plan(model, archive, options, toolchain)
         first = import_step(model)
         frames, doubts = find_frames(model, archive, options)
+        labelled, more = _labelled(model, options)
         second = None
         if model.second is not None:
             record = options.record and options.record.get("postprocessor")
@@ -324,9 +325,10 @@ def make_plan(archive: Archive, target: str, options: Options, toolchain: str) -
             model=model,
             parameters=share.parameters,
             steps=(*((first,) if first else ()), *share.steps),
-            warnings=(*share.warnings, *doubts, *(second.warnings if second else ())),
+            warnings=(*share.warnings, *doubts, *more, *(second.warnings if second else ())),
             options=options,
             frames=frames,
+            labelled=labelled,
             second=second,
         )
 
@@ -334,6 +336,14 @@ def make_plan(archive: Archive, target: str, options: Options, toolchain: str) -
     return dataclasses.replace(
         made, warnings=(*notes, *unsettled(archive, options), *findings, *dict.fromkeys(made.warnings))
     )
+
+
+def _labelled(model: SourceModel, options: Options) -> tuple[object | None, tuple[Finding, ...]]:
+    if options.text("verify.labels") is None:
+        return None, ()
+    from converter.verification.accuracy.labelled import find_labelled
+
+    return find_labelled(model, options)
 
 
 def _destination(output: str | os.PathLike[str] | None, plan: Plan, *, force: bool) -> Path:

@@ -78,6 +78,8 @@ def convert(
     if explain:
         print_plan(done.plan, explain=True, file=sys.stderr)
     print(_verification_line(done.verification), file=sys.stderr)
+    if "accuracy" in done.verification:
+        print(_accuracy_line(done.verification["accuracy"]), file=sys.stderr)
     print(
         f"{done.size_bytes:,} bytes, sha256 {done.sha256}, {done.timings_s['total']:.1f} s",
         file=sys.stderr,
@@ -104,20 +106,38 @@ def _verification_line(record: Any) -> str:
     )
 
 
+def _accuracy_line(accuracy: Mapping[str, Any]) -> str:
+    """Figures before and after: `top1 0.9847 → 0.9819`."""
+    before, after = accuracy["source"], accuracy["compiled"]
+    figures = ", ".join(f"{name} {value:.4f} → {after[name]:.4f}" for name, value in before.items())
+    on = f"{accuracy['frames']} labelled frames, source → {accuracy['compiled_on']}"
+    return f"Accuracy on {on}: {figures}."
+
+
 def verify(
-    archive: Path, against: Path, data: Path | None, overrides: Sequence[str], *, as_json: bool
+    archive: Path,
+    against: Path,
+    data: Path | None,
+    labels: Path | None,
+    overrides: Sequence[str],
+    *,
+    as_json: bool,
 ) -> int:
     """`verify`: exit code 0 when the archive computes what its source does."""
     from converter.recheck import verify_archive
 
     chosen = resolve([from_arguments(overrides)])
     with Reporter(quiet=as_json) as reporter:
-        record = verify_archive(archive, against, data=data, options=chosen, on_event=reporter)
+        record = verify_archive(
+            archive, against, data=data, labels=labels, options=chosen, on_event=reporter
+        )
     if as_json:
         print_json(record)
     else:
         print_figures(record)
         print(_verification_line(record))
+        if "accuracy" in record:
+            print(_accuracy_line(record["accuracy"]))
     return 0
 
 

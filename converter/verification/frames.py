@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from converter.archive.opened import Archive
 from converter.calibration.dataset import Calibration, find, frames_at, own_of_second_stage
@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from converter.target import Run
-
-# How a record's `frames` begins to end where nobody gave any; `remedy_of` looks for it.
-_GENERATED: Final = "generated"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +119,7 @@ def _frames(
     if given is not None:
         found = list(given.data.read(inputs, count))
         return found, f"{len(found)} of {given.origin}"
-    return _generated(inputs, count, model), f"{count} {_GENERATED}"
+    return _generated(inputs, count, model), f"{count} generated"
 
 
 def _generated(
@@ -161,17 +158,3 @@ def _through(
         {**generated, **{name: outputs[output] for name, output in fed_by.items()}}
         for generated, outputs in zip(made, found, strict=True)
     ]
-
-
-def remedy_of(described: str) -> str:
-    """What may help a comparison that failed on these frames; empty where they are the user's.
-
-    Args:
-        described: As `frames_for` tells them.
-    """
-    if not described.endswith(_GENERATED):
-        return ""
-    return (
-        "The frames were generated and may excite the network as no real one does: compare on yours, "
-        "verify.data=FOLDER."
-    )

@@ -22,7 +22,6 @@ from converter.graph.inputs.values import Kind, Values
 from converter.model import ModelInput
 from converter.plans import Plan
 from converter.preprocessing import Color, Preprocessing
-from converter.verification.frames import remedy_of
 from tests.sources import RGB, conv_model, make_model, write_folder
 
 # Every target, and RVC4 with and without calibration.
@@ -133,12 +132,6 @@ def test_the_archives_frames_are_read_and_frames_that_change_meanwhile_are_told(
 
     with pytest.raises(UsageError, match=r"frames of the comparison in .* were changed"):
         convert(source, "rvc2", output=tmp_path / "p.tar", on_event=change)
-
-
-def test_only_generated_frames_are_a_reason_to_give_others() -> None:
-    assert "verify.data" in remedy_of("2 generated")
-    assert "verify.data" in remedy_of("the first stage's outputs for 2 generated")
-    assert remedy_of("2 of verify.data") == remedy_of("2 of the calibration data") == ""
 
 
 # -------------------------------------------------------------- generated

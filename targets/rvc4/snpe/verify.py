@@ -89,6 +89,8 @@ def compare(
             source_format=run.plan.model.format,
         )
         verdict.settle(run, record, allowed)
+        if run.plan.labelled is not None:
+            run.warn("verify.labels: accuracy is not measured with SNPE's tools, only natively.")
     return record
 
 
