@@ -7,7 +7,7 @@ top, right and bottom in the input's pixels, score, class.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -31,6 +31,7 @@ class YoloGrids:
     Attributes:
         outputs: In the order of the anchors.
         anchors: By output, width and height in pixels; empty for a head without.
+        interleaved: The outputs whose channels are their last axis.
         size: The input's width and height.
     """
 
@@ -39,22 +40,23 @@ class YoloGrids:
     n_classes: int
     size: tuple[int, int]
     iou: float
-    anchors: Sequence[Sequence[Sequence[float]]] = field(default=())
+    anchors: Sequence[Sequence[Sequence[float]]] = ()
+    interleaved: frozenset[str] = frozenset()
 
     def decode(self, outputs: Outputs) -> NDArray[np.float64]:
         """The boxes of one item; overlapping ones of a class are dropped, the better one is kept."""
         if self.subtype in ("yolo26", "yolov26"):
             rows = outputs[self.outputs[0]].reshape(-1, 5 + self.n_classes).astype(np.float64)
             return best(rows[:, :4], rows[:, 5:], iou=1.0)
-        parts = [self._grid(outputs[name], index) for index, name in enumerate(self.outputs)]
+        parts = [self._grid(outputs[name], name) for name in self.outputs]
         boxes, scores = (np.concatenate(each) for each in zip(*parts, strict=True))
         return best(boxes, scores, iou=self.iou)
 
-    def _grid(self, output: NDArray[Any], index: int) -> tuple[NDArray[Any], NDArray[Any]]:
-        anchors = self.anchors[index] if self.anchors else ()
+    def _grid(self, output: NDArray[Any], name: str) -> tuple[NDArray[Any], NDArray[Any]]:
+        anchors = self.anchors[self.outputs.index(name)] if self.anchors else ()
         count, width = max(1, len(anchors)), 5 + self.n_classes
         grid: NDArray[Any] = output.astype(np.float64).reshape(output.shape[-3:])
-        if grid.shape[0] != count * width:
+        if name in self.interleaved:
             grid = grid.transpose(2, 0, 1)
         rows, columns = int(grid.shape[1]), int(grid.shape[2])
         stride = self.size[1] / rows

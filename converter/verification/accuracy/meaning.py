@@ -183,14 +183,31 @@ def _decoder(
     by_name = {item.name: item for item in outputs}
     if not all(name in by_name for name in grids):
         return None
+    ordered = tuple(sorted(grids))  # the parsers sort them by name
+    anchors = metadata.get("anchors") or ()
+    if anchors and len(anchors) != len(ordered):
+        return None
     return YoloGrids(
-        outputs=tuple(sorted(grids)),  # the parsers sort them by name
+        outputs=ordered,
         subtype=str(metadata.get("subtype") or "").lower(),
         n_classes=n_classes,
         size=(size[0], size[1]),
         iou=float(iou) if isinstance(iou, int | float) and iou else _IOU,
-        anchors=metadata.get("anchors") or (),
+        anchors=anchors,
+        interleaved=frozenset(
+            name
+            for index, name in enumerate(ordered)
+            if _is_interleaved(by_name[name], len(anchors[index]) if anchors else 1, n_classes)
+        ),
     )
+
+
+def _is_interleaved(output: Tensor, anchors: int, n_classes: int) -> bool:
+    """Whether a grid's channels come last: its layout says it, else the one axis of that size."""
+    channels = anchors * (5 + n_classes)
+    if "C" in output.layout and sorted(output.layout)[-4:] == sorted("NCHW"):
+        return output.layout.endswith("C")
+    return channels not in output.shape[-3:-2] and output.shape[-1:] == (channels,)
 
 
 def _class_map(output: Tensor, metadata: Mapping[str, Any], n_classes: int | None) -> ClassMap | None:
