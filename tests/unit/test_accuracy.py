@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import tarfile
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -212,8 +214,6 @@ def test_boxes_and_masks_go_where_the_readers_resizing_puts_the_picture(
     (top, left), (bottom, right) = found.min(0), found.max(0) + 1
     np.testing.assert_allclose(rows[0, :4], [left, top, right, bottom], atol=1.6)
     assert rows[0, 4:].tolist() == [4, 0]
-    import io
-
     stream = io.BytesIO()
     Image.fromarray(pixels).save(stream, "PNG")
     mask = place.mask(stream.getvalue(), "m.png", size)
@@ -323,6 +323,79 @@ def test_a_box_that_a_head_writes_is_the_box_that_is_read(
     np.testing.assert_allclose(found[:4], box, atol=1e-6)
     assert found[4] == pytest.approx(score * (0.999 if anchored else 1))
     assert found[5] == label
+
+
+def depthais_boxes(outputs: dict[str, np.ndarray], head: dict[str, Any], folder: Path) -> np.ndarray:
+    """What DepthAI's DetectionParser decodes on the host: (n, 6) as `YoloGrids` gives them."""
+    import depthai as dai
+
+    config = config_for(conv_model(height=SIZE[1], width=SIZE[0]), preprocessing=RGB, heads=[head])
+    config["model"]["outputs"] = [
+        {"name": name, "dtype": "float32", "shape": list(grid.shape)} for name, grid in outputs.items()
+    ]
+    path = folder / "net.tar"
+    with tarfile.open(path, "w") as archive:
+        for name, content in (("config.json", json.dumps(config).encode()), ("model.onnx", b"x")):
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    with dai.Pipeline(False) as pipeline:
+        parser = pipeline.create(dai.node.DetectionParser)
+        parser.setNNArchive(dai.NNArchive(str(path)))
+        parser.setRunOnHost(True)
+        answers, questions = parser.out.createOutputQueue(), parser.input.createInputQueue()
+        pipeline.start()
+        data = dai.NNData()
+        for name, grid in outputs.items():
+            data.addTensor(
+                name, np.ascontiguousarray(grid[0], np.float32), dai.TensorInfo.StorageOrder.CHW
+            )
+        data.setTransformation(dai.ImgTransformation(*SIZE))
+        questions.send(data)
+        message = answers.get()
+        rows = [
+            (
+                d.xmin * SIZE[0],
+                d.ymin * SIZE[1],
+                d.xmax * SIZE[0],
+                d.ymax * SIZE[1],
+                d.confidence,
+                d.label,
+            )
+            for d in message.detections
+        ]
+    return np.array(sorted(rows, key=lambda row: row[5]))
+
+
+@pytest.mark.parametrize("subtype", ["yolov8", "yolov6r2", "yolov6r1", "yolov5", "yolov7", "yolov3"])
+def test_depthais_own_parser_decodes_the_same_boxes(tmp_path: Path, subtype: str) -> None:
+    rng = np.random.default_rng(3)
+    anchors = ANCHORS if subtype in ("yolov5", "yolov7", "yolov3") else ()
+    raw = subtype == "yolov3"
+    outputs = {}
+    for index, stride in enumerate(STRIDES):
+        grid = np.full(
+            (2 if anchors else 1, 8, SIZE[1] // stride, SIZE[0] // stride), -20.0 if raw else 0.0
+        )
+        row, column = (int(rng.integers(0, size)) for size in grid.shape[2:])
+        grid[-1, :4, row, column] = rng.uniform(0.25, 0.6, 4) - 2 * raw  # boxes that do not meet
+        for channel, value in ((4, 0.95), (5 + index, 0.6 + index / 10)):
+            grid[-1, channel, row, column] = sigmoid_inverse(value) if raw else value
+        outputs[f"output{index + 1}_yolo"] = grid.reshape(1, -1, *grid.shape[2:])
+    metadata: dict[str, Any] = {
+        "yolo_outputs": list(outputs), "subtype": subtype, "classes": list("abc"), "n_classes": 3,
+        "iou_threshold": 0.5, "conf_threshold": 0.3, "max_det": 300,
+    }  # fmt: skip
+    if anchors:
+        metadata["anchors"] = anchors
+    head = {"parser": "YOLO", "metadata": metadata, "outputs": list(outputs)}
+    ours = YoloGrids(
+        outputs=tuple(outputs), subtype=subtype, n_classes=3, size=SIZE, iou=0.5, anchors=anchors
+    ).decode(outputs)
+    ours = ours[ours[:, 4] > 0.3]
+    ours = ours[np.argsort(ours[:, 5])]
+    ours[:, :4] = np.clip(ours[:, :4], 0, [*SIZE, *SIZE])
+    np.testing.assert_allclose(ours, depthais_boxes(outputs, head, tmp_path), atol=0.1)
 
 
 def test_plain_exports_and_rows_are_read() -> None:
