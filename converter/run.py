@@ -30,6 +30,7 @@ from converter.sources.import_step import import_source, import_step
 from converter.sources.settle import settled_archive
 from converter.target import Run, modules_called
 from converter.target import load as load_target
+from converter.verification.frames import find_frames
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -319,6 +320,8 @@ def make_plan(archive: Archive, target: str, options: Options, toolchain: str) -
     def plan_of(model: SourceModel, options: Options) -> Plan:
         share = module.plan(model, archive, options, toolchain)
         first = import_step(model)
+        frames, doubts = find_frames(model, archive, options)
+        labelled, more = _labelled(model, options)
         second = None
         if model.second is not None:
             record = options.record and options.record.get("postprocessor")
@@ -330,8 +333,10 @@ def make_plan(archive: Archive, target: str, options: Options, toolchain: str) -
             model=model,
             parameters=share.parameters,
             steps=(*((first,) if first else ()), *share.steps),
-            warnings=(*share.warnings, *(second.warnings if second else ())),
+            warnings=(*share.warnings, *doubts, *more, *(second.warnings if second else ())),
             options=options,
+            frames=frames,
+            labelled=labelled,
             second=second,
         )
 
@@ -339,6 +344,14 @@ def make_plan(archive: Archive, target: str, options: Options, toolchain: str) -
     return dataclasses.replace(
         made, warnings=(*notes, *unsettled(archive, options), *findings, *dict.fromkeys(made.warnings))
     )
+
+
+def _labelled(model: SourceModel, options: Options) -> tuple[object | None, tuple[Finding, ...]]:
+    if options.text("verify.labels") is None:
+        return None, ()
+    from converter.verification.accuracy.labelled import find_labelled
+
+    return find_labelled(model, options)
 
 
 def _destination(output: str | os.PathLike[str] | None, plan: Plan, *, force: bool) -> Path:

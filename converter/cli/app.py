@@ -173,13 +173,20 @@ def verify(
             help="Frames to compare on: a folder or a .zip; 20, or verify.frames. Default: generated."
         ),
     ] = None,
+    labels: Annotated[
+        Path | None,
+        Parameter(
+            help="Labels of those frames: a CSV, a COCO JSON, or a folder (classes, YOLO's .txt, "
+            "masks). Prints the accuracy of the source and of the result."
+        ),
+    ] = None,
     quiet: Quiet = False,
     json: AsJson = False,
 ) -> int:
     """Compare a converted archive with its source again. Exit code 7 if it computes something else."""
     from converter.cli import commands
 
-    return commands.verify(archive, against, data, overrides, as_json=json, quiet=quiet)
+    return commands.verify(archive, against, data, labels, overrides, as_json=json, quiet=quiet)
 
 
 @app.command(help_epilogue="Example: nnconvert inspect model.rvc2.tar.xz")

@@ -75,10 +75,19 @@ def verification_line(record: Any) -> str:
     )
 
 
+def accuracy_line(accuracy: Mapping[str, Any]) -> str:
+    """Figures before and after: `top1 0.9847 → 0.9819`."""
+    before, after = accuracy["source"], accuracy["compiled"]
+    figures = ", ".join(f"{name} {value:.4f} → {after[name]:.4f}" for name, value in before.items())
+    on = f"{accuracy['frames']} labelled frames, source → {accuracy['compiled_on']}"
+    return f"Accuracy on {on}: {figures}."
+
+
 def verify(
     archive: Path,
     against: Path,
     data: Path | None,
+    labels: Path | None,
     overrides: Sequence[str],
     *,
     as_json: bool,
@@ -89,12 +98,16 @@ def verify(
 
     chosen = resolve([from_arguments(overrides)])
     with Reporter(quiet=as_json or quiet, notices=not quiet) as reporter:
-        record = verify_archive(archive, against, data=data, options=chosen, on_event=reporter)
+        record = verify_archive(
+            archive, against, data=data, labels=labels, options=chosen, on_event=reporter
+        )
     if as_json:
         print_json(record)
     elif not quiet:
         print_figures(record)
         print(verification_line(record))
+        if "accuracy" in record:
+            print(accuracy_line(record["accuracy"]))
     return 0
 
 

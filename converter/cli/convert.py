@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from converter.cli import print_json
-from converter.cli.commands import print_plan, verification_line
+from converter.cli.commands import accuracy_line, print_plan, verification_line
 from converter.cli.progress import Reporter
 from converter.cli.several import Tried, attempt, say_error, worst
 from converter.errors import Cancelled, UsageError
@@ -81,6 +81,8 @@ def _tell(done: Conversion, request: Request) -> None:
     if request.explain:
         print_plan(done.plan, explain=True, file=sys.stderr)
     request.say(verification_line(done.verification))
+    if "accuracy" in done.verification:
+        request.say(accuracy_line(done.verification["accuracy"]))
     request.say(f"{done.size_bytes:,} bytes, sha256 {done.sha256}, {done.timings_s['total']:.1f} s")
     print(done.output, flush=True)
 

@@ -19,6 +19,7 @@ from converter.options.resolve import Options
 from converter.target import Run
 from converter.verification import compare as verify
 from converter.verification import meaning, reference, verdict
+from converter.verification.accuracy.measure import Frames, measured
 from converter.verification.figures import Resolution
 from converter.verification.frames import frames_for
 from converter.verification.verdict import Limits
@@ -68,6 +69,7 @@ class Comparison:
         if not self.enabled:
             return
         model = run.plan.model
+        self._inputs = parameters.inputs
         self._frames, self._described = frames_for(run)
         self._feeds = [network_feeds(model.inputs, parameters.inputs, frame) for frame in self._frames]
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="reference")
@@ -144,7 +146,20 @@ class Comparison:
                 record["not_compared"] = dict(done.not_compared)
             record["float16"] = half
             verdict.settle(self._run, record, allowed, lambda: self._explain(half, path))
+            if accuracy := measured(
+                self._run, lambda *job: self._outputs_of(path, *job), on="the blob"
+            ):
+                record["accuracy"] = accuracy
         return record
+
+    def _outputs_of(self, path: Path, frames: Frames, folder: Path) -> Sequence[Mapping[str, Any]]:
+        """The blob's outputs for camera frames."""
+        model = self._run.plan.model
+        feeds = [network_feeds(model.inputs, self._inputs, frame) for frame in frames]
+        timeout_s = self._options.number("verify.timeout_s")
+        return run_blob(
+            path, feeds, processes=self._run.processes, work=folder, timeout_s=timeout_s
+        ).frames
 
     def _judged(self) -> verify.Judged:
         return verify.Judged.of(

@@ -15,6 +15,7 @@ from converter.options.resolve import Options
 from converter.target import Run
 from converter.verification import compare as verify
 from converter.verification import meaning, reference, verdict
+from converter.verification.accuracy.measure import Frames, measured
 from converter.verification.figures import Resolution
 from converter.verification.frames import frames_for
 from converter.verification.verdict import Limits
@@ -65,7 +66,7 @@ def compare(
     allowed = limits(parameters.precision, options)
     timeout_s = options.number("verify.timeout_s")
     with run.stage("verify"):
-        frames, described = frames_for(run, parameters.calibration)
+        frames, described = frames_for(run)
         feeds = [target_feeds(model.inputs, parameters.inputs, frame) for frame in frames]
         names = [output.name for output in model.outputs]
         source = verify.source_outputs(run, frames)
@@ -106,6 +107,8 @@ def compare(
         )
         if not emulates or record["status"] == "failed":
             verdict.settle(run, record, allowed, lambda: explain.losses(subject, record))
+        if accuracy := _accuracy(subject, toolchain):
+            record["accuracy"] = accuracy
     if not emulates:
         return record
     with run.stage("emulate"):
@@ -143,7 +146,51 @@ def compare(
             return explain.losses(subject, record)
 
         verdict.settle(run, whole, allowed, explained)
+        if accuracy:
+            whole["accuracy"] = accuracy
     return whole
+
+
+def _accuracy(subject: explain.Subject, toolchain: Toolchain) -> Mapping[str, Any] | None:
+    """The accuracy on labelled frames: of the network on ONNX Runtime, or of the emulator."""
+    run, network, parameters = subject.run, subject.network, subject.parameters
+    model, options = run.plan.model, run.plan.options
+    names = [output.name for output in model.outputs]
+    on_emulator = options.flag("verify.labels_on_emulator")
+
+    def execute(frames: Frames, folder: Path) -> Sequence[Mapping[str, Any]]:
+        feeds = [target_feeds(model.inputs, parameters.inputs, frame) for frame in frames]
+        if not on_emulator:
+            return network.decoded(
+                reference.run(
+                    network.path,
+                    feeds,
+                    names,
+                    processes=run.processes,
+                    work=folder,
+                    timeout_s=subject.timeout_s,
+                    exact=True,
+                )
+            )
+        return network.decoded(
+            qnn.emulate(
+                network.path,
+                feeds,
+                names,
+                toolchain,
+                parameters.soc,
+                options.get("verify.emulator_optimization"),
+                processes=run.processes,
+                work=folder,
+                timeout_s=subject.timeout_s,
+            )
+        )
+
+    kind = "float16" if parameters.precision.is_float else "quantized"
+    on_runtime = f"the {kind} network on ONNX Runtime"
+    return measured(
+        run, execute, on=f"the HTP emulator of QAIRT {QAIRT}" if on_emulator else on_runtime
+    )
 
 
 def _resolutions(precision: Precision, network: Network, names: Sequence[str]) -> dict[str, Resolution]:

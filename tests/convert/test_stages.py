@@ -108,7 +108,8 @@ def test_the_second_stage_is_calibrated_on_what_the_first_one_gives(here: Path) 
     assert np.isclose(low, np.min(seen), rtol=1e-4)
     assert np.isclose(high, np.max(seen), rtol=1e-4)
     assert done.verification["postprocessor"]["outputs"]["masks"]["cosine"] > 0.99
-    assert verify_archive(done.output, folder)["postprocessor"]["status"] == "passed"
+    # Its ranges are those of noise, which drawn pictures leave.
+    assert verify_archive(done.output, folder, data=data)["postprocessor"]["status"] == "passed"
 
 
 def test_data_of_its_own_is_for_all_of_its_inputs_or_for_none(here: Path) -> None:

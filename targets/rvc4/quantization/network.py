@@ -72,7 +72,7 @@ def make_network(run: Run, parameters: Parameters, prepared: Prepared) -> Networ
     data = parameters.calibration
     shared = {
         "model": str(prepared.path),
-        "calibration": data.to_call(),
+        "calibration": data.to_call(run.model),
         "sources": sources,
         "inputs": inputs,
     }

@@ -44,7 +44,7 @@ def compare(
     if not options.flag("verify.enabled"):
         return verdict.skipped("switched off")
     with run.stage("verify"):
-        frames, described = frames_for(run, parameters.calibration)
+        frames, described = frames_for(run)
         source = verify.source_outputs(run, frames)
         (run.work / _FOLDER).mkdir()
         # Native files have the DLC's types: codes for frames, if it takes those.
@@ -90,6 +90,8 @@ def compare(
             headlines=meaning.of_run(run, source, found),
         )
         verdict.settle(run, record, allowed)
+        if run.plan.labelled is not None:
+            run.warn("verify.labels: accuracy is not measured with SNPE's tools, only natively.")
     return record
 
 
