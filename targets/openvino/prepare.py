@@ -94,6 +94,7 @@ def prepare_file(
     from converter.graph.embed import EmbedPreprocessing, entries
     from converter.graph.outputs import output_facts
     from converter.graph.rewrite import Rewrite
+    from converter.graph.rules.folding import RULES as FOLDING
     from converter.graph.rules.table import DECOMPOSITIONS, FIRST
     from converter.graph.simplify import infer_shapes, shape_inference
     from converter.graph.single_precision import SinglePrecision
@@ -111,7 +112,7 @@ def prepare_file(
     model, warnings, _ = read_source(source, shapes, simplified=simplified)
     model = infer_shapes(model)
     outputs = output_facts(model)
-    rules = map(Rewrite, (LSTM, *FIRST, DECOMPOSITIONS))
+    rules = map(Rewrite, (FOLDING, LSTM, *FIRST, DECOMPOSITIONS))
     last = map(Rewrite, (*table.RULES, FIRST_RULES, SCALARS))
     rewrites = (*rules, shape_inference(), *last) if for_myriad else ()
     model = Sequential(

@@ -69,6 +69,8 @@ def prepare(source: Path, parameters: Parameters, target: Path, *, processes: Pr
             "activation_bits": parameters.precision.activations,
             "per_channel": parameters.per_channel,
             "encoded": list(parameters.encodings.weights) if parameters.encodings else [],
+            # Given encodings are of the tensors as they were exported.
+            "folds": parameters.encodings is None,
         },
         what="The graph tools",
         work=target.parent,
@@ -91,6 +93,7 @@ def prepare_file(
     activation_bits: int,
     per_channel: bool,
     encoded: Sequence[str],
+    folds: bool,
 ) -> dict[str, Any]:
     """The child's part of `prepare`."""
     import onnx_ir as ir
@@ -101,6 +104,7 @@ def prepare_file(
     from converter.graph.opset import raise_opset
     from converter.graph.outputs import output_facts
     from converter.graph.rewrite import Rewrite
+    from converter.graph.rules.folding import RULES as FOLDING
     from converter.graph.rules.recurrent import RULES as RECURRENT
     from converter.graph.simplify import infer_shapes
     from converter.graph.single_precision import SinglePrecision
@@ -124,6 +128,7 @@ def prepare_file(
     model = Sequential(
         common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
         SinglePrecision(),
+        *([Rewrite(FOLDING)] if folds else []),
         Rewrite(RECURRENT),
         common.RemoveUnusedNodesPass(),
     )(model).model
