@@ -170,7 +170,7 @@ def _real(
 
 
 def _signal(shape: Sequence[int], index: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Numbers that keep to what noise of a deviation of 1 reaches: a network's inputs have one range."""
+    """Numbers that keep to what noise of a deviation of 1 reaches: inputs have one range."""
     noise = np.asarray(rng.standard_normal(shape))
     length = shape[-1] if shape else 1
     places = (np.arange(length) / max(1, length - 1)).reshape(length if shape else ())
