@@ -36,7 +36,16 @@ class Outcome:
 
 RVC2: Final[Mapping[str, Outcome]] = {
     "rvc2/lstm-plain": Outcome(),
+    "rvc2/lrn-bias-1.5": Outcome(),
+    "rvc2/openvino-202n-convtranspose-same": Outcome(),
+    "rvc2/openvino-25628-resize-cubic": Outcome(),
+    "rvc2/openvino-9517n-convtranspose-1d": Outcome(),
+    "rvc2/resize-linear-half-odd": Outcome(),
     "rvc2/resize-linear-half-odd-sizes": Outcome(),
+    "rvc2_blob/avgpool-exclude-pad": Outcome(),
+    "rvc2_blob/convtranspose-dilated": Outcome(),
+    "rvc2_blob/convtranspose-groups": Outcome(),
+    "rvc2_blob/subnormal-weights": Outcome(),
     "rvc2/openvino-7674-norm-overflow": Outcome(7, ("float16 ends at 65504", "'t' (Add)")),
     "rvc2/openvino-8246-face-l2": Outcome(7, ("'r' (ReduceSum)", "hardly a digit")),
     "models/r1_silent.onnx": Outcome(0, ("silent on these frames",)),
