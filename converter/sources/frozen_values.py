@@ -60,6 +60,23 @@ def frozen_values(facts: GraphFacts, options: Options) -> dict[str, NDArray[Any]
     return found
 
 
+def array_of(text: str) -> NDArray[Any]:
+    """The numbers of an option of the type `array`, in their own shape and dtype.
+
+    Raises:
+        ValueError: A file is missing, or is not NumPy's.
+    """
+    import numpy as np
+
+    if not text.lower().endswith(".npy"):
+        return np.asarray(json.loads(text))
+    try:
+        found: NDArray[Any] = np.load(text, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{text} is no NumPy file that can be read ({error})") from None
+    return found
+
+
 def _array(
     text: str, tensor: TensorFacts, shape: tuple[int, ...] | None, quantized: bool
 ) -> NDArray[Any]:
@@ -70,13 +87,7 @@ def _array(
     """
     import numpy as np
 
-    if text.lower().endswith(".npy"):
-        try:
-            given = np.load(text, allow_pickle=False)
-        except (OSError, ValueError) as error:
-            raise ValueError(f"{text} is no NumPy file that can be read ({error})") from None
-    else:
-        given = np.asarray(json.loads(text))
+    given = array_of(text)
     if given.dtype.kind not in "biuf":
         raise ValueError("the value is not made of numbers")
     dtype = np.dtype("float32" if quantized else {"boolean": "bool"}.get(tensor.dtype, tensor.dtype))

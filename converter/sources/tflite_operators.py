@@ -40,8 +40,7 @@ def unreadable(kinds: Counter[str], custom: Counter[str]) -> Iterator[tuple[str,
             yield (
                 "state",
                 where,
-                "is a fused recurrent layer with its state in variable tensors, which OpenVINO does not "
-                "read.",
+                "is a fused recurrent layer with state in variables; OpenVINO does not read it.",
             )
         elif name in _BRANCHES:
             yield "operator", where, "is control flow, which a camera's accelerator does not run."

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
@@ -449,6 +450,18 @@ def test_graphs_beside_the_first_are_told_by_the_operator_that_calls_them(
     (tmp_path / "net.tflite").write_bytes(net.data())
     with pytest.raises(ModelError) as caught:
         plan(tmp_path / "net.tflite", "rvc2")
-    assert code in {finding.code for finding in (caught.value.findings or ())} or code.split(".")[
-        1
-    ] in str(caught.value)
+    assert {finding.code for finding in caught.value.findings} == {code}
+
+
+def test_a_file_for_modelconverter_says_what_is_frozen(tmp_path: Path) -> None:
+    from converter.modelconverter.export import text
+
+    source = saved(sum_model(TensorProto.FLOAT, [3]), tmp_path)
+    np.save(tmp_path / "k.npy", np.arange(3, dtype=F))
+    for value in ([0, 1, 2], str(tmp_path / "k.npy")):
+        made = plan(source, "rvc2", options={"inputs.k.frozen_value": value})
+        (stage,) = yaml.safe_load(text(made, source))["stages"].values()
+        assert stage["inputs"][1] == {"name": "k", "frozen_value": [0, 1, 2]}
+        (tmp_path / "again.yaml").write_text(text(made, source))
+        again = plan(tmp_path / "again.yaml", "rvc2")
+        assert [item.name for item in again.model.inputs] == ["x"]
