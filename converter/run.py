@@ -29,7 +29,7 @@ from converter.plans import Plan
 from converter.processes.run import Processes
 from converter.processes.work_folder import work_folder
 from converter.sources.import_step import import_source, import_step
-from converter.sources.settle import settled_archive
+from converter.sources.settled_archive import settled_archive
 from converter.target import Run, modules_called
 from converter.target import load as load_target
 from converter.verification.frames import find_frames

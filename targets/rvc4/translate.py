@@ -85,13 +85,18 @@ def translate(
 
 
 def _problem(tensor: Tensor) -> Finding | None:
+    remedy = ""
     if len(tensor.shape) > _MAX_RANK:
         message = f"{list(tensor.shape)} has {len(tensor.shape)} axes; the chip takes five at most."
     elif isinstance(tensor, ModelInput) and tensor.dtype not in _RAW_DTYPE:
         message = f"the chip takes no {tensor.dtype}, only {', '.join(_RAW_DTYPE)}."
+        remedy = (
+            f"If it is always the same, set inputs.{tensor.name}.frozen_value; else let the model "
+            "cast it from float32."
+        )
     else:
         return None
-    return Finding(code="rvc4.tensor", where=tensor.name, message=message)
+    return Finding(code="rvc4.tensor", where=tensor.name, message=message, remedy=remedy)
 
 
 def _precision(mode: str, options: Options) -> Precision:
