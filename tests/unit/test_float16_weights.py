@@ -129,7 +129,7 @@ def test_a_lifted_channel_loses_little_and_has_room(sizes: list[float], bias: fl
     k = exponents(rows, shift)
     lifted = rows * 2.0 ** k[:, None].astype(F)
     assert (np.abs(shift * 2.0**k) <= 65504).all()
-    assert (np.abs(lifted[k > 0]).sum(axis=1) <= 128).all()
+    assert (255 * np.abs(lifted[k > 0]).sum(axis=1) <= 65504).all()
     possible = (np.abs(rows).max(axis=1) > 2.0**-18) & (bias < 0)
     assert (loss(lifted.astype(F))[possible] < 1e-3).all()
     whole = np.concatenate([rows, shift[:, None]], axis=1)
@@ -158,7 +158,6 @@ def test_a_dead_channel_costs_nothing() -> None:
         ((0.03, 0.03), (10.0, 1000.0), True),
         ((0.3,), (20000.0,), True),
         ((2e-5,), (-16.6,), True),  # lifted with its weights it would be cut off
-        ((1e-6, 0.3), (3.0, 300.0), True),
         ((0.03, 0.03), (10.0, 90.0), False),
         ((1.0,), (700.0,), False),
     ],

@@ -10,9 +10,9 @@ with a k for each output channel and those factors in W and b. The Clip changes 
 OpenVINO from folding 2^-k back. Measured by executing blobs: an error of 1.0 before, 3e-4 after. A
 factor of one value is no weight: the compiler has it in float32.
 
-The compiler itself multiplies a convolution's weights and bias by a power of two that brings the largest
-weight to 2 to 8, and cuts the bias off at 65504 (seen: 1000 beside weights of 0.03 became 512). So a bias
-that is large beside its weights is added behind the Clip.
+The compiler itself multiplies a convolution's weights and bias by a power of two that brings the
+largest weight to 2 to 8, and cuts the bias off at 65504 (seen: 1000 beside weights of 0.03 became 512).
+So a bias that is large beside its weights is added behind the Clip.
 """
 
 from __future__ import annotations
@@ -37,9 +37,8 @@ _TOO_MUCH: Final = 1e-3
 _ENOUGH: Final = 1e-4
 # 2^-14 is a normal number too, so the factor behind keeps its value.
 _MOST: Final = 14
-# Frames go up to 255: a lifted channel has half of 65504 for them if its weights' sizes add up to this.
-# The other half is for its bias.
-_SUM: Final = 128.0
+# Frames go up to this: what they and the bias can add up to stays below 65504.
+_BRIGHTEST: Final = 255.0
 # The largest weight of a channel that is lowered.
 _ROOM: Final = 2.0**12
 # A bias above both, the second in units of the layer's largest weight, is added behind the layer.
@@ -86,7 +85,7 @@ def exponents(rows: Floats, bias: Floats) -> NDArray[np.int64]:
     large = (most > _LARGEST) | (offset > _LARGEST)
     over = np.maximum(most / _ROOM, offset / (_LARGEST / 2))
     found[large] = -np.ceil(np.log2(over[large])).astype(np.int64)
-    room = np.minimum(_SUM / np.maximum(total, _NOTHING), _LARGEST / 2 / np.maximum(offset, 1))
+    room = _LARGEST / np.maximum(_BRIGHTEST * total + offset, _NOTHING)
     limit = np.floor(np.log2(np.maximum(room, 1))).astype(np.int64)
     for row in np.flatnonzero((_lost(rows, bias) > _TOO_MUCH) & (most >= _NOTHING) & ~large):
         for k in range(1, min(limit[row], _MOST) + 1):
