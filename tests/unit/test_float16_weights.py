@@ -114,7 +114,10 @@ def test_what_the_compiler_rounds_is_computed_all_the_same(model: onnx.ModelProt
     (wanted,) = run_source(model, x).values()
     after = rewritten(model)
     assert relative_error(wanted, *run_source(after, x).values()) < 1e-5
-    assert relative_error(wanted, *run_source(as_compiled(after), x).values()) < 4e-3
+    (found,) = run_source(as_compiled(after), x).values()
+    # float16 has nothing below 2^-24, whatever the weights are.
+    off = float(np.sqrt(np.mean((found - wanted) ** 2)))
+    assert off < 4e-3 * float(np.sqrt(np.mean(wanted**2))) + 2.0**-24
 
 
 @settings(max_examples=60, deadline=None)
