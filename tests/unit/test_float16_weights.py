@@ -115,9 +115,9 @@ def test_what_the_compiler_rounds_is_computed_all_the_same(model: onnx.ModelProt
     after = rewritten(model)
     assert relative_error(wanted, *run_source(after, x).values()) < 1e-5
     (found,) = run_source(as_compiled(after), x).values()
-    # float16 has nothing below 2^-24, whatever the weights are.
+    # Below 2^-14 an output is silent in float16, and a channel that only makes such stays as it is.
     off = float(np.sqrt(np.mean((found - wanted) ** 2)))
-    assert off < 4e-3 * float(np.sqrt(np.mean(wanted**2))) + 2.0**-24
+    assert off < 4e-3 * float(np.sqrt(np.mean(wanted**2))) + 2.0**-14
 
 
 @settings(max_examples=60, deadline=None)
