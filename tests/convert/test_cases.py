@@ -69,7 +69,7 @@ RVC4: Final[Mapping[tuple[str, str], Outcome]] = {
     ("models/r13_lstm_state.onnx", "INT8_STANDARD"): Outcome(options=_RANDOM),
     ("models/r15_qdq_perchannel.onnx", "INT8_STANDARD"): Outcome(0, ("its own ranges are taken",)),
     ("rvc4/end2end-topk-head", "INT8_STANDARD"): Outcome(0, ("'topk' (TopK)",)),
-    ("rvc4/index-scatternd", "INT8_STANDARD"): Outcome(0, ("'n_y' (ScatterND)",)),
+    ("rvc4/index-scatternd", "INT8_STANDARD"): Outcome(),
     ("rvc4/end2end-topk-head", "FP16_STANDARD"): Outcome(),
     ("rvc4/runaway-channel", "INT8_STANDARD"): Outcome(0, ("'block3/relu' (Relu)", "INT8_INT16_MIXED")),
     ("rvc4/fp16-layernorm-overflow-hand", "FP16_STANDARD"): Outcome(7, ("'sqrt' (Sqrt)",)),
