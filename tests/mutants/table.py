@@ -187,10 +187,39 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         name="encodings-ignored",
         file="targets/rvc4/quantization/network.py",
-        before='            "encodings": parameters.encodings.to_call() if parameters.encodings else None,\n        },\n    )\n    return made',
-        after='            "encodings": None,\n        },\n    )\n    return made',
+        before='            "encodings": parameters.encodings.to_call() if parameters.encodings else None,\n            "output_type"',
+        after='            "encodings": None,\n            "output_type"',
         tests=_unit("rvc4_quantization.py::test_given_encodings_take_the_place_of_measured_ranges"),
         harm="The ranges of quantization-aware training are thrown away for measured ones.",
+    ),
+    Mutant(
+        name="lost-parts-stay-lost",
+        file="targets/rvc4/quantization/outputs.py",
+        before="if 0 < reach < _ENOUGH_STEPS * width / _STEPS[8]:",
+        after="if 0 < reach < width / _STEPS[16]:",
+        tests=_unit(
+            "rvc4_widths.py::test_an_end_of_unlike_ranges_is_wide_from_its_producers_on",
+            "rvc4_widths.py::test_the_outputs_leave_as_the_option_says[auto-uint16-5]",
+        ),
+        harm="Every score beside boxes in pixels becomes 0 in INT8.",
+    ),
+    Mutant(
+        name="widths-without-converts",
+        file="targets/rvc4/quantization/widths.py",
+        before='row["convert"] = {"quant_type": kind[24 - bits], "recv_nodes": others}',
+        after='row["convert"] = {"quant_type": kind[24 - bits], "recv_nodes": set()}',
+        tests=_unit("rvc4_widths.py::test_every_node_of_any_graph_has_one_width"),
+        harm="Nodes with activations of two widths: QNN refuses the network.",
+    ),
+    Mutant(
+        name="one-bad-entry-costs-all",
+        file="targets/rvc4/quantization/aimet.py",
+        before="            unused[name] = str(error)\n        except (KeyError",
+        after="            raise\n        except (KeyError",
+        tests=_unit(
+            "rvc4_encodings.py::test_one_entry_that_cannot_be_used_never_costs_the_others[0.6.1]"
+        ),
+        harm="A file with the encoding of one bias is refused whole.",
     ),
     Mutant(
         name="frame-range-is-what-was-seen",
@@ -412,8 +441,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         name="activations-not-read-back",
         file="targets/rvc4/dlc/check.py",
-        before="if item.dtype not in activations and not _is_converted_input(item, dlc):",
-        after="if item.dtype not in activations and not real:",
+        before="if item.dtype not in expected and not _is_converted_input(item, dlc):",
+        after="if item.dtype not in expected and is_float and islands:",
         tests=_unit(
             "dlc.py::test_one_weight_and_one_activation_of_another_width_are_named",
             "dlc.py::test_a_dlc_that_was_not_quantized_is_not_taken_for_one_of_any_mode",
