@@ -74,7 +74,7 @@ def layers(draw: st.DrawFn) -> onnx.ModelProto:
     out = 8 if image else 6
     channel = (1, out, 1, 1) if image else (out,)
     if image and draw(st.booleans()):
-        add("Mul", (rng.uniform(0.5, 2, (1, 4, 1, 1)) * draw(st.sampled_from([1, 1e-3]))).astype(F))
+        add("Mul", (rng.uniform(0.5, 2, (1, 4, 1, 1)) * draw(st.sampled_from([1, 0.3]))).astype(F))
     bias = [small(out)] if draw(st.booleans()) else []
     match kind:
         case "Conv":
