@@ -8,6 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from converter.errors import ModelError, from_findings
+from converter.findings import Finding
 from converter.processes.run import Processes
 from targets.rvc4.parameters import Parameters
 
@@ -71,7 +73,35 @@ def prepare(source: Path, parameters: Parameters, target: Path, *, processes: Pr
         work=target.parent,
         timeout_s=parameters.timeout_s,
     )
+    if answer["pools"]:
+        _require_shapes(parameters, answer["shapes"], answer["pools"])
     return Prepared(path=target, warnings=tuple(answer["warnings"]), floating=dict(answer["floating"]))
+
+
+def _require_shapes(
+    parameters: Parameters, shapes: Mapping[str, Sequence[int] | None], pools: Sequence[str]
+) -> None:
+    """Check that the outputs are as large as the config says, which inference may be wrong about.
+
+    Raises:
+        ModelError: It names the outputs and the pools.
+    """
+    findings = []
+    for item in parameters.outputs:
+        found = shapes.get(item.name)
+        if found is None or not item.shape or tuple(found) == tuple(item.shape):
+            continue
+        findings.append(
+            Finding(
+                code="rvc4.pool",
+                where=f"output {item.name!r}",
+                message=f"it is {list(found)}, not {list(item.shape)}: ONNX's shape inference counts a "
+                f"window of {', '.join(map(repr, pools))} (ceil_mode) that begins behind the frame.",
+                remedy=f"Write {list(found)} into the config, or export with opset 22.",
+            )
+        )
+    if findings:
+        raise from_findings(ModelError, "The model", findings)
 
 
 def prepare_file(
@@ -91,12 +121,12 @@ def prepare_file(
     from converter.graph.embed import EmbedPreprocessing, entries
     from converter.graph.masks import ClampMasks
     from converter.graph.opset import raise_opset
-    from converter.graph.rewrite import Rewrite
+    from converter.graph.rewrite import Rewrite, static_shape
     from converter.graph.rules.recurrent import RULES as RECURRENT
     from converter.graph.simplify import infer_shapes
     from converter.graph.single_precision import SinglePrecision
     from converter.graph.source import name_every_node, read_source
-    from targets.rvc4.htp_rules import activations, table
+    from targets.rvc4.htp_rules import activations, pooling, table
     from targets.rvc4.htp_rules.weights import UnshareWeights
 
     shapes = {item["name"]: tuple(item["shape"]) for item in inputs}
@@ -116,6 +146,11 @@ def prepare_file(
         Rewrite(RECURRENT),
         common.RemoveUnusedNodesPass(),
     )(infer_shapes(model)).model
+    pools: list[str] = []
+    while name := pooling.forget_wrong_shapes(model, pools):
+        pools.append(name)
+        Rewrite(table.POOLS)(model)
+        model = infer_shapes(model)
     for group in rules:
         if Rewrite(group)(model).modified:
             model = infer_shapes(model)  # the next rules look at shapes, too
@@ -133,7 +168,12 @@ def prepare_file(
     name = Path(target).name
     ir.save(model, target, external_data=f"{name}.data", size_threshold_bytes=4096)
     floating = {str(node.name): node.op_type for node in model.graph if node.op_type in _FLOATING}
-    return {"warnings": warnings, "floating": floating}
+    return {
+        "warnings": warnings,
+        "floating": floating,
+        "pools": pools,
+        "shapes": {str(value.name): static_shape(value) for value in model.graph.outputs},
+    }
 
 
 def _check_weights(model: ir.Model, among: Sequence[str]) -> None:
@@ -146,9 +186,6 @@ def _check_weights(model: ir.Model, among: Sequence[str]) -> None:
         ModelError: It names each with its node.
     """
     import numpy as np
-
-    from converter.errors import ModelError, from_findings
-    from converter.findings import Finding
 
     findings = []
     for value in model.graph.initializers.values():

@@ -87,11 +87,17 @@ def translate(
 def _problem(tensor: Tensor) -> Finding | None:
     if len(tensor.shape) > _MAX_RANK:
         message = f"{list(tensor.shape)} has {len(tensor.shape)} axes; the chip takes five at most."
+        remedy = "Merge axes with a Reshape in the model."
     elif isinstance(tensor, ModelInput) and tensor.dtype not in _RAW_DTYPE:
         message = f"the chip takes no {tensor.dtype}, only {', '.join(_RAW_DTYPE)}."
+        remedy = (
+            "Give the model an integer input instead, and a Cast to BOOL behind it."
+            if tensor.dtype == "boolean"
+            else "Give the model an input of one of these, and a Cast behind it."
+        )
     else:
         return None
-    return Finding(code="rvc4.tensor", where=tensor.name, message=message)
+    return Finding(code="rvc4.tensor", where=tensor.name, message=message, remedy=remedy)
 
 
 def _precision(mode: str, options: Options) -> Precision:
