@@ -221,4 +221,7 @@ class _Analysis:
         if not self._measured:
             return 0.0, 0.0
         low, high = self._seen.ranges.get(name, _WHOLE)
-        return self._seen.peaks.get(name, low), high
+        made = value.producer() if value is not None else None
+        if made is not None and made.op_type == "ReduceMax":  # without the rows that are masked
+            low = self._seen.peaks.get(name, low)
+        return low, high
