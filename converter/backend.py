@@ -20,6 +20,7 @@ class Backend:
         image: Id of the container's image: the same wherever the image is.
         image_name: By which name it was found.
         reason: Why it was chosen, where nobody asked for it.
+        caveat: What is not known of its results, in a sentence.
     """
 
     toolchain: Kind
@@ -28,6 +29,7 @@ class Backend:
     image: str | None = None
     image_name: str | None = None
     reason: str = ""
+    caveat: str = ""
 
     @property
     def image_record(self) -> dict[str, str]:

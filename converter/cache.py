@@ -66,14 +66,16 @@ def key_of(plan: Plan, suffix: str) -> str | None:
         suffix: How the archive is packed, `.tar.xz`.
     """
     options = plan.options
-    # A service's answer and the user's frames may change without a change of the key.
-    if plan.toolchain == "online" or options.text("verify.data") or options.record is not None:
+    # A service's answer and labels may change without a change of the key.
+    if plan.toolchain == "online" or plan.labelled is not None or options.record is not None:
         return None
     decisive = {
         "plan": plan.hash,
         # They are written into the build record.
         "warnings": [str(finding) for one in plan.stages for finding in one.warnings],
         "options": options.decisive(),
+        # So are the figures of the comparison, which depend on its frames.
+        "frames": [one.frames and one.frames.to_json() for one in plan.stages],
         "verify": {k: s.value for k, s in sorted(options.settings.items()) if k.startswith("verify.")},
         "code": [_code("converter"), _code(package_of(plan.target))],
         "libraries": {name: version(name) for name in _LIBRARIES},

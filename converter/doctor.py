@@ -66,8 +66,9 @@ def _containers() -> list[Check]:
     try:
         engine = connect()
     except ConvertError as error:
-        needs = "RVC3 (or --toolchain online), and SNPE for RVC4, need one"
-        return [Check(name=name, detail=f"{error.message} {needs}. {error.remedy}")]
+        needs = "RVC3 (or --toolchain online), and SNPE for RVC4, need one."
+        remedy = f"{needs} {error.remedy}"
+        return [Check(name=name, detail="", problem=error.message, remedy=remedy, is_needed=False)]
     with contextlib.closing(engine):
         told = ignored(engine, options)
         found = [
@@ -77,12 +78,18 @@ def _containers() -> list[Check]:
             try:
                 image = engine.first_of(load(target).images(options))
             except ConvertError as error:
-                found.append(Check(name=f"{target} image", detail=error.message))
+                found.append(
+                    Check(name=f"{target} image", detail="", problem=error.message, is_needed=False)
+                )
                 continue
-            detail = (
-                f"{image.name} ({image.short_id}, {image.size_bytes / 1e6:,.0f} MB)"
-                if image
-                else f"none; see: nnconvert toolchain build --help, for {target}"
+            size = f"{image.size_bytes / 1e6:,.0f} MB" if image else ""
+            found.append(
+                Check(
+                    name=f"{target} image",
+                    detail=f"{image.name} ({image.short_id}, {size})" if image else "",
+                    problem=None if image else "there is none",
+                    remedy=f"See: nnconvert toolchain build --help, for {target}",
+                    is_needed=False,
+                )
             )
-            found.append(Check(name=f"{target} image", detail=detail))
     return found

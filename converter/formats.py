@@ -56,6 +56,7 @@ class Format:
         parts: The content of a file in pieces to be compared: weights and code, without times and
             padding. Raises ArchiveError for a damaged file. None if the inside of the format is not
             known: two files are then only compared as a whole.
+        note: What is not known of such a file, in a line made from the result of `read`; or nothing.
     """
 
     suffix: str
@@ -65,6 +66,7 @@ class Format:
     summary: Callable[[Mapping[str, Any]], str]
     load_with: str
     parts: Callable[[Path], Iterable[Part]] | None = None
+    note: Callable[[Mapping[str, Any]], str] = lambda _facts: ""
 
 
 @cache

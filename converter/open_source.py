@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, Any, Final
 from converter.archive.opened import Archive, open_packed
 from converter.archive.tar import Limits, name_problem
 from converter.bare.config import draft, read_signature
-from converter.bare.inputs import InputHints
+from converter.bare.inputs import InputHints, may_take_frames
 from converter.bare.open import as_archive, hints_of, is_bare, open_bare
+from converter.bare.settled import settled_model
 from converter.errors import UsageError, from_findings, not_a_file
 from converter.findings import Finding, Severity, listed, perhaps
 from converter.graph.facts import GraphFacts, TensorFacts
 from converter.options.resolve import Layer, Options, resolve
 from converter.preprocessing import Color
+from converter.sources.settle import settled_archive
 
 if TYPE_CHECKING:
     from converter.modelconverter.document import Document
@@ -52,18 +54,24 @@ def open_archive(
     """
     path = Path(source).absolute()  # children work in folders of their own
     if is_bare(path) and path.is_file():
-        return open_bare(path, hints or {})
-    return open_packed(source, limits=limits, work=work)
+        return open_bare(path, hints or {}, work=work)
+    archive = open_packed(source, limits=limits, work=work)
+    try:
+        return settled_archive(archive, Options({}), work=work)
+    except BaseException:
+        archive.close()
+        raise
 
 
 def open_source(
-    source: str | os.PathLike[str], options: Options, *, work: Path | None = None
+    source: str | os.PathLike[str], options: Options, *, target: str = "", work: Path | None = None
 ) -> tuple[Archive, Options]:
     """Open what is to be converted, and put the options that it brings below those that were given.
 
     Args:
         source: An NN Archive, a ModelConverter file that names a model, or an ONNX model.
         options: What the user set; of a model they describe the inputs too.
+        target: What is converted for; a file may ask for more than it has a use for.
         work: Below which folder to unpack.
 
     Raises:
@@ -78,35 +86,54 @@ def open_source(
     path = Path(source)
     suffix = path.suffix.lower()
     if path.is_dir() or suffix not in (*_DOCUMENTS, *_MODELS):
-        archive = open_archive(source, work=work)
-        return archive, options.by_name(*_names(archive.config))
+        _require_document(path, options)
+        archive = open_packed(source, work=work)
+        try:
+            options = options.by_name(*_names(archive.config), _image_names(archive.config))
+            return settled_archive(archive, options, work=work), options
+        except BaseException:
+            archive.close()
+            raise
     if not path.is_file():
         raise not_a_file(path, "Give an archive, a model or a YAML file.")
     from converter.modelconverter.document import Document, read
 
-    document = (
-        read(path)
-        if suffix in _DOCUMENTS
-        else Document(
-            path=path,
-            name=None,
-            model=path.absolute(),
-            inputs=(),
-            outputs={},
-            types={},
-            layer=Layer(origin="", values={}),
-        )
+    if suffix in _DOCUMENTS:
+        return _bare(read(path, options, target), options, work)
+    _require_document(path, options)
+    document = Document(
+        path=path,
+        name=None,
+        model=path.absolute(),
+        inputs=(),
+        outputs={},
+        types={},
+        layer=Layer(origin="", values={}),
     )
-    return _bare(document, options)
+    return _bare(document, options, work)
 
 
-def _bare(document: Document, given: Options) -> tuple[Archive, Options]:
+def _require_document(path: Path, options: Options) -> None:
+    """Refuse what only a file of ModelConverter has."""
+    for key in ("input_model", "main_stage"):
+        if options.text(key) is not None:
+            raise UsageError(
+                f"{key}: {path} is no file of ModelConverter.",
+                remedy="Leave it out: the source has its model.",
+            )
+
+
+def _bare(document: Document, given: Options, work: Path | None) -> tuple[Archive, Options]:
     """An archive of the model, without packing it: its files stay where they are."""
     facts = read_signature(document.model).called(document.inputs, list(document.outputs))
     inputs = [tensor.name for tensor in facts.inputs]
     outputs = [tensor.name for tensor in facts.outputs]
     brought = resolve([document.layer])
-    options = given.by_name(document.inputs or inputs, list(document.outputs) or outputs).over(brought)
+    images = [t.name for t in facts.inputs if may_take_frames(t) and not _is_raw(t.name, given)]
+    told = [name for name in inputs if given.text(f"inputs.{name}.input_type") == "image"]
+    options = given.by_name(
+        document.inputs or inputs, list(document.outputs) or outputs, told or images
+    ).over(brought)
     _require_all(document, inputs, outputs)
     hints = hints_of(options, inputs)
     for tensor in facts.inputs:
@@ -114,11 +141,12 @@ def _bare(document: Document, given: Options) -> tuple[Archive, Options]:
         if hint.color is not None and _channels(hint, tensor) == 1:
             # As in ModelConverter: one channel is gray, whatever the options say.
             hints[tensor.name] = dataclasses.replace(hint, color=Color.GRAY)
-    drafted = draft(document.model, name=document.name, inputs=hints, facts=facts)
+    model = settled_model(document.model, options, facts, work=work)
+    drafted = draft(model.path, name=document.name, inputs=model.hints(hints), facts=model.facts)
     for entry in drafted.config["model"]["outputs"]:
         said = document.outputs.get(entry["name"], {})
         entry |= {key: said[key] for key in ("shape", "layout") if said.get(key)}
-    archive = as_archive(document.model, drafted, facts)
+    archive = as_archive(model.path, drafted, model.facts, model.temporary)
     name = document.name or archive.name
     if name_problem(name) or "/" in name or name.startswith(".") or len(name.encode()) > _LONGEST_NAME:
         raise UsageError(
@@ -129,6 +157,10 @@ def _bare(document: Document, given: Options) -> tuple[Archive, Options]:
     return dataclasses.replace(archive, name=name), dataclasses.replace(
         options, notes=tuple(dict.fromkeys(notes))
     )
+
+
+def _is_raw(name: str, options: Options) -> bool:
+    return options.text(f"inputs.{name}.input_type") == "raw"
 
 
 def _channels(hint: InputHints, tensor: TensorFacts) -> int | str | None:
@@ -147,6 +179,19 @@ def _names(config: Mapping[str, Any]) -> tuple[list[str], list[str]]:
         names = [entry.get("name") if isinstance(entry, Mapping) else "" for entry in listed_entries]
         found.append([name if isinstance(name, str) else "" for name in names])
     return found[0], found[1]
+
+
+def _image_names(config: Mapping[str, Any]) -> list[str]:
+    """The inputs that take frames, by an archive's config, which is not checked yet."""
+    model = config.get("model")
+    entries = model.get("inputs") if isinstance(model, Mapping) else None
+    return [
+        entry["name"]
+        for entry in (entries if isinstance(entries, list) else [])
+        if isinstance(entry, Mapping)
+        and entry.get("input_type") == "image"
+        and isinstance(entry.get("name"), str)
+    ]
 
 
 def _require_all(document: Document, inputs: list[str], outputs: list[str]) -> None:

@@ -91,6 +91,11 @@ class PinnedWheel:
             return None
         return f"The native {self.target.upper()} toolchain runs on {self.native}; this is {system}."
 
+    def caveat(self) -> str:
+        """For a plan: why this machine cannot carry it out, and what it can; empty if it can."""
+        problem = self.problem_with_system()
+        return f"This machine cannot carry it out. {problem} {self._elsewhere()}" if problem else ""
+
     def check(self, detail: str) -> Check:
         """What `doctor` says of it.
 
@@ -99,7 +104,9 @@ class PinnedWheel:
         """
         name = f"{self.target} native"
         if problem := self.problem_with_system():
-            return Check(name=name, detail=f"{problem} {self._elsewhere()}")
+            return Check(
+                name=name, detail="", problem=problem, remedy=self._elsewhere(), is_needed=False
+            )
         if not self.location().exists():
             fetched = f"not in the cache yet; the first conversion fetches it ({self.size_mb} MB)"
             return Check(name=name, detail=f"{detail}: {fetched}")

@@ -24,6 +24,29 @@ class Parameters(Protocol):
         ...
 
 
+class Frames(Protocol):
+    """The user's frames to compare on: a `converter.verification.frames.GivenFrames`."""
+
+    @property
+    def data(self) -> Any:
+        """A `Calibration`."""
+        ...
+
+    @property
+    def origin(self) -> str:
+        """Where they are from, in words."""
+        ...
+
+    @property
+    def of_first_stage(self) -> bool:
+        """Whether they are for the first stage, though the plan is the second's."""
+        ...
+
+    def to_json(self) -> dict[str, Any]:
+        """Their content as plain JSON data."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Step:
     """One step of a plan.
@@ -86,6 +109,10 @@ class Plan:
         parameters: The target's typed parameters.
         warnings: What the user should check.
         options: The options the plan was made from, each with its origin.
+        frames: The user's frames to compare on, if there are any. They decide no byte of the model, so
+            they are not part of the hash.
+        labelled: Labelled frames to measure accuracy on, a
+            `converter.verification.accuracy.labelled.Labelled`.
         second: The plan of the second stage, for archives that have one.
     """
 
@@ -96,6 +123,8 @@ class Plan:
     steps: tuple[Step, ...]
     warnings: tuple[Finding, ...]
     options: Options
+    frames: Frames | None = None
+    labelled: object | None = None
     second: Plan | None = None
 
     def __repr__(self) -> str:

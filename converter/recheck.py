@@ -42,6 +42,7 @@ def verify_archive(
     against: str | os.PathLike[str],
     *,
     data: str | os.PathLike[str] | None = None,
+    labels: str | os.PathLike[str] | None = None,
     options: Mapping[str, Any] | Options | None = None,
     on_event: OnEvent | None = None,
 ) -> dict[str, Any]:
@@ -51,7 +52,9 @@ def verify_archive(
         archive: The converted archive.
         against: The source archive.
         data: Frames to compare on, as `calibration.path` has them, 20 of them unless
-            `verify.frames` sets another number; None generates some.
+            `verify.frames` sets another number; None takes the source's `calibration/`, or generates
+            some.
+        labels: Labels of those frames, as `verify.labels` has them: the record then has `accuracy`.
         options: The options `verify.…`, `container.…` and `online.…`, by key.
 
     Returns:
@@ -68,8 +71,8 @@ def verify_archive(
             work = stack.enter_context(work_folder())
             made = stack.enter_context(open_archive(archive, work=work))
             record = _record(made)
-            chosen = _options(record, options, data)
-            source, chosen = open_source(against, chosen, work=work)
+            chosen = _options(record, options, data, labels)
+            source, chosen = open_source(against, chosen, target=str(record["target"]), work=work)
             stack.enter_context(source)
             processes = Processes()
             stack.callback(processes.end_all)
@@ -225,6 +228,7 @@ def _options(
     record: Mapping[str, Any],
     options: Mapping[str, Any] | Options | None,
     data: str | os.PathLike[str] | None,
+    labels: str | os.PathLike[str] | None,
 ) -> Options:
     """The recorded options, overridden by those of the comparison."""
     given = (
@@ -260,6 +264,9 @@ def _options(
         extra = {"verify.frames": _FRAMES, "verify.data": os.fspath(data)}
         told = resolve([Layer(origin="--data", values=extra)])
         settings = {**told.settings, **settings, "verify.data": told.setting("verify.data")}
+    if labels is not None:
+        told = resolve([Layer(origin="--labels", values={"verify.labels": os.fspath(labels)})])
+        settings |= told.settings
     if settings.get("verify.enabled") and not given.flag("verify.enabled"):
         raise UsageError("verify.enabled is false: there is nothing to do.")
     return dataclasses.replace(base, settings=settings, record=record)

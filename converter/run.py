@@ -16,6 +16,7 @@ from converter.archive.opened import Archive
 from converter.archive.write import copy_archive, destination, suffix_of, write_archive
 from converter.artifact import Artifact
 from converter.bare.open import unsettled
+from converter.cameras import target_of
 from converter.errors import Cancelled, UsageError, VerificationError, disk_error, from_findings
 from converter.events import Notice, OnEvent, Warned, ignore
 from converter.findings import Finding, Severity, errors
@@ -26,8 +27,10 @@ from converter.plans import Plan
 from converter.processes.run import Processes
 from converter.processes.work_folder import work_folder
 from converter.sources.import_step import import_source, import_step
+from converter.sources.settle import settled_archive
 from converter.target import Run, modules_called
 from converter.target import load as load_target
+from converter.verification.frames import find_frames
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -100,17 +103,19 @@ def plan(
     Args:
         source: An NN Archive (file or unpacked folder) or one that is open; a model (`.onnx`,
             `.xml`, `.tflite`), or a ModelConverter file that names one.
-        target: `rvc2`, or another target that is installed.
+        target: `rvc2`, or another target that is installed; or a camera's name, `oak-d`.
         options: Options by key, dotted or nested, e.g. `{"rvc2.superblob": True}`.
         toolchain: `auto`, or one that the target has.
 
     Raises:
         UsageError, ArchiveError, ModelError: See `converter.errors`.
     """
-    resolved = _options(options)
+    resolved, target = _options(options), target_of(target).target
     if isinstance(source, Archive):
-        return make_plan(source, target, resolved, toolchain)
-    archive, resolved = open_source(source, resolved)
+        settled = settled_archive(source, resolved, owned=False)
+        with settled if settled is not source else contextlib.nullcontext():
+            return make_plan(settled, target, resolved, toolchain)
+    archive, resolved = open_source(source, resolved, target=target)
     with archive:
         return make_plan(archive, target, resolved, toolchain)
 
@@ -131,8 +136,9 @@ def convert(
     Args:
         source: An NN Archive (file or unpacked folder) or one that is open; a model (`.onnx`,
             `.xml`, `.tflite`), or a ModelConverter file that names one.
-        target: `rvc2`, or another target that is installed.
-        output: The archive to write: `.tar.xz`, `.tar.gz`, `.tar.bz2` or `.tar`. None writes
+        target: `rvc2`, or another target that is installed; or a camera's name, `oak-d`.
+        output: The archive to write: `.tar.xz`, `.tar.gz`, `.tar.bz2` or `.tar`; or a folder, which
+            is made if its name ends with `/` or has no suffix. None writes
             `<archive name>.<target>.tar.xz` into the current folder.
         options: Options by key, dotted or nested.
         toolchain: `auto`, or one that the target has.
@@ -146,7 +152,7 @@ def convert(
     """
     started = time.monotonic()
     told = _Told(on_event or ignore)
-    resolved = _options(options)
+    resolved, target = _options(options), target_of(target).target
     with contextlib.ExitStack() as stack:
         try:
             work = stack.enter_context(work_folder(keep_work))
@@ -154,9 +160,11 @@ def convert(
             stack.callback(processes.end_all)
             processes.warm_up(modules_called(target), work)
             if isinstance(source, Archive):
-                archive = source
+                archive = settled_archive(source, resolved, work=work, owned=False)
+                if archive is not source:
+                    stack.enter_context(archive)
             else:
-                archive, resolved = open_source(source, resolved, work=work)
+                archive, resolved = open_source(source, resolved, target=target, work=work)
                 stack.enter_context(archive)
             made = make_plan(archive, target, resolved, toolchain)
             place = _destination(output, made, force=force)
@@ -204,9 +212,10 @@ class _Told:
         self._listen(event)
 
     def plan(self, made: Plan) -> None:
-        """Tell why the toolchain was chosen, and the plan's warnings."""
-        if made.backend.reason:
-            self._listen(Notice(text=made.backend.reason))
+        """Tell why the toolchain was chosen, what is not known of it, and the plan's warnings."""
+        for text in (made.backend.reason, made.backend.caveat):
+            if text:
+                self._listen(Notice(text=text))
         for finding in made.warnings:
             self.event(Warned(text=str(finding)))
 
@@ -311,6 +320,8 @@ def make_plan(archive: Archive, target: str, options: Options, toolchain: str) -
     def plan_of(model: SourceModel, options: Options) -> Plan:
         share = module.plan(model, archive, options, toolchain)
         first = import_step(model)
+        frames, doubts = find_frames(model, archive, options)
+        labelled, more = _labelled(model, options)
         second = None
         if model.second is not None:
             record = options.record and options.record.get("postprocessor")
@@ -322,8 +333,10 @@ def make_plan(archive: Archive, target: str, options: Options, toolchain: str) -
             model=model,
             parameters=share.parameters,
             steps=(*((first,) if first else ()), *share.steps),
-            warnings=(*share.warnings, *(second.warnings if second else ())),
+            warnings=(*share.warnings, *doubts, *more, *(second.warnings if second else ())),
             options=options,
+            frames=frames,
+            labelled=labelled,
             second=second,
         )
 
@@ -331,6 +344,14 @@ def make_plan(archive: Archive, target: str, options: Options, toolchain: str) -
     return dataclasses.replace(
         made, warnings=(*notes, *unsettled(archive, options), *findings, *dict.fromkeys(made.warnings))
     )
+
+
+def _labelled(model: SourceModel, options: Options) -> tuple[object | None, tuple[Finding, ...]]:
+    if options.text("verify.labels") is None:
+        return None, ()
+    from converter.verification.accuracy.labelled import find_labelled
+
+    return find_labelled(model, options)
 
 
 def _destination(output: str | os.PathLike[str] | None, plan: Plan, *, force: bool) -> Path:

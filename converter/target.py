@@ -49,12 +49,18 @@ class TargetPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """One thing that `doctor` looks at: `problem` says what is wrong, None if nothing is."""
+    """One thing that `doctor` looks at: `problem` says what is wrong, None if nothing is.
+
+    Attributes:
+        is_needed: Whether this machine cannot convert with the problem; False where only some
+            conversions want it.
+    """
 
     name: str
     detail: str
     problem: str | None = None
     remedy: str = ""
+    is_needed: bool = True
 
 
 @dataclass
@@ -148,6 +154,7 @@ class Target(Protocol):
     TOOLCHAINS: Sequence[str]
     # RUNS_FILES: bool, where there is one: whether `run` compares `Run.compiled` without making it.
     # CALLED: Sequence[str], where there is one: modules that its calls import (`modules_called`).
+    # CAMERAS: Sequence[str], where there is one: the cameras that it is for (`converter.cameras`).
 
     def plan(
         self, model: SourceModel, archive: Archive, options: Options, toolchain: str

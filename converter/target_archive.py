@@ -127,14 +127,16 @@ def _robust(record: Mapping[str, Any]) -> dict[str, Any]:
 
     All digits are in `--json` and `Conversion.verification`.
     """
-    kept = {
-        key: value for key, value in record.items() if key not in ("outputs", "float16", "quantized")
-    }
-    kept["outputs"] = {
-        name: {"cosine": round(row["cosine"], 4), "rel_rmse": _coarse(row["rel_rmse"])}
-        for name, row in record["outputs"].items()
-    }
+    without = ("outputs", "float16", "quantized", "diagnosis", "headlines")
+    kept = {key: value for key, value in record.items() if key not in without}
+    kept["outputs"] = {name: _robust_row(row) for name, row in record["outputs"].items()}
     return kept
+
+
+def _robust_row(row: Mapping[str, Any]) -> dict[str, Any]:
+    if "agreement" in row:  # an output of indices
+        return {"agreement": round(row["agreement"], 2), "wrong": _coarse(row["wrong"])}
+    return {"cosine": round(row["cosine"], 4), "rel_rmse": _coarse(row["rel_rmse"])}
 
 
 def _coarse(error: float | None) -> float | None:

@@ -19,7 +19,7 @@ def check_unchanged(archive: Archive, plan: Plan) -> None:
 
     Raises:
         ArchiveError: A file of the model was changed.
-        UsageError: The calibration data were changed.
+        UsageError: The calibration data, or the frames that were compared on, were changed.
     """
     for stage in plan.stages:
         files = {} if archive.is_unpacked else stage.model.files
@@ -30,10 +30,16 @@ def check_unchanged(archive: Archive, plan: Plan) -> None:
                     f"{path} was changed while it was converted.", remedy="Convert again."
                 )
         data = getattr(stage.parameters, "calibration", None)
-        for item in data.inputs if isinstance(data, Calibration) else ():
-            root = Path(item.root)
-            if not root.exists() or Tree.open(root).digest(item.files) != item.sha256:
-                raise UsageError(
-                    f"The calibration data in {root} were changed while they were used.",
-                    remedy="Convert again.",
-                )
+        if isinstance(data, Calibration):
+            _check_frames(data, "calibration data")
+        if stage.frames is not None:
+            _check_frames(stage.frames.data, "frames of the comparison")
+
+
+def _check_frames(data: Calibration, what: str) -> None:
+    for item in data.inputs:
+        root = Path(item.root)
+        if not root.exists() or Tree.open(root).digest(item.files) != item.sha256:
+            raise UsageError(
+                f"The {what} in {root} were changed while they were used.", remedy="Convert again."
+            )

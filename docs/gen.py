@@ -48,6 +48,7 @@ _FINDINGS: Final = {
     "compiled": "The compiled file",
     "option": "Options",
     "calibration": "Calibration data",
+    "verify": "The comparison with the source",
     "encodings": "Encodings",
     "rvc2": "RVC2",
     "rvc3": "RVC3",

@@ -131,6 +131,32 @@ def _unused(graph: onnx.GraphProto) -> None:
     graph.input.append(helper.make_tensor_value_info("unused", TensorProto.FLOAT, [1]))
 
 
+def _foreign(graph: onnx.GraphProto) -> None:
+    graph.node[0].domain = "org.example"
+
+
+def _live_scale(graph: onnx.GraphProto) -> None:
+    frame = graph.input[0].name
+    graph.node.insert(0, helper.make_node("ReduceMax", [frame], ["live"], keepdims=0))
+    graph.node.insert(1, helper.make_node("QuantizeLinear", [frame, "live"], ["codes"], name="q"))
+    graph.node.insert(2, helper.make_node("DequantizeLinear", ["codes", "live"], ["back"], name="dq"))
+    graph.node[3].input[0] = "back"
+
+
+def _batch() -> Members:
+    members = _changed_model(_dynamic)
+    config = json.loads(members["config.json"])
+    config["model"]["inputs"][0]["shape"][0] = 4
+    for output in config["model"]["outputs"]:
+        del output["shape"]
+    return {**members, "config.json": json.dumps(config).encode()}
+
+
+def _dynamic(graph: onnx.GraphProto) -> None:
+    for value in (graph.input[0], *graph.output):
+        value.type.tensor_type.shape.dim[0].dim_param = "batch"
+
+
 def _target(target: str, path: str, compiled: bytes) -> Members:
     config = config_for(conv_model())
     model = config["model"]
@@ -163,6 +189,9 @@ BUILDERS: dict[str, Callable[[], Members]] = {
     "onnx-uint8": _uint8,
     "onnx-int32": _int32,
     "onnx-external": _external,
+    "onnx-batch": _batch,
+    "onnx-foreign": lambda: _changed_model(_foreign),
+    "onnx-live-scale": lambda: _changed_model(_live_scale),
     "onnx-twice": lambda: _changed_model(_twice),
     "onnx-unused": lambda: _changed_model(_unused),
     "onnx-through": lambda: _changed_model(lambda graph: graph.output.append(graph.input[0])),

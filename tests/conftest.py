@@ -25,7 +25,14 @@ SPREAD = ("test_rvc4_convert", "test_rvc2_convert")
 # cover in parts, and test_rvc2_convert, test_rvc2_verify and test_cache convert for both targets.
 SLOW = frozenset(
     {
-        *("test_blob_execution", "test_export", "test_init", "test_ir_lowering", "test_large_models"),
+        *(
+            "test_blob_execution",
+            "test_blob_rewrites",
+            "test_export",
+            "test_init",
+            "test_ir_lowering",
+            "test_large_models",
+        ),
         *(
             "test_lint_readers",
             "test_modelconverter",

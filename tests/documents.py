@@ -19,8 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 from onnx import external_data_helper
+from PIL import Image
 
 from converter.options.declared import configs
 from converter.options.resolve import from_arguments, resolve
@@ -123,11 +125,16 @@ def parse(words: list[str]) -> Any:
     """
     from converter.cli.app import app
     from converter.cli.modelconverter import translated
+    from converter.cli.sources import split
 
     name, *rest = words
     command = ["convert", *rest] if Path(name).name == "convert" else rest
     function, bound, _ = app.parse_args(translated(command), exit_on_error=False, print_error=False)
-    resolve([from_arguments(bound.arguments.get("overrides", ()))])
+    said = bound.arguments
+    options = said.get("overrides", ())
+    if "more" in said and function.__name__ == "convert":
+        options = split([said["source"], *said["more"]])[1]
+    resolve([from_arguments(options)])
     return function
 
 
@@ -143,12 +150,28 @@ def example_folder(path: Path) -> Path:
     return path
 
 
+def labelled_digits(path: Path, count: int = 20) -> None:
+    """Held-out digits in `labelled` with `labels.csv`, and the same in a folder for each class."""
+    stored = np.load(DIGITS / "held_out.npz")
+    rows = ["file,class"]
+    for index, (pixels, label) in enumerate(
+        zip(stored["images"][:count], stored["labels"], strict=False)
+    ):
+        picture = Image.fromarray(pixels)
+        for folder in (path / "labelled", path / "by-class" / str(label)):
+            folder.mkdir(parents=True, exist_ok=True)
+            picture.save(folder / f"{index:03}.png")
+        rows.append(f"{index:03}.png,{label}")
+    (path / "labels.csv").write_text("\n".join(rows) + "\n")
+
+
 def furnish(path: Path) -> Path:
     """What the pages use beside that: small models of every kind, and files that describe them."""
     from tests.convert.test_sources import ir_archive, tflite_archive
     from tests.convert.test_stages import staged
 
     example_folder(path)
+    labelled_digits(path)
     onnx.save(conv_model(), path / "model.onnx")
     ir_archive(path / "net-ir")
     tflite_archive(path / "net-tflite", "mobile", dai_type="RGB888i")

@@ -50,6 +50,8 @@ class Archive:
     config: dict[str, Any]
     guesses: tuple[Finding, ...] = ()
     _temporary: tempfile.TemporaryDirectory[str] | None = None
+    # What this archive's files are links to.
+    _below: Archive | None = None
 
     def member(self, name: str) -> Member | None:
         """The member of exactly that name."""
@@ -70,6 +72,8 @@ class Archive:
         """Remove what was unpacked; a folder given as the source is left alone."""
         if self._temporary is not None:
             self._temporary.cleanup()
+        if self._below is not None:
+            self._below.close()
 
     def __enter__(self) -> Self:
         return self

@@ -32,7 +32,8 @@ def destination(output: str | os.PathLike[str] | None, name: str, *, force: bool
     """Where the result goes; checked before the work begins.
 
     Args:
-        output: The user's choice: an archive's path, a folder, or None for the current folder.
+        output: The user's choice: an archive's path, a folder, or None for the current folder. A name
+            that ends with `/` or has no suffix is a folder, which `write_archive` makes.
         name: The archive's name in a folder.
         force: Whether an existing file may be replaced.
 
@@ -40,16 +41,30 @@ def destination(output: str | os.PathLike[str] | None, name: str, *, force: bool
         UsageError: It is not an archive name, exists already, or cannot be written to.
     """
     path = Path(output) if output is not None else Path(name)
-    if path.is_dir():
+    is_folder = output is not None and names_folder(output)
+    if is_folder:
         path = path / name
     _compression(path)
     _refuse_existing(path, force=force)
     folder = path.parent
+    if is_folder:  # it may have to be made, in the nearest folder that there is
+        folder = next(place for place in (folder, *folder.parents) if os.path.lexists(place))
     if not folder.is_dir():
-        raise UsageError(f"{folder}: no such folder.", remedy="Make it, or write elsewhere with -o.")
+        wrong = "is no folder" if os.path.lexists(folder) else "no such folder"
+        remedy = f"Make it, or write -o {folder}/ for a folder that is made."
+        raise UsageError(
+            f"{folder}: {wrong}.", remedy="Write elsewhere with -o." if is_folder else remedy
+        )
     if not os.access(folder, os.W_OK | os.X_OK):
         raise _not_writable(folder)
     return path
+
+
+def names_folder(output: str | os.PathLike[str]) -> bool:
+    """Whether a name is that of a folder: one that is there, or that ends with `/` or has no suffix."""
+    written = os.fspath(output)
+    ends = written.endswith(("/", os.sep))
+    return ends or Path(output).is_dir() or (not Path(output).suffix and not os.path.lexists(output))
 
 
 def write_archive(
@@ -96,7 +111,8 @@ def _compression(path: Path) -> tar.Compression:
         if path.name.endswith(suffix):
             return compression
     raise UsageError(
-        f"{path.name} is not an archive name.", remedy=f"End it with {', '.join(_COMPRESSIONS)}."
+        f"{path.name} is not an archive name.",
+        remedy=f"End it with {', '.join(_COMPRESSIONS)}, or with / for a folder.",
     )
 
 
@@ -121,7 +137,22 @@ def _check_written(file: IO[bytes], members: Sequence[tuple[str, Any]], path: Pa
 
 @contextlib.contextmanager
 def _beside(path: Path, *, force: bool) -> Iterator[IO[bytes]]:
-    """A file that gets its name if all goes well and is removed otherwise."""
+    """A file that gets its name if all goes well and is removed otherwise, with folders made for it."""
+    made = [folder for folder in (path.parent, *path.parent.parents) if not folder.exists()]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with _part(path, force=force) as file:
+            yield file
+    except BaseException:
+        for folder in made:
+            with contextlib.suppress(OSError):  # somebody put something there
+                folder.rmdir()
+        raise
+
+
+@contextlib.contextmanager
+def _part(path: Path, *, force: bool) -> Iterator[IO[bytes]]:
+    """The file under its temporary name, renamed at the end."""
     part = path.parent / f".{path.name[:100]}.{secrets.token_hex(6)}.part"
     try:
         file = part.open("x+b")  # as any new file: its mode follows the umask

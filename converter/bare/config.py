@@ -96,7 +96,8 @@ def draft(
     problems = check_schema(config)
     if not problems:
         problems = read_tensors(config["model"], replace(facts, inputs=tuple(known)), Options({}))[2]
-    findings += [_placed(problem, places) for problem in problems]
+    # Its warnings are those of whoever reads the config.
+    findings += [_placed(problem, places) for problem in errors(problems)]
     if fatal := errors(findings):
         raise from_findings(UsageError, model.name, fatal)
     return Draft(config=config, guesses=tuple(findings))

@@ -10,6 +10,7 @@ from converter.config.tensors import infer_layout
 from converter.findings import Finding, Severity
 from converter.graph.facts import TensorFacts
 from converter.preprocessing import Color, write_dai_type
+from converter.sources.settle import pixels_guess
 
 _FRAME_DTYPES: Final = ("float32", "float16", "float64", "uint8")
 _CHANNELS: Final = (1, 3)
@@ -21,27 +22,38 @@ class InputHints:
 
     Attributes:
         shape: Sizes of all axes.
+        frozen: The value that it always has, as `converter.options.declared.array` gives it.
         layout: One letter for each axis, `NCHW`.
         is_image: Whether it takes camera frames.
         color: The model's colour order.
         mean: In the model's channel order; one value for each channel, or one for all; empty for none.
         scale: The divisors, in the same order.
         resize_mode: CROP, STRETCH or LETTERBOX.
+        pixels: Of a quantized input: the mean and the scale that make its codes of a frame's pixels.
     """
 
     shape: tuple[int, ...] | None = None
+    frozen: str | None = None
     layout: str | None = None
     is_image: bool | None = None
     color: Color | None = None
     mean: tuple[float, ...] | None = None
     scale: tuple[float, ...] | None = None
     resize_mode: str | None = None
+    pixels: tuple[float, float] | None = None
+
+
+def may_take_frames(tensor: TensorFacts) -> bool:
+    """Whether an input's element type and rank are those of camera frames."""
+    return tensor.dtype in ("float32", "float16", "uint8") and len(tensor.shape or ()) in (3, 4)
 
 
 def read_input(
     where: str, tensor: TensorFacts, hint: InputHints
 ) -> tuple[dict[str, Any] | None, list[Finding]]:
     """The config's entry of one input, None if its shape is dynamic, with guesses and errors."""
+    if tensor.shape == () and not hint.shape:
+        return None, [_scalar(where, tensor)]
     shape, findings = _shape(where, tensor, hint)
     if shape is None:
         return None, findings
@@ -55,7 +67,11 @@ def read_input(
     if is_image:
         preprocessing["dai_type"], found = _frames(where, tensor, layout, channels, hint)
         findings += found
-        if tensor.dtype != "uint8" and hint.mean is None and hint.scale is None:
+        if hint.pixels is not None and hint.mean is None and hint.scale is None:
+            mean, scale = hint.pixels
+            preprocessing["mean"], preprocessing["scale"] = [mean], [scale]
+            findings.append(pixels_guess(f"{where}.preprocessing", tensor.name, mean, scale))
+        elif tensor.dtype != "uint8" and hint.mean is None and hint.scale is None:
             findings.append(
                 _guess(
                     "init.normalization",
@@ -83,6 +99,16 @@ def _guess(
     code: str, where: str, message: str, remedy: str, severity: Severity = Severity.INFO
 ) -> Finding:
     return Finding(code=code, severity=severity, where=where, message=message, remedy=remedy)
+
+
+def _scalar(where: str, tensor: TensorFacts) -> Finding:
+    """What is told of an input without axes: a config cannot describe one."""
+    return Finding(
+        code="init.scalar",
+        where=f"{where}.shape",
+        message=f"{tensor.name!r} is a single {tensor.dtype} number, which no camera feeds.",
+        remedy=f"Set inputs.{tensor.name}.frozen_value to the number that it always has.",
+    )
 
 
 def _shape(

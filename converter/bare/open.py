@@ -14,6 +14,8 @@ from converter.preprocessing import Color, read_dai_type
 from converter.sources.facts import KINDS
 
 if TYPE_CHECKING:
+    from tempfile import TemporaryDirectory
+
     from converter.archive.opened import Archive
     from converter.bare.config import Draft
     from converter.bare.inputs import InputHints
@@ -28,6 +30,7 @@ _SETTLED_BY: Final[Mapping[str, tuple[str, ...]]] = {
     "init.input-type": ("input_type", "encoding.from"),
     "init.color": ("dai_type", "encoding.from"),
     "init.normalization": ("mean_values", "scale_values"),
+    "init.pixels": ("mean_values", "scale_values"),
 }
 
 
@@ -36,30 +39,40 @@ def is_bare(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES
 
 
-def open_bare(model: Path, hints: Mapping[str, InputHints]) -> Archive:
-    """A model and the files that belong to it as an archive; nothing is copied.
+def open_bare(model: Path, hints: Mapping[str, InputHints], *, work: Path | None = None) -> Archive:
+    """A model and its files as an archive; nothing is copied that need not be changed.
 
     Args:
         model: The model's file, absolute.
         hints: What is known of its inputs, by name.
+        work: Below which folder to write what is changed.
 
     Raises:
         UsageError, ArchiveError, ModelError: As `converter.bare.config.draft`, or a file of weights
             is missing.
     """
     from converter.bare.config import draft, read_signature
+    from converter.bare.settled import settled_model
+    from converter.options.resolve import Options
 
-    facts = read_signature(model)
-    return as_archive(model, draft(model, inputs=hints, facts=facts), facts)
+    settled = settled_model(model, Options({}), read_signature(model), work=work)
+    drafted = draft(settled.path, inputs=settled.hints(hints), facts=settled.facts)
+    return as_archive(settled.path, drafted, settled.facts, settled.temporary)
 
 
-def as_archive(model: Path, drafted: Draft, facts: GraphFacts | None = None) -> Archive:
+def as_archive(
+    model: Path,
+    drafted: Draft,
+    facts: GraphFacts | None = None,
+    temporary: TemporaryDirectory[str] | None = None,
+) -> Archive:
     """A model and its draft as an archive whose files stay where they are.
 
     Args:
         model: The model's file, absolute; the draft's `path` is its name.
         drafted: Its config.
         facts: The model's signature, if it was read already.
+        temporary: What closing the archive removes.
 
     Raises:
         ArchiveError: A file of weights is missing.
@@ -79,6 +92,7 @@ def as_archive(model: Path, drafted: Draft, facts: GraphFacts | None = None) -> 
         members=tuple(members),
         config=drafted.config,
         guesses=drafted.guesses,
+        _temporary=temporary,
     )
 
 

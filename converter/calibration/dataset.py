@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -17,6 +17,7 @@ from converter.calibration.files import ARRAYS, IMAGES, InputData, Tree, batch_o
 from converter.errors import UsageError
 from converter.feeding import source_feeds
 from converter.findings import Finding, Severity, listed
+from converter.graph.inputs.values import Values
 from converter.model import ModelInput, SourceModel
 from converter.options.resolve import Options
 
@@ -69,6 +70,7 @@ class Calibration:
         frames: How many frames there are.
         npy_color: The channel order of colour frames in arrays: BGR or RGB.
         random: Whether the frames are generated and not the user's data.
+        values: For generated frames, by input name: what the graph says of the values.
         first: For a second stage: the model that makes its frames from those of the first.
     """
 
@@ -76,6 +78,7 @@ class Calibration:
     frames: int
     npy_color: str = "BGR"
     random: bool = False
+    values: Mapping[str, Values] = field(default_factory=dict)
     first: FirstStage | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -88,9 +91,17 @@ class Calibration:
             **({"first_stage": dict(self.first.outputs)} if self.first else {}),
         }
 
-    def to_call(self) -> dict[str, Any]:
-        """Plain JSON data for a child process, with the paths of the files."""
+    def to_call(self, model: Path) -> dict[str, Any]:
+        """Plain JSON data for a child process, with the paths of the files.
+
+        Args:
+            model: The ONNX file of the model; it says what values generated frames have.
+        """
+        from converter.graph.inputs.read import read_values
+
+        values = read_values(Path(self.first.path) if self.first else model) if self.random else {}
         return {
+            "values": {name: item.to_json() for name, item in values.items()},
             "frames": self.frames,
             "random": self.random,
             "npy_color": self.npy_color,
@@ -112,7 +123,8 @@ class Calibration:
             inputs=tuple(ModelInput.from_json(item) for item in data["first"]["inputs"]),
             outputs=data["first"]["outputs"],
         )
-        return cls(**{**data, "inputs": inputs, "first": first})
+        values = {name: Values.from_json(item) for name, item in data["values"].items()}
+        return cls(**{**data, "inputs": inputs, "first": first, "values": values})
 
     def read(
         self, inputs: Sequence[ModelInput], limit: int | None = None
@@ -137,7 +149,7 @@ class Calibration:
         if self.random:
             from converter.calibration.synthetic import camera_frames
 
-            yield from camera_frames(inputs, count)
+            yield from camera_frames(inputs, count, self.values)
             return
         from converter.calibration.files import Reader
 
@@ -153,9 +165,12 @@ class Calibration:
 
 
 def find(
-    model: SourceModel, archive: Archive, options: Options
+    model: SourceModel, archive: Archive, options: Options, maximum: int | None = None
 ) -> tuple[Calibration | None, list[Finding]]:
     """The calibration data that options and archive name, and warnings about it.
+
+    Args:
+        maximum: How many frames at most, -1 for all; None for `calibration.max_images`.
 
     Returns:
         None if there is no data.
@@ -163,9 +178,10 @@ def find(
     Raises:
         UsageError: A path does not exist or holds nothing usable; inputs with unequal numbers of files.
     """
+    if maximum is None:
+        maximum = options.integer("calibration.max_images")
     if model.link is not None:
-        return _find_linked(model, archive, options)
-    maximum = options.integer("calibration.max_images")
+        return _find_linked(model, archive, options, maximum)
     if maximum == 0:
         raise UsageError("calibration.max_images: 0 leaves no frames.", remedy="Use -1 for all.")
     given = options.text("calibration.path")
@@ -191,22 +207,24 @@ def find(
     return _of(model, single, shared, options, maximum, "calibration.path")
 
 
-def _find_linked(
-    model: SourceModel, archive: Archive, options: Options
+def own_of_second_stage(
+    model: SourceModel, archive: Archive, options: Options, maximum: int
 ) -> tuple[Calibration | None, list[Finding]]:
-    """For a second stage: its own data, else the first stage's outputs for the first stage's data."""
+    """The data that options give for the inputs of a second stage; None if they give none.
+
+    Raises:
+        UsageError: They give some for a part of its inputs, or data that cannot be used.
+    """
     assert model.link is not None
     first = [item.name for item in model.link.model.inputs]
     own = {
         # An option for a name that both stages have is meant for the first.
-        item.name: setting.value if setting and item.name not in first else None
+        item.name: str(setting.value) if setting and setting.value and item.name not in first else None
         for item in model.inputs
         for setting in [options.settings.get(f"inputs.{item.name}.calibration.path")]
     }
     if all(own.values()):
-        maximum = options.integer("calibration.max_images")
-        paths = {name: str(path) for name, path in own.items()}
-        return _of(model, paths, archive.root, options, maximum, "calibration.path")
+        return _of(model, own, archive.root, options, maximum, "calibration.path")
     if any(own.values()):
         missing = [name for name, path in own.items() if not path]
         raise UsageError(
@@ -214,10 +232,21 @@ def _find_linked(
             "calibration.path, but its other inputs have.",
             remedy=f"Set inputs.{missing[0]}.calibration.path, or leave it out for the others.",
         )
-    data, findings = find(model.link.model, archive, options)
+    return None, []
+
+
+def _find_linked(
+    model: SourceModel, archive: Archive, options: Options, maximum: int
+) -> tuple[Calibration | None, list[Finding]]:
+    """For a second stage: its own data, else the first stage's outputs for the first stage's data."""
+    assert model.link is not None
+    own, findings = own_of_second_stage(model, archive, options, maximum)
+    if own is not None:
+        return own, findings
+    data, findings = find(model.link.model, archive, options, maximum)
     if data is None:
         return None, findings
-    if unfed := [name for name in own if name not in model.link.outputs]:
+    if unfed := [item.name for item in model.inputs if item.name not in model.link.outputs]:
         raise UsageError(
             f"No option says what feeds the inputs {listed(unfed)} of {model.path}, the second stage.",
             remedy=f"Set inputs.{unfed[0]}.calibration.output to an output of the first stage, or "

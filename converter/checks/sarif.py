@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any, Final
 
@@ -13,14 +13,17 @@ _SCHEMA: Final = "https://json.schemastore.org/sarif-2.1.0.json"
 _LEVELS: Final = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.INFO: "note"}
 
 
-def to_sarif(findings: Iterable[Finding], uri: str) -> dict[str, Any]:
+def to_sarif(
+    files: Sequence[tuple[str, Sequence[Finding]]], unread: Sequence[str] = ()
+) -> dict[str, Any]:
     """One run with a result for each finding, as plain JSON data.
 
     Args:
-        uri: The archive, as a relative reference.
+        files: Each archive, as a relative reference, with its findings.
+        unread: What is said of those that could not be read.
     """
-    found = list(findings)
-    rules = list(dict.fromkeys(finding.code for finding in found))
+    rules = list(dict.fromkeys(finding.code for _, findings in files for finding in findings))
+    told = [{"level": "error", "message": {"text": text}} for text in unread]
     return {
         "$schema": _SCHEMA,
         "version": "2.1.0",
@@ -33,8 +36,13 @@ def to_sarif(findings: Iterable[Finding], uri: str) -> dict[str, Any]:
                         "rules": [_rule(codes()[rule]) for rule in rules],
                     }
                 },
-                "artifacts": [{"location": {"uri": uri}}],
-                "results": [_result(finding, rules.index(finding.code), uri) for finding in found],
+                "invocations": [{"executionSuccessful": not told, "toolExecutionNotifications": told}],
+                "artifacts": [{"location": {"uri": uri}} for uri, _ in files],
+                "results": [
+                    _result(finding, rules.index(finding.code), uri, index)
+                    for index, (uri, findings) in enumerate(files)
+                    for finding in findings
+                ],
                 "columnKind": "unicodeCodePoints",
             }
         ],
@@ -51,8 +59,9 @@ def _rule(code: Code) -> dict[str, Any]:
     }
 
 
-def _result(finding: Finding, rule: int, uri: str) -> dict[str, Any]:
-    location: dict[str, Any] = {"physicalLocation": {"artifactLocation": {"uri": uri, "index": 0}}}
+def _result(finding: Finding, rule: int, uri: str, index: int) -> dict[str, Any]:
+    place = {"uri": uri, "index": index}
+    location: dict[str, Any] = {"physicalLocation": {"artifactLocation": place}}
     if finding.where:
         location["logicalLocations"] = [{"fullyQualifiedName": finding.where}]
     return {

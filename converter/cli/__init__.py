@@ -49,7 +49,9 @@ def _run(arguments: list[str]) -> NoReturn:
     try:
         code = _call(words)
     except CycloptsError as error:
-        _complain(" ".join(str(error).split()), "See: nnconvert --help")
+        from converter.cli.nearest import explained
+
+        _complain(*explained(error))
         code = 2
     except ConvertError as error:
         error.exit_code = trouble or error.exit_code

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from cyclopts import App, Parameter
 
 from converter.cli.init import init
+from converter.cli.source_flags import NO_SOURCE_FLAGS, SourceFlags
 
 _CONVERT_EXAMPLE = "Example: convert --target rvc4 model.tar.xz calibration.path=images/"
 _OPTIONS_HELP = (
@@ -35,10 +36,17 @@ def _version() -> str:
 app.version = _version
 
 Source = Annotated[
-    Path,
+    str,
     Parameter(
         help="An NN Archive (.tar.xz, .tar.gz, .tar.bz2, .tar, a folder), a model (.onnx, .xml, "
         ".tflite), or a YAML file of ModelConverter."
+    ),
+]
+More = Annotated[
+    str,
+    Parameter(
+        help="More sources, and options as KEY VALUE or KEY=VALUE, e.g. rvc2.superblob true.",
+        allow_leading_hyphen=False,
     ),
 ]
 Overrides = Annotated[
@@ -49,7 +57,14 @@ Overrides = Annotated[
     ),
 ]
 Target = Annotated[
-    str, Parameter(name=["--target", "-t"], help="The camera's platform: rvc2, rvc3 or rvc4.")
+    str,
+    Parameter(
+        name=["--target", "-t"],
+        help="The camera, or its platform: oak-d, oak4-d, …, rvc2, rvc3 or rvc4; several with commas.",
+    ),
+]
+Quiet = Annotated[
+    bool, Parameter(name=["--quiet", "-q"], negative="", help="Print warnings, errors and the result.")
 ]
 Toolchain = Annotated[str, Parameter(help="auto, or one of the target: native, container, online.")]
 ConfigFile = Annotated[Path | None, Parameter(help="A YAML or JSON file with options.")]
@@ -65,11 +80,16 @@ Explain = Annotated[bool, Parameter(negative="", help="Also print each option an
 @app.command(help_epilogue=f"{_CONVERT_EXAMPLE}\n\n{_OPTIONS_HELP}")
 def convert(
     source: Source,
-    *overrides: Overrides,
+    *more: More,
     target: Target,
     output: Annotated[
-        Path | None, Parameter(name=["--output", "-o"], help="Default: NAME.TARGET.tar.xz here.")
+        str | None,
+        Parameter(
+            name=["--output", "-o"],
+            help="An archive, or FOLDER/, which is made. Default: NAME.TARGET.tar.xz here.",
+        ),
     ] = None,
+    about: SourceFlags = NO_SOURCE_FLAGS,
     toolchain: Toolchain = "auto",
     config: ConfigFile = None,
     preset: Preset = None,
@@ -81,25 +101,33 @@ def convert(
     ] = None,
     dry_run: Annotated[bool, Parameter(negative="", help="Print the plan; run nothing.")] = False,
     explain: Explain = False,
+    quiet: Quiet = False,
     json: AsJson = False,
 ) -> int:
-    """Convert an NN Archive for a camera. The last line printed is the archive's path."""
+    """Convert NN Archives for cameras. The last line printed is the archive's path."""
+    from converter.cameras import targets_of
     from converter.cli import commands
+    from converter.cli.convert import Request
+    from converter.cli.convert import convert as run
+    from converter.cli.sources import split
 
-    layers = commands.layers(overrides, config, preset, preprocess, verify=verify)
+    sources, overrides = split([source, *more])
+    layers = commands.layers(overrides, config, preset, preprocess, about.layer(), verify=verify)
     if dry_run:
-        return commands.plan(source, target, toolchain, layers, explain=explain, as_json=json)
-    return commands.convert(
-        source,
-        target,
-        toolchain,
-        layers,
+        return commands.plan(
+            sources, targets_of(target), toolchain, layers, explain=explain, as_json=json
+        )
+    request = Request(
+        toolchain=toolchain,
+        chosen=layers,
         output=output,
         force=force,
         keep_work=keep_work,
         explain=explain,
         as_json=json,
+        quiet=quiet,
     )
+    return run(sources, targets_of(target), request)
 
 
 @app.command(help_epilogue="Example: nnconvert plan --target rvc2 model.tar.xz --explain")
@@ -107,6 +135,7 @@ def plan(
     source: Source,
     *overrides: Overrides,
     target: Target,
+    about: SourceFlags = NO_SOURCE_FLAGS,
     toolchain: Toolchain = "auto",
     config: ConfigFile = None,
     preset: Preset = None,
@@ -119,12 +148,16 @@ def plan(
     ] = None,
 ) -> int:
     """Print what a conversion would do: parameters, steps, warnings. Nothing is run."""
+    from converter.cameras import targets_of
     from converter.cli import commands
+    from converter.cli.sources import split
 
-    layers = commands.layers(overrides, config, preset, preprocess, verify=verify)
+    sources, words = split([source, *overrides])
+    layers = commands.layers(words, config, preset, preprocess, about.layer(), verify=verify)
+    targets = targets_of(target)
     if format is not None:
-        return commands.plan_for_modelconverter(source, target, toolchain, layers)
-    return commands.plan(source, target, toolchain, layers, explain=explain, as_json=json)
+        return commands.plan_for_modelconverter(sources, targets, toolchain, layers)
+    return commands.plan(sources, targets, toolchain, layers, explain=explain, as_json=json)
 
 
 @app.command(
@@ -140,30 +173,37 @@ def verify(
             help="Frames to compare on: a folder or a .zip; 20, or verify.frames. Default: generated."
         ),
     ] = None,
+    labels: Annotated[
+        Path | None,
+        Parameter(
+            help="Labels of those frames: a CSV, a COCO JSON, or a folder (classes, YOLO's .txt, "
+            "masks). Prints the accuracy of the source and of the result."
+        ),
+    ] = None,
+    quiet: Quiet = False,
     json: AsJson = False,
 ) -> int:
     """Compare a converted archive with its source again. Exit code 7 if it computes something else."""
     from converter.cli import commands
 
-    return commands.verify(archive, against, data, overrides, as_json=json)
+    return commands.verify(archive, against, data, labels, overrides, as_json=json, quiet=quiet)
 
 
 @app.command(help_epilogue="Example: nnconvert inspect model.rvc2.tar.xz")
 def inspect(
     source: Annotated[Path, Parameter(help="An archive, a .blob, a .superblob or a .dlc.")],
-    *,
+    *more: Annotated[Path, Parameter(help="More of them: a line for each.")],
     json: AsJson = False,
 ) -> int:
     """Show what an archive or a compiled file holds, and how to load it."""
-    from converter.cli import commands
+    from converter.cli.inspect import inspect as look
 
-    return commands.inspect(source, as_json=json)
+    return look([source, *more], as_json=json)
 
 
 @app.command(help_epilogue="Example: nnconvert lint model.rvc2.tar.xz --fail-on warning")
 def lint(
-    source: Annotated[Path | None, Parameter(help="An archive, source or target.")] = None,
-    *,
+    *source: Annotated[Path, Parameter(help="Archives, sources or targets.")],
     json: AsJson = False,
     sarif: Annotated[bool, Parameter(negative="", help="Print SARIF 2.1.0, for code hosts.")] = False,
     fail_on: Annotated[
@@ -175,6 +215,9 @@ def lint(
     explain: Annotated[
         str | None, Parameter(help="Print what a code means, with examples: --explain CODE.")
     ] = None,
+    quiet: Annotated[
+        bool, Parameter(name=["--quiet", "-q"], negative="", help="Print findings and errors only.")
+    ] = False,
 ) -> int:
     """Find problems for cameras and parsers in an archive. Exit code 3 if there are errors."""
     from converter.cli import lint as command
@@ -186,6 +229,7 @@ def lint(
         fail_on=fail_on,
         list_checks=list_checks,
         explain=explain,
+        quiet=quiet,
     )
 
 

@@ -4,12 +4,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from converter.cli import print_json
 from converter.cli.progress import Reporter
@@ -18,7 +17,9 @@ from converter.options.resolve import Layer, Options, from_arguments, resolve
 from converter.plans import Plan
 
 if TYPE_CHECKING:
-    from converter.formats import Format
+    from converter.cameras import Named
+
+T = TypeVar("T")
 
 
 def layers(
@@ -26,6 +27,7 @@ def layers(
     config: Path | None,
     preset: str | None,
     preprocess: str | None,
+    flags_given: Layer,
     *,
     verify: bool,
 ) -> Options:
@@ -36,7 +38,7 @@ def layers(
 
         stack += [preset_layer(preset)] if preset is not None else []
         stack += [from_file(config)] if config is not None else []
-    stack.append(from_arguments(overrides))
+    stack += [from_arguments(overrides), flags_given]
     flags: dict[str, Any] = {}
     if preprocess is not None:
         flags["preprocess"] = preprocess
@@ -46,78 +48,66 @@ def layers(
     return resolve(stack)
 
 
-def convert(
-    source: Path,
-    target: str,
-    toolchain: str,
-    chosen: Options,
-    *,
-    output: Path | None,
-    force: bool,
-    keep_work: Path | None,
-    explain: bool,
-    as_json: bool,
-) -> int:
-    """`convert`: exit code 0 when the archive was written."""
-    from converter.run import convert as run
-
-    with Reporter(quiet=as_json) as reporter:
-        done = run(
-            source,
-            target,
-            output=output,
-            options=chosen,
-            toolchain=toolchain,
-            force=force,
-            keep_work=keep_work,
-            on_event=reporter,
-        )
-    if as_json:
-        print_json(done.to_json())
-        return 0
-    if explain:
-        print_plan(done.plan, explain=True, file=sys.stderr)
-    print(_verification_line(done.verification), file=sys.stderr)
-    print(
-        f"{done.size_bytes:,} bytes, sha256 {done.sha256}, {done.timings_s['total']:.1f} s",
-        file=sys.stderr,
-    )
-    print(done.output)
-    return 0
-
-
 def _left_out(record: Mapping[str, Any]) -> str:
     """The outputs that were not compared, in front of the figures of the others."""
     names = list(record.get("not_compared") or ())
     return f"Not compared: {', '.join(names)}. " if names else ""
 
 
-def _verification_line(record: Any) -> str:
+def verification_line(record: Any) -> str:
+    """A verification in one line."""
     if record.get("status") == "skipped":
         return f"Not compared with the source: {record['reason']}."
     rows = [*record["outputs"].values(), *record.get("postprocessor", {}).get("outputs", {}).values()]
-    cosine = min((row["cosine"] for row in rows), default=1.0)
-    error = max((row["rel_rmse"] for row in rows), default=0.0)
+    values = [row.get("beyond_floor", row) for row in rows if "cosine" in row]
+    indices = [row["agreement"] for row in rows if "agreement" in row]
+    figures = []
+    if values:
+        cosine = min(row["cosine"] for row in values)
+        error = max(row["rel_rmse"] or 0.0 for row in values)
+        figures.append(f"cosine ≥ {cosine:.6f}, relative RMSE ≤ {error:.2g}")
+    if indices:
+        figures.append(f"{min(indices):.2%} of the indices the same")
+    said = [f"{item['output']}: {item['said']}" for item in record.get("headlines", ())]
     return (
         f"{_left_out(record)}Compared with the source on {record['checked_on']}: "
-        f"cosine ≥ {cosine:.6f}, relative RMSE ≤ {error:.2g}."
+        f"{'; '.join([*said, *figures])}."
     )
 
 
+def accuracy_line(accuracy: Mapping[str, Any]) -> str:
+    """Figures before and after: `top1 0.9847 → 0.9819`."""
+    before, after = accuracy["source"], accuracy["compiled"]
+    figures = ", ".join(f"{name} {value:.4f} → {after[name]:.4f}" for name, value in before.items())
+    on = f"{accuracy['frames']} labelled frames, source → {accuracy['compiled_on']}"
+    return f"Accuracy on {on}: {figures}."
+
+
 def verify(
-    archive: Path, against: Path, data: Path | None, overrides: Sequence[str], *, as_json: bool
+    archive: Path,
+    against: Path,
+    data: Path | None,
+    labels: Path | None,
+    overrides: Sequence[str],
+    *,
+    as_json: bool,
+    quiet: bool,
 ) -> int:
     """`verify`: exit code 0 when the archive computes what its source does."""
     from converter.recheck import verify_archive
 
     chosen = resolve([from_arguments(overrides)])
-    with Reporter(quiet=as_json) as reporter:
-        record = verify_archive(archive, against, data=data, options=chosen, on_event=reporter)
+    with Reporter(quiet=as_json or quiet, notices=not quiet) as reporter:
+        record = verify_archive(
+            archive, against, data=data, labels=labels, options=chosen, on_event=reporter
+        )
     if as_json:
         print_json(record)
-    else:
+    elif not quiet:
         print_figures(record)
-        print(_verification_line(record))
+        print(verification_line(record))
+        if "accuracy" in record:
+            print(accuracy_line(record["accuracy"]))
     return 0
 
 
@@ -129,13 +119,26 @@ def print_figures(record: Any) -> None:
         *((f"second stage, {name}", row) for name, row in second.items()),
     ]
     for name, row in named:
-        figures = ", ".join(f"{key} {value}" for key, value in row.items())
-        print(f"{name}: {figures}")
+        single = {key: value for key, value in row.items() if not isinstance(value, list | dict)}
+        print(f"{name}: {', '.join(f'{key} {value}' for key, value in single.items())}")
+        for part in row.get("parts", ()):
+            print(f"  {part['where']} ({part['name']}): error {part['error']}, {part['state']}")
+
+
+def only(found: Sequence[T], what: str) -> T:
+    """The only source or target of a plan.
+
+    Raises:
+        UsageError: There are several.
+    """
+    if len(found) > 1:
+        raise UsageError(f"A plan is for one {what}, not for {len(found)}.", remedy="Give one.")
+    return found[0]
 
 
 def plan(
-    source: Path,
-    target: str,
+    sources: Sequence[str],
+    targets: Sequence[Named],
     toolchain: str,
     chosen: Options,
     *,
@@ -145,7 +148,10 @@ def plan(
     """`plan`: nothing is run."""
     from converter.run import plan as make
 
-    made = make(source, target, options=chosen, toolchain=toolchain)
+    named = only(targets, "target")
+    if named.camera:
+        print(named, file=sys.stderr)
+    made = make(only(sources, "source"), named.target, options=chosen, toolchain=toolchain)
     if as_json:
         print_json(made.to_json())
     else:
@@ -153,12 +159,15 @@ def plan(
     return 0
 
 
-def plan_for_modelconverter(source: Path, target: str, toolchain: str, chosen: Options) -> int:
+def plan_for_modelconverter(
+    sources: Sequence[str], targets: Sequence[Named], toolchain: str, chosen: Options
+) -> int:
     """`plan --format modelconverter`: a file for ModelConverter."""
     from converter.modelconverter.export import text
     from converter.run import plan as make
 
-    print(text(make(source, target, options=chosen, toolchain=toolchain), source), end="")
+    source, target = only(sources, "source"), only(targets, "target").target
+    print(text(make(source, target, options=chosen, toolchain=toolchain), Path(source)), end="")
     return 0
 
 
@@ -171,8 +180,9 @@ def print_plan(made: Plan, *, explain: bool, file: Any = None) -> None:
     backend = made.backend
     say(f"{made.model.path} ({made.model.name}) for {made.target}, toolchain {made.toolchain}")
     say(f"{backend.tool} {backend.version}" + (f" in {backend.image_name}" if backend.image else ""))
-    if backend.reason:
-        say(backend.reason)
+    for text in (backend.reason, backend.caveat):
+        if text:
+            say(text)
     say(f"plan {made.hash}")
     document = made.parameters.to_json()
     for kind in ("inputs", "outputs"):
@@ -206,83 +216,6 @@ def _preprocessing(value: Any) -> str:
     return f"{value['color'] or 'no colour'}, mean {value['mean']}, scale {value['scale']}"
 
 
-def inspect(source: Path, *, as_json: bool) -> int:
-    """`inspect`: an archive, a model or a compiled file."""
-    from converter.inspect import inspect as look
-
-    facts = look(source)
-    if as_json:
-        print_json(facts)
-    elif facts["kind"] == "archive":
-        _print_archive(source, facts)
-    else:
-        _print_compiled(source, facts)
-    return 0
-
-
-def _print_archive(source: Path, facts: Any) -> None:
-    from converter.config.schema import check_schema
-
-    print(f"{source}: NN Archive")
-    for member in facts["members"]:
-        print(f"  {member['size_bytes']:>12,}  {member['name']}")
-    if problems := check_schema(facts["config"]):
-        print(
-            f"config.json does not fit the format ({len(problems)} problems): nnconvert lint {source}"
-        )
-        return
-    model = facts["config"]["model"]
-    print(f"name: {model['metadata']['name']}")
-    for kind in ("inputs", "outputs"):
-        print(f"{kind}:")
-        for item in model[kind]:
-            frames = (item.get("preprocessing") or {}).get("dai_type")
-            print(
-                f"  {item['name']}: {item['dtype']} {item.get('layout') or ''} "
-                f"{item.get('shape')}{f', frames {frames}' if frames else ''}"
-            )
-    heads = [str(head.get("parser")) for head in model.get("heads") or ()]
-    print(f"heads: {', '.join(heads) or 'none'}")
-    compiled = facts["model_file"]
-    if compiled and "format" not in compiled:
-        print(f"compiled: {_summary(compiled)}")
-        # A build record of another program may hold anything.
-        with contextlib.suppress(AttributeError, KeyError, TypeError, ValueError):
-            print(_verification_line(facts["buildinfo"]["verification"]))
-        print(f'load it: dai.NNArchive("{source}")')
-    elif compiled:
-        version = f"{'opset ' if compiled['format'] == 'ONNX' else ''}{compiled['opset']}"
-        print(f"source: {compiled['format']} {version}, {sum(compiled['operators'].values())} nodes")
-        print(f"convert it: convert --target rvc2 {source}")
-
-
-def _print_compiled(source: Path, facts: Any) -> None:
-    print(f"{source}: {_summary(facts)}")
-    for kind in ("inputs", "outputs"):
-        if kind not in facts:
-            continue
-        print(f"{kind}:")
-        for item in facts[kind]:
-            order = f"{item['order']} " if item.get("order") else ""
-            print(f"  {item['name']}: {item['dtype']} {order}{item['shape']}")
-    load_with = _format(facts).load_with
-    print(f'load it: {load_with}("{source}")' if load_with else "DepthAI loads it from an NN Archive.")
-
-
-def _summary(facts: Any) -> str:
-    return _format(facts).summary(facts)
-
-
-def _format(facts: Any) -> Format:
-    from converter.formats import formats
-
-    return next(
-        item
-        for item in formats()
-        if (item.suffix, item.target) == (f".{facts['kind']}", facts["target"])
-    )
-
-
 def doctor(*, as_json: bool) -> int:
     """`doctor`: exit code 5 if something is missing or broken."""
     from converter.doctor import checks
@@ -293,17 +226,23 @@ def doctor(*, as_json: bool) -> int:
         print_json(
             {
                 "checks": [
-                    {"name": c.name, "detail": c.detail, "problem": c.problem, "remedy": c.remedy}
-                    for c in found
+                    {
+                        "name": check.name,
+                        "detail": check.detail,
+                        "problem": check.problem,
+                        "remedy": check.remedy,
+                        "needed": check.is_needed,
+                    }
+                    for check in found
                 ],
                 "where_it_runs": [row.to_json() for row in rows()],
             }
         )
     else:
         for check in found:
-            mark = "!!" if check.problem else "ok"
+            mark = "ok" if not check.problem else "!!" if check.is_needed else "--"
             print(f"{mark} {check.name}: {check.problem or check.detail}")
-            if check.problem:
+            if check.problem and check.remedy:
                 print(f"   {check.remedy}")
         print("\nWhere it runs (> is this system):")
         for row in rows():
@@ -312,15 +251,17 @@ def doctor(*, as_json: bool) -> int:
                 print(f"    {target}: {', '.join(kinds) or 'none'}")
             if row.installs != "yes":
                 print(f"    pip can install it: {row.installs}")
-    return 5 if any(check.problem for check in found) else 0
+    return 5 if any(check.problem and check.is_needed for check in found) else 0
 
 
 def install(
     target: str, toolchain: str, version: str | None, overrides: Sequence[str], wheel: Path | None
 ) -> int:
     """`toolchain install`."""
+    from converter.cameras import target_of
     from converter.target import load
 
+    target = target_of(target).target
     chosen = _tool_options(target, version, overrides)
     with Reporter() as reporter:
         if toolchain == "native":
@@ -343,9 +284,11 @@ def build(
     target: str, sdk: Path | None, base: str | None, version: str | None, overrides: Sequence[str]
 ) -> int:
     """`toolchain build`."""
+    from converter.cameras import target_of
     from converter.container.build import build as make
     from converter.target import load
 
+    target = target_of(target).target
     chosen = _tool_options(target, version, overrides)
     with Reporter() as reporter:
         recipe = load(target).recipe(reporter, chosen, sdk=sdk, base=base)
@@ -365,7 +308,8 @@ def _tool_options(target: str, version: str | None, overrides: Sequence[str]) ->
 
 def remove(target: str) -> int:
     """`toolchain remove`."""
+    from converter.cameras import target_of
     from converter.target import load
 
-    print("Removed." if load(target).remove() else "There was none.")
+    print("Removed." if load(target_of(target).target).remove() else "There was none.")
     return 0

@@ -9,14 +9,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from converter.bare.inputs import InputHints
+from converter.bare.inputs import InputHints, may_take_frames
 from converter.errors import ConvertError, UsageError, from_findings
 from converter.findings import Finding, listed, perhaps
-from converter.graph.facts import GraphFacts, TensorFacts
+from converter.graph.facts import GraphFacts
+from converter.options.declared import array
 from converter.preprocessing import Color, read_dai_type
 
 _FLAGS: Final = {
     "shape": "--shape",
+    "frozen_value": "--frozen",
     "layout": "--layout",
     "mean_values": "--mean",
     "scale_values": "--scale",
@@ -48,6 +50,7 @@ def _resize_mode(text: str) -> str:
 # By field of `InputHints`: how a value is read, and what it should be.
 _READ: Final[Mapping[str, tuple[Callable[[str], Any], str]]] = {
     "shape": (ints, "sizes such as 1,3,224,224"),
+    "frozen": (array, "a number, an array such as [1,2], or a .npy file"),
     "layout": (str.upper, "letters such as NCHW"),
     "mean": (floats, "numbers such as 123.7,116.3,103.5, or none"),
     "scale": (floats, "numbers such as 58.4,57.1,57.4, or none"),
@@ -123,12 +126,8 @@ def _only_image(facts: GraphFacts, images: Sequence[str], raw: Sequence[str]) ->
     names = [tensor.name for tensor in facts.inputs]
     if len(names) == 1:
         return names[0]
-    may = list(images) or [t.name for t in facts.inputs if t.name not in raw and _may_take_frames(t)]
+    may = list(images) or [t.name for t in facts.inputs if t.name not in raw and may_take_frames(t)]
     return may[0] if len(may) == 1 else None
-
-
-def _may_take_frames(tensor: TensorFacts) -> bool:
-    return tensor.dtype in ("float32", "float16", "uint8") and len(tensor.shape or ()) in (3, 4)
 
 
 def read_json(flag: str, path: Path | None, kind: type[Any]) -> Any:

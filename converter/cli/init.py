@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from converter.cli.source_flags import EACH, flag
+
 if TYPE_CHECKING:
     from converter.bare.config import Draft, InputHints
     from converter.bare.heads import HeadHints
@@ -19,34 +21,29 @@ if TYPE_CHECKING:
     from converter.findings import Finding
     from converter.graph.facts import GraphFacts
 
-_EACH = "VALUE for the only image input, or NAME=VALUE."
-
-
-def _flag(help: str, *names: str) -> Any:  # noqa: A002 - as Parameter calls it
-    return Parameter(
-        name=names or None, help=help, negative="", allow_leading_hyphen=True, show_default=False
-    )
-
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class InputFlags:
     """The flags for the inputs."""
 
-    image: Annotated[tuple[str, ...], _flag("An input that takes camera frames.")] = ()
-    raw: Annotated[tuple[str, ...], _flag("An input that takes plain numbers.")] = ()
-    shape: Annotated[tuple[str, ...], _flag(f"Sizes such as 1,3,224,224: {_EACH}")] = ()
-    layout: Annotated[tuple[str, ...], _flag(f"Axes such as NCHW: {_EACH}")] = ()
-    mean: Annotated[tuple[str, ...], _flag(f"In the model's channel order: {_EACH}")] = ()
-    scale: Annotated[tuple[str, ...], _flag(f"The divisors of the channels: {_EACH}")] = ()
-    color: Annotated[tuple[str, ...], _flag(f"RGB, BGR or GRAY, the model's order: {_EACH}")] = ()
-    resize_mode: Annotated[tuple[str, ...], _flag(f"CROP, STRETCH or LETTERBOX: {_EACH}")] = ()
+    image: Annotated[tuple[str, ...], flag("An input that takes camera frames.")] = ()
+    raw: Annotated[tuple[str, ...], flag("An input that takes plain numbers.")] = ()
+    shape: Annotated[tuple[str, ...], flag(f"Sizes such as 1,3,224,224: {EACH}")] = ()
+    frozen: Annotated[
+        tuple[str, ...], flag("An input that is always the same, NAME=VALUE: 1, [1,2] or a .npy file.")
+    ] = ()
+    layout: Annotated[tuple[str, ...], flag(f"Axes such as NCHW: {EACH}")] = ()
+    mean: Annotated[tuple[str, ...], flag(f"In the model's channel order: {EACH}")] = ()
+    scale: Annotated[tuple[str, ...], flag(f"The divisors of the channels: {EACH}")] = ()
+    color: Annotated[tuple[str, ...], flag(f"RGB, BGR or GRAY, the model's order: {EACH}")] = ()
+    resize_mode: Annotated[tuple[str, ...], flag(f"CROP, STRETCH or LETTERBOX: {EACH}")] = ()
 
     def hints(self, facts: GraphFacts) -> dict[str, InputHints]:
         """The hints for each input; errors as for `input_hints`."""
         from converter.cli.flags import input_hints
 
-        named = ("shape", "layout", "mean", "scale", "color", "resize_mode")
+        named = ("shape", "frozen", "layout", "mean", "scale", "color", "resize_mode")
         return input_hints(facts, self.image, self.raw, {key: getattr(self, key) for key in named})
 
 
@@ -57,26 +54,26 @@ class HeadFlags:
 
     head: Annotated[
         Literal["yolo", "classification", "segmentation", "ssd", "none"] | None,
-        _flag("How the camera decodes the outputs."),
+        flag("How the camera decodes the outputs."),
     ] = None
-    parser: Annotated[str | None, _flag("Or the class of any parser of depthai-nodes.")] = None
-    heads: Annotated[Path | None, _flag("Or a JSON file with a list of heads, as they are.")] = None
-    outputs: Annotated[str | None, _flag("The head's outputs, a,b,c; default: all.")] = None
+    parser: Annotated[str | None, flag("Or the class of any parser of depthai-nodes.")] = None
+    heads: Annotated[Path | None, flag("Or a JSON file with a list of heads, as they are.")] = None
+    outputs: Annotated[str | None, flag("The head's outputs, a,b,c; default: all.")] = None
     classes: Annotated[
-        str | None, _flag("a,b,c, or a file: lines, a YAML or JSON list, Ultralytics' data.yaml.")
+        str | None, flag("a,b,c, or a file: lines, a YAML or JSON list, Ultralytics' data.yaml.")
     ] = None
-    n_classes: Annotated[int | None, _flag("The number of classes, if they have no names.")] = None
-    subtype: Annotated[str | None, _flag("Which YOLO, for example yolov8.")] = None
+    n_classes: Annotated[int | None, flag("The number of classes, if they have no names.")] = None
+    subtype: Annotated[str | None, flag("Which YOLO, for example yolov8.")] = None
     anchors: Annotated[
-        str | None, _flag("By output, smallest first, [[[w,h],…],…] or a file with it.")
+        str | None, flag("By output, smallest first, [[[w,h],…],…] or a file with it.")
     ] = None
-    iou_threshold: Annotated[float | None, _flag("Boxes that overlap more count as one.")] = None
-    conf_threshold: Annotated[float | None, _flag("Less certain detections are dropped.")] = None
-    max_det: Annotated[int | None, _flag("The largest number of detections in a frame.")] = None
+    iou_threshold: Annotated[float | None, flag("Boxes that overlap more count as one.")] = None
+    conf_threshold: Annotated[float | None, flag("Less certain detections are dropped.")] = None
+    max_det: Annotated[int | None, flag("The largest number of detections in a frame.")] = None
     softmax: Annotated[bool | None, Parameter(help="Whether the model ends with a softmax.")] = None
-    n_prototypes: Annotated[int | None, _flag("YOLO instance segmentation: prototypes.")] = None
-    n_keypoints: Annotated[int | None, _flag("YOLO pose: keypoints.")] = None
-    head_metadata: Annotated[Path | None, _flag("A JSON file with further keys of the head.")] = None
+    n_prototypes: Annotated[int | None, flag("YOLO instance segmentation: prototypes.")] = None
+    n_keypoints: Annotated[int | None, flag("YOLO pose: keypoints.")] = None
+    head_metadata: Annotated[Path | None, flag("A JSON file with further keys of the head.")] = None
 
     def hints(self) -> HeadHints:
         """The hints for the head.
@@ -112,19 +109,20 @@ def init(
     model: Annotated[Path, Parameter(help="An ONNX model; weights in other files must be beside it.")],
     *,
     output: Annotated[
-        Path | None, _flag("Default: the model's name.tar.xz here.", "-o", "--output")
+        str | None, flag("Default: the model's name.tar.xz here; FOLDER/ makes one.", "-o", "--output")
     ] = None,
-    name: Annotated[str | None, _flag("The model's name; default: its file's name.")] = None,
+    name: Annotated[str | None, flag("The model's name; default: its file's name.")] = None,
     inputs: InputFlags = _NO_INPUT_FLAGS,
     head: HeadFlags = _NO_HEAD_FLAGS,
-    encodings: Annotated[Path | None, _flag("AIMET's encodings, for RVC4.")] = None,
-    calibration: Annotated[Path | None, _flag("A folder of frames to calibrate with.")] = None,
-    force: Annotated[bool, _flag("Replace an existing output.")] = False,
-    json: Annotated[bool, _flag("Print one JSON document.")] = False,
-    yes: Annotated[bool, _flag("Ask nothing, take every guess.")] = False,
+    encodings: Annotated[Path | None, flag("AIMET's encodings, for RVC4.")] = None,
+    calibration: Annotated[Path | None, flag("A folder of frames to calibrate with.")] = None,
+    force: Annotated[bool, flag("Replace an existing output.")] = False,
+    json: Annotated[bool, flag("Print one JSON document.")] = False,
+    yes: Annotated[bool, flag("Ask nothing, take every guess.")] = False,
 ) -> int:
     """Write a source archive from a bare model. On a terminal it asks for what it would guess."""
     from converter.bare.config import read_signature
+    from converter.bare.settled import options_of, settled_model
     from converter.bare.write import place_for, write_source
     from converter.cli.flags import read_json
 
@@ -132,10 +130,12 @@ def init(
     place_for(model, output, force=force)
     facts = read_signature(model)
     hints, head_hints = inputs.hints(facts), head.hints()
+    settled = settled_model(model, options_of(hints), facts)
+    facts, hints = settled.facts, settled.hints(hints)
     written_heads = read_json("--heads", head.heads, list)
     asks = not json and not yes and sys.stdin.isatty() and sys.stderr.isatty()
     drafted = _draft(
-        model,
+        settled.path,
         name,
         facts,
         hints,
@@ -143,13 +143,14 @@ def init(
         asks=asks,
     )
     done = write_source(
-        model,
+        settled.path,
         drafted,
         output=output,
         encodings=encodings,
         calibration=calibration,
         force=force,
     )
+    settled.close()
     if json:
         from converter.cli import print_json
 

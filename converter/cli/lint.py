@@ -6,10 +6,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from converter.archive.opened import CONFIG
 from converter.cli import print_json
+from converter.cli.several import Tried, attempt, say_error, worst
 from converter.errors import UsageError
 from converter.findings import Finding, Severity, perhaps
 
@@ -17,37 +19,70 @@ _BAD_ARCHIVE = 3
 
 
 def lint(
-    source: Path | None,
+    sources: Sequence[Path],
     *,
     as_json: bool,
     as_sarif: bool,
     fail_on: str,
     list_checks: bool,
     explain: str | None,
+    quiet: bool,
 ) -> int:
-    """`lint`: exit code 3 if a finding has the severity `fail_on`, or a worse one."""
+    """`lint`: exit code 3 if a finding has the severity `fail_on`, or a worse one.
+
+    Of several files one that cannot be read does not keep the others from being read.
+    """
     if list_checks:
         return _list(as_json=as_json)
     if explain is not None:
         return _explain(explain, as_json=as_json)
-    if source is None:
+    if not sources:
         raise UsageError("lint needs an archive.", remedy="Give one, or --list, or --explain CODE.")
     if as_json and as_sarif:
         raise UsageError("--json and --sarif exclude each other.", remedy="Choose one.")
     from converter.checks.lint import lint as check
 
-    findings = check(source)
+    if len(sources) == 1:
+        tried = [Tried(subject=str(sources[0]), result=check(sources[0]))]
+    else:
+        tried = [attempt(str(source), lambda path=source: check(path)) for source in sources]  # type: ignore[misc]
+    order = list(Severity)
+    worse = order[: order.index(Severity(fail_on)) + 1]
+    found = [finding for one in tried for finding in one.result or ()]
+    code = worst(
+        [
+            *(one.exit_code for one in tried),
+            *(_BAD_ARCHIVE for finding in found if finding.severity in worse),
+        ]
+    )
+    for one in tried:
+        if one.error:
+            say_error(one)
     if as_sarif:
         from converter.checks.sarif import to_sarif
 
-        print_json(to_sarif(findings, quote(_reference(source))))
+        places = [quote(_reference(source)) for source in sources]
+        print_json(
+            to_sarif(
+                [(place, one.result or ()) for place, one in zip(places, tried, strict=True)],
+                [f"{one.subject}: {one.error}" for one in tried if one.error],
+            )
+        )
+    elif as_json and len(sources) == 1:
+        print_json({"findings": [finding.to_json() for finding in found]})
     elif as_json:
-        print_json({"findings": [finding.to_json() for finding in findings]})
+        print_json({"files": [_document(one) for one in tried], "exit_code": code})
+    elif len(sources) == 1:
+        _print(sources[0], found, quiet=quiet)
     else:
-        _print(source, findings)
-    order = list(Severity)
-    worst = order[: order.index(Severity(fail_on)) + 1]
-    return _BAD_ARCHIVE if any(finding.severity in worst for finding in findings) else 0
+        _print_several(tried, quiet=quiet)
+    return code
+
+
+def _document(tried: Tried[tuple[Finding, ...]]) -> dict[str, Any]:
+    if tried.error:
+        return {"file": tried.subject, "error": tried.error_json()}
+    return {"file": tried.subject, "findings": [finding.to_json() for finding in tried.result or ()]}
 
 
 def _reference(source: Path) -> str:
@@ -56,11 +91,33 @@ def _reference(source: Path) -> str:
     return file.relative_to(Path.cwd()).as_posix() if file.is_relative_to(Path.cwd()) else file.name
 
 
-def _print(source: Path, findings: Sequence[Finding]) -> None:
+def _print(source: Path, findings: Sequence[Finding], *, quiet: bool) -> None:
     for finding in findings:
         print(f"{finding.severity}: [{finding.code}] {finding}")
-    if not findings:
+    if not findings and not quiet:
         print(f"{source}: nothing found.")
+
+
+def _print_several(tried: Sequence[Tried[tuple[Finding, ...]]], *, quiet: bool) -> None:
+    """A line for each file, what was found in it below, and a summary."""
+    for one in tried:
+        if one.error or (quiet and not one.result):
+            continue
+        print(f"{one.subject}: {_count(one.result or ())}")
+        for finding in one.result or ():
+            print(f"  {finding.severity}: [{finding.code}] {finding}")
+    if not quiet:
+        unread = sum(one.error is not None for one in tried)
+        found = [finding for one in tried for finding in one.result or ()]
+        said = f"{len(tried)} files: {_count(found)}"
+        print(f"{said.rstrip('.')}; {unread} could not be read." if unread else said)
+
+
+def _count(findings: Sequence[Finding]) -> str:
+    """How many of each severity, in words."""
+    counts = [(kind, sum(finding.severity is kind for finding in findings)) for kind in Severity]
+    words = [f"{count} {kind}{'s' * (count > 1)}" for kind, count in counts if count]
+    return f"{', '.join(words)}." if words else "nothing found."
 
 
 def _list(*, as_json: bool) -> int:

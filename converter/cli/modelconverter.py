@@ -8,6 +8,7 @@ ambiguous.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 from converter.errors import UsageError
@@ -16,18 +17,18 @@ _COMMANDS: Final = ("convert", "plan")
 _TARGET: Final = ("--target", "-t")
 # Flags with a value, and the flag here that means the same.
 _OPTIONS: Final = {
+    "--main-stage": "main_stage",
+    "-m": "main_stage",
     "--image": "container.image",
     "--docker-image": "container.image",
     "--memory": "container.memory",
     "--cpus": "container.cpus",
 }
-_TAKEN: Final = ("--path", "--to", "--tool-version", *_OPTIONS)
+_TAKEN: Final = ("--path", "--to", "--tool-version", "--output-dir", *_OPTIONS)
 # They choose how ModelConverter's container runs on a host with an Nvidia card, for Hailo alone.
 _WITHOUT_EFFECT: Final = ("--gpu", "--no-gpu", "--no-dev", "--no-archive-preprocess")
 _REFUSED: Final = {
-    "--output-dir": "Write into a folder with -o FOLDER.",
     "--dev": "Build an image with: nnconvert toolchain build TARGET.",
-    "--main-stage": "One model is converted at a time: give an archive or a file with one stage.",
     "--model-name": "The name is the archive's; of a model file, `name` in its YAML file.",
     "--output-remote-url": "Nothing is uploaded: the archive is written here, -o OUT says where.",
     "--put-file-plugin": "Nothing is uploaded: the archive is written here, -o OUT says where.",
@@ -53,6 +54,12 @@ def translated(arguments: Sequence[str]) -> list[str]:
     while rest:
         word = rest.pop(0)
         flag, equals, value = word.partition("=")
+        if flag == "input_model" and not sources and not words:
+            # Its older form: the model is a key, and there is no --path.
+            if not equals and not rest:
+                raise UsageError("input_model: the value is missing.")
+            sources.append(value if equals else rest.pop(0))
+            continue
         if flag in _REFUSED:
             raise UsageError(f"{flag} is not known here.", remedy=_REFUSED[flag])
         if word in _WITHOUT_EFFECT:
@@ -68,10 +75,12 @@ def translated(arguments: Sequence[str]) -> list[str]:
                 sources.append(value)
             elif flag == "--to":
                 _require_archive(value)
+            elif flag == "--output-dir":
+                words += ["--output", f"{value.rstrip('/')}/"]
             elif flag in _OPTIONS or target:  # without one the target is asked for
-                last.append(f"{_OPTIONS.get(flag) or f'{target}.tool_version'}={value}")
+                last.append(f"{_OPTIONS.get(flag) or f'{_one(target)}.tool_version'}={value}")
         else:
-            words.append(word)
+            words.append(_of_stage(word))
     if len(sources) > 1:
         raise UsageError("--path is there twice.", remedy="Keep one.")
     return [command, *sources, *words, *last]
@@ -88,7 +97,7 @@ def _platform(word: str) -> str | None:
     from converter.modelconverter.keys import PLATFORMS
 
     if word.lower() not in PLATFORMS:
-        return None
+        return _camera(word)
     from converter.target import names
 
     if word.lower() not in (there := names()):
@@ -96,6 +105,38 @@ def _platform(word: str) -> str | None:
             f"There is no target {word.lower()!r}.", remedy=f"There are: {', '.join(there)}."
         )
     return word.lower()
+
+
+def _camera(word: str) -> str | None:
+    from converter.cameras import target_of
+
+    if Path(word).exists():
+        return None
+    try:
+        return word if target_of(word).camera else None
+    except UsageError:
+        return None
+
+
+def _one(target: str | None) -> str:
+    """The only target that is named.
+
+    Raises:
+        UsageError: There are several, each with tools of its own.
+    """
+    from converter.cameras import targets_of
+
+    found = targets_of(target or "")
+    if len(found) > 1:
+        keys = " and ".join(f"{named.target}.tool_version" for named in found)
+        raise UsageError("--tool-version is for one target.", remedy=f"Set {keys}.")
+    return found[0].target
+
+
+def _of_stage(word: str) -> str:
+    """`stages.NAME.KEY` as KEY: one stage is converted, and its keys are meant."""
+    parts = word.split(".", 2)
+    return parts[2] if len(parts) == 3 and parts[0] == "stages" else word
 
 
 def _given_target(words: Sequence[str]) -> str | None:

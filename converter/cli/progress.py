@@ -26,10 +26,16 @@ _DETAIL = 60
 
 
 class Reporter:
-    """Takes events from any thread and writes them to standard error."""
+    """Takes events from any thread and writes them to standard error.
 
-    def __init__(self, *, quiet: bool = False) -> None:
+    Args:
+        quiet: Whether progress is left out.
+        notices: Whether notices are shown; warnings always are.
+    """
+
+    def __init__(self, *, quiet: bool = False, notices: bool = True) -> None:
         self._quiet = quiet
+        self._notices = notices
         self._lock = threading.Lock()
         self._bar: Bar | None = None
         self._task: TaskID | None = None
@@ -80,7 +86,7 @@ class Reporter:
                     # On a terminal the last line is the sign of life; a log keeps the whole of it only
                     # where something fails (--debug).
                     self._show(None, 0.0, event.text.strip()[:_DETAIL])
-                case Notice():
+                case Notice() if self._notices:
                     self._line(event.text)
                 case Warned():
                     self._line(f"warning: {' '.join(event.text.split())}")

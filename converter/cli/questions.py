@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from converter.bare.classes import read_classes
 from converter.bare.heads import KINDS, SUBTYPES, Head, HeadHints, make_head
 from converter.bare.inputs import InputHints
+from converter.cli.answers import ask, say
 from converter.cli.flags import floats, ints, read_anchors
-from converter.errors import Cancelled, UsageError
-from converter.findings import Finding
+from converter.errors import UsageError
+from converter.findings import Finding, perhaps
 from converter.preprocessing import Color
 
 if TYPE_CHECKING:
@@ -84,12 +85,12 @@ def _ask_input(
             answer = {**hints, tensor.name: _ASK[question.code](tensor, known, question)}
             attempt(answer)
         except ValueError:
-            _say("That cannot be read.")
+            say(f"That is not {_EXPECTED[question.code]}.")
         except UsageError as error:
             if _is_open(error) and error.findings[0] != question:
                 return answer
             for finding in error.findings:
-                _say(str(finding))
+                say(str(finding))
         else:
             return answer
 
@@ -101,30 +102,35 @@ def _ask_shape(tensor: TensorFacts, hint: InputHints, _question: Finding) -> Inp
     sizes = [size if isinstance(size, int) and size > 0 else None for size in tensor.shape or ()]
     default = ",".join(str(size) for size in [1, *sizes[1:]]) if sizes and None not in sizes[1:] else ""
     written = "[" + ", ".join(str(size or "?") for size in tensor.shape or ()) + "]"
-    return replace(hint, shape=ints(_ask(f"Shape of {tensor.name}, of {written}", default)))
+    text = f"Shape of {tensor.name}, of {written}, such as 1,3,224,224"
+    return replace(hint, shape=ints(ask(text, default)))
 
 
 def _ask_layout(tensor: TensorFacts, hint: InputHints, question: Finding) -> InputHints:
     default = question.message.partition(",")[0]
     return replace(
         hint,
-        layout=_ask(f"Layout of {tensor.name}", default if default in _LAYOUTS else "").upper(),
+        layout=ask(
+            f"Layout of {tensor.name}, such as NHWC", default if default in _LAYOUTS else ""
+        ).upper(),
     )
 
 
 def _ask_type(tensor: TensorFacts, hint: InputHints, question: Finding) -> InputHints:
     default = "image" if "camera frames" in question.message else "raw"
-    answer = _ask(f"What {tensor.name} takes, camera frames or numbers", default, ("image", "raw"))
+    answer = ask(f"What {tensor.name} takes, camera frames or numbers", default, ("image", "raw"))
     return replace(hint, is_image=answer == "image")
 
 
 def _ask_color(tensor: TensorFacts, hint: InputHints, _question: Finding) -> InputHints:
-    return replace(hint, color=Color(_ask(f"Colour order of {tensor.name}", "RGB", ("RGB", "BGR"))))
+    return replace(hint, color=Color(ask(f"Colour order of {tensor.name}", "RGB", ("RGB", "BGR"))))
 
 
 def _ask_normalization(tensor: TensorFacts, hint: InputHints, _question: Finding) -> InputHints:
-    mean = floats(_ask(f"Mean of {tensor.name}, one value or one a channel", "none"))
-    scale = floats(_ask(f"Scale of {tensor.name}, what is divided by", "none"))
+    mean = floats(
+        ask(f"Mean of {tensor.name}, one value or one a channel, such as 123.7,116.3,103.5", "none")
+    )
+    scale = floats(ask(f"Scale of {tensor.name}, what is divided by, such as 255", "none"))
     return replace(hint, mean=mean, scale=scale)
 
 
@@ -138,9 +144,20 @@ _ASK: Final[Mapping[str, Callable[[TensorFacts, InputHints, Finding], InputHints
 }
 
 
+# What an answer should be.
+_EXPECTED: Final = {
+    "init.shape": "a size for each axis, such as 1,3,224,224",
+    "init.batch": "a size for each axis, such as 1,3,224,224",
+    "init.layout": "a letter for each axis, such as NCHW",
+    "init.input-type": "image or raw",
+    "init.color": "RGB or BGR",
+    "init.normalization": "numbers with commas between them, such as 123.7,116.3,103.5, or none",
+}
+
+
 def ask_kind() -> str:
     """Which head the model has."""
-    return _ask("Head, what the camera makes of the outputs", "none", (*KINDS, "none"))
+    return ask("Head, what the camera makes of the outputs", "none", (*KINDS, "none"))
 
 
 def settle_head(kind: str, hints: HeadHints, tensors: Sequence[TensorFacts]) -> Head:
@@ -163,20 +180,20 @@ def settle_head(kind: str, hints: HeadHints, tensors: Sequence[TensorFacts]) -> 
             for finding in error.findings:  # the answer is not valid
                 field = _FIELD.get(finding.where, finding.where)
                 if field in answered:
-                    _say(str(finding))
+                    say(str(finding))
                     answered.discard(field)
         left = [field for field in asked if field not in answered]
         if head is not None and not left:
             return replace(head, guesses=tuple(g for g in head.guesses if g.where not in answered))
         field = left[0]
-        text, default, read = _FIELDS[field]
+        asked_for = _FIELDS[field]
         try:
-            hints = replace(hints, **{field: read(_ask(text, default))})
+            hints = replace(hints, **{field: asked_for.read(ask(asked_for.text, asked_for.default))})
             answered.add(field)
         except UsageError as error:
-            _say(str(error))
+            say(str(error))
         except ValueError:
-            _say("That cannot be read.")
+            say(f"That is not {asked_for.expected}.")
 
 
 def _yes(text: str) -> bool:
@@ -189,45 +206,77 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(","))
 
 
-_FIELDS: Final[Mapping[str, tuple[str, str, Callable[[str], Any]]]] = {
-    "outputs": ("Outputs of the head, a,b,c", "", _names),
-    "classes": ("Classes, a,b,c or a file", "", read_classes),
-    "n_classes": ("Classes, a,b,c or a file", "", read_classes),
-    "subtype": (f"Which YOLO ({', '.join(SUBTYPES)})", "", str),
-    "anchors": ("Anchors by output, [[[w,h],…],…] or a file", "", read_anchors),
-    "is_softmax": ("Does the model end with a softmax, yes or no", "", _yes),
-    "iou_threshold": ("IoU threshold", "0.5", float),
-    "conf_threshold": ("Confidence threshold", "0.5", float),
-    "max_det": ("Detections a frame at most", "300", int),
+def _subtype(text: str) -> str:
+    """A subtype that parsers know.
+
+    Raises:
+        UsageError: There is none of that name.
+    """
+    if (known := text.lower()) in SUBTYPES:
+        return known
+    near = perhaps(text, SUBTYPES)
+    raise UsageError(
+        f"{text!r} is no YOLO that a parser knows.",
+        remedy=near or f"There are: {', '.join(SUBTYPES)}.",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Field:
+    """A question about a head.
+
+    Attributes:
+        text: The question, with an example.
+        expected: What an answer should be.
+    """
+
+    text: str
+    read: Callable[[str], Any]
+    expected: str
+    default: str = ""
+
+
+_CLASSES: Final = _Field(
+    text="Classes, such as cat,dog, or a file with them",
+    read=read_classes,
+    expected="names with commas between them, such as cat,dog",
+)
+_SHARE: Final = "a number from 0 to 1, such as 0.5"
+_FIELDS: Final[Mapping[str, _Field]] = {
+    "outputs": _Field(
+        text="Outputs of the head, such as boxes,scores",
+        read=_names,
+        expected="names of outputs with commas between them",
+    ),
+    "classes": _CLASSES,
+    "n_classes": _CLASSES,
+    "subtype": _Field(
+        text=f"Which YOLO, such as yolov8 ({', '.join(SUBTYPES)})",
+        read=_subtype,
+        expected="one of those",
+    ),
+    "anchors": _Field(
+        text="Anchors by output, such as [[[10,13],[16,30]],[[30,61],[62,45]]], or a file",
+        read=read_anchors,
+        expected="a list of pairs for each output",
+    ),
+    "is_softmax": _Field(
+        text="Does the model end with a softmax, yes or no", read=_yes, expected="yes or no"
+    ),
+    "iou_threshold": _Field(
+        text="IoU threshold, from 0 to 1", read=float, expected=_SHARE, default="0.5"
+    ),
+    "conf_threshold": _Field(
+        text="Confidence threshold, from 0 to 1", read=float, expected=_SHARE, default="0.5"
+    ),
+    "max_det": _Field(
+        text="Detections a frame at most, such as 300",
+        read=int,
+        expected="a whole number, such as 300",
+        default="300",
+    ),
 }
 # The guesses that a question can settle.
 _GUESSED: Final = ("subtype", "iou_threshold", "conf_threshold", "max_det")
 # Other names correct a count that does not fit.
 _FIELD: Final = {"n_classes": "classes"}
-
-
-def _ask(text: str, default: str, choices: Sequence[str] = ()) -> str:
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.prompt import Prompt
-
-    console = Console(stderr=True)
-    while True:
-        try:
-            answer = Prompt.ask(
-                escape(text),
-                console=console,
-                choices=list(choices) or None,
-                default=default or ...,
-                case_sensitive=False,
-            )
-        except EOFError:
-            raise Cancelled("Cancelled; nothing was written.") from None
-        if isinstance(answer, str) and answer.strip():
-            return answer.strip()
-
-
-def _say(text: str) -> None:
-    from rich.console import Console
-
-    Console(stderr=True).print(text, markup=False, highlight=False)

@@ -42,6 +42,18 @@ def read_preprocessing(
         given = options.floats(f"{key}.{name}_values")
         if given is None:
             given = tuple(entry.get(name) or ())
+        if len(given) not in (0, 1, channels) and (habit := _harmless(name, given, channels)):
+            findings.append(
+                Finding(
+                    code=f"input.{name}",
+                    severity=Severity.WARNING,
+                    where=f"{where}.{name}",
+                    message=f"has {len(given)} values for {channels} "
+                    f"channel{'s' * (channels > 1)}: {habit}.",
+                    remedy=f"Write {channels} value{'s' * (channels > 1)}.",
+                )
+            )
+            given = given[:1]
         problem = ""
         if len(given) not in (0, 1, channels):
             problem = f"has {len(given)} values for {channels} channels."
@@ -68,6 +80,15 @@ def read_preprocessing(
         ),
         findings,
     )
+
+
+def _harmless(name: str, given: tuple[float, ...], channels: int) -> str:
+    """How values of a wrong number are taken, where exporters write them by habit; else empty."""
+    if set(given) == {0.0 if name == "mean" else 1.0}:
+        return "they change nothing"
+    if channels == 1 and len(set(given)) == 1:
+        return f"all are {given[0]:g}, which is taken for the one channel"
+    return ""
 
 
 def _read_color(

@@ -189,6 +189,26 @@ def _refuse_odd_signature(facts: GraphFacts) -> None:
     ]
     findings += [
         Finding(
+            code="model.foreign-operator",
+            where=where,
+            message=problem,
+            remedy="Export the model with ONNX's own operators, or end it before this node.",
+        )
+        for kind, where, problem in facts.unreadable
+        if kind == "operator"
+    ]
+    findings += [
+        Finding(
+            code="model.quantization",
+            where=where,
+            message=problem,
+            remedy="Convert the float model instead.",
+        )
+        for kind, where, problem in facts.unreadable
+        if kind == "quantization"
+    ]
+    findings += [
+        Finding(
             code="model.quantized-edge",
             where=name,
             message="has quantized integers, whose scale a config cannot describe.",
@@ -218,7 +238,9 @@ def _check_option_names(options: Options, stages: Sequence[GraphFacts]) -> None:
         "outputs": [tensor.name for facts in stages for tensor in facts.outputs],
     }
     for group, names in known.items():
-        for name, keys in options.names(group).items():
+        for name, given in options.names(group).items():
+            # A frozen input has left the model, see `converter.sources.settle`.
+            keys = [key for key in given if not key.endswith(".frozen_value")]
             if name not in names:
                 findings += [
                     Finding(

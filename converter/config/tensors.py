@@ -125,6 +125,17 @@ def _read_input(
                 remedy="Leave them out if the model applies them, or export it with a float input.",
             )
         )
+    if is_image and layout.startswith("N") and shape[0] > 1:
+        one = ",".join(map(str, (1, *shape[1:])))
+        findings.append(
+            Finding(
+                code="input.batch",
+                severity=Severity.WARNING,
+                where=f"{where}.shape",
+                message=f"{list(shape)} takes {shape[0]} camera frames at once; a camera gives one.",
+                remedy=f"Set {key}.shape {one}, unless something puts the frames together.",
+            )
+        )
     if is_image and tensor.dtype not in ("float32", "float16", "uint8", "float64"):
         findings.append(
             Finding(

@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from converter.errors import ArchiveError, ModelError
+from converter.graph.foreign import unreadable
 
 # ONNX TensorProto.DataType -> its name in a config (luxonis_ml.nn_archive DataType).
 DTYPES: Final = {
@@ -53,6 +54,9 @@ class GraphFacts:
         unused: Inputs that no node reads.
         format: What the file is, `ONNX` and so on (`converter.sources.facts.KINDS`).
         quantized: Inputs and outputs with quantized codes, whose scale is only in the file.
+        pixels: By quantized input, the mean and the scale that make its codes of a frame's pixels.
+        unnamed: Whether tensors of the file have no names; those here come from their places then.
+        unreadable: What no target reads: see `converter.graph.foreign`.
         metadata: What the exporter wrote about itself and the model.
     """
 
@@ -64,6 +68,9 @@ class GraphFacts:
     unused: tuple[str, ...]
     format: str = "ONNX"
     quantized: tuple[str, ...] = ()
+    pixels: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    unnamed: bool = False
+    unreadable: tuple[tuple[str, str, str], ...] = ()
     metadata: Mapping[str, str] = field(default_factory=dict)
 
     def called(self, inputs: Sequence[str], outputs: Sequence[str]) -> GraphFacts:
@@ -126,6 +133,7 @@ def read_facts(path: Path, name: str) -> GraphFacts:
             for value in graph.input
             if value.name not in weights and value.name not in _read_names(graph)
         ),
+        unreadable=unreadable(model),
         metadata={
             "ir_version": str(model.ir_version),
             "producer": f"{model.producer_name} {model.producer_version}".strip(),

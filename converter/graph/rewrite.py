@@ -37,7 +37,7 @@ class Builder:
         """Append a node with another one's attributes, and its operator unless another is named."""
         return self._append(
             ir.Node(
-                node.domain,
+                self.domain if op_type else node.domain,
                 op_type or node.op_type,
                 inputs,
                 [ir.Attr(name, attr.type, attr.value) for name, attr in node.attributes.items()],

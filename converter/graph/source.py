@@ -3,35 +3,56 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from converter.errors import ArchiveError, ModelError
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
+    from converter.graph.quantized.codes import SourceRange
+
+
+class ReadSource(NamedTuple):
+    """A source graph in the form that the targets start from.
+
+    Attributes:
+        model: Of opset 11 or newer, all in floating point.
+        warnings: What could not be done.
+        ranges: The grids on which a quantized source has its tensors, by their names in the model;
+            a later pass may take some of them away.
+    """
+
+    model: ir.Model
+    warnings: list[str]
+    ranges: Mapping[str, SourceRange]
+
 
 def read_source(
-    path: str, shapes: Mapping[str, tuple[int, ...]], *, simplified: bool
-) -> tuple[ir.Model, list[str]]:
+    path: str, shapes: Mapping[str, tuple[int, ...]], *, simplified: bool, saturated: bool = True
+) -> ReadSource:
     """Read an ONNX file and bring it into the form that the targets start from.
 
     Args:
         path: The file, its external data beside it.
         shapes: The shape of each input, by name; nothing is dynamic afterwards.
         simplified: Whether onnxslim folds constants and drops dead code.
-
-    Returns:
-        The model, of opset 11 or newer, and warnings about what could not be done.
+        saturated: Whether a quantized source's activations are cut off where their codes end, see
+            `converter.graph.dequantize`.
 
     Raises:
         ArchiveError: The file is damaged.
-        ModelError: It uses foreign operators or control flow.
+        ModelError: It uses foreign operators, or control flow that the shapes do not
+            settle, or its quantization cannot be
+            read, or weights are no numbers.
     """
     import onnx_ir as ir
     from onnx_ir.passes import common
 
+    from converter.graph.control_flow import settle_control_flow
     from converter.graph.copies import settle_copies
+    from converter.graph.dequantize import fold_quantization
+    from converter.graph.finite import check_finite
     from converter.graph.freeze import FreezeShapes
     from converter.graph.heavy import settle
     from converter.graph.opset import raise_opset
@@ -45,16 +66,18 @@ def read_source(
         said = " ".join(str(error).split())[:300]
         raise ArchiveError(f"The model file or its external data is damaged: {said}.") from error
     model = common.InlinePass()(model).model
+    model, ranges = fold_quantization(model, saturated=saturated)
     _refuse_unknown_domains(model)
     model = raise_opset(model)
     model = FreezeShapes(shapes)(model).model
+    model = settle_control_flow(model)
     model = settle_copies(model)
     if simplified:
         model, problem = simplify(model)
         if problem:
             warnings.append(f"{problem}.")
-    _refuse_control_flow(model)
-    return model, warnings
+    check_finite(model)
+    return ReadSource(model, warnings, ranges)
 
 
 def _refuse_unknown_domains(model: ir.Model) -> None:
@@ -65,19 +88,6 @@ def _refuse_unknown_domains(model: ir.Model) -> None:
             f"The model uses operators that are not ONNX's own: {', '.join(foreign)}.",
             remedy="Export it without them.",
         )
-
-
-def _refuse_control_flow(model: ir.Model) -> None:
-    import onnx_ir as ir
-
-    kinds = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
-    for node in model.graph:
-        if any(attribute.type in kinds for attribute in node.attributes.values()):
-            raise ModelError(
-                f"node {node.name or node.op_type!r} ({node.op_type}): a camera's accelerator runs no "
-                "control flow.",
-                remedy="Export the model with fixed shapes and without branches and loops.",
-            )
 
 
 def name_every_node(model: ir.Model) -> None:

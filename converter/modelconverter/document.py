@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 from converter.errors import UsageError, from_findings
-from converter.findings import Finding, Severity, errors, listed
+from converter.findings import Finding, Severity, errors, listed, perhaps
 from converter.modelconverter.keys import KEYS, PLATFORMS, Translation, translated
+from converter.modelconverter.needed import needed
+from converter.modelconverter.paths import located, with_places
 from converter.options.declared import specs
-from converter.options.resolve import Layer, flatten, is_declared, kind_of
+from converter.options.resolve import Layer, Options, flatten, is_declared
 from converter.options.yaml import load
 
 _OF_FILE: Final = ("name", "stages", "rich_logging")
-_URL: Final = re.compile(r"([a-z][a-z0-9+.-]+):/+[^/]", re.IGNORECASE)
 _OVERRIDES: Final = "--quantization_overrides"
 
 
@@ -48,28 +48,40 @@ def is_document(values: Mapping[str, Any]) -> bool:
     return "stages" in values or "input_model" in values
 
 
-def read(path: Path) -> Document:
+def read(path: Path, given: Options | None = None, target: str = "") -> Document:
     """Read a file that names a model.
+
+    Args:
+        given: Stronger options: what they set is not read in the file, so it cannot be wrong there.
+        target: What is converted for; calibration data that it has no use for need not be there.
 
     Raises:
         UsageError: It names every key and value that is unknown or not possible.
     """
     values = load(path)
-    if not is_document(values):
+    given = given or Options({})
+    other = given.text("input_model")
+    if not is_document(values) and other is None:
         raise UsageError(
             f"{path} names no model: it has neither input_model nor stages.",
             remedy="Give the archive as the source, and this file with --config.",
         )
-    name, stage = _stage(values, path)
-    layer, inputs, outputs = _read(stage, path, f"file {path.name}")
-    given = stage.get("input_model")
-    if not isinstance(given, str) or not given:
+    name, stage, left = _stage(values, path, given.text("main_stage"))
+    layer, inputs, outputs = _read(stage, path, f"file {path.name}", given, target)
+    named = stage.get("input_model")
+    if other is not None:
+        model = Path(located(other, Path.cwd(), "input_model"))
+    elif not isinstance(named, str) or not named:
         raise UsageError(
             f"{path}: input_model is missing, or not a path.", remedy="Write the model's path."
         )
-    notes = tuple(note for note in layer.notes if not note.where.endswith("data_type"))
-    model = Path(located(given, path.parent, "input_model"))
-    _check_weights(stage.get("input_bin"), model, path)
+    else:
+        model = Path(located(named, path.parent, "input_model"))
+        _check_weights(stage.get("input_bin"), model, path)
+    notes = (
+        *(note for note in layer.notes if not note.where.endswith("data_type")),
+        *([_left_out(left)] if left else []),
+    )
     return Document(
         path=path,
         name=name,
@@ -108,7 +120,7 @@ def layer(values: Mapping[str, Any], path: Path, origin: str) -> Layer:
     Raises:
         UsageError: It names every key and value that is unknown or not possible.
     """
-    found, _, outputs = _read(_stage(values, path)[1], path, origin)
+    found, _, outputs = _read(_stage(values, path)[1], path, origin, Options({}), "")
     told = ", ".join(key for key, there in (("input_model", True), ("outputs", outputs)) if there)
     note = Finding(
         code="modelconverter.ignored",
@@ -119,31 +131,57 @@ def layer(values: Mapping[str, Any], path: Path, origin: str) -> Layer:
     return Layer(origin=origin, values=found.values, notes=(*found.notes, note))
 
 
-def _stage(values: Mapping[str, Any], path: Path) -> tuple[str | None, dict[str, Any]]:
-    """The name and the only stage; keys beside `stages` are its defaults."""
+def _stage(
+    values: Mapping[str, Any], path: Path, main: str | None = None
+) -> tuple[str | None, dict[str, Any], list[str]]:
+    """The name, the stage to convert, the names of the others; keys beside `stages` are defaults."""
     name = values.get("name")
     if name is not None and not isinstance(name, str):
         raise UsageError(f"{path}: name is {name!r}, not a text.", remedy="Put it into quotes.")
-    if "stages" not in values:
-        return name, {key: value for key, value in values.items() if key not in _OF_FILE}
-    stages = values["stages"]
+    stages = values.get("stages")
+    if stages is None:
+        stages = {}
     if not isinstance(stages, dict) or not all(isinstance(stage, dict) for stage in stages.values()):
         raise UsageError(f"{path}: stages is not a mapping of names to stages.")
-    if len(stages) != 1:
+    names = [str(stage) for stage in stages]
+    if main is not None and main not in names:
         raise UsageError(
-            f"{path} has {len(stages)} stages ({listed([str(stage) for stage in stages])}); "
-            "one model is converted at a time.",
-            remedy="Write a file for each stage.",
+            f"main_stage: {path} has no stage {main!r}; it has {listed(names)}.",
+            remedy=perhaps(main, names),
         )
-    ((stage_name, stage),) = stages.items()
     shared = {key: value for key, value in values.items() if key not in _OF_FILE}
-    return name or str(stage_name), shared | stage
+    if not stages:
+        return name, shared, []
+    if main is None and len(stages) > 1:
+        raise UsageError(
+            f"{path} has {len(stages)} stages ({listed(names)}); one model is converted at a time.",
+            remedy=f"Choose one: --main-stage {names[0]}, then the others.",
+        )
+    chosen = main or names[0]
+    stage = next(stage for stage_name, stage in stages.items() if str(stage_name) == chosen)
+    left = [other for other in names if other != chosen]
+    called = f"{name}-{chosen}" if name and left else name or chosen
+    return called, shared | stage, left
+
+
+def _left_out(stages: list[str]) -> Finding:
+    return Finding(
+        code="modelconverter.stages",
+        severity=Severity.WARNING,
+        where="stages",
+        message=f"{listed(stages)} are not converted: one model is converted at a time.",
+        remedy=f"Convert each by itself: --main-stage {stages[0]}.",
+    )
 
 
 def _read(
-    stage: Mapping[str, Any], path: Path, origin: str
+    stage: Mapping[str, Any], path: Path, origin: str, given: Options, target: str
 ) -> tuple[Layer, list[str], dict[str, Mapping[str, Any]]]:
-    """The stage's keys as options, and the names of its inputs and outputs."""
+    """The stage's keys as options, and the names of its inputs and outputs.
+
+    Args:
+        given, target: As for `read`.
+    """
     rest = {key: value for key, value in stage.items() if key not in ("input_model", "outputs")}
     inputs = [str(entry["name"]) for entry in _entries(stage, "inputs", path)]
     outputs: dict[str, Mapping[str, Any]] = {
@@ -155,7 +193,8 @@ def _read(
         for entry in _entries(stage, "inputs", path)
     }
     findings: list[Finding] = []
-    _require_encodings_file(rest, findings)
+    if "rvc4.encodings" not in given.settings:
+        _require_encodings_file(rest, findings)
     if rest.get("encoding") and not isinstance(rest["encoding"], str | Mapping):
         findings.append(_problem("encoding", "is neither a word nor from and to."))
     findings += [
@@ -164,9 +203,8 @@ def _read(
         for key in said
         if f"outputs.NAME.{key}" not in KEYS
     ]
-    flat = flatten(rest)
+    flat, notes = needed(flatten(rest), given.by_name(inputs, list(outputs)), target, path.parent)
     values: dict[str, Any] = {}
-    notes: list[Finding] = []
     # The mode depends on whether there is calibration, so calibration comes last.
     for key in sorted(flat, key=lambda key: key.endswith("disable_calibration")):
         tail = key.rpartition(".")[2]
@@ -178,7 +216,7 @@ def _read(
             continue
         notes += meant.notes
         for option, raw in meant.values.items():
-            raw = _with_places(option, raw, path.parent)
+            raw = with_places(option, raw, path.parent)
             if tail == "shape" and isinstance(raw, list) and raw and raw[0] == 0:
                 raw = [1, *raw[1:]]  # an open batch, in ModelConverter's words
             if option in values and values[option] != raw and tail != "disable_calibration":
@@ -263,53 +301,6 @@ def _settle_calibration(
                 message="names no path: ModelConverter takes it as random, and so it is here.",
             )
         )
-
-
-# ------------------------------------------------------------------ paths
-
-
-def located(given: str, folder: Path, key: str) -> str:
-    """A path of the file, absolute: beside the file, else in the current folder.
-
-    Raises:
-        UsageError: It is an address on the network or the name of a dataset, or two files have it.
-    """
-    if found := _URL.match(given):
-        raise UsageError(
-            f"{key}: {given}: the converter fetches no URL ({found[1]}).",
-            remedy="Download it and write its path.",
-        )
-    try:
-        path = Path(given).expanduser()
-        beside, here = (folder / path).absolute(), path.absolute()
-        there = [place for place in dict.fromkeys((beside, here)) if place.exists()]
-    except (OSError, RuntimeError) as error:
-        raise UsageError(f"{key}: {given[:200]!r} is not a path here ({error}).") from error
-    if len(there) > 1 and not there[0].samefile(there[1]):
-        raise UsageError(
-            f"{key}: {given} may be {there[0]} or {there[1]}.", remedy="Write the absolute path."
-        )
-    if not there and key.endswith("calibration.path") and ":" in given:
-        raise UsageError(
-            f"{key}: there is no folder {given}; datasets in LDF (NAME:SPLIT) are not read.",
-            remedy="Write the images into a folder and give its path.",
-        )
-    return str(there[0] if there else beside)
-
-
-def _with_places(key: str, raw: Any, folder: Path) -> Any:
-    """The value with its paths made absolute: they are relative to the file's folder."""
-    kind = kind_of(key)
-    if kind == "path" and isinstance(raw, str):
-        return located(raw, folder, key)
-    if kind == "args" and isinstance(raw, list):
-        return [
-            str((folder / word).absolute())
-            if isinstance(word, str) and not word.startswith("-") and (folder / word).is_file()
-            else word
-            for word in raw
-        ]
-    return raw
 
 
 def _move_overrides(values: dict[str, Any], folder: Path, findings: list[Finding]) -> None:

@@ -163,16 +163,13 @@ KEYS: Final[Mapping[str, Rule]] = {
     # There each input takes its files from the folder; here a folder of several inputs has sub-folders.
     **_calibration("calibration", Taken(keys=("inputs.*.calibration.path",))),
     # Each input.
-    "inputs.NAME.name": Structure(remedy="It is part of the key: inputs.NAME.…"),
+    "inputs.NAME.name": Taken(),
     **{f"inputs.NAME.{name}": Taken() for name in ("shape", "layout", "mean_values", "scale_values")},
     "inputs.NAME.data_type": _MODEL_TYPE,
     "inputs.NAME.encoding": Taken(keys=("inputs.NAME.encoding.from", "inputs.NAME.encoding.to")),
     "inputs.NAME.encoding.from": Taken(),
     "inputs.NAME.encoding.to": Taken(),
-    "inputs.NAME.frozen_value": Refused(
-        why="inputs are not frozen to values here.",
-        remedy="Make it a constant (an initializer) of the ONNX model.",
-    ),
+    "inputs.NAME.frozen_value": Taken(),
     **_calibration("inputs.NAME.calibration", Taken()),
     # Each output.
     "outputs.NAME.name": Structure(remedy="It is part of the key: outputs.NAME.…"),

@@ -15,7 +15,7 @@ from converter import resources
 
 Value = bool | int | float | str | tuple[int, ...] | tuple[float, ...] | tuple[str, ...] | None
 ENTRY_POINTS: Final = "converter.options"
-_TYPES = Literal["bool", "int", "float", "str", "path", "floats", "ints", "strs", "args"]
+_TYPES = Literal["bool", "int", "float", "str", "path", "floats", "ints", "strs", "args", "array"]
 _WORDS: Final = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
 
@@ -53,6 +53,7 @@ class Spec:
             "floats": "numbers, separated by commas",
             "ints": "whole numbers, separated by commas",
             "strs": "words, separated by commas",
+            "array": "a number, an array such as [1,2], or a .npy file",
             "args": "a list, or words as a shell splits them",
         }[self.type]
         if self.min is not None and self.max is not None:
@@ -143,6 +144,8 @@ def _parse_type(spec: Spec, raw: Any) -> Value:
         if not all(isinstance(item, str) for item in items):
             raise wrong
         return tuple(items)
+    if spec.type == "array":
+        return array(raw)
     if spec.type == "args":
         return _arguments(raw, wrong)
     if spec.type in ("ints", "floats"):
@@ -172,6 +175,29 @@ def _arguments(raw: Any, wrong: ValueError) -> tuple[str, ...]:
     ):
         raise wrong
     return tuple(str(item) for item in raw)
+
+
+def array(raw: Any) -> str:
+    """An array as JSON text, or the path of a .npy file.
+
+    Raises:
+        ValueError: It is neither.
+    """
+    wrong = ValueError(f"{raw!r} is no array of numbers")
+    if isinstance(raw, str) and raw.lower().endswith(".npy"):
+        return raw
+    try:
+        value = json.loads(raw) if isinstance(raw, str) else json.loads(json.dumps(raw))
+    except (TypeError, ValueError, RecursionError):
+        raise wrong from None
+    rows = [value]
+    while rows:
+        row = rows.pop()
+        if isinstance(row, list):
+            rows += row
+        elif not isinstance(row, int | float) or row != row or abs(row) == float("inf"):
+            raise wrong
+    return json.dumps(value)
 
 
 def _finite(raw: Any) -> float:

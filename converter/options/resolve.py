@@ -5,7 +5,6 @@ Layers, from weak to strong: defaults, a preset, a file, the command line (or th
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,11 +13,14 @@ from typing import Any, Final
 from converter.errors import UsageError, from_findings
 from converter.findings import Finding
 from converter.options.declared import Value, parse, specs, specs_by_key
+from converter.options.remedies import for_which, no_input, unknown, wrong_value
 
 # Options that say how something is verified or run, and do not change the result.
 _NOT_DECISIVE: Final = ("verify.", "container.", "online.", "cache.")
 # The name for every input or output that is not named.
 ANY: Final = "*"
+# The name for the only input that takes frames; `Options.by_name` puts that input's in its place.
+IMAGE: Final = "@image"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +75,8 @@ class Options:
         for key, setting in sorted(self.settings.items()):
             if is_decisive(key) and setting.value != specs_by_key()[_pattern(key)].default:
                 value = setting.value
+                if key.endswith(".frozen_value"):
+                    value = _without_folder(value)
                 if isinstance(value, tuple):
                     value = tuple(_without_folder(item) for item in value)
                 chosen[key] = list(value) if isinstance(value, tuple) else value
@@ -83,7 +87,7 @@ class Options:
         found: dict[str, list[str]] = {}
         for key in self.settings:
             split = _split_name(key)
-            if split is not None and split[0] == group and split[1] != ANY:
+            if split is not None and split[0] == group and split[1] not in (ANY, IMAGE):
                 found.setdefault(split[1], []).append(key)
         return found
 
@@ -102,16 +106,53 @@ class Options:
             notes=tuple(dict.fromkeys((*weaker.notes, *self.notes))),
         )
 
-    def by_name(self, inputs: Sequence[str], outputs: Sequence[str]) -> Options:
-        """The same with ModelConverter's form `inputs.0.layout` as `inputs.NAME.layout`."""
+    def by_name(
+        self, inputs: Sequence[str], outputs: Sequence[str], images: Sequence[str] | None = None
+    ) -> Options:
+        """The same with ModelConverter's form `inputs.0.layout` as `inputs.NAME.layout`.
+
+        Args:
+            images: The inputs that take frames, or may: what is said of the only one gets its name.
+                None leaves it as it is.
+
+        Raises:
+            UsageError: Something is said of the only image input, and there are several, or none.
+        """
         settings = {}
+        of_image: dict[str, Setting] = {}
+        called, findings = self._called(inputs)
         for key, setting in self.settings.items():
             group, name, tail = _split_name(key) or ("", "", "")
             names = outputs if group == "outputs" else inputs
-            if name.isdecimal() and name not in names and int(name) < len(names):
+            if (group, tail) == ("inputs", "name"):
+                continue
+            if name == IMAGE and images is not None:
+                may = list(inputs if len(inputs) == 1 else images)
+                if len(may) == 1:
+                    of_image[f"{group}.{may[0]}.{tail}"] = setting
+                else:
+                    findings.append(for_which(tail, setting.value, may or inputs))
+                continue
+            if group == "inputs" and name in called:
+                key = f"{group}.{called[name]}.{tail}"
+            elif name.isdecimal() and name not in names and int(name) < len(names):
                 key = f"{group}.{names[int(name)]}.{tail}"
             settings[key] = setting
-        return replace(self, settings=settings)
+        if findings:
+            raise from_findings(UsageError, "The options", findings)
+        return replace(self, settings=settings | of_image)
+
+    def _called(self, inputs: Sequence[str]) -> tuple[dict[str, str], list[Finding]]:
+        """What `inputs.0.name` says, by the number, and those that name no input."""
+        called, findings = {}, []
+        for key, setting in self.settings.items():
+            group, number, tail = _split_name(key) or ("", "", "")
+            if (group, tail) != ("inputs", "name"):
+                continue
+            if (inputs and setting.value not in inputs) or not number.isdecimal():
+                findings.append(no_input(key, str(setting.value), inputs))
+            called[number] = str(setting.value)
+        return called, findings
 
     def of_second_stage(self, first: Iterable[str]) -> Options:
         """The options of a second stage, without those for every tensor or for a tensor of the first.
@@ -200,27 +241,22 @@ def resolve(layers: Sequence[Layer]) -> Options:
         of_layer: dict[str, Setting] = {}
         notes += layer.notes
         values: dict[str, Any] = {}
+        written: dict[str, str] = {}
         for key, raw in flatten(layer.values).items():
             # A key of ModelConverter that is not an option here.
             meant = None if is_declared(key) else translated(key, raw)
             values |= {key: raw} if meant is None else meant.values
+            written |= dict.fromkeys(meant.values, key) if meant else {}
             notes += meant.notes if meant else ()
         for key, raw in values.items():
             spec = specs_by_key().get(_pattern(key))
             if spec is None:
-                findings.append(_unknown(key, layer.origin))
+                findings.append(unknown(key, layer.origin))
                 continue
             try:
                 value = parse(spec, raw)
             except ValueError as error:
-                findings.append(
-                    Finding(
-                        code="option.value",
-                        where=key,
-                        message=f"{error} ({layer.origin}).",
-                        remedy=f"Expected: {spec.kind}.",
-                    )
-                )
+                findings.append(wrong_value(written.get(key, key), spec, str(error), layer.origin))
                 continue
             of_layer[key] = Setting(value=value, origin=layer.origin)
         settings = _over(settings, of_layer)
@@ -271,21 +307,6 @@ def _split_name(key: str) -> tuple[str, str, str] | None:
             return group, rest[: -len(known) - 1], known
     name, _, tail = rest.rpartition(".")
     return group, name, tail
-
-
-def _unknown(key: str, origin: str) -> Finding:
-    from converter.modelconverter.keys import KEYS
-
-    declared = [*(spec.key for spec in specs()), *KEYS]
-    # If the group is missing or misspelt, the last part still tells what was meant.
-    by_tail = [name for name in declared if name.rpartition(".")[2] == key.rpartition(".")[2]]
-    near = by_tail[:1] or difflib.get_close_matches(key, declared, n=1, cutoff=0.5)
-    return Finding(
-        code="option.unknown",
-        where=key,
-        message=f"there is no such option ({origin}).",
-        remedy=f"Perhaps you meant {near[0]}." if near else "See: nnconvert convert --help",
-    )
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -7,13 +7,20 @@ from __future__ import annotations
 
 import struct
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from converter.errors import ArchiveError, ModelError, ToolchainError
 from converter.graph.facts import GraphFacts, TensorFacts
+from converter.sources.tflite_edit import edit, name_of
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _IDENTIFIER: Final = b"TFL3"
+# What the reader raises where a file is damaged.
+_DAMAGED: Final = (struct.error, IndexError, TypeError, ValueError, AttributeError)
 _MAX_BYTES: Final = 2 << 30  # a flatbuffer's own limit
 # schema.fbs, enum TensorType.
 _DTYPES: Final = {
@@ -51,13 +58,7 @@ def read_facts(path: Path, name: str) -> GraphFacts:
         model = schema.Model.GetRootAs(data, 0)
         if model.SubgraphsLength() == 1:
             return _graph(schema, model)
-    except (
-        struct.error,
-        IndexError,
-        TypeError,
-        ValueError,
-        AttributeError,
-    ) as error:
+    except _DAMAGED as error:
         raise ArchiveError(f"{name} is a damaged TFLite model ({error}).") from error
     if model.SubgraphsLength() == 0:
         raise ArchiveError(f"{name} is not a TFLite model: it has no graph.")
@@ -65,6 +66,18 @@ def read_facts(path: Path, name: str) -> GraphFacts:
         f"{name} has {model.SubgraphsLength()} subgraphs: a camera's accelerator runs no control flow.",
         remedy="Export the model without branches and loops.",
     )
+
+
+def edited(data: bytes, name: str, frozen: Mapping[str, NDArray[Any]]) -> bytes:
+    """What `converter.sources.tflite_edit.edit` makes of a TFLite file.
+
+    Raises:
+        ArchiveError: It is damaged.
+    """
+    try:
+        return edit(data, frozen)
+    except _DAMAGED as error:
+        raise ArchiveError(f"{name} is a damaged TFLite model ({error}).") from error
 
 
 def _graph(schema: Any, model: Any) -> GraphFacts:
@@ -83,7 +96,10 @@ def _graph(schema: Any, model: Any) -> GraphFacts:
     outputs = [graph.Outputs(k) for k in range(graph.OutputsLength())]
     if not outputs:
         raise ValueError("it has no outputs")
-    tensors = {index: _tensor(graph.Tensors(index)) for index in (*inputs, *outputs)}
+    tensors = {
+        index: _tensor(graph.Tensors(index), index, inputs, outputs) for index in (*inputs, *outputs)
+    }
+    quantized = [k for k in (*inputs, *outputs) if _is_quantized(graph.Tensors(k), tensors[k].dtype)]
     return GraphFacts(
         inputs=tuple(tensors[index] for index in inputs),
         outputs=tuple(tensors[index] for index in outputs),
@@ -92,11 +108,13 @@ def _graph(schema: Any, model: Any) -> GraphFacts:
         external=(),
         unused=tuple(tensors[k].name for k in inputs if k not in read and k not in outputs),
         format="TFLite",
-        quantized=tuple(
-            tensors[k].name
-            for k in (*inputs, *outputs)
-            if _is_quantized(graph.Tensors(k), tensors[k].dtype)
-        ),
+        quantized=tuple(tensors[k].name for k in quantized),
+        pixels={
+            tensors[k].name: _pixels(graph.Tensors(k), tensors[k].dtype)
+            for k in quantized
+            if k in inputs
+        },
+        unnamed=any(not graph.Tensors(k).Name() for k in range(graph.TensorsLength())),
     )
 
 
@@ -105,7 +123,18 @@ def _is_quantized(tensor: Any, dtype: str) -> bool:
     return not dtype.startswith("float") and parameters is not None and parameters.ScaleLength() > 0
 
 
-def _tensor(tensor: Any) -> TensorFacts:
+def _pixels(tensor: Any, dtype: str) -> tuple[float, float]:
+    """Mean and scale with which a pixel p becomes the code p, or p - 128 of int8.
+
+    The code stands for (code - zero point) * s: mean is the zero point (+ 128), scale 1 / s.
+    """
+    grid = tensor.Quantization()
+    zero = grid.ZeroPoint(0) if grid.ZeroPointLength() else 0
+    step = float(grid.Scale(0))
+    return float(zero + 128 * (dtype == "int8")), 1 / step if step else 1.0
+
+
+def _tensor(tensor: Any, index: int, inputs: list[int], outputs: list[int]) -> TensorFacts:
     count = tensor.ShapeSignatureLength()
     sizes = (
         [tensor.ShapeSignature(k) for k in range(count)]
@@ -114,7 +143,7 @@ def _tensor(tensor: Any) -> TensorFacts:
     )
     kind = tensor.Type()
     return TensorFacts(
-        name=tensor.Name().decode(),
+        name=name_of(tensor.Name(), index, inputs, outputs),
         dtype=_DTYPES.get(kind, f"TFLite type {kind}"),
         shape=tuple(int(size) if size >= 0 else None for size in sizes),
     )

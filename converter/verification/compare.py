@@ -1,4 +1,4 @@
-"""Whether the compiled network computes what the source computes: frames, reference, figures, limits.
+"""The source's outputs beside the compiled network's, output by output.
 
 The reference is always the given source model on its runtime, with its preprocessing done in NumPy. The
 target decides what is compared with it; nothing here runs on a camera.
@@ -6,60 +6,77 @@ target decides what is compared with it; nothing here runs on a camera.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from converter.errors import VerificationError
+from converter.errors import ConvertError
 from converter.feeding import source_feeds
-from converter.options.resolve import Options
-from converter.sources.runtimes import RUNTIMES
-from converter.verification import reference
+from converter.graph.outputs import OutputFacts
+from converter.verification import reference as runtimes
+from converter.verification import rows
+from converter.verification.figures import Resolution, figures, index_figures, rounded
 
 if TYPE_CHECKING:
     from converter.target import Run
 
 Feeds = Mapping[str, NDArray[Any]]
 Outputs = Mapping[str, NDArray[Any]]
-_EPSILON: Final = 1e-12
 
 
 @dataclass(frozen=True, kw_only=True)
-class Limits:
-    """What an output may differ by; see `compare` for the figures."""
+class Judged:
+    """What is known of the outputs that are judged; all by output name.
 
-    min_cosine: float
-    max_rel_rmse: float
+    Attributes:
+        facts: What the graph says of them.
+        resolutions: What the result's number format can tell.
+        layouts: The letters of their axes.
+        pointed: For outputs of indices, and for each frame: the source's tensor that they point into.
+        tolerance: The relative error that is allowed; closer values are a tie.
+    """
 
-    def chosen(self, options: Options) -> Limits:
-        """These limits, where the options do not set others."""
-        cosine, error = options.get("verify.min_cosine"), options.get("verify.max_rel_rmse")
-        return Limits(
-            min_cosine=float(cosine) if isinstance(cosine, int | float) else self.min_cosine,
-            max_rel_rmse=float(error) if isinstance(error, int | float) else self.max_rel_rmse,
+    facts: Mapping[str, OutputFacts] = field(default_factory=dict)
+    resolutions: Mapping[str, Resolution] = field(default_factory=dict)
+    layouts: Mapping[str, str] = field(default_factory=dict)
+    pointed: Mapping[str, Sequence[NDArray[Any]]] = field(default_factory=dict)
+    tolerance: float = 0.0
+
+    @classmethod
+    def of(
+        cls,
+        run: Run,
+        facts: Mapping[str, OutputFacts],
+        frames: Sequence[Feeds],
+        *,
+        resolutions: Mapping[str, Resolution],
+        tolerance: float,
+    ) -> Self:
+        """What is known of a conversion's outputs; the source is run where indices point into it."""
+        return cls(
+            facts=facts,
+            resolutions=resolutions,
+            layouts={item.name: item.layout for item in run.plan.model.outputs},
+            pointed=_pointed(run, facts, frames),
+            tolerance=tolerance,
         )
-
-    def to_json(self) -> dict[str, float]:
-        """The limits as plain JSON data."""
-        return {"min_cosine": self.min_cosine, "max_rel_rmse": self.max_rel_rmse}
 
 
 def source_outputs(run: Run, frames: Sequence[Feeds]) -> list[dict[str, NDArray[Any]]]:
     """The source model's outputs for camera frames; errors as for `reference.run`.
 
     Args:
-        frames: As `frames` gives them.
+        frames: As `frames_for` gives them.
 
     Returns:
         For each frame, by output name, an array in the model's output shape and dtype.
     """
     model, folder = run.plan.model, run.work / "verify-source"
     folder.mkdir()
-    return reference.run(
+    return runtimes.run(
         run.source,
         [source_feeds(model.inputs, frame) for frame in frames],
         [output.name for output in model.outputs],
@@ -69,120 +86,73 @@ def source_outputs(run: Run, frames: Sequence[Feeds]) -> list[dict[str, NDArray[
     )
 
 
-def compare(reference: Sequence[Outputs], actual: Sequence[Outputs]) -> dict[str, dict[str, Any]]:
-    """Figures for each output over all frames, in float64.
+def _pointed(
+    run: Run, facts: Mapping[str, OutputFacts], frames: Sequence[Feeds]
+) -> dict[str, list[NDArray[Any]]]:
+    """The tensors that indices point into, of the source as ONNX."""
+    wanted = {name: fact.indexed[0] for name, fact in facts.items() if fact.indexed is not None}
+    if not wanted:
+        return {}
+    folder = run.work / "verify-pointed"
+    folder.mkdir()
+    try:
+        found = runtimes.run(
+            run.model,
+            [source_feeds(run.plan.model.inputs, frame) for frame in frames],
+            list(dict.fromkeys(wanted.values())),
+            processes=run.processes,
+            work=folder,
+            timeout_s=run.plan.options.number("verify.timeout_s"),
+            inner=True,
+        )
+    except ConvertError:
+        # The simplified graph may have a tensor that the source has not: indices are then numbers.
+        return {}
+    return {name: [frame[tensor] for frame in found] for name, tensor in wanted.items()}
 
-    cosine: of the outputs as vectors. rel_rmse: the RMS of the difference over the RMS of the
-    reference. max_abs: the largest difference. top1: for outputs of one row of scores, the share of
-    frames whose best class is the same.
+
+def compare(
+    reference: Sequence[Outputs], actual: Sequence[Outputs], judged: Judged | None = None
+) -> dict[str, dict[str, Any]]:
+    """Figures for each output over all frames, in float64: see `figures.figures`.
+
+    Indices are judged by what they point at (`figures.index_figures`), rows that a TopK chose in the
+    order that fits best (`rows.matched`; `rows` is the share that was certain).
     """
-    figures = {}
+    known = judged or Judged()
+    found: dict[str, dict[str, Any]] = {}
+    present = {name: fact for name, fact in known.facts.items() if name in reference[0]}
+    for group in rows.chosen_together(present):
+        found |= _row_figures(reference, actual, group, known)
     for name in reference[0]:
+        if name in found:
+            continue
+        facts = known.facts.get(name, OutputFacts())
         a = np.stack([np.asarray(frame[name], np.float64) for frame in reference])
         b = np.stack([np.asarray(frame[name], np.float64).reshape(a.shape[1:]) for frame in actual])
-        # Where the source gives NaN (a root of a negative number), the result must, too.
-        defined = np.isfinite(a)
-        odd = ~defined
-        agree = bool(
-            (np.isfinite(b) == defined).all() and np.array_equal(a[odd], b[odd], equal_nan=True)
-        )
-        a, b = np.where(defined, a, 0.0), np.where(defined & np.isfinite(b), b, 0.0)
-        row: dict[str, Any] = {
-            "cosine": _cosine(a, b) if agree else 0.0,
-            "rel_rmse": _rms(a - b) / max(_rms(a), _EPSILON) if agree else None,
-            "max_abs": float(np.abs(a - b).max(initial=0)) if agree else None,
-            "reference_max_abs": float(np.abs(a).max(initial=0)),
-        }
-        if not agree:
-            row["not_finite"] = True
-        rows = a.reshape(len(a), -1)
-        if a.ndim == 3 and a.shape[1] == 1 and a.shape[2] > 1:
-            same = rows.argmax(1) == b.reshape(len(b), -1).argmax(1)
-            row["top1"] = float(same.mean())
-        figures[name] = {
-            key: float(f"{value:.6g}") if isinstance(value, float) else value
-            for key, value in row.items()
-        }
-    return figures
+        if facts.indexed is not None and name in known.pointed:
+            pointed = np.stack([np.asarray(x, np.float64) for x in known.pointed[name][: len(a)]])
+            found[name] = index_figures(a, b, pointed, facts.indexed[1], known.tolerance)
+        else:
+            resolution = known.resolutions.get(name, Resolution())
+            found[name] = figures(a, b, facts, resolution, known.layouts.get(name, ""))
+    return {name: found[name] for name in reference[0]}
 
 
-def _rms(values: NDArray[np.float64]) -> float:
-    return float(np.sqrt(np.mean(np.square(values)))) if values.size else 0.0
-
-
-def _cosine(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
-    product = float(np.linalg.norm(a) * np.linalg.norm(b))
-    if product < _EPSILON:
-        # Two outputs that are all zero agree; one that became zero does not.
-        return 1.0 if float(np.abs(a - b).max(initial=0)) < _EPSILON else 0.0
-    return float(np.vdot(a, b) / product)
-
-
-def judge(
-    figures: Mapping[str, Mapping[str, Any]],
-    limits: Limits,
-    *,
-    source_format: str,
-    checked_on: str,
-    frames: str,
-    excuse: Mapping[str, float] | None = None,
-) -> dict[str, Any]:
-    """The verification record (docs/verification.md).
-
-    Args:
-        excuse: By output a relative RMSE up to which it passes although it breaks a limit, because the
-            number format explains that much.
-    """
-    allowed = excuse or {}
-    failed = [name for name, row in figures.items() if _fails(row, limits, allowed.get(name))]
-    excused = {
-        name: float(f"{allowed[name]:.3g}")
-        for name, row in figures.items()
-        if name not in failed and _fails(row, limits, None)
-    }
-    return {
-        "status": "failed" if failed else "passed",
-        "checked_on": checked_on,
-        "reference": f"the source model on {RUNTIMES[source_format]} (CPU), preprocessing in NumPy",
-        "frames": frames,
-        "outputs": {name: dict(row) for name, row in figures.items()},
-        "limits": limits.to_json(),
-        **({"failed": failed} if failed else {}),
-        **({"excused": excused} if excused else {}),
-    }
-
-
-def _fails(row: Mapping[str, Any], limits: Limits, excused: float | None) -> bool:
-    error = row["rel_rmse"]
-    if error is None:
-        return True
-    if excused is not None and error <= excused:
-        return False
-    return not (row["cosine"] >= limits.min_cosine and error <= limits.max_rel_rmse)
-
-
-def require(record: Mapping[str, Any]) -> None:
-    """Raise if a verification failed.
-
-    Raises:
-        VerificationError: It names every output that differs too much, and its figures.
-    """
-    if record["status"] != "failed":
-        return
-    lines = [
-        f"{name!r} (cosine {row['cosine']}, relative RMSE {row['rel_rmse']})"
-        for name, row in record["outputs"].items()
-        if name in record["failed"]
+def _row_figures(
+    reference: Sequence[Outputs], actual: Sequence[Outputs], names: Sequence[str], known: Judged
+) -> dict[str, dict[str, Any]]:
+    """The figures of outputs whose rows a TopK chose."""
+    paired = [
+        rows.matched(one, other, names, known.facts, known.tolerance)
+        for one, other in zip(reference, actual, strict=True)
     ]
-    raise VerificationError(
-        f"The compiled network does not compute what the source does ({record['checked_on']}): "
-        + ", ".join(lines)
-        + ".",
-        remedy="Nothing was written. Raise verify.max_rel_rmse, or give --no-verify to skip this.",
-        tool_text=json.dumps(record, indent=2),
-    )
-
-
-def skipped(reason: str) -> dict[str, Any]:
-    """The record of a conversion that was not compared."""
-    return {"status": "skipped", "reason": reason, "outputs": {}}
+    share = float(np.mean([certain for _, _, certain in paired]))
+    found = {}
+    for name in names:
+        a = np.concatenate([one[name] for one, _, _ in paired])[None]
+        b = np.concatenate([other[name] for _, other, _ in paired])[None]
+        row = figures(a, b, OutputFacts(), known.resolutions.get(name, Resolution()), "NC")
+        row.pop("top1", None)
+        found[name] = row | rounded({"rows": share})
+    return found

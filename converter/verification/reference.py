@@ -47,6 +47,7 @@ def run(
     timeout_s: float,
     half: bool = False,
     exact: bool = False,
+    inner: bool = False,
 ) -> list[dict[str, NDArray[Any]]]:
     """Run feeds through a model on its runtime, on the CPU, in a child process.
 
@@ -57,6 +58,7 @@ def run(
         half: Compute as if every tensor were float16 (`converter.graph.half`); this writes a file
             beside the model.
         exact: For quantized networks, see `converter.sources.onnx_session.session_of`.
+        inner: Whether `outputs` may be tensors inside of an ONNX graph.
 
     Returns:
         For each frame, by output name, an array in the model's output shape and dtype.
@@ -69,6 +71,7 @@ def run(
         "model": str(model),
         "rounded": str(model.with_name("rounded.onnx")) if half else None,
         "exact": exact,
+        "inner": inner,
     }
     return run_in_child(
         "converter.verification.reference:run_files",
@@ -134,12 +137,15 @@ def run_files(
     keys: Mapping[str, str],
     rounded: str | None,
     exact: bool,
+    inner: bool = False,
 ) -> None:
     """The child's part of `run`."""
     tensors = Tensors(list(keys))
     if rounded is not None:
         _write_rounded(model, rounded)
         model = rounded
+    if inner:
+        model = with_outputs(model, outputs)
     try:
         runtime = open_runtime(model, exact=exact)
         for feed, result in jobs:
@@ -154,6 +160,21 @@ def run_files(
             f"{runtime_name(Path(model))} does not run the source model: {said.rstrip('.')}.",
             remedy="Check the model; --no-verify converts it without a comparison.",
         ) from error
+
+
+def with_outputs(model: str, names: Sequence[str]) -> str:
+    """Write a model with other outputs beside it, so that both read weights from the same file."""
+    import onnx
+
+    proto = onnx.load(model, load_external_data=False)
+    there = {value.name for value in proto.graph.output}
+    kept = [value for value in proto.graph.output if value.name in names]
+    del proto.graph.output[:]
+    proto.graph.output.extend(kept)
+    proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in there)
+    target = Path(model).with_name(f"inner-{Path(model).name}")
+    onnx.save(proto, target)
+    return str(target)
 
 
 def _write_rounded(model: str, target: str) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from converter.graph.outputs import OutputFacts
 from converter.processes.run import Processes
 from targets.openvino.parameters import InputParameters
 
@@ -23,12 +24,14 @@ _ONE_FILE_BYTES: Final = 1_900_000_000
 class Prepared:
     """The prepared model file, its operators for messages, and what could not be done.
 
-    `input_types` are NumPy's names of the inputs' types: float32 for frames, int32 for indices.
+    `input_types` are NumPy's names of the inputs' types: float32 for frames, int32 for indices;
+    `outputs` says what the source's outputs consist of.
     """
 
     path: Path
     nodes: Mapping[str, str]
     input_types: Mapping[str, str]
+    outputs: Mapping[str, OutputFacts]
     warnings: tuple[str, ...]
 
 
@@ -72,6 +75,7 @@ def prepare(
         path=target,
         nodes=answer["nodes"],
         input_types=answer["input_types"],
+        outputs={name: OutputFacts.from_json(item) for name, item in answer["outputs"].items()},
         warnings=tuple(answer["warnings"]),
     )
 
@@ -88,12 +92,15 @@ def prepare_file(
     from onnx_ir.passes import Sequential, common
 
     from converter.graph.embed import EmbedPreprocessing, entries
+    from converter.graph.outputs import output_facts
     from converter.graph.rewrite import Rewrite
+    from converter.graph.rules.folding import RULES as FOLDING
     from converter.graph.rules.table import DECOMPOSITIONS, FIRST
     from converter.graph.simplify import infer_shapes, shape_inference
     from converter.graph.single_precision import SinglePrecision
     from converter.graph.source import name_every_node, read_source
     from targets.openvino.myriad_rules import table
+    from targets.openvino.myriad_rules.dropped_attributes import refuse_dropped
     from targets.openvino.myriad_rules.float16_weights import keep_weights_in_float16
     from targets.openvino.myriad_rules.lstm import RULES as LSTM
     from targets.openvino.myriad_rules.opset13 import LowerOpset
@@ -102,18 +109,25 @@ def prepare_file(
     from targets.openvino.myriad_rules.whole_numbers import whole_numbers_as_floats
 
     shapes = {item["name"]: tuple(item["shape"]) for item in inputs}
-    model, warnings = read_source(source, shapes, simplified=simplified)
-    rules = map(Rewrite, (LSTM, *FIRST, DECOMPOSITIONS))
+    model, warnings, _ = read_source(source, shapes, simplified=simplified)
+    model = infer_shapes(model)
+    outputs = output_facts(model)
+    rules = map(Rewrite, (FOLDING, LSTM, *FIRST, DECOMPOSITIONS))
     last = map(Rewrite, (*table.RULES, FIRST_RULES, SCALARS))
-    rewrites = (*rules, shape_inference(), *last, LowerOpset()) if for_myriad else ()
+    rewrites = (*rules, shape_inference(), *last) if for_myriad else ()
     model = Sequential(
         common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
         SinglePrecision(),
         *rewrites,
+    )(model).model
+    if for_myriad:
+        refuse_dropped(model)
+    model = Sequential(
+        *([LowerOpset()] if for_myriad else []),
         EmbedPreprocessing(entries(inputs)),
         common.IdentityEliminationPass(),
         common.RemoveUnusedNodesPass(),
-    )(infer_shapes(model)).model
+    )(model).model
     if for_myriad:
         refuse_scalars(model)
         whole_numbers_as_floats(model)
@@ -130,6 +144,7 @@ def prepare_file(
             for value in model.graph.inputs
             if value.dtype is not None
         },
+        "outputs": {name: facts.to_json() for name, facts in outputs.items()},
         "warnings": warnings,
     }
 

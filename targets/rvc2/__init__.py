@@ -24,6 +24,14 @@ if TYPE_CHECKING:
 NAME: Final = "rvc2"
 TOOLCHAINS: Final[Sequence[str]] = ("native", "container", "online")
 RUNS_FILES: Final = True
+# Luxonis' hardware pages, RVC generation 2.
+CAMERAS: Final[Sequence[str]] = (
+    *("OAK-D", "OAK-D W", "OAK-D PoE", "OAK-D W PoE", "OAK-D Lite", "OAK-D ToF", "OAK-D LR"),
+    *("OAK-D S2", "OAK-D S2 PoE", "OAK-D SR", "OAK-D SR PoE", "OAK-D CM4", "OAK-D CM4 PoE"),
+    *("OAK-D Pro", "OAK-D Pro W", "OAK-D Pro PoE", "OAK-D Pro W PoE"),
+    *("OAK-1", "OAK-1 W", "OAK-1 MAX", "OAK-1 Lite", "OAK-1 Lite W", "OAK-1 PoE", "OAK-1 W PoE"),
+    *("OAK-FFC 1P PoE", "OAK-FFC 3P", "OAK-FFC 4P", "OAK-FFC 4P PoE", "OAK-SoM", "OAK Thermal"),
+)
 CALLED: Final = (
     *("targets.rvc2.blob.run", "targets.rvc2.blob.execute"),
     *("targets.openvino.prepare", "targets.openvino.myriad_rules.opset13"),

@@ -7,7 +7,7 @@ from typing import Final
 from converter.backend import Backend, Kind, wanted
 from converter.errors import ToolchainError, UsageError
 from converter.options.resolve import Options
-from targets.rvc2.myriad.toolchain import OPENVINO, WHEEL, WHEEL_SHA256, WHEEL_VERSION
+from targets.rvc2.myriad.toolchain import OPENVINO, PINNED, WHEEL, WHEEL_SHA256, WHEEL_VERSION
 
 TOOLCHAINS: Final[tuple[Kind, ...]] = ("native", "container", "online")
 VERSION: Final = f"{OPENVINO} ({WHEEL} {WHEEL_VERSION}, sha256:{WHEEL_SHA256})"
@@ -41,7 +41,7 @@ def choose(options: Options, toolchain: str) -> Backend:
         )
     match kind:
         case "native":
-            return Backend(toolchain=kind, tool=MYRIAD, version=VERSION)
+            return Backend(toolchain=kind, tool=MYRIAD, version=VERSION, caveat=PINNED.caveat())
         case "online":
             return Backend(toolchain=kind, tool=BLOBCONVERTER, version=ONLINE_VERSION)
     return _in_container(options, version or OPENVINO)

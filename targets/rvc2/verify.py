@@ -14,13 +14,17 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from converter.errors import ArchiveError, ConvertError, ToolError
 from converter.feeding import network_feeds, source_feeds
+from converter.graph.outputs import OutputFacts
 from converter.options.resolve import Options
 from converter.target import Run
 from converter.verification import compare as verify
-from converter.verification import reference
-from converter.verification.compare import Limits
+from converter.verification import meaning, reference, verdict
+from converter.verification.accuracy.measure import Frames, measured
+from converter.verification.figures import Resolution
 from converter.verification.frames import frames_for
+from converter.verification.verdict import Limits
 from targets.openvino.prepare import Prepared
+from targets.rvc2 import explain
 from targets.rvc2.blob.run import BlobRun, run_blob
 from targets.rvc2.parameters import Parameters
 
@@ -39,6 +43,8 @@ _MAX_REL_RMSE: Final = 1e-2
 _TIMES_FLOAT16: Final = 3.0
 # Beyond this, float16 destroys the output, whatever the compiler does.
 _COLLAPSE_REL_RMSE: Final = 0.1
+# Below float16's smallest normal number the hardware keeps nothing.
+_RESOLUTION: Final = Resolution(step=2.0**-14)
 # What float16 may add before a user is warned.
 _HALF_COSINE: Final = 0.999
 
@@ -63,12 +69,14 @@ class Comparison:
         if not self.enabled:
             return
         model = run.plan.model
+        self._inputs = parameters.inputs
         self._frames, self._described = frames_for(run)
         self._feeds = [network_feeds(model.inputs, parameters.inputs, frame) for frame in self._frames]
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="reference")
         feeds = [source_feeds(model.inputs, frame) for frame in self._frames]
         self._source = self._start("source", run.source, feeds)
         self._half: Future[_Results] | None = None
+        self._outputs: Mapping[str, OutputFacts] = {}
 
     def _start(
         self, name: str, model: Path, feeds: Sequence[Mapping[str, Any]], *, half: bool = False
@@ -90,8 +98,12 @@ class Comparison:
         """Start the float16 simulation of the prepared graph."""
         if self.enabled:
             types = prepared.input_types
-            feeds = [{name: x.astype(types[name]) for name, x in feed.items()} for feed in self._feeds]
-            self._half = self._start("half", prepared.path, feeds, half=True)
+            self._typed = [
+                {name: x.astype(types[name]) for name, x in feed.items()} for feed in self._feeds
+            ]
+            self._half = self._start("half", prepared.path, self._typed, half=True)
+            self._prepared = prepared.path
+            self._outputs = prepared.outputs
 
     def record(self, path: Path) -> Mapping[str, Any]:
         """Execute a blob, or all sixteen of a superblob, and judge.
@@ -103,7 +115,7 @@ class Comparison:
             VerificationError: An output differs too much, or is not finite.
         """
         if not self.enabled:
-            return verify.skipped("switched off")
+            return verdict.skipped("switched off")
         with self._run.stage("verify"):
             folder = self._run.work / "verify-blob"
             folder.mkdir()
@@ -113,25 +125,56 @@ class Comparison:
                 {name: values for name, values in row.items() if name not in done.not_compared}
                 for row in self._source.result()
             ]
-            half = self._simulated()
+            judged = self._judged()
+            half = self._simulated(judged)
             if not source[0]:
                 return self._nothing_compared(done, half)
-            figures = verify.compare(source, done.frames)
+            figures = verify.compare(source, done.frames, judged)
             for outputs in done.others.values():
-                _keep_worse(figures, verify.compare(source[:1], [outputs]))
-            record = verify.judge(
+                _keep_worse(figures, verify.compare(source[:1], [outputs], judged))
+            allowed = limits(self._options)
+            record = verdict.judge(
                 figures,
-                limits(self._options),
+                allowed,
                 checked_on=CHECKED_ON,
                 frames=self._described,
                 source_format=self._run.plan.model.format,
                 excuse=self._excuse(half),
+                headlines=meaning.of_run(self._run, source, done.frames),
             )
             if done.not_compared:
                 record["not_compared"] = dict(done.not_compared)
             record["float16"] = half
-            verify.require(record)
+            verdict.settle(self._run, record, allowed, lambda: self._explain(half, path))
+            if accuracy := measured(
+                self._run, lambda *job: self._outputs_of(path, *job), on="the blob"
+            ):
+                record["accuracy"] = accuracy
         return record
+
+    def _outputs_of(self, path: Path, frames: Frames, folder: Path) -> Sequence[Mapping[str, Any]]:
+        """The blob's outputs for camera frames."""
+        model = self._run.plan.model
+        feeds = [network_feeds(model.inputs, self._inputs, frame) for frame in frames]
+        timeout_s = self._options.number("verify.timeout_s")
+        return run_blob(
+            path, feeds, processes=self._run.processes, work=folder, timeout_s=timeout_s
+        ).frames
+
+    def _judged(self) -> verify.Judged:
+        return verify.Judged.of(
+            self._run,
+            self._outputs,
+            self._frames,
+            resolutions={output.name: _RESOLUTION for output in self._run.plan.model.outputs},
+            tolerance=_MAX_REL_RMSE,
+        )
+
+    def _explain(self, half: Mapping[str, Any], path: Path) -> Mapping[str, Any] | None:
+        """Where a failure begins: in float16, if the simulation fails as well, else in the blob."""
+        if half.get("diagnosis"):
+            return {"said": [], **half["diagnosis"]}
+        return explain.wrong_node(self._run, path, self._prepared, self._feeds[0], self._typed[0])
 
     def _execute(self, path: Path, folder: Path) -> BlobRun:
         """Run the frames through the file; a damaged one that was just made is the compiler's fault."""
@@ -160,7 +203,7 @@ class Comparison:
 
     def _nothing_compared(self, done: BlobRun, half: Mapping[str, Any]) -> dict[str, Any]:
         return {
-            **verify.skipped("no output of the blob could be computed on this machine"),
+            **verdict.skipped("no output of the blob could be computed on this machine"),
             "not_compared": dict(done.not_compared),
             "float16": half,
         }
@@ -173,34 +216,50 @@ class Comparison:
         own = ("verify.min_cosine", "verify.max_rel_rmse")
         if any(self._options.get(key) is not None for key in own):
             return {}
-        errors = {name: row["rel_rmse"] for name, row in half["outputs"].items()}
+        errors: dict[str, float | None] = {}
+        for name, row in half["outputs"].items():
+            errors[name] = row.get("rel_rmse")
+            errors |= {verdict.part_key(name, part): part["error"] for part in row.get("parts", ())}
         return {
-            name: _TIMES_FLOAT16 * error
-            for name, error in errors.items()
+            key: _TIMES_FLOAT16 * error
+            for key, error in errors.items()
             if error is not None and error <= _COLLAPSE_REL_RMSE
         }
 
-    def _simulated(self) -> dict[str, Any]:
+    def _simulated(self, judged: verify.Judged) -> dict[str, Any]:
         """The figures of the float16 simulation, with a warning where it loses much."""
         assert self._half is not None
         try:
-            figures = verify.compare(self._source.result(), self._half.result())
+            figures = verify.compare(self._source.result(), self._half.result(), judged)
         except ConvertError as error:
             # The simulation only explains errors; if it fails, the limits hold without it.
             self._run.warn(f"What float16 adds could not be modelled: {error.message}")
             return {"how": "not modelled", "outputs": {}}
-        for name, row in figures.items():
+        poor = {
+            name: row
+            for name, row in figures.items()
+            if row.get("not_finite") or row.get("beyond_floor", row).get("cosine", 1.0) < _HALF_COSINE
+        }
+        diagnosis = None
+        if poor:
+            lost = [float(row["rel_rmse"]) for row in poor.values() if row.get("rel_rmse") is not None]
+            diagnosis = explain.lost_in_half(
+                self._run, self._prepared, self._typed, max(lost) if len(lost) == len(poor) else None
+            )
+        where = "".join(f" {text}" for text in diagnosis["said"]) if diagnosis else ""
+        for name, row in poor.items():
             if row.get("not_finite"):
                 self._run.warn(
-                    f"The output {name!r} leaves the range of float16 (65504) in our model of it; "
-                    "on the camera it may be garbage."
+                    f"The output {name!r} is not finite in a simulation of float16; on the camera it "
+                    f"may be garbage.{where}"
                 )
-            elif row["cosine"] < _HALF_COSINE:
+            else:
                 self._run.warn(
                     f"float16 takes the output {name!r} to a cosine of {row['cosine']:.4f} with the "
-                    "source in our model of it; the camera may lose as much."
+                    f"source in a simulation; the camera may lose as much.{where}"
                 )
         return {
+            **({"diagnosis": diagnosis} if diagnosis else {}),
             "how": "every tensor rounded to float16, sums in float32, on ONNX Runtime; a model of the "
             "camera's arithmetic, not a measurement",
             "outputs": {name: dict(row) for name, row in figures.items()},
@@ -219,6 +278,7 @@ class Comparison:
 def _keep_worse(figures: dict[str, dict[str, Any]], others: Mapping[str, dict[str, Any]]) -> None:
     """Let each output have the figures of its worst blob."""
     for name, row in others.items():
-        error, worst = row["rel_rmse"], figures[name]["rel_rmse"]
+        key = "wrong" if "wrong" in row else "rel_rmse"
+        error, worst = row[key], figures[name][key]
         if worst is not None and (error is None or error > worst):
             figures[name] = row

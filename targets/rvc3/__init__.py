@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 NAME: Final = "rvc3"
 TOOLCHAINS: Final[Sequence[str]] = ("container", "online")
+# Luxonis' pages name this device alone for RVC generation 3.
+CAMERAS: Final[Sequence[str]] = ("RAE",)
 _NO_NATIVE: Final = "There is no native compiler for RVC3: no package holds one."
 
 

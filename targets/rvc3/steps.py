@@ -21,8 +21,10 @@ from converter.plans import PACK, Step, prepare_step
 from converter.processes.work_folder import read_made
 from converter.target import Run
 from converter.verification import compare as verify
-from converter.verification.compare import Limits
+from converter.verification import meaning, verdict
+from converter.verification.accuracy.measure import Frames, measured
 from converter.verification.frames import frames_for
+from converter.verification.verdict import Limits
 from targets.openvino.compile_tool import CompileTool, command, precisions
 from targets.openvino.ir import Int8, Ir, make_ir, run_ir
 from targets.openvino.prepare import Prepared, prepare
@@ -181,7 +183,7 @@ def _make_ir(run: Run, parameters: Parameters, prepared: Prepared) -> Ir:
         int8 = None
         if data is not None:
             int8 = Int8(
-                calibration=data.to_call(),
+                calibration=data.to_call(run.model),
                 sources=[item.to_json() for item in run.plan.model.inputs],
                 inputs=[item.to_json() for item in parameters.inputs],
             )
@@ -224,29 +226,37 @@ def _compare(run: Run, parameters: Parameters, ir: Ir) -> Mapping[str, Any]:
     """
     options, model = run.plan.options, run.plan.model
     if not options.flag("verify.enabled"):
-        return verify.skipped("switched off")
+        return verdict.skipped("switched off")
     with run.stage("verify"):
-        frames, described = frames_for(run, parameters.calibration)
+        frames, described = frames_for(run)
         source = verify.source_outputs(run, frames)
         folder = run.work / "verify-ir"
         folder.mkdir()
-        found = run_ir(
-            ir.xml,
-            [network_feeds(model.inputs, parameters.inputs, frame) for frame in frames],
-            [item.name for item in model.outputs],
-            processes=run.processes,
-            work=folder,
-            timeout_s=options.number("verify.timeout_s"),
-        )
-        record = verify.judge(
+
+        def execute(some: Frames, work: Path) -> list[dict[str, Any]]:
+            return run_ir(
+                ir.xml,
+                [network_feeds(model.inputs, parameters.inputs, frame) for frame in some],
+                [item.name for item in model.outputs],
+                processes=run.processes,
+                work=work,
+                timeout_s=options.number("verify.timeout_s"),
+            )
+
+        found = execute(frames, folder)
+        allowed = limits(parameters, options)
+        record = verdict.judge(
             verify.compare(source, found),
-            limits(parameters, options),
+            allowed,
             checked_on=f"OpenVINO {version('openvino')}'s CPU plugin, the {parameters.precision} IR "
             "that was compiled; not on a camera",
             frames=described,
             source_format=run.plan.model.format,
+            headlines=meaning.of_run(run, source, found),
         )
-        verify.require(record)
+        verdict.settle(run, record, allowed)
+        if accuracy := measured(run, execute, on=f"the {parameters.precision} IR"):
+            record["accuracy"] = accuracy
     return record
 
 

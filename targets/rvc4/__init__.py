@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 
 NAME: Final = "rvc4"
 TOOLCHAINS: Final[Sequence[str]] = ("container", "native")
+# Luxonis' hardware pages, RVC generation 4.
+CAMERAS: Final[Sequence[str]] = (
+    *("OAK4-D", "OAK4-D W", "OAK4-S", "OAK4-CS", "OAK4-SoM", "OAK4"),
+    *("OAK4-D Pro", "OAK4-D Pro W", "OAK4-Pro", "OAK4-Pro W"),
+)
 CALLED: Final = (
     *("onnxruntime.quantization.qdq_quantizer", "onnxruntime.quantization.calibrate"),
     *("onnxruntime.quantization.execution_providers.qnn", "PIL.Image"),

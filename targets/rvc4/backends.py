@@ -80,7 +80,13 @@ def _snpe_only(options: Options) -> list[str]:
 def _native(reason: str) -> Backend:
     from targets.rvc4 import toolchain
 
-    return Backend(toolchain="native", tool="QNN", version=toolchain.TOOL, reason=reason)
+    return Backend(
+        toolchain="native",
+        tool="QNN",
+        version=toolchain.TOOL,
+        reason=reason,
+        caveat=toolchain.PINNED.caveat() or toolchain.UNTRIED,
+    )
 
 
 def _container(options: Options, reason: str) -> Backend:

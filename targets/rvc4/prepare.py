@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from converter.errors import ModelError, from_findings
 from converter.findings import Finding
+from converter.graph.outputs import OutputFacts
 from converter.processes.run import Processes
 from targets.rvc4.parameters import Parameters
 
@@ -39,11 +40,13 @@ class Prepared:
 
     Attributes:
         floating: Nodes (name: operator) that QNN computes in floating point in every mode.
+        outputs: What the source's outputs consist of.
     """
 
     path: Path
     warnings: tuple[str, ...]
     floating: Mapping[str, str]
+    outputs: Mapping[str, OutputFacts]
 
 
 def prepare(source: Path, parameters: Parameters, target: Path, *, processes: Processes) -> Prepared:
@@ -68,6 +71,8 @@ def prepare(source: Path, parameters: Parameters, target: Path, *, processes: Pr
             "activation_bits": parameters.precision.activations,
             "per_channel": parameters.per_channel,
             "encoded": list(parameters.encodings.weights) if parameters.encodings else [],
+            # Given encodings are of the tensors as they were exported.
+            "folds": parameters.encodings is None,
         },
         what="The graph tools",
         work=target.parent,
@@ -75,7 +80,12 @@ def prepare(source: Path, parameters: Parameters, target: Path, *, processes: Pr
     )
     if answer["pools"]:
         _require_shapes(parameters, answer["shapes"], answer["pools"])
-    return Prepared(path=target, warnings=tuple(answer["warnings"]), floating=dict(answer["floating"]))
+    return Prepared(
+        path=target,
+        warnings=tuple(answer["warnings"]),
+        floating=dict(answer["floating"]),
+        outputs={name: OutputFacts.from_json(item) for name, item in answer["outputs"].items()},
+    )
 
 
 def _require_shapes(
@@ -113,6 +123,7 @@ def prepare_file(
     activation_bits: int,
     per_channel: bool,
     encoded: Sequence[str],
+    folds: bool,
 ) -> dict[str, Any]:
     """The child's part of `prepare`."""
     import onnx_ir as ir
@@ -121,7 +132,9 @@ def prepare_file(
     from converter.graph.embed import EmbedPreprocessing, entries
     from converter.graph.masks import ClampMasks
     from converter.graph.opset import raise_opset
+    from converter.graph.outputs import output_facts
     from converter.graph.rewrite import Rewrite, static_shape
+    from converter.graph.rules.folding import RULES as FOLDING
     from converter.graph.rules.recurrent import RULES as RECURRENT
     from converter.graph.simplify import infer_shapes
     from converter.graph.single_precision import SinglePrecision
@@ -130,7 +143,7 @@ def prepare_file(
     from targets.rvc4.htp_rules.weights import UnshareWeights
 
     shapes = {item["name"]: tuple(item["shape"]) for item in inputs}
-    model, warnings = read_source(source, shapes, simplified=simplified)
+    model, warnings, _ = read_source(source, shapes, simplified=simplified)
     model.ir_version = max(model.ir_version, 8)  # else onnx's converter wants weights as inputs
     model = raise_opset(model, _OPSET, _OPSET)
     if (opset := model.graph.opset_imports.get("", 0)) < _OPSET:
@@ -139,13 +152,16 @@ def prepare_file(
         )
     if activations.has_gelu_pattern(model):
         model = raise_opset(model, activations.GELU_OPSET, activations.GELU_OPSET)
+    model = infer_shapes(model)
+    outputs = output_facts(model)
     rules = table.groups(weight_bits, activation_bits, per_channel=per_channel, encoded=encoded)
     model = Sequential(
         common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
         SinglePrecision(),
+        *([Rewrite(FOLDING)] if folds else []),
         Rewrite(RECURRENT),
         common.RemoveUnusedNodesPass(),
-    )(infer_shapes(model)).model
+    )(model).model
     pools: list[str] = []
     while name := pooling.forget_wrong_shapes(model, pools):
         pools.append(name)
@@ -173,6 +189,7 @@ def prepare_file(
         "floating": floating,
         "pools": pools,
         "shapes": {str(value.name): static_shape(value) for value in model.graph.outputs},
+        "outputs": {name: facts.to_json() for name, facts in outputs.items()},
     }
 
 

@@ -112,7 +112,7 @@ def run(run: Run, parameters: QnnParameters) -> Artifact:
         run.warn(warning)
         warnings.append(warning)
     inputs, outputs = read_back(parameters, dlc)
-    verification = compare(run, parameters, network, toolchain)
+    verification = compare(run, parameters, prepared, network, toolchain)
     facts = read_compiled(path)
     assert facts is not None
     return Artifact(

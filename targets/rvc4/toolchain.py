@@ -27,6 +27,10 @@ PROVIDER: Final = "QNNExecutionProvider"
 LICENSE: Final = "Qualcomm_LICENSE.pdf"
 # What production uses today; a DLC of a newer QAIRT states no oldest runtime that takes it.
 SNPE_RUNTIMES: Final = ("2.32.6", "2.41.0")
+UNTRIED: Final = (
+    "No camera has loaded a DLC of QNN's for us: it is newer than production's SNPE "
+    f"({' and '.join(SNPE_RUNTIMES)}). Try it on your camera before you rely on it."
+)
 # What the wheel's metadata says: an older ONNX Runtime does not know the plug-in's interface.
 OLDEST_RUNTIME: Final = "1.24.2"
 _FOLDER: Final = "onnxruntime_qnn"

@@ -23,6 +23,7 @@ from onnx import TensorProto
 import converter
 from converter.errors import ArchiveError
 from converter.processes.run import Processes
+from targets.rvc2.blob.blame import blame
 from targets.rvc2.blob.execute import Execution, Program, execute
 from targets.rvc2.blob.patches import Base
 from targets.rvc2.blob.run import run_blob
@@ -177,6 +178,28 @@ def test_what_the_compiler_drops_is_seen(compiler: Compiler, name: str) -> None:
     assert max(errors(model, compiler.compile(model, prepared=True)).values()) > 0.02
 
 
+@pytest.mark.parametrize("name", ["ConvTranspose in groups", "AveragePool 3 without pads", "LSTM Relu"])
+def test_the_node_that_a_blob_computes_otherwise_is_found(
+    compiler: Compiler, name: str, tmp_path: Path
+) -> None:
+    """In front of the wrong node is a sound one, and behind it another."""
+    model = DROPPED[name]()
+    model.ir_version = 7
+    del model.opset_import[:]
+    model.opset_import.append(onnx.helper.make_opsetid("", 13))
+    (node,) = [node for node in model.graph.node if node.op_type == name.split()[0]]
+    node.name, node.input[0] = "wrong", "before"
+    first = onnx.helper.make_node("Sigmoid", [model.graph.input[0].name], ["before"], name="sound")
+    model.graph.node.insert(0, first)
+    graph, blob = tmp_path / "graph.onnx", tmp_path / "model.blob"
+    onnx.save(model, graph)
+    blob.write_bytes(compiler.compile(model, prepared=True))
+    feed = feeds_for(model)
+    processes = Processes()
+    found = blame(blob, graph, feed, feed, processes=processes, work=tmp_path, timeout_s=60)
+    assert found == {"node": "wrong", "operator": name.split()[0]}
+
+
 # ------------------------------------------------------------ what is unknown, and damage
 
 
@@ -267,11 +290,18 @@ def changed(blob: bytes, at: int) -> bytes:
     return blob[:at] + (word or struct.pack("<i", (whole + 1) % 2**31)) + blob[at + 4 :]
 
 
-@pytest.mark.parametrize(("name", "least"), [("yolo", 0.5), ("unet", 0.5), ("LSTM forward", 0.5)])
+@pytest.mark.parametrize(
+    ("name", "least", "least_moved"),
+    [("yolo", 0.5, 0.8), ("unet", 0.4, 0.6), ("LSTM forward", 0.5, 0.8)],
+)
 def test_a_changed_word_is_noticed(
-    compiler: Compiler, blobs: dict[str, bytes], name: str, least: float
+    compiler: Compiler, blobs: dict[str, bytes], name: str, least: float, least_moved: float
 ) -> None:
-    """Of the words that say what is computed or where it lies; the rest are hints for scheduling."""
+    """Of the words that say what is computed or where it lies; the rest are hints for scheduling.
+
+    In a normalization that is written out, half of the stages carry epsilon and a common factor, which
+    hardly change a result.
+    """
     build = NETS.get(name) or CASES[name]
     blob = blobs.get(name) or compiler.compile(build())
     feeds = feeds_for(build())
@@ -297,7 +327,7 @@ def test_a_changed_word_is_noticed(
         noticed[kind][0] += bool(odd or any(far))
     print(name, noticed)
     assert noticed["parameter"][0] >= least * noticed["parameter"][1], noticed
-    assert noticed["offset"][0] >= 0.8 * noticed["offset"][1], noticed
+    assert noticed["offset"][0] >= least_moved * noticed["offset"][1], noticed
 
 
 def moved(blob: bytes, at: int) -> bytes:

@@ -1,6 +1,7 @@
 """What the rules write out, compiled and executed: the blob computes what the source does.
 
 The limit is twice that of one operator (see `test_blob_execution`), for one became several.
+"""
 
 from __future__ import annotations
 

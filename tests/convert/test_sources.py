@@ -177,12 +177,30 @@ def test_inspect_shows_what_a_source_is(here: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["mobile_int8_edges", "mobile_uint8_edges"])
-def test_a_tflite_model_of_quantized_edges_is_refused_with_the_way_out(here: Path, name: str) -> None:
+def test_a_tflite_model_of_quantized_edges_takes_and_gives_real_numbers(here: Path, name: str) -> None:
+    source = tflite_archive(here / "net", name, dai_type="RGB888i", mean=[0], scale=[255])
+    done = convert(source, "rvc4", options={**FP16, "verify.max_rel_rmse": 0.1})
+    assert "on LiteRT (CPU)" in done.verification["reference"]
+    assert done.model["outputs"][0]["dtype"].startswith("float")
+    assert min(row["cosine"] for row in done.verification["outputs"].values()) > 0.99
+
+
+@pytest.mark.parametrize("name", ["mobile_int8_edges", "mobile_uint8_edges"])
+def test_the_codes_of_a_quantized_input_are_the_pixels_if_nothing_else_is_said(
+    here: Path, name: str
+) -> None:
     source = tflite_archive(here / "net", name, dai_type="RGB888i")
-    with pytest.raises(ModelError) as caught:
-        plan(source, "rvc4", options=FP16)
-    assert {finding.code for finding in caught.value.findings} == {"model.quantized-edge"}
-    assert "float32" in caught.value.findings[0].remedy
+    for given in (source, TFLITE / f"{name}.tflite"):
+        made = plan(given, "rvc4", options=FP16)
+        read = made.model.inputs[0].preprocessing
+        # Its frames were 0 to 1 as it was quantized: 1/255 a code, from the lowest code on.
+        assert np.allclose(read.mean, 0, atol=1)
+        assert np.allclose(read.scale, 255, rtol=0.05)
+        assert any(finding.code == "init.pixels" for finding in made.warnings)
+        told = {**FP16, "inputs.*.mean_values": [10], "inputs.*.scale_values": [60]}
+        made = plan(given, "rvc4", options=told)
+        assert made.model.inputs[0].preprocessing.mean == (10,) * 3
+        assert not any(finding.code == "init.pixels" for finding in made.warnings)
 
 
 def test_an_ir_in_another_encoding_hides_no_document_type(here: Path) -> None:

@@ -108,7 +108,8 @@ def test_the_second_stage_is_calibrated_on_what_the_first_one_gives(here: Path) 
     assert np.isclose(low, np.min(seen), rtol=1e-4)
     assert np.isclose(high, np.max(seen), rtol=1e-4)
     assert done.verification["postprocessor"]["outputs"]["masks"]["cosine"] > 0.99
-    assert verify_archive(done.output, folder)["postprocessor"]["status"] == "passed"
+    # Its ranges are those of noise, which drawn pictures leave.
+    assert verify_archive(done.output, folder, data=data)["postprocessor"]["status"] == "passed"
 
 
 def test_data_of_its_own_is_for_all_of_its_inputs_or_for_none(here: Path) -> None:
@@ -224,7 +225,7 @@ def test_what_is_said_of_the_first_stage_or_of_every_input_does_not_reach_the_se
 
 
 def test_figures_of_both_stages_are_printed(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from converter.cli.commands import _verification_line, print_figures
+    from converter.cli.commands import print_figures, verification_line
 
     done = convert(staged(here / "net"), "rvc4", options=FP16)
     print_figures(done.verification)
@@ -233,7 +234,7 @@ def test_figures_of_both_stages_are_printed(here: Path, capsys: pytest.CaptureFi
         **done.verification,
         "postprocessor": {"outputs": {"masks": {"cosine": 0.5, "rel_rmse": 1}}},
     }
-    assert "cosine ≥ 0.500000" in _verification_line(worse)
+    assert "cosine ≥ 0.500000" in verification_line(worse)
 
 
 def test_no_modelconverter_file_drops_a_stage(here: Path) -> None:

@@ -145,6 +145,10 @@ def test_another_compiler_is_another_key(source: Path) -> None:
     assert cache.key_of(made, ".tar") != cache.key_of(other, ".tar")
 
 
-def test_frames_of_the_users_own_to_compare_on_are_never_answered_from_the_cache(source: Path) -> None:
-    frames = str(source.parent / "frames")
-    assert cache.key_of(planned(source, **{"verify.data": frames}), ".tar") is None
+def test_other_frames_of_the_users_own_to_compare_on_are_another_key(source: Path) -> None:
+    """Their figures are in the build record."""
+    folder = pictures(source.parent / "own", 30, 60)
+    before = key(source, **{"verify.data": str(folder)})
+    assert before == key(source, **{"verify.data": str(folder)}) != key(source)
+    pictures(folder, 30, 61)
+    assert key(source, **{"verify.data": str(folder)}) != before

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -472,7 +473,7 @@ def test_on_a_terminal_what_is_guessed_is_asked(net: Path, here: Path) -> None:
         init_on_terminal(net),
         [
             (r"camera frames or numbers", "\n"),
-            (r"Layout of images \(NCHW\)", "nhwc\n"),
+            (r"Layout of images[^:]*\(NCHW\)", "nhwc\n"),
             (r"16 channels[^:]*Layout of images", "\n"),
             (r"Colour order", "bgr\n"),
             (r"Mean of images", "1,2\n"),
@@ -483,13 +484,17 @@ def test_on_a_terminal_what_is_guessed_is_asked(net: Path, here: Path) -> None:
             (r"Classes", "a,b\n"),
             (r"Outputs of the head", "scores\n"),
             (r"has 6 scores; it would have 2 with 2[^:]*softmax", "maybe\n"),
-            (r"cannot be read[^:]*softmax", "no\n"),
+            (r"not yes or no[^:]*softmax", "no\n"),
             (r"Classes", "a,b,c,d,e,f\n"),
         ],
     )
     assert code == 0, screen
     assert screen.splitlines()[-1] == "net.tar.xz"
     assert "guess:" not in screen
+    # Each question is at the beginning of a line, also after an empty answer.
+    lines = screen.splitlines()
+    for begin in ("Layout of images", "Colour order", "Mean of images", "Head, what", "Classes"):
+        assert any(line.startswith(begin) for line in lines), screen
     with open_archive("net.tar.xz") as archive:
         model = archive.config["model"]
     assert model["inputs"][0]["preprocessing"] == {
@@ -502,13 +507,33 @@ def test_on_a_terminal_what_is_guessed_is_asked(net: Path, here: Path) -> None:
     assert (head["parser"], head["outputs"]) == ("ClassificationParser", ["scores"])
 
 
+def test_a_yolo_subtype_is_one_that_parsers_know() -> None:
+    from converter.bare.heads import SUBTYPES
+    from converter.cli.questions import _FIELDS
+
+    read = _FIELDS["subtype"].read
+    assert [read(name.upper()) for name in SUBTYPES] == list(SUBTYPES)
+    for wrong, told in (("yolov88", "'yolov8'"), ("classes.txt", "There are: ")):
+        with pytest.raises(UsageError) as caught:
+            read(wrong)
+        assert told in caught.value.remedy
+
+
+def test_each_question_has_an_example_or_its_choices() -> None:
+    from converter.cli.questions import _FIELDS
+
+    for field in _FIELDS.values():
+        assert re.search("such as|yes or no|from 0 to 1", field.text)
+        assert field.expected
+
+
 def test_on_a_terminal_an_open_shape_and_layout_are_asked(here: Path) -> None:
     model = bare(here, ["N", 3, "h", "w"])
     code, screen = talk(
         init_on_terminal(model, "--head", "none"),
         [
             (r"Shape of x", "1,3,eight\n"),
-            (r"cannot be read", "1,3,8,3\n"),
+            (r"not a size for each axis, such as 1,3,224,224\.\s*Shape of x", "1,3,8,3\n"),
             (r"Layout of x", "NCHW\n"),
             (r"camera frames or numbers", "raw\n"),
         ],

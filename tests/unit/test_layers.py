@@ -30,7 +30,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("archive", "artifact", "backend", "graph", "options", "processes"),
     ("feeding", "plans"),
     ("target",),
-    ("cache", "container", "pinned_wheel", "sources", "where_it_runs"),
+    ("cache", "cameras", "container", "pinned_wheel", "sources", "where_it_runs"),
     ("calibration", "config"),
     ("bare", "unchanged", "verification"),
     ("modelconverter",),
@@ -46,6 +46,7 @@ UPWARD = {
     # An option may be written as a key of ModelConverter's, and a file may be one of its files.
     ("converter.options.files", "converter.modelconverter.document"),
     ("converter.options.resolve", "converter.modelconverter.keys"),
+    ("converter.options.remedies", "converter.modelconverter.keys"),
     # The type of what a target's image is made of; under TYPE_CHECKING.
     ("converter.target", "converter.container.build"),
 }
@@ -55,8 +56,10 @@ CLI = {
     "converter.cli",
     "converter.cli.app",
     "converter.cli.commands",
+    "converter.cli.convert",
     "converter.cli.diff",
     "converter.cli.init",
+    "converter.cli.inspect",
     "converter.cli.lint",
 }
 

@@ -101,6 +101,9 @@ def test_good_archives_have_nothing_to_find(name: str, tmp_path: Path) -> None:
     assert set(BASES) == set(BUILDERS)
     meant = {
         "onnx-int32": {"input.image-dtype"},
+        "onnx-batch": {"input.batch"},
+        "onnx-foreign": {"model.foreign-operator"},
+        "onnx-live-scale": {"model.quantization"},
         "onnx-twice": {"input.twice-in-model", "output.twice-in-model"},
         "onnx-unused": {"model.unused-input"},
         "onnx-through": {"model.input-is-output"},
@@ -204,13 +207,14 @@ def test_any_value_anywhere_gives_findings_and_no_traceback(name: str, tmp_path:
 # ------------------------------------------------------------ the command line
 
 
-def command(source: Path | None, capsys: pytest.CaptureFixture[str], **options: Any) -> tuple[int, str]:
+def command(*sources: Path, capsys: pytest.CaptureFixture[str], **options: Any) -> tuple[int, str]:
     from converter.cli.lint import lint as run
 
     defaults: dict[str, Any] = {
         "as_json": False, "as_sarif": False, "fail_on": "error", "list_checks": False, "explain": None,
+        "quiet": False,
     }  # fmt: skip
-    code = run(source, **(defaults | options))
+    code = run(sources, **(defaults | options))
     return code, capsys.readouterr().out
 
 
@@ -227,14 +231,14 @@ def test_the_exit_code_follows_the_worst_finding(
 ) -> None:
     path = build(codes()[code].failing[index], tmp_path)
     for level, wanted in zip(("error", "warning", "info"), exits, strict=True):
-        assert command(path, capsys, fail_on=level)[0] == wanted
+        assert command(path, capsys=capsys, fail_on=level)[0] == wanted
 
 
 def test_a_good_archive_passes_at_every_level(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = build(Example(of="rvc2"), tmp_path)
-    assert command(path, capsys, fail_on="info") == (0, f"{path}: nothing found.\n")
+    assert command(path, capsys=capsys, fail_on="info") == (0, f"{path}: nothing found.\n")
 
 
 def test_sarif_names_the_archive_from_the_current_folder(
@@ -251,7 +255,7 @@ def test_sarif_names_the_archive_from_the_current_folder(
             write_folder(tmp_path / place, conv_model())
         else:
             shutil.copy(packed, place)
-        log = json.loads(command(place, capsys, as_sarif=True)[1])
+        log = json.loads(command(place, capsys=capsys, as_sarif=True)[1])
         assert log["runs"][0]["artifacts"][0]["location"]["uri"] == reference
 
 
@@ -267,7 +271,7 @@ def test_sarif_has_what_the_standard_requires(
         "named": "a net.tar",
     }
     path = build(Example(of="rvc2", changes=changes), tmp_path)
-    exit_code, text = command(path, capsys, as_sarif=True)
+    exit_code, text = command(path, capsys=capsys, as_sarif=True)
     assert exit_code == 3
     log = json.loads(text)
     assert log["version"] == "2.1.0"
@@ -302,24 +306,24 @@ def test_sarif_has_what_the_standard_requires(
 
 
 def test_list_and_explain_say_what_is_declared(capsys: pytest.CaptureFixture[str]) -> None:
-    _, text = command(None, capsys, list_checks=True)
+    _, text = command(capsys=capsys, list_checks=True)
     for code, check in checks().items():
         assert f"{code} ({check.code.severity}, " in text
         assert check.code.cause in text
         assert check.code.remedy in text
-    _, text = command(None, capsys, list_checks=True, as_json=True)
+    _, text = command(capsys=capsys, list_checks=True, as_json=True)
     assert [entry["code"] for entry in json.loads(text)["checks"]] == list(checks())
-    _, text = command(None, capsys, explain="archive.config-name")
+    _, text = command(capsys=capsys, explain="archive.config-name")
     assert "call the file config.json ./config.json" in text
     assert codes()["archive.config-name"].why in text
-    _, text = command(None, capsys, explain="option.unknown")
+    _, text = command(capsys=capsys, explain="option.unknown")
     assert "not by lint" in text
     for code in codes():
-        assert code in command(None, capsys, explain=code)[1]
+        assert code in command(capsys=capsys, explain=code)[1]
     with pytest.raises(UsageError, match=r"'head\.generic'"):
-        command(None, capsys, explain="head.generc")
+        command(capsys=capsys, explain="head.generc")
     with pytest.raises(UsageError, match="needs an archive"):
-        command(None, capsys)
+        command(capsys=capsys)
 
 
 # -------------------------------------------------------- what convert writes

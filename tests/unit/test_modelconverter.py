@@ -213,7 +213,7 @@ def test_a_bare_model_is_a_source_and_options_describe_it(net: Path) -> None:
     [
         ({"rvc2": {"mo_args": ["--scale", "2"]}}, "rvc2.mo_args"),
         ({"rvc2": {"compile_tool_args": ["-ip", "FP16"]}}, "rvc2.compile_tool_args"),
-        ({"inputs": [{"name": "images", "frozen_value": [1]}]}, "inputs.images.frozen_value"),
+        ({"inputs": [{"name": "images", "frozen_value": "x"}]}, "inputs.images.frozen_value"),
         ({"calibration": {"stage": "a", "output": "b"}}, "calibration.stage"),
         ({"calibration": "images"}, "'images' is neither random"),
         ({"calibration": {"path": "s3://bucket/images"}}, "Download it"),
@@ -241,8 +241,9 @@ def test_a_bare_model_is_a_source_and_options_describe_it(net: Path) -> None:
 def test_what_cannot_be_had_is_refused_with_a_way_out(
     net: Path, more: dict[str, Any], told: str
 ) -> None:
+    # Calibration data are looked at for a target that has a use for them.
     with pytest.raises(UsageError) as caught:
-        plan(write(net.with_name("a.yaml"), stage(**more)), "rvc2")
+        plan(write(net.with_name("a.yaml"), stage(**more)), "rvc4" if "calibration" in more else "rvc2")
     assert told in said(caught.value)
 
 
@@ -267,10 +268,131 @@ def test_keys_that_decide_nothing_are_told_and_their_usual_values_are_not(net: P
     assert where == {"output_remote_url", "rvc2.n_workers", "data_type"}
 
 
-def test_several_stages_are_refused(net: Path) -> None:
-    file = write(net.with_name("a.yaml"), {"stages": {"one": stage(), "two": stage()}})
-    with pytest.raises(UsageError, match="'one', 'two'"):
+def test_of_several_stages_one_is_chosen(net: Path) -> None:
+    stages = {"one": stage(), "two": stage(mean_values=[1, 2, 3], calibration={"stage": "one"})}
+    file = write(net.with_name("a.yaml"), {"name": "both", "stages": stages})
+    with pytest.raises(UsageError, match="'one', 'two'") as caught:
         plan(file, "rvc2")
+    assert "--main-stage one" in caught.value.remedy
+    made = plan(file, "rvc2", options={"main_stage": "two"})
+    assert made.model.inputs[0].preprocessing.mean == (1.0, 2.0, 3.0)
+    assert made.model.archive_name == "both-two"
+    assert any("'one'" in str(warning) for warning in made.warnings)
+    with pytest.raises(UsageError, match="no stage 'tow'") as caught:
+        plan(file, "rvc2", options={"main_stage": "tow"})
+    assert "'two'" in caught.value.remedy
+
+
+# Its shipped configurations, with the small model in place of theirs: what they name is in a bucket.
+RESNET: dict[str, Any] = {
+    "input_model": "s3://bucket/resnet18.onnx",
+    "mean_values": "imagenet",
+    "scale_values": "imagenet",
+    "data_type": "float32",
+    "shape": [1, 3, 12, 16],
+    "encoding": {"from": "RGB", "to": "BGR"},
+    "calibration": {"path": "s3://bucket/coco128.zip", "max_images": 20},
+    "hailo": {"optimization_level": 3, "compression_level": 3, "batch_size": 4},
+}
+YOLO: dict[str, Any] = {
+    "input_model": "s3://bucket/yolov6n.onnx",
+    "mean_values": [0, 0, 0],
+    "scale_values": [255, 255, 255],
+    "keep_intermediate_outputs": True,
+    "calibration": {"path": "gs://bucket/calib.zip", "max_images": 20},
+    "inputs": [{"name": "images", "shape": [1, 3, 12, 16], "layout": "NCHW"}],
+    "outputs": [{"name": "map", "layout": "NCHW"}, {"name": "scores"}],
+}
+DEFAULTS: dict[str, Any] = {
+    "name": None,
+    "rich_logging": True,
+    "stages": {
+        "stage_name": {
+            "input_model": None,
+            "encoding": {"from": "RGB", "to": "BGR"},
+            "calibration": {"path": None, "max_images": -1, "resize_method": "RESIZE"},
+            **dict.fromkeys(("scale_values", "mean_values", "shape", "layout", "output_remote_url")),
+            "onnx_simplification": "onnxsim",
+            "onnx_optimizations": {"substitute_sub_with_add": True, "fuse_add_mul_to_bn": True},
+            "inputs": [],
+            "outputs": [],
+            "hailo": {"force_onnx_names": True, "alls": [], "hw_arch": "hailo8"},
+            "rvc2": {"number_of_shaves": 8, "mo_args": [], "superblob": True, "n_workers": None},
+            "rvc3": {"pot_target_device": "VPU", "mo_args": [], "compile_tool_args": []},
+            "rvc4": {"snpe_dlc_quant_args": [], "htp_socs": ["sm8550"], "encodings": None},
+        }
+    },
+}
+SEG: dict[str, Any] = {
+    "name": "seg",
+    "stages": {
+        "main": YOLO,
+        "mult": {
+            "input_model": "s3://bucket/mult.onnx",
+            "encoding": "NONE",
+            "inputs": [
+                {"name": "images", "calibration": {"stage": "main", "script": "s3://bucket/x.py"}}
+            ],
+        },
+    },
+}
+
+
+@pytest.mark.parametrize("target", ["rvc2", "rvc4"])
+@pytest.mark.parametrize(
+    ("document", "options"),
+    [
+        (RESNET, {}),
+        (YOLO, {}),
+        (DEFAULTS, {}),
+        (SEG, {"main_stage": "main"}),
+        (SEG, {"main_stage": "mult"}),
+    ],
+    ids=["resnet18", "yolov6n", "defaults", "yolov8n_seg", "yolov8n_seg-mult"],
+)
+def test_its_configurations_run_with_files_that_exist(
+    net: Path, document: dict[str, Any], options: dict[str, Any], target: str
+) -> None:
+    images = net.with_name("images")
+    images.mkdir()
+    np.save(images / "0.npy", np.zeros((1, 3, 12, 16), np.float32))
+    file = write(net.with_name("a.yaml"), document)
+    given = {"input_model": str(net), **options}
+    if target == "rvc4":
+        given["calibration.path"] = str(images)
+    made = plan(file, target, options=given)
+    assert made.model.inputs[0].shape == (1, 3, 12, 16)
+    if target == "rvc4":
+        assert made.parameters.to_json()["calibration"]["frames"] == 1
+    else:
+        told = [str(warning) for warning in made.warnings if warning.where == "calibration"]
+        assert len(told) == (document is not DEFAULTS)
+        assert all("nothing is calibrated for rvc2" in text for text in told)
+
+
+def test_what_is_given_wins_before_the_file_is_read(net: Path) -> None:
+    file = write(net.with_name("a.yaml"), stage(mean_values="x", rvc2={"number_of_shaves": 99}))
+    with pytest.raises(UsageError):
+        plan(file, "rvc2")
+    words = ["mean_values=1", "rvc2.number_of_shaves=4"]
+    made = plan(file, "rvc2", options=resolve([from_arguments(words)]))
+    assert made.model.inputs[0].preprocessing.mean == (1.0,) * 3
+    for key in ("input_model", "main_stage"):
+        with pytest.raises(UsageError, match="no file of ModelConverter"):
+            plan(net, "rvc2", options={key: "x"})
+
+
+def test_numbered_inputs_may_be_named(tmp_path: Path) -> None:
+    two = write_two(tmp_path)
+    words = ["inputs.0.name", "right", "inputs.0.mean_values", "1", "inputs.1.name=left"]
+    words += ["inputs.1.mean_values=2"]
+    left, right = plan(two, "rvc2", options=resolve([from_arguments(words)])).model.inputs
+    assert (left.preprocessing.mean, right.preprocessing.mean) == ((2.0,) * 3, (1.0,) * 3)
+    with pytest.raises(UsageError, match="no input 'rigth'") as caught:
+        plan(two, "rvc2", options={"inputs.0.name": "rigth"})
+    assert "'right'" in caught.value.remedy
+    with pytest.raises(UsageError, match="keep their names"):
+        plan(two, "rvc2", options={"inputs.left.name": "right"})
 
 
 def test_a_model_of_another_kind_is_read_as_what_it_is(net: Path) -> None:
@@ -385,6 +507,11 @@ def test_modelconverters_command_is_ours_in_other_words() -> None:
         *("convert", "a.yaml", "--preprocess", "archive", "rvc4.optimization_level", "3"),
         *("--target", "rvc4", "rvc4.tool_version=2.41.0", "container.memory=8g"),
     ]
+    older = ["convert", "oak-d", "input_model", "a.onnx", "stages.one.mean_values", "1"]
+    assert command_line.translated([*older, "--main-stage", "one", "--output-dir", "new"]) == [
+        *("convert", "a.onnx", "mean_values", "1", "--output", "new/"),
+        *("--target", "oak-d", "main_stage=one"),
+    ]
     untouched = ["convert", "rvc4", "-t", "rvc2", "rvc2.superblob", "true"]
     assert command_line.translated(untouched) == untouched
     assert command_line.translated(["inspect", "rvc2"]) == ["inspect", "rvc2"]
@@ -399,7 +526,6 @@ def test_modelconverters_command_runs(net: Path) -> None:
     for words, told in (
         (["convert", "hailo", "--path", "a.yaml"], "rvc2, rvc3, rvc4"),
         (["convert", "rvc2", "--path", "a.yaml", "--to", "native"], "only writes archives"),
-        (["convert", "rvc2", "--path", "a.yaml", "--output-dir", "x"], "-o FOLDER"),
         (["convert", "rvc2", "--path", "s3://x/a.yaml"], "Download it"),
         (["convert", "rvc2", "--path"], "value is missing"),
     ):

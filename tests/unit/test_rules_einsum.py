@@ -82,10 +82,7 @@ def test_products_of_many_axes(
         shapes = [[*leads[1][missing:], 3, 5], [*leads[0], 5, 4]]
     if vector == "left":
         shapes[0] = [5]
-    if constant:
-        model = one("MatMul", shapes[:1], [drawn(shapes[1], 1)])
-    else:
-        model = one("MatMul", shapes)
+    model = one("MatMul", shapes[:1], [drawn(shapes[1], 1)]) if constant else one("MatMul", shapes)
     feeds = {f"x{index}": drawn(shape, index) for index, shape in enumerate(shapes[: 2 - constant])}
     after = rewritten(model, [MATMUL_RULES])
     assert_equal(run(model, feeds), run(after, feeds))

@@ -19,7 +19,7 @@ from converter.model import SourceModel
 from converter.open_source import open_archive
 from converter.options.resolve import Layer, Options, resolve
 from converter.preprocessing import Color
-from tests.sources import RGB, config_for, conv_model, write_folder
+from tests.sources import RGB, config_for, conv_model, one_op_model, write_folder
 
 Config = dict[str, Any]
 
@@ -370,3 +370,30 @@ def test_a_config_of_any_json_gives_findings_and_no_traceback(tmp_path: Path) ->
         (folder / "config.json").write_text(json.dumps(config))
         with pytest.raises(ArchiveError), open_archive(folder) as archive:
             understand(archive, Options({}))
+
+
+@pytest.mark.parametrize("count", [2, 3, 4, 5])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(("mean", "scale"), [(0, 1), (127.5, 58)])
+def test_values_that_exporters_write_by_habit_are_warnings(
+    tmp_path: Path, count: int, channels: int, mean: float, scale: float
+) -> None:
+    model = one_op_model("Relu", {"x": (1, channels, 8, 8)})
+    block = {"mean": [float(mean)] * count, "scale": [float(scale)] * count, "dai_type": "RGB888p"}
+    config = config_for(model, preprocessing=block)
+    folder = write_folder(tmp_path / "net", model, config)
+    means_nothing = (mean, scale) == (0, 1)
+    with open_archive(folder) as archive:
+        if count != channels and channels == 3 and not means_nothing:
+            with pytest.raises(ArchiveError) as caught:
+                understand(archive, Options({}))
+            told = [finding.message for finding in caught.value.findings]
+            assert told == [f"has {count} values for 3 channels."] * 2
+            return
+        source, warnings = understand(archive, Options({}))
+    codes = {finding.code for finding in warnings}
+    assert ({"input.mean", "input.scale"} <= codes) == (count != channels)
+    assert ("input.dai-type-channels" in codes) == (channels == 1)
+    read = source.inputs[0].preprocessing
+    assert read.mean == (float(mean),) * channels
+    assert read.scale == (float(scale),) * channels

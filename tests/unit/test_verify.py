@@ -19,8 +19,9 @@ from converter.events import Event, Warned
 from converter.options.resolve import Layer, resolve
 from converter.processes.run import Processes
 from converter.verification import compare as verify
-from converter.verification.compare import Limits
+from converter.verification import verdict
 from converter.verification.reference import run
+from converter.verification.verdict import Limits
 from targets.rvc2.myriad.toolchain import Toolchain
 from targets.rvc2.verify import limits as rvc2_limits
 from targets.rvc3.steps import limits as rvc3_limits
@@ -33,18 +34,18 @@ LIMITS = Limits(min_cosine=0.999, max_rel_rmse=0.01)
 
 def record(reference: np.ndarray, actual: np.ndarray) -> dict[str, object]:
     figures = verify.compare([{"y": reference}], [{"y": actual}])
-    return verify.judge(figures, LIMITS, checked_on="a test", frames="1", source_format="ONNX")
+    return verdict.judge(figures, LIMITS, checked_on="a test", frames="1", source_format="ONNX")
 
 
 def test_equal_outputs_pass_and_different_ones_fail_with_their_figures() -> None:
     values = np.random.default_rng(0).normal(size=(1, 50))
     passed = record(values, values)
     assert passed["status"] == "passed"
-    verify.require(passed)
+    verdict.require(passed)
     failed = record(values, values[:, ::-1])
     assert failed["status"] == "failed"
-    with pytest.raises(VerificationError, match="'y' \\(cosine"):
-        verify.require(failed)
+    with pytest.raises(VerificationError, match=r"'y': relative RMSE 1\.354 is above 0\.01; cosine"):
+        verdict.require(failed)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
@@ -123,14 +124,14 @@ def limits_with(target: str, **values: float) -> Limits:
     return found
 
 
-def verdict(limits: Limits, cosine: float, rel_rmse: float) -> str:
+def status_of(limits: Limits, cosine: float, rel_rmse: float) -> str:
     figures = {"y": {"cosine": cosine, "rel_rmse": rel_rmse}}
-    judged = verify.judge(figures, limits, checked_on="a test", frames="1", source_format="ONNX")
+    judged = verdict.judge(figures, limits, checked_on="a test", frames="1", source_format="ONNX")
     if judged["status"] == "failed":
         with pytest.raises(VerificationError, match="'y'"):
-            verify.require(judged)
+            verdict.require(judged)
     else:
-        verify.require(judged)
+        verdict.require(judged)
     return str(judged["status"])
 
 
@@ -138,36 +139,36 @@ def verdict(limits: Limits, cosine: float, rel_rmse: float) -> str:
 def test_loosened_limits_let_through_what_the_defaults_refuse_and_tightened_ones_the_reverse(
     target: str,
 ) -> None:
-    assert verdict(limits_with(target), cosine=1.0, rel_rmse=0.9) == "failed"
+    assert status_of(limits_with(target), cosine=1.0, rel_rmse=0.9) == "failed"
     loose = limits_with(target, **{"verify.max_rel_rmse": 0.91})
-    assert verdict(loose, cosine=1.0, rel_rmse=0.9) == "passed"
-    assert verdict(loose, cosine=1.0, rel_rmse=0.92) == "failed"
-    assert verdict(limits_with(target), cosine=0.9, rel_rmse=0.0) == "failed"
+    assert status_of(loose, cosine=1.0, rel_rmse=0.9) == "passed"
+    assert status_of(loose, cosine=1.0, rel_rmse=0.92) == "failed"
+    assert status_of(limits_with(target), cosine=0.9, rel_rmse=0.0) == "failed"
     loose = limits_with(target, **{"verify.min_cosine": 0.89})
-    assert verdict(loose, cosine=0.9, rel_rmse=0.0) == "passed"
-    assert verdict(loose, cosine=0.88, rel_rmse=0.0) == "failed"
-    assert verdict(limits_with(target), cosine=0.99999, rel_rmse=1e-4) == "passed"
+    assert status_of(loose, cosine=0.9, rel_rmse=0.0) == "passed"
+    assert status_of(loose, cosine=0.88, rel_rmse=0.0) == "failed"
+    assert status_of(limits_with(target), cosine=0.99999, rel_rmse=1e-4) == "passed"
     tight = limits_with(target, **{"verify.max_rel_rmse": 1e-5})
-    assert verdict(tight, cosine=0.99999, rel_rmse=1e-4) == "failed"
+    assert status_of(tight, cosine=0.99999, rel_rmse=1e-4) == "failed"
     tight = limits_with(target, **{"verify.min_cosine": 0.999999})
-    assert verdict(tight, cosine=0.99999, rel_rmse=1e-4) == "failed"
+    assert status_of(tight, cosine=0.99999, rel_rmse=1e-4) == "failed"
 
 
 def test_loosening_one_limit_leaves_the_other_in_force() -> None:
     loose = limits_with("rvc4", **{"verify.max_rel_rmse": 9})
-    assert verdict(loose, cosine=0.5, rel_rmse=0.0) == "failed"
+    assert status_of(loose, cosine=0.5, rel_rmse=0.0) == "failed"
     loose = limits_with("rvc4", **{"verify.min_cosine": -1})
-    assert verdict(loose, cosine=1.0, rel_rmse=0.9) == "failed"
+    assert status_of(loose, cosine=1.0, rel_rmse=0.9) == "failed"
 
 
 def test_one_output_that_is_off_fails_the_whole() -> None:
     good, bad = {"cosine": 1.0, "rel_rmse": 0.0}, {"cosine": 0.1, "rel_rmse": 0.9}
-    judged = verify.judge(
+    judged = verdict.judge(
         {"a": good, "b": bad, "c": good}, LIMITS, checked_on="", frames="", source_format="ONNX"
     )
     assert judged["status"] == "failed"
     with pytest.raises(VerificationError) as caught:
-        verify.require(judged)
+        verdict.require(judged)
     assert "'b'" in str(caught.value)
     assert "'a'" not in str(caught.value)
 

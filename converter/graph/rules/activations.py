@@ -8,7 +8,15 @@ from typing import Final
 
 import onnx_ir as ir
 
-from converter.graph.rewrite import Builder, Rule, float_attribute, text_attribute
+from converter.graph.rewrite import (
+    Builder,
+    Rule,
+    array_of,
+    float_attribute,
+    int_attribute,
+    static_shape,
+    text_attribute,
+)
 from converter.graph.rules.common import clip, x_of
 
 
@@ -85,14 +93,51 @@ def softsign(node: ir.Node, b: Builder) -> Sequence[ir.Value]:
     return [b.op("Div", x_of(node), b.op("Add", b.op("Abs", x_of(node)), b.constant(1.0)))]
 
 
+def p_relu(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
+    """max(x, 0) + slope · min(x, 0).
+
+    The Myriad compiler takes a constant slope of one value, or one for each channel of an image or of
+    a matrix; it takes the values of any other shape for that. Relu, Neg and Sub it fuses back.
+    """
+    x, slope = x_of(node), node.inputs[1]
+    shape, values = static_shape(x), array_of(slope)
+    if values is not None and values.size == 1:
+        return None
+    if shape is not None and values is not None and len(shape) in (2, 4):
+        wide = (1,) * (len(shape) - values.ndim) + values.shape
+        if wide == (1, shape[1], *[1] * (len(shape) - 2)):
+            return None
+    above, below = b.op("Max", x, b.constant(0.0)), b.op("Min", x, b.constant(0.0))
+    return [b.op("Add", above, b.op("Mul", below, slope))]
+
+
+def softmax(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
+    """Before opset 13, of all axes from `axis` on at once: of the last axis of a matrix.
+
+    OpenVINO reads it as that of one axis.
+    """
+    shape = static_shape(x_of(node))
+    if shape is None or b.graph.opset_imports.get("", 0) >= 13:
+        return None
+    axis = int_attribute(node, "axis", 1) % max(len(shape), 1)
+    if axis == len(shape) - 1:
+        return None
+    rows = b.op("Reshape", x_of(node), b.ints(math.prod(shape[:axis]), math.prod(shape[axis:])))
+    return [b.op("Reshape", b.op(node.op_type, rows, axis=1), b.ints(*shape))]
+
+
 RULES: Final[Mapping[str, Rule]] = {
     "Celu": celu,
     "Gelu": gelu,
     "HardSigmoid": hard_sigmoid,
     "HardSwish": hard_swish,
+    "Hardmax": softmax,
+    "LogSoftmax": softmax,
     "Mish": mish,
+    "PRelu": p_relu,
     "Selu": selu,
     "Shrink": shrink,
+    "Softmax": softmax,
     "Softsign": softsign,
     "Swish": swish,
     "ThresholdedRelu": thresholded_relu,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -48,21 +49,51 @@ def rms_normalization(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
 
 
 def _normalize(b: Builder, x: ir.Value, axes: Sequence[int], epsilon: float) -> ir.Value:
-    variance = b.op("ReduceMean", b.op("Mul", x, x), axes=axes, keepdims=1)
-    return b.op("Div", x, b.op("Sqrt", b.op("Add", variance, b.constant(epsilon))))
+    """X / sqrt(mean(x²) + epsilon), which float16 holds: (x / s) / sqrt(mean((x / s)²) + epsilon / s²).
+
+    With s = max |x| no square is above 1, and one s in both places may be rounded. It is not below
+    sqrt(epsilon) / 64, so that epsilon / s² is not above 4096, nor below 2^-14, float16's last normal
+    number.
+    """
+    root = math.sqrt(epsilon)
+    largest = b.op("ReduceMax", b.op("Abs", x), axes=axes, keepdims=1)
+    inverse = b.op("Reciprocal", b.op("Max", largest, b.constant(max(root / 64, 2.0**-14))))
+    scaled, small = b.op("Mul", x, inverse), b.op("Mul", inverse, b.constant(root))
+    mean = b.op("ReduceMean", b.op("Mul", scaled, scaled), axes=axes, keepdims=1)
+    return b.op("Div", scaled, b.op("Sqrt", b.op("Add", mean, b.op("Mul", small, small))))
+
+
+def instance_normalization(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
+    """(x - mean) / sqrt(var + epsilon) * scale + bias over the axes behind the channels.
+
+    The Myriad compiler's own stage adds epsilon outside of the root: with a variance of 1.6e-5 and an
+    epsilon of 1e-5 its result is 25 % off, and nobody knows a variance before the network runs.
+    """
+    x, scale, bias = x_of(node), input_of(node, 1), input_of(node, 2)
+    shape = static_shape(x)
+    if shape is None or len(shape) < 3:
+        return None
+    channel = b.ints(1, shape[1], *[1] * (len(shape) - 2))
+    y = _instances(b, x, len(shape), float_attribute(node, "epsilon", 1e-5))
+    y = b.op("Mul", y, b.op("Reshape", scale, channel))
+    return [b.op("Add", y, b.op("Reshape", bias, channel))]
+
+
+def _instances(b: Builder, x: ir.Value, rank: int, epsilon: float) -> ir.Value:
+    axes = list(range(2 - rank, 0))
+    centred = b.op("Sub", x, b.op("ReduceMean", x, axes=axes, keepdims=1))
+    return _normalize(b, centred, axes, epsilon)
 
 
 def group_normalization(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
-    """Instance normalization of the groups; scale and bias per channel (opset 21) or group (18)."""
+    """The groups normalized as instances; scale and bias per channel (opset 21) or group (18)."""
     x, scale, bias = x_of(node), array_of(input_of(node, 1)), array_of(input_of(node, 2))
     shape = static_shape(x)
     if shape is None or scale is None or bias is None:
         return None
     groups, channels = int_attribute(node, "num_groups", 1), shape[1]
     grouped = b.op("Reshape", x, b.ints(shape[0], groups, -1))
-    ones, zeros = b.constant(np.ones(groups)), b.constant(np.zeros(groups))
-    epsilon = float_attribute(node, "epsilon", 1e-5)
-    y = b.op("InstanceNormalization", grouped, ones, zeros, epsilon=epsilon)
+    y = _instances(b, grouped, 3, float_attribute(node, "epsilon", 1e-5))
     y = b.op("Reshape", y, b.ints(*shape))
     wide = [1, channels] + [1] * (len(shape) - 2)
     per_channel = [
@@ -82,8 +113,23 @@ def mean_variance_normalization(node: ir.Node, b: Builder) -> Sequence[ir.Value]
     return [_normalize(b, centred, over, 1e-9)]
 
 
+def local_response_normalization(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
+    """X / (bias + a)^beta = bias^-beta · x / (1 + a / bias)^beta, a being alpha's sum of squares.
+
+    The Myriad compiler's stage takes a whole number as bias.
+    """
+    bias, beta = float_attribute(node, "bias", 1.0), float_attribute(node, "beta", 0.75)
+    if bias <= 0 or bias == int(bias):
+        return None
+    alpha = float_attribute(node, "alpha", 1e-4) / bias
+    y = b.op("LRN", x_of(node), size=int_attribute(node, "size", 1), alpha=alpha, beta=beta, bias=1.0)
+    return [b.op("Mul", y, b.constant(bias**-beta))]
+
+
 RULES: Final[Mapping[str, Rule]] = {
     "GroupNormalization": group_normalization,
+    "InstanceNormalization": instance_normalization,
+    "LRN": local_response_normalization,
     "LayerNormalization": layer_normalization,
     "MeanVarianceNormalization": mean_variance_normalization,
     "RMSNormalization": rms_normalization,

@@ -6,6 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from converter.graph.rewrite import Rule
-from targets.openvino.myriad_rules import comparisons, padding
+from targets.openvino.myriad_rules import integers, padding
 
-RULES: Final[Sequence[Mapping[str, Rule]]] = ({**comparisons.RULES, **padding.RULES},)
+RULES: Final[Sequence[Mapping[str, Rule]]] = ({**integers.RULES, **padding.RULES},)

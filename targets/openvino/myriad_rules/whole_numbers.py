@@ -8,22 +8,18 @@ import onnx_ir as ir
 
 from converter.graph.rewrite import Builder
 
-# Operators that give whole numbers by moving them.
-_MOVES: Final = frozenset(
-    {"ArgMax", "ArgMin", "Cast", "Flatten", "Reshape", "Squeeze", "Transpose", "Unsqueeze"}
-)
-_WHOLE: Final = (ir.DataType.INT32, ir.DataType.INT64)
+_WHOLE: Final = (ir.DataType.INT32, ir.DataType.INT64, ir.DataType.BOOL)
 
 
 def whole_numbers_as_floats(model: ir.Model) -> None:
-    """Make outputs of whole numbers that are only moved float32, under the output's name.
+    """Make outputs of whole numbers and of booleans float32, under the output's name.
 
     The compiler has them in float16 there, but requires S32; it converts a tensor that is cast.
     """
     graph = model.graph
     for index, value in enumerate(graph.outputs):
         node = value.producer()
-        if node is None or node.op_type not in _MOVES or value.dtype not in _WHOLE:
+        if node is None or value.dtype not in _WHOLE:
             continue
         builder = Builder(graph, node.name or node.op_type)
         number = builder.op("Cast", value, to=int(ir.DataType.FLOAT))

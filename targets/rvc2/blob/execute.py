@@ -23,7 +23,7 @@ shape that the camera computes is "unknown", and outputs that depend on one are 
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -92,11 +92,14 @@ class Program:
     def _all_stages(self) -> list[Stage]:
         return [part for stage in self.stages for part in (stage, stage.injected) if part is not None]
 
-    def run(self, feeds: Mapping[str, NDArray[Any]]) -> Execution:
+    def run(
+        self, feeds: Mapping[str, NDArray[Any]], watch: Callable[[Running], None] | None = None
+    ) -> Execution:
         """Run one frame.
 
         Args:
             feeds: The inputs by name; sizes as in the blob, slowest axis first, whatever dtype.
+            watch: Called after each stage, while its buffers hold what it read and wrote.
 
         Raises:
             ArchiveError: A stage does what no compiler makes it do.
@@ -112,6 +115,9 @@ class Program:
             label = f"{name_of(stage.type)} ({stage.index})"
             parts = [part for part in (stage, stage.injected) if part is not None]
             done = [self._run_stage(part, budget, unknowns) for part in parts]
+            if watch is not None:
+                for running in done:
+                    watch(running)
             if _overlap(done, memory):
                 overlaps.append(label)
             if any(running.reads_unwritten for running in done):

@@ -120,7 +120,7 @@ def run_files(
         overlaps.update(dict.fromkeys(done.overlaps))
         unwritten.update(dict.fromkeys(done.unwritten))
 
-    for shaves, data in _blobs(Path(file)):
+    for shaves, data in blobs_of(Path(file)):
         program = Program(data, Path(file).name)
         if shaves is None:
             for feed, result in jobs:
@@ -136,7 +136,7 @@ def run_files(
     }
 
 
-def _blobs(path: Path) -> Iterator[tuple[int | None, bytes]]:
+def blobs_of(path: Path) -> Iterator[tuple[int | None, bytes]]:
     """The blob, or a superblob's base; then the others by SHAVE count, one at a time."""
     data = path.read_bytes()
     if not is_superblob(data):

@@ -9,6 +9,7 @@ from typing import Any, Final
 from converter.formats import Format
 from targets.rvc4.dlc.read import is_dlc, read_dlc_file
 from targets.rvc4.dlc.weights import parts
+from targets.rvc4.toolchain import UNTRIED
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -23,6 +24,11 @@ def _summary(facts: Mapping[str, Any]) -> str:
     )
 
 
+def _note(facts: Mapping[str, Any]) -> str:
+    """QNN's execution provider names the graphs that it writes after itself; SNPE does not."""
+    return UNTRIED if str(facts["graph"]).startswith("QNNExecutionProvider") else ""
+
+
 DLC: Final = Format(
     suffix=".dlc",
     target="rvc4",
@@ -31,4 +37,5 @@ DLC: Final = Format(
     summary=_summary,
     load_with="",
     parts=parts,
+    note=_note,
 )

@@ -72,7 +72,7 @@ def make_network(run: Run, parameters: Parameters, prepared: Prepared) -> Networ
     data = parameters.calibration
     shared = {
         "model": str(prepared.path),
-        "calibration": data.to_call(),
+        "calibration": data.to_call(run.model),
         "sources": sources,
         "inputs": inputs,
     }
@@ -107,6 +107,27 @@ def in_order(run: Run, parameters: Parameters, network: Network) -> Network:
     arguments = {"network": str(network.path), "target": str(path)}
     _call(run, parameters, "output_order:order_file", arguments)
     return dataclasses.replace(network, path=path)
+
+
+def wider(run: Run, parameters: Parameters, prepared: Prepared, network: Network) -> Network | None:
+    """The network with 16-bit activations, to try, by the measured ranges; None if there are none."""
+    if network.report is None or parameters.encodings is not None:
+        return None
+    path = run.work / "wider.onnx"
+    precision = dataclasses.replace(parameters.precision, activations=16)
+    made = _quantize(
+        run,
+        dataclasses.replace(parameters, precision=precision),
+        path,
+        {
+            "model": str(prepared.path),
+            "calibration": None,
+            "sources": [],
+            "inputs": [item.to_json() for item in parameters.inputs],
+            "ranges": {network.report["method"]: network.report["ranges"]},
+        },
+    )
+    return Network(path=path, codes=made["outputs"])
 
 
 def _quantize(

@@ -79,7 +79,7 @@ def prepare_file(
     from targets.rvc4.prepare import folding
 
     shapes = {item["name"]: tuple(item["shape"]) for item in inputs}
-    model, warnings = read_source(source, shapes, simplified=simplified)
+    model, warnings, _ = read_source(source, shapes, simplified=simplified)
     model = Sequential(
         common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
         SinglePrecision(),

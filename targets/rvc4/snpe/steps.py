@@ -189,7 +189,7 @@ def _quantize(run: Run, parameters: SnpeParameters, session: Session) -> dict[st
                 "folder": str(raw),
                 "inside": f"{WORK}/{_RAW}",
                 "target": str(run.work / "calibration.txt"),
-                "calibration": data.to_call(),
+                "calibration": data.to_call(run.model),
                 "sources": [item.to_json() for item in run.plan.model.inputs],
                 "inputs": [item.to_json() for item in parameters.inputs],
             },

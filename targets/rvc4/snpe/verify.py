@@ -16,6 +16,7 @@ from converter.errors import ToolError
 from converter.feeding import target_feeds
 from converter.target import Run
 from converter.verification import compare as verify
+from converter.verification import meaning, verdict
 from converter.verification.frames import frames_for
 from targets.rvc4.dlc.read import Dlc
 from targets.rvc4.snpe import commands
@@ -41,9 +42,9 @@ def compare(
     """
     options, model = run.plan.options, run.plan.model
     if not options.flag("verify.enabled"):
-        return verify.skipped("switched off")
+        return verdict.skipped("switched off")
     with run.stage("verify"):
-        frames, described = frames_for(run, parameters.calibration)
+        frames, described = frames_for(run)
         source = verify.source_outputs(run, frames)
         (run.work / _FOLDER).mkdir()
         # Native files have the DLC's types: codes for frames, if it takes those.
@@ -78,15 +79,19 @@ def compare(
                 remedy="--no-verify converts without a comparison.",
                 tool_text=done.stdout + done.stderr,
             ) from error
-        record = verify.judge(
+        allowed = limits(parameters.precision, options)
+        record = verdict.judge(
             verify.compare(source, found),
-            limits(parameters.precision, options),
+            allowed,
             checked_on=f"SNPE's CPU runtime ({version}), the DLC's graph in floating point with its "
             "weights, not what was prepared for the HTP; not on a camera",
             frames=described,
             source_format=run.plan.model.format,
+            headlines=meaning.of_run(run, source, found),
         )
-        verify.require(record)
+        verdict.settle(run, record, allowed)
+        if run.plan.labelled is not None:
+            run.warn("verify.labels: accuracy is not measured with SNPE's tools, only natively.")
     return record
 
 

@@ -12,9 +12,9 @@ from converter.formats import read_compiled
 from converter.model import Tensor
 from converter.target import Run
 from converter.verification import compare as verify
-from converter.verification import reference
-from converter.verification.compare import Limits
+from converter.verification import reference, verdict
 from converter.verification.frames import frames_for
+from converter.verification.verdict import Limits
 from nnconvert_example.formats import MAGIC
 from nnconvert_example.planning import Parameters
 
@@ -67,7 +67,7 @@ def carry_out(run: Run) -> Artifact:
 def _compare(run: Run, parameters: Parameters) -> Mapping[str, Any]:
     model, options = run.plan.model, run.plan.options
     if not options.flag("verify.enabled"):
-        return verify.skipped("switched off")
+        return verdict.skipped("switched off")
     with run.stage("verify"):
         frames, described = frames_for(run)
         folder = run.work / "verify"
@@ -80,14 +80,15 @@ def _compare(run: Run, parameters: Parameters) -> Mapping[str, Any]:
             work=folder,
             timeout_s=options.number("verify.timeout_s"),
         )
-        record = verify.judge(
+        limits = Limits(min_cosine=0.9999, max_rel_rmse=1e-3).chosen(options)
+        record = verdict.judge(
             verify.compare(verify.source_outputs(run, frames), found),
-            Limits(min_cosine=0.9999, max_rel_rmse=1e-3).chosen(options),
+            limits,
             checked_on="ONNX Runtime on this machine",
             frames=described,
             source_format=model.format,
         )
-        verify.require(record)
+        verdict.settle(run, record, limits)
     return record
 
 
@@ -116,7 +117,7 @@ def prepare_file(
     from converter.graph.source import read_source
 
     shapes = {item["name"]: tuple(item["shape"]) for item in inputs}
-    model, _ = read_source(source, shapes, simplified=simplified)
+    model = read_source(source, shapes, simplified=simplified).model
     model = EmbedPreprocessing(entries(inputs))(infer_shapes(model)).model
     for value in model.graph.inputs:
         if value.name in frames:

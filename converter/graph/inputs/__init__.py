@@ -1,0 +1,1 @@
+"""What values the inputs of a graph take, as far as their consumers show it."""

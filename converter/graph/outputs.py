@@ -1,0 +1,227 @@
+"""What each output of a graph consists of: the branches behind its last moves, indices, chosen rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Self
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from converter.graph.branches import Box, Roots, boxes_of
+from converter.graph.rewrite import int_attribute, static_shape
+
+# An output of more branches is one of a sequence, such as the steps of an unrolled recurrent layer.
+_MOST_PARTS: Final = 48
+# What is between these numbers whatever goes in.
+_BOUNDS: Final[Mapping[str, tuple[float, float]]] = {
+    "HardSigmoid": (0.0, 1.0),
+    "Sigmoid": (0.0, 1.0),
+    "Softmax": (0.0, 1.0),
+    "Tanh": (-1.0, 1.0),
+}
+# What picks rows out of a tensor by the indices of its second input.
+_GATHERS: Final = frozenset({"Gather", "GatherElements", "GatherND"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """The elements of an output that one branch of the graph makes.
+
+    Attributes:
+        tensor: The branch's last tensor; operator: what makes it.
+        boxes: The elements: for each box a range (first, behind the last) on each axis of the output.
+        bounds: The numbers that the elements lie between whatever goes in, where the operator says so.
+    """
+
+    tensor: str
+    operator: str
+    boxes: tuple[Box, ...]
+    bounds: tuple[float, float] | None = None
+
+    def mask(self, shape: Sequence[int]) -> NDArray[np.bool_]:
+        """Which elements of the output, of that shape, belong to the part."""
+        found = np.zeros(tuple(shape), bool)
+        for box in self.boxes:
+            found[tuple(slice(first, last) for first, last in box)] = True
+        return found
+
+    def where(self, shape: Sequence[int]) -> str:
+        """The elements as an index expression, such as `[:, 4:84, :]`; trailing colons are left out."""
+        said = []
+        for box in self.boxes[:3]:
+            ranges = [
+                ":"
+                if (first, last) == (0, size)
+                else f"{first}:{last}"
+                if last > first + 1
+                else str(first)
+                for (first, last), size in zip(box, shape, strict=True)
+            ]
+            while len(ranges) > 1 and ranges[-1] == ":":
+                ranges.pop()
+            said.append(f"[{', '.join(ranges)}]")
+        return ", ".join(said) + (f" and {len(self.boxes) - 3} more" if len(self.boxes) > 3 else "")
+
+    def to_json(self) -> dict[str, Any]:
+        """The part as plain JSON data."""
+        return {
+            "tensor": self.tensor,
+            "operator": self.operator,
+            "boxes": [[list(pair) for pair in box] for box in self.boxes],
+            "bounds": None if self.bounds is None else list(self.bounds),
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """The part that `to_json` wrote down."""
+        return cls(
+            tensor=data["tensor"],
+            operator=data["operator"],
+            boxes=tuple(tuple((first, last) for first, last in box) for box in data["boxes"]),
+            bounds=None if data["bounds"] is None else (data["bounds"][0], data["bounds"][1]),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputFacts:
+    """What the graph says of an output.
+
+    Attributes:
+        parts: Its parts; none where there is one branch only, or too many.
+        indexed: Of an output of indices (ArgMax, TopK): the tensor that they point into, and along
+            which of its axes.
+        chosen_by: The TopK node that chose the output's rows; rows: the axis that they lie along.
+    """
+
+    parts: tuple[Part, ...] = ()
+    indexed: tuple[str, int] | None = None
+    chosen_by: str | None = None
+    rows: int | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The facts as plain JSON data."""
+        return {
+            "parts": [part.to_json() for part in self.parts],
+            "indexed": None if self.indexed is None else list(self.indexed),
+            "chosen_by": self.chosen_by,
+            "rows": self.rows,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """The facts that `to_json` wrote down."""
+        indexed = data["indexed"]
+        return cls(
+            parts=tuple(Part.from_json(part) for part in data["parts"]),
+            indexed=None if indexed is None else (indexed[0], indexed[1]),
+            chosen_by=data["chosen_by"],
+            rows=data["rows"],
+        )
+
+
+def output_facts(model: ir.Model) -> dict[str, OutputFacts]:
+    """The facts of every output; shapes must be inferred."""
+    return {str(value.name): _facts(value) for value in model.graph.outputs}
+
+
+def _facts(value: ir.Value) -> OutputFacts:
+    shape = static_shape(value)
+    indexed = _indexed(value)
+    if shape is None or indexed is not None:
+        return OutputFacts(indexed=indexed)
+    roots = Roots()
+    labels = roots.labels(value)
+    if labels is None or labels.shape != shape:
+        return OutputFacts()
+    present = [int(label) for label in np.unique(labels)]
+    chosen = {node.name: node for label in present if (node := _chooser(roots.found[label]))}
+    rows = _row_axis(next(iter(chosen.values())), shape) if len(chosen) == 1 else None
+    parts: list[Part] = []
+    if 1 < len(present) <= _MOST_PARTS:
+        for label in present:
+            boxes = boxes_of(labels == label)
+            if boxes is None:
+                parts = []
+                break
+            parts.append(_part(roots.found[label], boxes))
+    elif len(present) == 1 and (bounds := _part(roots.found[present[0]], ()).bounds):
+        whole: Box = tuple((0, size) for size in shape)
+        parts = [_part(roots.found[present[0]], (whole,))] if bounds else []
+    return OutputFacts(
+        parts=tuple(parts),
+        chosen_by=next(iter(chosen)) if rows is not None else None,
+        rows=rows,
+    )
+
+
+def _part(root: ir.Value, boxes: tuple[Box, ...]) -> Part:
+    node = root.producer()
+    operator = node.op_type if node is not None else "input"
+    return Part(tensor=str(root.name), operator=operator, boxes=boxes, bounds=_BOUNDS.get(operator))
+
+
+# ------------------------------------------------------ indices and rows
+
+
+def _origin(value: ir.Value | None) -> ir.Value | None:
+    """The tensor behind moves and casts."""
+    while value is not None and (node := value.producer()) is not None:
+        if node.op_type not in ("Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"):
+            break
+        value = node.inputs[0]
+    return value
+
+
+def _indexed(value: ir.Value) -> tuple[str, int] | None:
+    """The tensor that an output of indices points into, and the axis."""
+    origin = _origin(value)
+    node = origin.producer() if origin is not None else None
+    if node is None or origin is None:
+        return None
+    default = 0 if node.op_type in ("ArgMax", "ArgMin") else -1
+    is_top = node.op_type == "TopK" and len(node.outputs) > 1 and node.outputs[1] is origin
+    if not is_top and node.op_type not in ("ArgMax", "ArgMin"):
+        return None
+    source = node.inputs[0]
+    shape = static_shape(source)
+    if source is None or shape is None:
+        return None
+    return str(source.name), int_attribute(node, "axis", default) % len(shape)
+
+
+def _chooser(root: ir.Value) -> ir.Node | None:
+    """The TopK that chose the rows of a tensor: it gave their values, or the indices to gather by."""
+    node = root.producer()
+    if node is None:
+        return None
+    if node.op_type == "TopK":
+        return node
+    if node.op_type not in _GATHERS:
+        return None
+    seen: set[int] = set()
+    waiting = [node.inputs[1]]
+    while waiting:
+        value = waiting.pop()
+        made = value.producer() if value is not None else None
+        if made is None or id(made) in seen:
+            continue
+        seen.add(id(made))
+        if made.op_type == "TopK":
+            return made
+        if len(seen) > 64:
+            break
+        waiting += list(made.inputs)
+    return None
+
+
+def _row_axis(node: ir.Node, shape: tuple[int, ...]) -> int | None:
+    """The axis that has as many elements as the TopK chooses; None where that is not one axis."""
+    made = static_shape(node.outputs[0])
+    if made is None:
+        return None
+    count = made[int_attribute(node, "axis", -1) % len(made)]
+    axes = [axis for axis, size in enumerate(shape) if size == count]
+    return axes[0] if len(axes) == 1 and count > 1 else None

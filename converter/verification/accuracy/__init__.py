@@ -1,0 +1,1 @@
+"""Accuracy on labelled frames: of the source, and of what was compiled, on this machine."""

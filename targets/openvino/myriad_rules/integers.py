@@ -1,0 +1,38 @@
+"""Operators on whole numbers, for which the Myriad compiler has no stage."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import onnx_ir as ir
+
+from converter.graph.rewrite import Builder, Rule, input_of
+from converter.graph.rules.common import x_of
+from converter.graph.rules.forms import as_float
+
+_WHOLE: Final = (ir.DataType.INT32, ir.DataType.INT64)
+
+
+def of_difference(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
+    """The sign of a - b, which float16 keeps however large the numbers are."""
+    if any(value is None or value.dtype not in _WHOLE for value in node.inputs):
+        return None
+    difference = as_float(b, b.op("Sub", *node.inputs))
+    return [b.op(node.op_type, difference, b.constant(0.0))]
+
+
+def clip(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
+    """-max(-max(x, low), -high): the compiler makes a Clamp of a Max and a Min, for floats only."""
+    x, (low, high) = x_of(node), (input_of(node, 1), input_of(node, 2))
+    if x.dtype not in _WHOLE:
+        return None
+    y, zero = x, b.constant(0, x.dtype.numpy())
+    if low is not None:
+        y = b.op("Max", y, low)
+    if high is not None:
+        y = b.op("Sub", zero, b.op("Max", b.op("Sub", zero, y), b.op("Sub", zero, high)))
+    return [y]
+
+
+RULES: Final[Mapping[str, Rule]] = {"Clip": clip, "Greater": of_difference, "Less": of_difference}

@@ -1,0 +1,101 @@
+"""Where a network for RVC2 goes wrong: in float16's range, or in a stage of its blob."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from converter.errors import ConvertError
+from converter.target import Run
+from converter.verification.trace import Traced, begins, leaves_half, node_name, trace
+from targets.rvc2.blob.blame import blame
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_HELPS: Final = {
+    "overflow": "Let the model divide what it is fed by a constant, or cut the model in front of it.",
+    "underflow": "Let the model multiply what it is fed by a constant, or cut it in front of it.",
+    "rounding": "Cut the model in front of it, or compute it on the host.",
+}
+Feeds = Sequence[Mapping[str, "NDArray[Any]"]]
+
+
+def lost_in_half(run: Run, prepared: Path, feeds: Feeds, error: float | None) -> dict[str, Any] | None:
+    """The first node that float16 does not hold, by the simulation; None if that is not found.
+
+    Args:
+        prepared: The graph that is compiled; the simulation's file is beside it.
+        feeds: In the graph's dtypes.
+        error: The simulated output's relative RMSE; None where it is not finite.
+    """
+    folder = run.work / "explain-half"
+    folder.mkdir(exist_ok=True)
+    try:
+        rows = trace(
+            prepared,
+            prepared.with_name("rounded.onnx"),
+            feeds,
+            feeds,
+            processes=run.processes,
+            work=folder,
+            timeout_s=run.plan.options.number("verify.timeout_s"),
+        )
+    except ConvertError:
+        return None
+    place = _unheld(rows) or begins(rows, 1.0 if error is None else error)
+    if place is None:
+        return None
+    reason = (
+        "overflow" if "ends at" in place.half_note else "underflow" if place.half_note else "rounding"
+    )
+    why = place.half_note or "float16 rounds away what it computes with"
+    return {
+        "node": place.node,
+        "operator": place.operator,
+        "tensor": place.tensor,
+        "reason": reason,
+        "said": [f"It begins at node {place.name}: {why}.", _HELPS[reason]],
+    }
+
+
+def _unheld(rows: Sequence[Traced]) -> Traced | None:
+    """The first tensor that float16 does not hold, if the simulation shows that it matters."""
+    place = leaves_half(rows)
+    return place if place is not None and (place.error is None or place.error > 1e-3) else None
+
+
+def wrong_node(
+    run: Run,
+    blob: Path,
+    prepared: Path,
+    blob_feed: Mapping[str, NDArray[Any]],
+    graph_feed: Mapping[str, NDArray[Any]],
+) -> dict[str, Any] | None:
+    """The first node that the blob computes otherwise; None if that is not found."""
+    folder = run.work / "explain-blob"
+    folder.mkdir(exist_ok=True)
+    try:
+        found = blame(
+            blob,
+            prepared,
+            blob_feed,
+            graph_feed,
+            processes=run.processes,
+            work=folder,
+            timeout_s=run.plan.options.number("verify.timeout_s"),
+        )
+    except ConvertError:
+        return None
+    if found is None:
+        return None
+    place = node_name(found["node"], found["operator"])
+    return {
+        **found,
+        "reason": "compiler",
+        "said": [
+            f"The first node that the blob computes otherwise is {place}: the compiler is at fault. "
+            "Cut the model in front of it, or export it with another operator."
+        ],
+    }

@@ -1,0 +1,92 @@
+"""Small inputs after people's reports, each with the outcome that people want (tests/data/cases).
+
+A case stands for its kind; what the kind's neighbours do is tested beside each rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+import converter
+from converter.errors import ConvertError
+from targets.rvc2.myriad.toolchain import Toolchain
+
+CASES: Final = Path(__file__).parents[1] / "data" / "cases"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a conversion of a case may end with.
+
+    Attributes:
+        code: The exit code; 0 is an archive whose verification passed.
+        says: What the error, or a warning, must contain.
+        options: Beyond the case's own.
+    """
+
+    code: int = 0
+    says: tuple[str, ...] = ()
+    options: Mapping[str, str] | None = None
+
+
+RVC2: Final[Mapping[str, Outcome]] = {
+    "rvc2/lstm-plain": Outcome(),
+    "rvc2/resize-linear-half-odd-sizes": Outcome(),
+    "rvc2/openvino-7674-norm-overflow": Outcome(7, ("float16 ends at 65504", "'t' (Add)")),
+    "rvc2/openvino-8246-face-l2": Outcome(7, ("'r' (ReduceSum)", "hardly a digit")),
+    "models/r1_silent.onnx": Outcome(0, ("silent on these frames",)),
+}
+RVC4: Final[Mapping[tuple[str, str], Outcome]] = {
+    ("rvc4/end2end-topk-head", "FP16_STANDARD"): Outcome(),
+    ("rvc4/runaway-channel", "INT8_STANDARD"): Outcome(0, ("'block3/relu' (Relu)", "INT8_INT16_MIXED")),
+    ("rvc4/fp16-layernorm-overflow-hand", "FP16_STANDARD"): Outcome(7, ("'sqrt' (Sqrt)",)),
+    ("models/r1_silent.onnx", "FP16_STANDARD"): Outcome(0, ("silent on these frames",)),
+}
+
+
+def _source(case: str) -> Path:
+    path = CASES / case
+    if path.is_file():
+        return path
+    archive = path / "source.tar.xz"
+    return archive if archive.is_file() else path / "source"
+
+
+def _check(case: str, target: str, options: Mapping[str, str], outcome: Outcome, folder: Path) -> None:
+    said: list[str] = []
+    record: Mapping[str, object] = {}
+    try:
+        done = converter.convert(
+            _source(case),
+            target,
+            output=folder / "out.tar",
+            options={**options, **(outcome.options or {})},
+            toolchain="native",
+            on_event=lambda event: said.append(str(getattr(event, "text", ""))),
+        )
+        code, record = 0, done.verification
+    except ConvertError as error:
+        code = error.exit_code
+        said += [str(error), *(str(finding) for finding in error.findings)]
+    assert code == outcome.code, "\n".join(said)
+    assert code or record["status"] == "passed"
+    text = "\n".join(said)
+    assert [words for words in outcome.says if words not in text] == [], text
+
+
+@pytest.mark.parametrize("case", RVC2)
+def test_a_case_for_rvc2(toolchain: Toolchain, tmp_path: Path, case: str) -> None:
+    _check(case, "rvc2", {}, RVC2[case], tmp_path)
+
+
+@pytest.mark.parametrize(("case", "mode"), RVC4, ids=[f"{case} {mode}" for case, mode in RVC4])
+def test_a_case_for_rvc4(tmp_path: Path, case: str, mode: str) -> None:
+    options = {"rvc4.quantization_mode": mode}
+    if (CASES / case / "calib").is_dir():
+        options["calibration.path"] = str(CASES / case / "calib")
+    _check(case, "rvc4", options, RVC4[case, mode], tmp_path)

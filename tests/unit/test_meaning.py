@@ -1,0 +1,67 @@
+"""The headline of a comparison: what agrees, in the words of the head's parser."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from converter.verification.meaning import headlines
+
+RNG = np.random.default_rng(11)
+
+
+def headline(parser: str, a: list[Any], b: list[Any], **metadata: Any) -> dict[str, Any]:
+    heads = [{"parser": parser, "outputs": ["y"], "metadata": metadata}]
+    (found,) = headlines(heads, [{"y": np.array(x)} for x in a], [{"y": np.array(x)} for x in b])
+    return found
+
+
+def test_classes_are_counted_by_frame() -> None:
+    found = headline("ClassificationParser", [[[1, 2, 3]], [[3, 2, 1]]], [[[1, 2, 4]], [[3, 4, 1]]])
+    assert found["value"] == 0.5
+    assert found["said"] == "the best class is the same in 1 of 2 frames"
+
+
+@pytest.mark.parametrize("batch", [True, False])
+def test_masks_are_compared_by_pixels_and_overlap(batch: bool) -> None:
+    a = np.zeros((3, 4, 4))
+    a[0, :, :2] = a[1, :, 2:] = 1
+    b = a.copy()
+    b[:, 0, 0] = (0, 0, 1)  # one pixel of sixteen has another class
+    pair = (a[None], b[None]) if batch else (a, b)
+    found = headline("SegmentationParser", [pair[0]], [pair[1]])
+    assert found["pixels"] == pytest.approx(15 / 16)
+    assert found["value"] == pytest.approx((7 / 8 + 1) / 2, abs=1e-3)
+
+
+def test_a_map_of_class_numbers_and_one_of_a_single_class() -> None:
+    numbers = RNG.integers(0, 4, (1, 1, 5, 5)).astype(float)
+    found = headline("SegmentationParser", [numbers], [numbers + 0.2], classes_in_one_layer=True)
+    assert found["value"] == 1
+    mask = np.zeros((1, 1, 2, 2))
+    mask[..., 0] = 0.9
+    assert headline("SegmentationParser", [mask], [1 - mask])["pixels"] == 0
+
+
+def test_keypoints_are_apart_in_the_parsers_unit() -> None:
+    a = np.zeros((1, 6))
+    found = headline(
+        "KeypointParser", [a], [np.array([[3, 4, 0, 0, 0, 0]])], n_keypoints=3, scale_factor=1
+    )
+    assert found["worst"] == 5
+    assert found["value"] == pytest.approx(5 / 3, abs=1e-3)
+
+
+def test_embeddings_have_the_least_cosine() -> None:
+    a = RNG.normal(size=(2, 1, 32))
+    found = headline("EmbeddingsParser", list(a), [a[0], -a[1]])
+    assert found["value"] == -1
+
+
+def test_a_parser_that_is_not_known_has_none() -> None:
+    assert (
+        headlines([{"parser": "MyParser", "outputs": ["y"]}], [{"y": np.ones(3)}], [{"y": np.ones(3)}])
+        == []
+    )

@@ -1,0 +1,246 @@
+"""Normalizations, slopes, scatters and regions as their rules write them: compared with ONNX Runtime."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx import TensorProto, helper, numpy_helper
+
+from converter.errors import ModelError
+from converter.graph.rewrite import Rewrite
+from converter.graph.rules import activations, lookups, normalization
+from converter.graph.simplify import infer_shapes
+from targets.openvino.myriad_rules.dropped_attributes import refuse_dropped
+from targets.openvino.myriad_rules.opset13 import LowerOpset
+from tests.blobs import run_source
+from tests.sources import make_model
+
+F = np.float32
+RULES = {**activations.RULES, **lookups.RULES, **normalization.RULES}
+Inputs = dict[str, Any]
+
+
+def model_of(
+    kind: str, inputs: Inputs, constants: Inputs, opset: int, **attributes: Any
+) -> onnx.ModelProto:
+    """A node of inputs (arrays, whose shapes and types the model takes) and constants."""
+    values = [
+        helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
+        for name, array in inputs.items()
+    ]
+    graph = helper.make_graph(
+        [helper.make_node(kind, [*inputs, *constants], ["y"], name="it", **attributes)], kind, values,
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(np.asarray(array), name) for name, array in constants.items()],
+    )  # fmt: skip
+    return make_model(graph, opset)
+
+
+def _rewritten(model: onnx.ModelProto) -> ir.Model:
+    """The rules applied; with the axes of reductions, which they write as attributes, the opset is 13."""
+    after = Rewrite(RULES)(infer_shapes(ir.from_proto(model))).model
+    reduces = any(node.op_type.startswith("Reduce") for node in after.graph)
+    return LowerOpset()(after).model if reduces else after
+
+
+def compared(model: onnx.ModelProto, feeds: Inputs, tolerance: float = 1e-5) -> set[str]:
+    """The operators after the rules, which compute the same on ONNX Runtime."""
+    after = ir.to_proto(_rewritten(model))
+    wanted, found = run_source(model, feeds)["y"], run_source(after, feeds)["y"]
+    assert found.shape == wanted.shape
+    size = max(float(np.abs(wanted).max(initial=0)), 1e-6)
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=tolerance * size)
+    return {node.op_type for node in after.graph.node}
+
+
+def normal(*shape: int, seed: int = 0) -> Any:
+    return np.random.default_rng(seed).normal(0, 1, shape).astype(F)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    kind=st.sampled_from(["InstanceNormalization", "GroupNormalization", "LayerNormalization"]),
+    epsilon=st.sampled_from([1e-12, 1e-5, 1e-3, 0.3]),
+    spread=st.sampled_from([1e-3, 1.0, 1e4]),
+    rank=st.integers(3, 5),
+    seed=st.integers(0, 99),
+)
+def test_a_normalization_has_epsilon_under_the_root(
+    kind: str, epsilon: float, spread: float, rank: int, seed: int
+) -> None:
+    shape = (2, 6, *[4, 5, 3][: rank - 2])
+    x = {"x": normal(*shape, seed=seed) * F(spread)}
+    width = shape[-1] if kind == "LayerNormalization" else 6
+    more = {"num_groups": 3} if kind == "GroupNormalization" else {}
+    constants = {"s": normal(width, seed=seed + 1), "b": normal(width, seed=seed + 2)}
+    made = compared(model_of(kind, x, constants, 21, epsilon=epsilon, **more), x, 1e-4)
+    assert kind not in made
+
+
+@pytest.mark.parametrize("spread", [1e-3, 1.0, 300.0, 2e4])
+@pytest.mark.parametrize("kind", ["InstanceNormalization", "LayerNormalization"])
+def test_a_normalization_stays_within_float16(kind: str, spread: float) -> None:
+    """Every tensor in between, from float16's smallest normal number's neighbourhood to its largest."""
+    x = {"x": normal(1, 6, 30) * F(spread)}
+    width = 30 if kind == "LayerNormalization" else 6
+    model = model_of(kind, x, {"s": np.ones(width, F), "b": np.zeros(width, F)}, 17)
+    after = ir.to_proto(Rewrite(RULES)(infer_shapes(ir.from_proto(model))).model)
+    names = [name for node in after.graph.node for name in node.output]
+    del after.graph.output[:]
+    after.graph.output.extend(
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names
+    )
+    for values in run_source(after, x).values():
+        assert np.abs(values).max() < 65504
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    shape=st.lists(st.integers(1, 5), min_size=1, max_size=5).map(tuple),
+    data=st.data(),
+)
+def test_a_slope_of_any_shape(shape: tuple[int, ...], data: st.DataObject) -> None:
+    kept = data.draw(st.integers(0, len(shape)))
+    slope = tuple(data.draw(st.sampled_from([1, size])) for size in shape[kept:])
+    x = {"x": normal(*shape)}
+    made = compared(model_of("PRelu", x, {"s": normal(*slope, seed=1)}, 13), x)
+    if "PRelu" in made:
+        wide = (1,) * (len(shape) - len(slope)) + slope
+        assert np.prod(slope) == 1 or wide == (1, shape[1], *[1] * (len(shape) - 2))
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    kind=st.sampled_from(["Softmax", "LogSoftmax", "Hardmax"]),
+    shape=st.lists(st.integers(1, 5), min_size=1, max_size=4).map(tuple),
+    data=st.data(),
+)
+def test_an_old_softmax_is_of_all_axes_behind(
+    kind: str, shape: tuple[int, ...], data: st.DataObject
+) -> None:
+    axis = data.draw(st.integers(-len(shape), len(shape) - 1))
+    x = {"x": normal(*shape)}
+    compared(model_of(kind, x, {}, 11, axis=axis), x)
+
+
+@settings(max_examples=40, deadline=None)
+@given(bias=st.floats(0.01, 5), alpha=st.floats(1e-4, 0.5), beta=st.floats(0.3, 1.2))
+def test_a_response_normalization_has_a_whole_bias(bias: float, alpha: float, beta: float) -> None:
+    x = {"x": normal(1, 7, 4, 5)}
+    model = model_of("LRN", x, {}, 13, size=3, bias=bias, alpha=alpha, beta=beta)
+    compared(model, x)
+    refuse_dropped(Rewrite(RULES)(infer_shapes(ir.from_proto(model))).model)
+
+
+@st.composite
+def scatters(draw: st.DrawFn) -> tuple[onnx.ModelProto, Inputs]:
+    rng = np.random.default_rng(draw(st.integers(0, 99)))
+    shape = tuple(draw(st.lists(st.integers(1, 5), min_size=1, max_size=4)))
+    kind = draw(st.sampled_from(["ScatterElements", "ScatterND"]))
+    reduction = draw(st.sampled_from(["none", "add", "mul", "max", "min"]))
+    if kind == "ScatterElements":
+        axis = draw(st.integers(0, len(shape) - 1))
+        sizes = tuple(draw(st.integers(1, size)) for size in shape)
+        indices = rng.integers(-shape[axis], shape[axis], sizes)
+        # ONNX gives no order to several updates of one element without a reduction.
+        if reduction == "none":
+            ranked = np.argsort(rng.random(shape), axis)
+            indices = ranked[tuple(slice(size) for size in sizes)]
+            indices = np.where(rng.random(sizes) < 0.5, indices, indices - shape[axis])
+        more, updates = {"axis": axis - len(shape) * draw(st.integers(0, 1))}, normal(*sizes, seed=1)
+    else:
+        depth, count = draw(st.integers(1, len(shape))), draw(st.integers(1, 4))
+        flat = rng.choice(int(np.prod(shape[:depth])), count, replace=reduction != "none") \
+            if count <= np.prod(shape[:depth]) else np.array([0])  # fmt: skip
+        indices = np.stack(np.unravel_index(flat, shape[:depth]), axis=-1)
+        indices = np.where(rng.random(indices.shape) < 0.5, indices, indices - np.array(shape[:depth]))
+        more, updates = {}, normal(len(indices), *shape[depth:], seed=1)
+    nodes = [helper.make_node(kind, ["x", "i", "u"], ["y"], reduction=reduction, **more)]
+    graph = helper.make_graph(
+        nodes, kind,
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape),
+         helper.make_tensor_value_info("u", TensorProto.FLOAT, updates.shape)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(indices.astype(np.int64), "i")],
+    )  # fmt: skip
+    return make_model(graph, 18), {"x": normal(*shape), "u": updates}
+
+
+@settings(max_examples=100, deadline=None)
+@given(scatters())
+def test_a_scatter_of_constant_indices_is_a_lookup(case: tuple[onnx.ModelProto, Inputs]) -> None:
+    made = compared(*case)
+    assert "ScatterND" not in made
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    kind=st.sampled_from(["Gather", "GatherElements", "GatherND"]),
+    shape=st.lists(st.integers(1, 5), min_size=2, max_size=4).map(tuple),
+    seed=st.integers(0, 99),
+    data=st.data(),
+)
+def test_constant_indices_count_from_the_start(
+    kind: str, shape: tuple[int, ...], seed: int, data: st.DataObject
+) -> None:
+    rng, more = np.random.default_rng(seed), {}
+    if kind == "GatherND":
+        batch = data.draw(st.integers(0, len(shape) - 1))
+        depth = data.draw(st.integers(1, len(shape) - batch))
+        sizes = np.array(shape[batch : batch + depth])
+        indices = rng.integers(-sizes, sizes, (*shape[:batch], 3, depth))
+        more = {"batch_dims": batch}
+    else:
+        axis = data.draw(st.integers(0, len(shape) - 1))
+        indices = rng.integers(-shape[axis], shape[axis], shape if kind == "GatherElements" else (3,))
+        more = {"axis": axis}
+    x = {"x": normal(*shape)}
+    model = model_of(kind, x, {"i": indices}, 13, **more)
+    compared(model, x)
+    after = ir.to_proto(Rewrite(RULES)(infer_shapes(ir.from_proto(model))).model)
+    read = {name for node in after.graph.node for name in node.input}
+    for tensor in after.graph.initializer:
+        assert tensor.name not in read or (numpy_helper.to_array(tensor) >= 0).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int32, np.int64])
+def test_a_number_is_true_if_it_is_not_0(dtype: Any) -> None:
+    x = np.array([0, 0.4, -0.4, 1, -1, 256, 3e-5], dtype)
+    graph = helper.make_graph(
+        [helper.make_node("Cast", ["x"], ["b"], to=TensorProto.BOOL),
+         helper.make_node("Cast", ["b"], ["y"], to=TensorProto.FLOAT)], "cast",
+        [helper.make_tensor_value_info("x", helper.np_dtype_to_tensor_dtype(x.dtype), x.shape)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, x.shape)],
+    )  # fmt: skip
+    assert "Not" in compared(make_model(graph), {"x": x})
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    mode=st.sampled_from(["avg", "max"]),
+    scale=st.sampled_from([0.25, 0.5, 1.0]),
+    width=st.floats(1, 20, width=32),
+    transformation=st.sampled_from([None, "half_pixel", "output_half_pixel"]),
+)
+def test_a_region_is_moved_by_half_a_pixel(
+    mode: str, scale: float, width: float, transformation: str | None
+) -> None:
+    x = {"x": normal(1, 2, 9, 11)}
+    regions = np.array([[2, 1, 2 + width, 1 + width], [4, 4, 12, 20]], F)
+    constants = {"r": regions, "i": np.zeros(2, np.int64)}
+    more = {} if transformation is None else {"coordinate_transformation_mode": transformation}
+    model = model_of("RoiAlign", x, constants, 16, mode=mode, sampling_ratio=2, spatial_scale=scale,
+                     output_height=2, output_width=3, **more)  # fmt: skip
+    compared(model, x)
+    after = Rewrite(RULES)(infer_shapes(ir.from_proto(model))).model
+    if transformation == "output_half_pixel" or width * scale >= 1:
+        refuse_dropped(after)
+    else:
+        with pytest.raises(ModelError, match=r"^it: RoiAlign has coordinate_transformation_mode"):
+            refuse_dropped(after)
