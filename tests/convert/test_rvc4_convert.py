@@ -484,7 +484,7 @@ def silu() -> onnx.ModelProto:
 def grouped_upsampling() -> onnx.ModelProto:
     """Channels of unlike size, which one scale for all would lose."""
     weights = np.random.default_rng(1).normal(0, 0.3, (8, 4, 3, 3))
-    weights *= np.array([0.05, 1, 3, 0.3])[None, :, None, None]
+    weights *= np.array([0.2, 1, 2, 0.3])[None, :, None, None]
     attributes: dict[str, Any] = {"group": 2, "strides": [2, 2], "dilations": [2, 2]}
     nodes = [helper.make_node("ConvTranspose", ["c", "k", "b"], ["m"], name="up", **attributes)]
     return net_of(nodes, {"k": weights, "b": np.linspace(-1, 1, 8)})
@@ -524,7 +524,7 @@ FAULTS: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
     "edge padding": (edge_padding, "FP16_STANDARD"),
     "silu in 16 bits": (silu, "INT8_INT16_MIXED"),
     "batch normalization": (batch_normalization, "INT8_STANDARD"),
-    "grouped transposed convolution": (grouped_upsampling, "INT8_STANDARD"),
+    "grouped transposed convolution": (grouped_upsampling, "INT8_INT16_MIXED"),
     "linear resize to half of an odd size": (odd_halving, "INT8_STANDARD"),
     "padding beyond the range": (far_padding, "INT8_STANDARD"),
     "scattering beyond the range": (scattered, "INT8_STANDARD"),
@@ -557,7 +557,7 @@ def test_a_known_fault_is_rewritten_away_and_shows_without_the_rewrite(
         done = converter.convert(folder, "rvc4", output=tmp_path / "o.tar", options=options)
         assert all(row["rel_rmse"] < 0.03 for row in done.verification["outputs"].values())
     else:
-        with pytest.raises((VerificationError, ModelError)):
+        with pytest.raises((VerificationError, ModelError, ToolError)):
             converter.convert(folder, "rvc4", output=tmp_path / "o.tar", options=options)
 
 
