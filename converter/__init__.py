@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from converter.checks.lint import lint
     from converter.comparison.archives import Difference, diff
+    from converter.conversion import Conversion
     from converter.errors import ConvertError
     from converter.open_source import open_archive
     from converter.plans import Plan
     from converter.recheck import verify_archive
-    from converter.run import Conversion, convert, plan
+    from converter.run import convert, plan
 
 __all__ = [
     "Conversion",
@@ -37,7 +38,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Conversion": "run",
+    "Conversion": "conversion",
     "ConvertError": "errors",
     "Difference": "comparison.archives",
     "Plan": "plans",

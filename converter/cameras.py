@@ -47,7 +47,7 @@ def target_of(word: str) -> Named:
     raise UsageError(f"There is no target {word!r}.", remedy=f"{near} {there}".strip())
 
 
-def targets_of(words: str) -> list[Named]:
+def named_targets(words: str) -> list[Named]:
     """The targets in `rvc2,oak4-d`, each once.
 
     Raises:

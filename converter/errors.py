@@ -44,6 +44,13 @@ class ConvertError(Exception):
     def __str__(self) -> str:
         return f"{self.message} {self.remedy}".strip()
 
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows instead of a traceback: the findings, in arguments and not in flags."""
+        from converter.arguments import in_arguments
+
+        lines = [self.message, *map(str, self.findings)] if len(self.findings) > 1 else [str(self)]
+        return [f"{type(self).__name__}: {in_arguments(lines[0])}", *map(in_arguments, lines[1:])]
+
 
 class UsageError(ConvertError):
     """A wrong option, value or output path."""

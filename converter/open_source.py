@@ -20,7 +20,7 @@ from converter.findings import Finding, Severity, listed, perhaps
 from converter.graph.facts import GraphFacts, TensorFacts
 from converter.options.resolve import Layer, Options, resolve
 from converter.preprocessing import Color
-from converter.sources.settle import settled_archive
+from converter.sources.settled_archive import settled_archive
 
 if TYPE_CHECKING:
     from converter.modelconverter.document import Document

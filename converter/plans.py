@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol
 
 from converter.backend import Backend
 from converter.findings import Finding
+from converter.html import table, titled
 from converter.model import SourceModel
 from converter.options.declared import specs
 from converter.options.resolve import Options
@@ -140,6 +141,26 @@ class Plan:
         if self.second:
             lines.append(f"  second stage: {self.second.model.path}")
         return "\n".join(lines) + ">"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        rows = [
+            (kind, item.name, item.dtype, item.layout, item.shape)
+            for kind, items in (("input", self.model.inputs), ("output", self.model.outputs))
+            for item in items
+        ]
+        lines = [
+            f"{self.backend.tool} {self.backend.version}, toolchain {self.toolchain}",
+            *filter(None, (self.backend.reason, self.backend.caveat)),
+            f"plan {self.hash}",
+            *(f"warning: {warning}" for warning in self.warnings),
+        ]
+        return titled(
+            f"{self.model.path} for {self.target}",
+            table(("", "name", "dtype", "layout", "shape"), rows),
+            table(("step", "tool"), [(step.title, step.tool) for step in self.steps]),
+            lines=lines,
+        )
 
     def step(self, name: str) -> Step:
         """The step of that name.

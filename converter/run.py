@@ -7,7 +7,6 @@ import dataclasses
 import os
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,77 +15,24 @@ from converter.archive.opened import Archive
 from converter.archive.write import copy_archive, destination, suffix_of, write_archive
 from converter.artifact import Artifact
 from converter.bare.open import unsettled
+from converter.calibration.given import as_files
 from converter.cameras import target_of
+from converter.conversion import Conversion
 from converter.errors import Cancelled, UsageError, VerificationError, disk_error, from_findings
-from converter.events import Notice, OnEvent, Warned, ignore
+from converter.events import Notice, OnEvent, Warned
 from converter.findings import Finding, Severity, errors
 from converter.model import SourceModel
+from converter.notebook import listener
 from converter.open_source import open_source
 from converter.options.resolve import Layer, Options, resolve
 from converter.plans import Plan
 from converter.processes.run import Processes
 from converter.processes.work_folder import work_folder
 from converter.sources.import_step import import_source, import_step
-from converter.sources.settle import settled_archive
+from converter.sources.settled_archive import settled_archive
 from converter.target import Run, modules_called
 from converter.target import load as load_target
 from converter.verification.frames import find_frames
-
-
-@dataclass(frozen=True, kw_only=True, repr=False)
-class Conversion:
-    """A conversion that succeeded.
-
-    Attributes:
-        output: The archive that was written.
-        sha256: The archive's SHA-256.
-        model: Inputs and outputs as the compiled file has them.
-        verification: How the compiled network compares with the source; see the README.
-        timings_s: Wall seconds by stage.
-        peak_bytes: Peak memory of the tools by stage, where they report it.
-        cached: Whether it was taken from the cache (`cache.enabled`).
-    """
-
-    output: Path
-    sha256: str
-    size_bytes: int
-    plan: Plan
-    model: Mapping[str, Any]
-    verification: Mapping[str, Any]
-    warnings: tuple[str, ...]
-    timings_s: Mapping[str, float] = field(default_factory=dict)
-    peak_bytes: Mapping[str, int] = field(default_factory=dict)
-    cached: bool = False
-
-    def __repr__(self) -> str:
-        """A few lines: all of it is in `to_json`."""
-        lines = [
-            f"<Conversion {self.output}: {self.plan.target}, {self.size_bytes:,} bytes, "
-            f"sha256 {self.sha256[:12]}",
-            f"  verification: {self.verification.get('status')}"
-            + (f" on {self.verification['checked_on']}" if "checked_on" in self.verification else ""),
-        ]
-        if self.warnings:
-            lines.append(f"  warnings: {len(self.warnings)}")
-        return "\n".join(lines) + ">"
-
-    def to_json(self) -> dict[str, Any]:
-        """The document that `--json` prints."""
-        return {
-            "output": str(self.output),
-            "sha256": self.sha256,
-            "size_bytes": self.size_bytes,
-            "plan_hash": self.plan.hash,
-            "target": self.plan.target,
-            "toolchain": self.plan.toolchain,
-            "model": dict(self.model),
-            "verification": dict(self.verification),
-            "warnings": list(self.warnings),
-            "timings_s": dict(self.timings_s),
-            "peak_bytes": dict(self.peak_bytes),
-            "cache": {"hit": self.cached},
-        }
-
 
 Overrides = Options | Mapping[str, Any] | None
 
@@ -104,20 +50,23 @@ def plan(
         source: An NN Archive (file or unpacked folder) or one that is open; a model (`.onnx`,
             `.xml`, `.tflite`), or a ModelConverter file that names one.
         target: `rvc2`, or another target that is installed; or a camera's name, `oak-d`.
-        options: Options by key, dotted or nested, e.g. `{"rvc2.superblob": True}`.
+        options: Options by key, dotted or nested, e.g. `{"rvc2.superblob": True}`. Calibration data
+            may be arrays or pictures: see `converter.calibration.given.as_files`.
         toolchain: `auto`, or one that the target has.
 
     Raises:
         UsageError, ArchiveError, ModelError: See `converter.errors`.
     """
-    resolved, target = _options(options), target_of(target).target
-    if isinstance(source, Archive):
-        settled = settled_archive(source, resolved, owned=False)
-        with settled if settled is not source else contextlib.nullcontext():
-            return make_plan(settled, target, resolved, toolchain)
-    archive, resolved = open_source(source, resolved, target=target)
-    with archive:
-        return make_plan(archive, target, resolved, toolchain)
+    target = target_of(target).target
+    with as_files(options) as given:
+        resolved = _options(given)
+        if isinstance(source, Archive):
+            settled = settled_archive(source, resolved, owned=False)
+            with settled if settled is not source else contextlib.nullcontext():
+                return make_plan(settled, target, resolved, toolchain)
+        archive, resolved = open_source(source, resolved, target=target)
+        with archive:
+            return make_plan(archive, target, resolved, toolchain)
 
 
 def convert(
@@ -140,21 +89,23 @@ def convert(
         output: The archive to write: `.tar.xz`, `.tar.gz`, `.tar.bz2` or `.tar`; or a folder, which
             is made if its name ends with `/` or has no suffix. None writes
             `<archive name>.<target>.tar.xz` into the current folder.
-        options: Options by key, dotted or nested.
+        options: As for `plan`.
         toolchain: `auto`, or one that the target has.
         force: Replace an existing output; without it that is an error.
         keep_work: An empty or new folder that keeps the intermediate files.
-        on_event: Called with the events of `converter.events`, from this thread and from others.
+        on_event: Called with the events of `converter.events`, from this thread and from others. A
+            notebook shows a bar without one.
 
     Raises:
         ConvertError: One of its subclasses, each with its exit code. Nothing was written then, and
             an existing output was not changed.
     """
     started = time.monotonic()
-    told = _Told(on_event or ignore)
-    resolved, target = _options(options), target_of(target).target
+    target = target_of(target).target
     with contextlib.ExitStack() as stack:
         try:
+            resolved = _options(stack.enter_context(as_files(options)))
+            told = _Told(stack.enter_context(listener(on_event)))
             work = stack.enter_context(work_folder(keep_work))
             processes = Processes()
             stack.callback(processes.end_all)

@@ -143,6 +143,20 @@ def _live_scale(graph: onnx.GraphProto) -> None:
     graph.node[3].input[0] = "back"
 
 
+def _state() -> Members:
+    from tests.tflite_models import lstm
+
+    tensors = [
+        {"name": name, "dtype": "float32", "shape": [1, 5, width], "layout": "NCD"}
+        for name, width in (("x", 3), ("y", 4))
+    ]
+    tensors[0] |= {"input_type": "raw", "preprocessing": {}}
+    model = {"metadata": {"name": "net", "path": "net.tflite"}, "heads": []}
+    model |= {"inputs": tensors[:1], "outputs": tensors[1:]}
+    config = {"config_version": "1.0", "model": model}
+    return {"config.json": json.dumps(config).encode(), "net.tflite": lstm()}
+
+
 def _batch() -> Members:
     members = _changed_model(_dynamic)
     config = json.loads(members["config.json"])
@@ -194,6 +208,7 @@ BUILDERS: dict[str, Callable[[], Members]] = {
     "onnx-live-scale": lambda: _changed_model(_live_scale),
     "onnx-twice": lambda: _changed_model(_twice),
     "onnx-unused": lambda: _changed_model(_unused),
+    "tflite-state": _state,
     "onnx-through": lambda: _changed_model(lambda graph: graph.output.append(graph.input[0])),
     "rvc2": lambda: _target("rvc2", "model.blob", blob_double()),
     "rvc2-old": lambda: _target("rvc2", "model.blob", blob_double((4, 0))),

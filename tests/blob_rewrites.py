@@ -92,6 +92,7 @@ def _pools() -> dict[str, Case]:
         "along one axis": pool((1, 8, 20), kernel_shape=[3], pads=[1, 1]),
         "of a volume": pool((1, 3, 6, 8, 8), kernel_shape=[3] * 3, pads=[1] * 6),
         "dilated": pool(**three, dilations=[2, 1], pads=[2, 1, 2, 1], opset=19),
+        "of a volume, dilated": pool((1, 3, 6, 8, 8), 19, kernel_shape=[2] * 3, dilations=[2] * 3),
     }
 
 
@@ -131,6 +132,15 @@ def _resizes() -> dict[str, Case]:
         "of rank 5": resize([1, 1, 2, 1.5, 2], (1, 2, 3, 4, 5), mode="nearest"),
         "of opset 10": lambda: one(
             "Resize", [(1, 3, 8, 8)], [np.array([1, 1, 2, 2], F)], mode="linear", opset=10
+        ),
+        "keep_aspect_ratio_policy": lambda: one(
+            "Resize",
+            [(1, 3, 8, 6)],
+            [np.array([], F), None, ints(12, 15)],
+            mode="linear",
+            opset=19,
+            axes=[2, 3],
+            keep_aspect_ratio_policy="not_larger",
         ),
         "half_pixel_symmetric": resize(
             [1, 1, 1.7, 2],

@@ -122,6 +122,17 @@ def inputs_of(model: onnx.ModelProto) -> dict[str, tuple[tuple[int, ...], np.dty
     }
 
 
+def feeds_for(model: onnx.ModelProto, seed: int = 0) -> dict[str, NDArray[Any]]:
+    """Values that float16 has, and small whole numbers."""
+    rng = np.random.default_rng(seed)
+    return {
+        name: rng.normal(0, 1, shape).astype(np.float16).astype(dtype)
+        if dtype.kind == "f"
+        else rng.integers(0, 3, shape).astype(dtype)
+        for name, (shape, dtype) in inputs_of(model).items()
+    }
+
+
 def _prepare(model: onnx.ModelProto, source: Path, ready: Path) -> dict[str, str]:
     from converter.errors import ConvertError
     from targets.openvino.prepare import prepare_file

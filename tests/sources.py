@@ -110,6 +110,20 @@ def one_op_model(
     return make_model(graph, opset)
 
 
+def rate_model() -> onnx.ModelProto:
+    """A frame x and a sample rate, a single number: x * rate."""
+    graph = helper.make_graph(
+        [helper.make_node("Mul", ["x", "rate"], ["y"])],
+        "net",
+        [
+            helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 8]),
+            helper.make_tensor_value_info("rate", TensorProto.FLOAT, []),
+        ],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 8])],
+    )
+    return make_model(graph)
+
+
 def copies_model() -> onnx.ModelProto:
     """Outputs that copy an input, an output, or the same tensor, in every way there is.
 

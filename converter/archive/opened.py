@@ -18,6 +18,7 @@ from converter.archive import tar
 from converter.archive.tar import Limits, Member
 from converter.errors import ArchiveError, ConvertError, from_findings, not_a_file
 from converter.findings import Finding
+from converter.html import table, titled
 
 if TYPE_CHECKING:
     pass
@@ -52,6 +53,22 @@ class Archive:
     _temporary: tempfile.TemporaryDirectory[str] | None = None
     # What this archive's files are links to.
     _below: Archive | None = None
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows; the config is not checked yet."""
+        model = self.config.get("model")
+        entries = model if isinstance(model, dict) else {}
+        rows = [
+            (kind[:-1], *(item.get(key) for key in ("name", "dtype", "layout", "shape")))
+            for kind in ("inputs", "outputs")
+            for item in entries.get(kind) or ()
+            if isinstance(item, dict)
+        ]
+        return titled(
+            self.name,
+            table(("", "name", "dtype", "layout", "shape"), rows),
+            table(("member", "bytes"), [(one.name, one.size_bytes) for one in self.members]),
+        )
 
     def member(self, name: str) -> Member | None:
         """The member of exactly that name."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from converter.config.tensors import infer_layout
 from converter.findings import Finding, Severity
 from converter.graph.facts import TensorFacts
 from converter.preprocessing import Color, write_dai_type
-from converter.sources.settle import pixels_guess
+from converter.sources.settle import boolean_note, pixels_guess
 
 _FRAME_DTYPES: Final = ("float32", "float16", "float64", "uint8")
 _CHANNELS: Final = (1, 3)
@@ -29,6 +29,7 @@ class InputHints:
         mean: In the model's channel order; one value for each channel, or one for all; empty for none.
         scale: The divisors, in the same order.
         resize_mode: CROP, STRETCH or LETTERBOX.
+        boolean: Whether it is boolean in the source.
         pixels: Of a quantized input: the mean and the scale that make its codes of a frame's pixels.
     """
 
@@ -41,6 +42,7 @@ class InputHints:
     scale: tuple[float, ...] | None = None
     resize_mode: str | None = None
     pixels: tuple[float, float] | None = None
+    boolean: bool = False
 
 
 def may_take_frames(tensor: TensorFacts) -> bool:
@@ -57,6 +59,9 @@ def read_input(
     shape, findings = _shape(where, tensor, hint)
     if shape is None:
         return None, findings
+    if hint.boolean:
+        findings.append(boolean_note(f"{where}.dtype", tensor.name))
+        hint = replace(hint, is_image=False)
     layout, is_image, found = _layout(where, tensor, shape, hint)
     findings += found
     channels = shape[layout.index("C")] if "C" in layout and len(layout) == len(shape) else 0

@@ -22,12 +22,14 @@ class SettledModel:
 
     Attributes:
         pixels: By quantized input, the mean and the scale that make its codes of a frame's pixels.
+        booleans: The inputs that were boolean, and take numbers now.
         temporary: The folder that the file is in, if it was written.
     """
 
     path: Path
     facts: GraphFacts
     pixels: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    booleans: tuple[str, ...] = ()
     temporary: tempfile.TemporaryDirectory[str] | None = None
 
     def hints(self, given: Mapping[str, InputHints]) -> dict[str, InputHints]:
@@ -35,9 +37,11 @@ class SettledModel:
         names = [tensor.name for tensor in self.facts.inputs]
         empty = InputHints()
         return {
-            name: dataclasses.replace(given.get(name, empty), pixels=self.pixels.get(name))
+            name: dataclasses.replace(
+                given.get(name, empty), pixels=self.pixels.get(name), boolean=name in self.booleans
+            )
             for name in names
-            if name in given or name in self.pixels
+            if name in given or name in self.pixels or name in self.booleans
         }
 
     def close(self) -> None:
@@ -82,6 +86,7 @@ def settled_model(
             path=path,
             facts=facts_of(path, path.name).called(*names),
             pixels=settled.pixels,
+            booleans=settled.booleans,
             temporary=temporary,
         )
     except BaseException:

@@ -170,6 +170,7 @@ def _real(
 
 
 def _signal(shape: Sequence[int], index: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Numbers that keep to what noise of a deviation of 1 reaches: inputs have one range."""
     noise = np.asarray(rng.standard_normal(shape))
     length = shape[-1] if shape else 1
     places = (np.arange(length) / max(1, length - 1)).reshape(length if shape else ())
@@ -180,6 +181,6 @@ def _signal(shape: Sequence[int], index: int, rng: np.random.Generator) -> NDArr
             tones = sum(np.sin(rng.uniform(3, 90) * places + rng.uniform(0, 6)) for _ in range(3))
             return np.asarray(0.8 * tones + 0.1 * noise)
         case 2:
-            return 0.1 * noise
+            return 0.3 * noise
         case _:  # a spectrum: it falls with the frequency and is not negative
-            return np.abs(noise) * 4 * np.exp(-4 * places)
+            return np.abs(noise) * np.exp(-2 * places)

@@ -22,6 +22,7 @@ BASES: Final[Mapping[str, str]] = {
     "onnx-live-scale": "a source whose model quantizes with a scale that it computes",
     "onnx-twice": "a source whose model has an input and an output twice",
     "onnx-unused": "a source whose model has an input that no node reads",
+    "tflite-state": "a source whose TFLite model has a recurrent layer with variables",
     "onnx-through": "a source whose model has an input that is an output too",
     "rvc2": "a target for RVC2 (config.json, buildinfo.json and model.blob)",
     "rvc2-old": "a target for RVC2 whose blob's header has version 4.0",

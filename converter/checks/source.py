@@ -44,6 +44,7 @@ RULES: Final = (
             "model.unused-input",
             "model.foreign-operator",
             "model.quantization",
+            "model.state",
             "model.input-is-output",
             "input.duplicate",
             "input.twice-in-model",

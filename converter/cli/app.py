@@ -105,7 +105,7 @@ def convert(
     json: AsJson = False,
 ) -> int:
     """Convert NN Archives for cameras. The last line printed is the archive's path."""
-    from converter.cameras import targets_of
+    from converter.cameras import named_targets
     from converter.cli import commands
     from converter.cli.convert import Request
     from converter.cli.convert import convert as run
@@ -115,7 +115,7 @@ def convert(
     layers = commands.layers(overrides, config, preset, preprocess, about.layer(), verify=verify)
     if dry_run:
         return commands.plan(
-            sources, targets_of(target), toolchain, layers, explain=explain, as_json=json
+            sources, named_targets(target), toolchain, layers, explain=explain, as_json=json
         )
     request = Request(
         toolchain=toolchain,
@@ -127,7 +127,7 @@ def convert(
         as_json=json,
         quiet=quiet,
     )
-    return run(sources, targets_of(target), request)
+    return run(sources, named_targets(target), request)
 
 
 @app.command(help_epilogue="Example: nnconvert plan --target rvc2 model.tar.xz --explain")
@@ -148,13 +148,13 @@ def plan(
     ] = None,
 ) -> int:
     """Print what a conversion would do: parameters, steps, warnings. Nothing is run."""
-    from converter.cameras import targets_of
+    from converter.cameras import named_targets
     from converter.cli import commands
     from converter.cli.sources import split
 
     sources, words = split([source, *overrides])
     layers = commands.layers(words, config, preset, preprocess, about.layer(), verify=verify)
-    targets = targets_of(target)
+    targets = named_targets(target)
     if format is not None:
         return commands.plan_for_modelconverter(sources, targets, toolchain, layers)
     return commands.plan(sources, targets, toolchain, layers, explain=explain, as_json=json)

@@ -19,7 +19,7 @@ from converter.options.resolve import Options
 
 if TYPE_CHECKING:
     from converter.cameras import Named
-    from converter.run import Conversion
+    from converter.conversion import Conversion
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -124,9 +124,9 @@ def _one(target: str | None) -> str:
     Raises:
         UsageError: There are several, each with tools of its own.
     """
-    from converter.cameras import targets_of
+    from converter.cameras import named_targets
 
-    found = targets_of(target or "")
+    found = named_targets(target or "")
     if len(found) > 1:
         keys = " and ".join(f"{named.target}.tool_version" for named in found)
         raise UsageError("--tool-version is for one target.", remedy=f"Set {keys}.")

@@ -192,10 +192,20 @@ def _refuse_odd_signature(facts: GraphFacts) -> None:
             code="model.foreign-operator",
             where=where,
             message=problem,
-            remedy="Export the model with ONNX's own operators, or end it before this node.",
+            remedy="Export the model with ONNX's own operators, or end it before this one.",
         )
         for kind, where, problem in facts.unreadable
         if kind == "operator"
+    ]
+    findings += [
+        Finding(
+            code="model.state",
+            where=where,
+            message=problem,
+            remedy="Export the model with its state as inputs and outputs, or to ONNX.",
+        )
+        for kind, where, problem in facts.unreadable
+        if kind == "state"
     ]
     findings += [
         Finding(

@@ -11,7 +11,7 @@ _COPIES: Final = ("Identity", "Cast")
 def unreadable(model: Any) -> tuple[tuple[str, str, str], ...]:
     """The nodes of a model (onnx.ModelProto) that no target reads: kind, node, problem.
 
-    The kind is `operator` or `quantization`.
+    The kind is `operator` or `quantization`; TFLite has `state`, too.
     """
     own = {(function.domain, function.name) for function in model.functions}
     return tuple(_of_graph(model.graph, own, {}))

@@ -39,6 +39,29 @@ def freeze_inputs(model: Any, values: Mapping[str, NDArray[Any]]) -> None:
         graph.node.insert(0, node)
 
 
+def number_inputs(model: Any, names: Sequence[str]) -> None:
+    """Let boolean inputs take numbers, in place: more than a half is true.
+
+    Compilers for cameras take no boolean inputs.
+    """
+    import onnx
+
+    graph = model.graph
+    for name in names:
+        inner = f"{name}/boolean"
+        for inside in _graphs(graph):
+            for node in inside.node:
+                node.input[:] = [inner if given == name else given for given in node.input]
+        for value in graph.input:
+            if value.name == name:
+                value.type.tensor_type.elem_type = onnx.TensorProto.FLOAT
+        half = onnx.numpy_helper.from_array(np.asarray(0.5, np.float32), f"{name}/half")
+        constant = onnx.helper.make_node("Constant", [], [half.name], name=half.name, value=half)
+        greater = onnx.helper.make_node("Greater", [name, half.name], [inner], name=f"{name}/is_true")
+        graph.node.insert(0, constant)
+        graph.node.insert(1, greater)
+
+
 def reshape_inputs(model: Any, shapes: Mapping[str, Sequence[int]]) -> None:
     """Give inputs other shapes, in place; the outputs get the shapes that follow.
 

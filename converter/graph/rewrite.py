@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
 Attribute = int | float | str | Sequence[int] | Sequence[float]
+# What a node that a rule made knows of the one whose place it took: see `origin_of`.
+_ORIGIN: Final = ("nnconvert.node", "nnconvert.operator")
 
 
 class Builder:
@@ -132,7 +134,23 @@ def replace(graph: ir.Graph, node: ir.Node, builder: Builder, replaced: Sequence
         outputs.append(output)
         values.append(value if id(value) in made else builder.op("Identity", value))
         made.discard(id(values[-1]))
+    for key, text in zip(_ORIGIN, origin_of(node), strict=True):
+        for new in builder.nodes:
+            new.metadata_props[key] = text
     ir.convenience.replace_nodes_and_values(graph, node, [node], builder.nodes, outputs, values)
+
+
+def origin_of(node: ir.Node) -> tuple[str, str]:
+    """Name and operator of the user's node that a node came from, over all rules."""
+    name, operator = (node.metadata_props.get(key) for key in _ORIGIN)
+    return name or node.name or node.op_type, operator or node.op_type
+
+
+def forget_origins(graph: ir.Graph) -> None:
+    """Leave nothing of it in a file."""
+    for node in graph:
+        for key in _ORIGIN:
+            node.metadata_props.pop(key, None)
 
 
 # ------------------------------------------------------------- reading nodes

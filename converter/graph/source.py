@@ -56,6 +56,7 @@ def read_source(
     from converter.graph.freeze import FreezeShapes
     from converter.graph.heavy import settle
     from converter.graph.opset import raise_opset
+    from converter.graph.sequences import settle_sequences
     from converter.graph.simplify import simplify
 
     warnings: list[str] = []
@@ -70,7 +71,7 @@ def read_source(
     _refuse_unknown_domains(model)
     model = raise_opset(model)
     model = FreezeShapes(shapes)(model).model
-    model = settle_control_flow(model)
+    model = settle_sequences(settle_control_flow(model))
     model = settle_copies(model)
     if simplified:
         model, problem = simplify(model)

@@ -21,6 +21,7 @@ from converter.options.declared import specs
 from converter.options.resolve import Options
 from converter.plans import Plan
 from converter.preprocessing import Color
+from converter.sources.frozen_values import array_of
 
 _SECTIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "rvc2": ("number_of_shaves", "superblob", "compress_to_fp16"),
@@ -72,7 +73,10 @@ def _stage(plan: Plan, source: Path) -> dict[str, Any]:
         section["disable_calibration"] = True
     return {
         "input_model": _model(plan, source),
-        "inputs": [_input(item, plan, source, calibration) for item in plan.model.inputs],
+        "inputs": [
+            *(_input(item, plan, source, calibration) for item in plan.model.inputs),
+            *_frozen(options),
+        ],
         "outputs": [
             {
                 "name": item.name,
@@ -110,6 +114,17 @@ def _input(item: ModelInput, plan: Plan, source: Path, calibration: Any) -> dict
     if calibration is not None:
         described["calibration"] = _calibration(item, plan, source, calibration)
     return described
+
+
+def _frozen(options: Options) -> list[dict[str, Any]]:
+    """The inputs that have left the model; a value out of a file is written down as numbers."""
+    found = []
+    for name in options.names("inputs"):
+        value = options.text(f"inputs.{name}.frozen_value")
+        if value is not None:
+            number = array_of(value).tolist()
+            found.append({"name": name, "frozen_value": number})
+    return found
 
 
 def _calibration(item: ModelInput, plan: Plan, source: Path, data: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,6 @@ The format: https://ai.google.dev/edge/litert, `schema.fbs`; LiteRT's own packag
 from __future__ import annotations
 
 import struct
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from converter.errors import ArchiveError, ModelError, ToolchainError
 from converter.graph.facts import GraphFacts, TensorFacts
 from converter.sources.tflite_edit import edit, name_of
+from converter.sources.tflite_operators import operators_of, unreadable
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -56,7 +56,9 @@ def read_facts(path: Path, name: str) -> GraphFacts:
         raise ArchiveError(f"{name} is not a TFLite model: it does not begin like one.")
     try:
         model = schema.Model.GetRootAs(data, 0)
-        if model.SubgraphsLength() == 1:
+        own, custom = operators_of(schema, model)
+        # Of several graphs the others are branches and loops, or set variables: their operators say so.
+        if model.SubgraphsLength() == 1 or any(unreadable(own, custom)):
             return _graph(schema, model)
     except _DAMAGED as error:
         raise ArchiveError(f"{name} is a damaged TFLite model ({error}).") from error
@@ -82,15 +84,10 @@ def edited(data: bytes, name: str, frozen: Mapping[str, NDArray[Any]]) -> bytes:
 
 def _graph(schema: Any, model: Any) -> GraphFacts:
     graph = model.Subgraphs(0)
-    kinds = {number: word for word, number in vars(schema.BuiltinOperator).items() if word.isupper()}
-    operators: Counter[str] = Counter()
+    own, custom = operators_of(schema, model)
     read: set[int] = set()
     for index in range(graph.OperatorsLength()):
         node = graph.Operators(index)
-        code = model.OperatorCodes(node.OpcodeIndex())
-        number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
-        custom = code.CustomCode()
-        operators[custom.decode() if custom else kinds.get(number, str(number))] += 1
         read |= {node.Inputs(k) for k in range(node.InputsLength())}
     inputs = [graph.Inputs(k) for k in range(graph.InputsLength())]
     outputs = [graph.Outputs(k) for k in range(graph.OutputsLength())]
@@ -104,7 +101,8 @@ def _graph(schema: Any, model: Any) -> GraphFacts:
         inputs=tuple(tensors[index] for index in inputs),
         outputs=tuple(tensors[index] for index in outputs),
         opset=model.Version(),
-        operators=operators,
+        operators=own + custom,
+        unreadable=tuple(unreadable(own, custom)),
         external=(),
         unused=tuple(tensors[k].name for k in inputs if k not in read and k not in outputs),
         format="TFLite",

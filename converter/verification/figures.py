@@ -48,11 +48,16 @@ class Resolution:
         """The step that a tensor has whose values extend over that range."""
         return extent / (self.levels or _HALF_LEVELS)
 
-    def floor(self, bounds: tuple[float, float] | None) -> float:
-        """The difference that is none in an output; operators with bounds have steps of their own."""
-        if bounds is None or self.levels is None:
-            return self.step
-        return max(self.step, self.own_step(bounds[1] - bounds[0]))
+    def floor(self, bounds: tuple[float, float] | None, largest: float) -> float:
+        """The difference that is none in an output.
+
+        Args:
+            bounds: What the operator that makes it keeps to. Values that are all below one step of that
+                range are none, however fine the step that was measured on them.
+            largest: The largest absolute value.
+        """
+        own = self.own_step(bounds[1] - bounds[0]) if bounds and self.levels else 0.0
+        return max(self.step, own) if largest <= own else self.step
 
 
 def figures(
@@ -86,7 +91,7 @@ def figures(
     if len(a) > 1:
         row["varies"] = _rms(a - a.mean(axis=0)) / max(_rms(a), _EPSILON)
     bounds = facts.parts[0].bounds if len(facts.parts) == 1 else None
-    floor = resolution.floor(bounds)
+    floor = resolution.floor(bounds, row["reference_max_abs"])
     if floor and row["max_abs"]:
         told = np.where(np.abs(a - b) <= floor, a, b)
         row["floor"] = floor

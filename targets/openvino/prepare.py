@@ -22,14 +22,16 @@ _ONE_FILE_BYTES: Final = 1_900_000_000
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """The prepared model file, its operators for messages, and what could not be done.
+    """The prepared model file, its nodes for messages, and what could not be done.
 
-    `input_types` are NumPy's names of the inputs' types: float32 for frames, int32 for indices;
-    `outputs` says what the source's outputs consist of.
+    Attributes:
+        nodes: By name of a node or an output, the user's node that it came from: name and operator.
+        input_types: NumPy's names of the inputs' types: float32 for frames, int32 for indices.
+        outputs: What the source's outputs consist of.
     """
 
     path: Path
-    nodes: Mapping[str, str]
+    nodes: Mapping[str, tuple[str, str]]
     input_types: Mapping[str, str]
     outputs: Mapping[str, OutputFacts]
     warnings: tuple[str, ...]
@@ -73,7 +75,7 @@ def prepare(
     )
     return Prepared(
         path=target,
-        nodes=answer["nodes"],
+        nodes={name: (node, operator) for name, (node, operator) in answer["nodes"].items()},
         input_types=answer["input_types"],
         outputs={name: OutputFacts.from_json(item) for name, item in answer["outputs"].items()},
         warnings=tuple(answer["warnings"]),
@@ -93,23 +95,26 @@ def prepare_file(
 
     from converter.graph.embed import EmbedPreprocessing, entries
     from converter.graph.outputs import output_facts
-    from converter.graph.rewrite import Rewrite
+    from converter.graph.rewrite import Rewrite, forget_origins
     from converter.graph.rules.folding import RULES as FOLDING
     from converter.graph.rules.table import DECOMPOSITIONS, FIRST
     from converter.graph.simplify import infer_shapes, shape_inference
     from converter.graph.single_precision import SinglePrecision
     from converter.graph.source import name_every_node, read_source
     from targets.openvino.myriad_rules import table
-    from targets.openvino.myriad_rules.dropped_attributes import refuse_dropped
+    from targets.openvino.myriad_rules.dropped_attributes import dropped_attributes
     from targets.openvino.myriad_rules.float16_weights import keep_weights_in_float16
     from targets.openvino.myriad_rules.lstm import RULES as LSTM
     from targets.openvino.myriad_rules.opset13 import LowerOpset
     from targets.openvino.myriad_rules.scalars import FIRST_RULES, refuse_scalars
     from targets.openvino.myriad_rules.scalars import RULES as SCALARS
+    from targets.openvino.myriad_rules.supported import refuse_unsupported, wires_of
     from targets.openvino.myriad_rules.whole_numbers import whole_numbers_as_floats
 
     shapes = {item["name"]: tuple(item["shape"]) for item in inputs}
     model, warnings, _ = read_source(source, shapes, simplified=simplified)
+    name_every_node(model)
+    before = wires_of(model)
     model = infer_shapes(model)
     outputs = output_facts(model)
     rules = map(Rewrite, (FOLDING, LSTM, *FIRST, DECOMPOSITIONS))
@@ -120,8 +125,7 @@ def prepare_file(
         SinglePrecision(),
         *rewrites,
     )(model).model
-    if for_myriad:
-        refuse_dropped(model)
+    dropped = dropped_attributes(model) if for_myriad else {}
     model = Sequential(
         *([LowerOpset()] if for_myriad else []),
         EmbedPreprocessing(entries(inputs)),
@@ -129,16 +133,19 @@ def prepare_file(
         common.RemoveUnusedNodesPass(),
     )(model).model
     if for_myriad:
+        refuse_unsupported(model, before, dropped)
         refuse_scalars(model)
         whole_numbers_as_floats(model)
         keep_weights_in_float16(model)
         model.ir_version = min(model.ir_version, _IR_VERSION)
     name_every_node(model)
+    nodes = _nodes(model)
+    forget_origins(model.graph)
     # Weights go straight from their files into a separate file: no second copy in memory.
     name = Path(target).name
     ir.save(model, target, external_data=f"{name}.data", size_threshold_bytes=4096)
     return {
-        "nodes": _operators(model),
+        "nodes": nodes,
         "input_types": {
             value.name: value.dtype.numpy().name
             for value in model.graph.inputs
@@ -169,10 +176,12 @@ def merge_weights(model: str, target: str) -> None:
     onnx.save(proto, target)
 
 
-def _operators(model: ir.Model) -> dict[str, str]:
-    """Operator types by node name and by output name: the compiler's messages have either."""
-    names: dict[str, str] = {}
+def _nodes(model: ir.Model) -> dict[str, tuple[str, str]]:
+    """The user's nodes by node name and by output name: the compiler's messages have either."""
+    from converter.graph.rewrite import origin_of
+
+    names: dict[str, tuple[str, str]] = {}
     for node in model.graph:
-        names |= {output.name: node.op_type for output in node.outputs if output.name}
-        names |= {node.name: node.op_type} if node.name else {}
+        names |= {output.name: origin_of(node) for output in node.outputs if output.name}
+        names |= {node.name: origin_of(node)} if node.name else {}
     return names

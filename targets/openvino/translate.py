@@ -33,15 +33,27 @@ def check_tensors(model: SourceModel, *, target: str, chip: str) -> None:
     """
     found = []
     for tensor in (*model.inputs, *model.outputs):
+        remedy = ""
         if len(tensor.shape) > _MAX_RANK:
             message = f"{list(tensor.shape)} has {len(tensor.shape)} axes; {chip} takes five at most."
         elif isinstance(tensor, ModelInput) and tensor.dtype not in _RAW_PRECISION:
             message = f"{chip} does not take {tensor.dtype}, only {', '.join(_RAW_PRECISION)}."
+            remedy = other_type(tensor)
         else:
             continue
-        found.append(Finding(code=f"{target}.tensor", where=tensor.name, message=message))
+        found.append(
+            Finding(code=f"{target}.tensor", where=tensor.name, message=message, remedy=remedy)
+        )
     if found:
         raise from_findings(ModelError, "The model", found)
+
+
+def other_type(tensor: Tensor) -> str:
+    """What to do with an input of a type that a chip does not take."""
+    return (
+        f"If it is always the same, set inputs.{tensor.name}.frozen_value; else let the model cast it "
+        "from float32."
+    )
 
 
 def input_parameters(item: ModelInput, options: Options, *, interleaved: bool) -> InputParameters:

@@ -91,9 +91,8 @@ def _problem(tensor: Tensor) -> Finding | None:
     elif isinstance(tensor, ModelInput) and tensor.dtype not in _RAW_DTYPE:
         message = f"the chip takes no {tensor.dtype}, only {', '.join(_RAW_DTYPE)}."
         remedy = (
-            "Give the model an integer input instead, and a Cast to BOOL behind it."
-            if tensor.dtype == "boolean"
-            else "Give the model an input of one of these, and a Cast behind it."
+            f"If it is always the same, set inputs.{tensor.name}.frozen_value; else let the model "
+            "cast it from float32."
         )
     else:
         return None

@@ -33,7 +33,7 @@ from tests import nets
 from tests.blob_attributes import ATTRIBUTES, DROPPED
 from tests.blob_cases import CASES
 from tests.blob_models import ints, one
-from tests.blobs import NO_HARDWARE, Compiler, inputs_of, relative_error, run_source
+from tests.blobs import NO_HARDWARE, Compiler, feeds_for, relative_error, run_source
 from tests.sources import DIGITS, DIGITS_ARCHIVE
 
 OPERATOR, NET = 1e-3, 3e-3
@@ -48,17 +48,6 @@ EVERY = CASES | {f"{name}, attributes": case for name, case in ATTRIBUTES.items(
 def compiler(toolchain: Toolchain, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Compiler]:
     with Compiler(toolchain, tmp_path_factory.mktemp("blobs")) as compiler:
         yield compiler
-
-
-def feeds_for(model: onnx.ModelProto, seed: int = 0) -> dict[str, NDArray[Any]]:
-    """Values that float16 has, and small whole numbers."""
-    rng = np.random.default_rng(seed)
-    return {
-        name: rng.normal(0, 1, shape).astype(np.float16).astype(dtype)
-        if dtype.kind == "f"
-        else rng.integers(0, 3, shape).astype(dtype)
-        for name, (shape, dtype) in inputs_of(model).items()
-    }
 
 
 def executed(blob: bytes, feeds: Mapping[str, NDArray[Any]]) -> Execution:

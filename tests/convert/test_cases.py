@@ -36,16 +36,42 @@ class Outcome:
 
 RVC2: Final[Mapping[str, Outcome]] = {
     "rvc2/lstm-plain": Outcome(),
+    "rvc2/lrn-bias-1.5": Outcome(),
+    "rvc2/openvino-202n-convtranspose-same": Outcome(),
+    "rvc2/openvino-25628-resize-cubic": Outcome(),
+    "rvc2/openvino-9517n-convtranspose-1d": Outcome(),
+    "rvc2/resize-linear-half-odd": Outcome(),
     "rvc2/resize-linear-half-odd-sizes": Outcome(),
+    "rvc2_blob/avgpool-exclude-pad": Outcome(),
+    "rvc2_blob/convtranspose-dilated": Outcome(),
+    "rvc2_blob/convtranspose-groups": Outcome(),
+    "rvc2_blob/subnormal-weights": Outcome(),
     "rvc2/openvino-7674-norm-overflow": Outcome(7, ("float16 ends at 65504", "'t' (Add)")),
     "rvc2/openvino-8246-face-l2": Outcome(7, ("'r' (ReduceSum)", "hardly a digit")),
+    "rvc2/mc165-tools-gray-rgb888p": Outcome(0, ("all are 255, which is taken for the one channel",)),
     "models/r1_silent.onnx": Outcome(0, ("silent on these frames",)),
+    "models/r2_noname.tflite": Outcome(),
+    "models/r3_scalar.onnx": Outcome(options={"inputs.sr.frozen_value": "16000"}),
+    "models/r4_fixed.onnx": Outcome(options={"inputs.x.shape": "1,3,64,64"}),
+    "models/r5_int8io.tflite": Outcome(0, ("mean 128 and scale 128",)),
+    "models/r6_if_identity.onnx": Outcome(),
+    "models/r6b_two_identities.onnx": Outcome(),
+    "models/r15_qdq_perchannel.onnx": Outcome(),
 }
 RVC4: Final[Mapping[tuple[str, str], Outcome]] = {
     ("rvc4/end2end-topk-head", "FP16_STANDARD"): Outcome(),
     ("rvc4/runaway-channel", "INT8_STANDARD"): Outcome(0, ("'block3/relu' (Relu)", "INT8_INT16_MIXED")),
     ("rvc4/fp16-layernorm-overflow-hand", "FP16_STANDARD"): Outcome(7, ("'sqrt' (Sqrt)",)),
+    ("rvc4/source-qdq-perchannel", "INT8_STANDARD"): Outcome(),
+    ("models/r15_qdq_perchannel.onnx", "FP16_STANDARD"): Outcome(),
     ("models/r1_silent.onnx", "FP16_STANDARD"): Outcome(0, ("silent on these frames",)),
+}
+
+
+# What these models are told before anything is converted, whatever the target.
+TOLD: Final[Mapping[str, tuple[int, str]]] = {
+    "models/r3_scalar.onnx": (2, "Set inputs.sr.frozen_value"),
+    "models/r4_fixed.onnx": (0, "takes 10 camera frames at once"),
 }
 
 
@@ -90,3 +116,14 @@ def test_a_case_for_rvc4(tmp_path: Path, case: str, mode: str) -> None:
     if (CASES / case / "calib").is_dir():
         options["calibration.path"] = str(CASES / case / "calib")
     _check(case, "rvc4", options, RVC4[case, mode], tmp_path)
+
+
+@pytest.mark.parametrize("case", TOLD)
+def test_what_a_case_is_told_at_the_beginning(case: str) -> None:
+    code, words = TOLD[case]
+    try:
+        said = "\n".join(str(finding) for finding in converter.plan(_source(case), "rvc2").warnings)
+    except ConvertError as error:
+        assert error.exit_code == code
+        said = str(error)
+    assert words in said

@@ -11,8 +11,7 @@ import pytest
 
 from targets.rvc2.blob.execute import execute
 from targets.rvc2.myriad.toolchain import Toolchain
-from tests.blobs import Compiler, relative_error, run_source
-from tests.convert.test_blob_execution import feeds_for
+from tests.blobs import Compiler, feeds_for, relative_error, run_source
 from tests.rule_models import MODELS
 
 LIMIT = 2e-3

@@ -565,9 +565,8 @@ def test_an_unknown_operator_is_named_with_its_node(tmp_path: Path) -> None:
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])],
     )
     folder = write_folder(tmp_path / "a", make_model(graph), image=False)
-    with pytest.raises(ModelError, match="Det") as caught:
+    with pytest.raises(ModelError, match=r"^node 'the_culprit' \(Det\).* 'r'"):
         converter.convert(folder, "rvc2", output=tmp_path / "out.tar")
-    assert caught.value.tool_text
     assert not (tmp_path / "out.tar").exists()
 
 

@@ -23,7 +23,7 @@ from converter.run import plan
 from converter.verification.accuracy.boxes import FinishedRows, PlainExport, SsdRows, YoloGrids, best
 from converter.verification.accuracy.labelled import Labelled
 from converter.verification.accuracy.labels import Box, Labels, Task, read_labels
-from converter.verification.accuracy.meaning import ClassMap
+from converter.verification.accuracy.meaning import ClassMap, _exports
 from converter.verification.accuracy.metrics import MeanAveragePrecision, MeanIou, TopK
 from converter.verification.accuracy.placement import Placement
 from tests.sources import RGB, config_for, conv_model, make_model, write_folder
@@ -416,6 +416,37 @@ def test_plain_exports_and_rows_are_read() -> None:
     ssd[0, 0, 1] = [-1, 0, 0.9, 0, 0, 1, 1]
     found = SsdRows(output="o", size=(80, 40)).decode({"o": ssd})
     np.testing.assert_allclose(found, [[20, 20, 40, 30, 0.5, 2]])
+
+
+EXPORTS: dict[str, tuple[list[list[int]], int | None, Any]] = {
+    "v8": ([[1, 7, 420]], 3, PlainExport(output="o0", n_classes=3, has_confidence=False, iou=0.5)),
+    "v5": ([[1, 420, 8]], 3, PlainExport(output="o0", n_classes=3, has_confidence=True, iou=0.5)),
+    "v8, classes not listed": (
+        [[1, 84, 8400]],
+        None,
+        PlainExport(output="o0", n_classes=80, has_confidence=False, iou=0.5),
+    ),
+    "v8 with masks": (
+        [[1, 39, 420], [1, 32, 40, 32]],
+        3,
+        PlainExport(output="o0", n_classes=3, has_confidence=False, iou=0.5),
+    ),
+    "selected": ([[1, 300, 6]], 3, FinishedRows(output="o0")),
+    "another number of classes": ([[1, 84, 8400]], 3, None),
+    "no boxes": ([[1, 10]], 3, None),
+}
+
+
+@pytest.mark.parametrize("case", EXPORTS)
+def test_exports_without_a_head_are_known_by_their_shapes(case: str) -> None:
+    from converter.model import Tensor
+
+    shapes, n_classes, wanted = EXPORTS[case]
+    outputs = [
+        Tensor(name=f"o{index}", dtype="float32", shape=tuple(shape))
+        for index, shape in enumerate(shapes)
+    ]
+    assert next(_exports(outputs, n_classes, 2), None) == wanted
 
 
 @given(st.integers(1, 40), st.integers(1, 3), st.sampled_from([0.3, 0.5, 0.7]), st.integers(0, 99))

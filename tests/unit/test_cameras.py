@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from converter.cameras import cameras, markdown, slug, target_of, targets_of
+from converter.cameras import cameras, markdown, named_targets, slug, target_of
 from converter.errors import UsageError
 from converter.run import plan
 from converter.target import names
@@ -67,9 +67,9 @@ def test_an_unknown_one_is_told_with_the_nearest(word: str, near: str) -> None:
 
 
 def test_several_are_separated_by_commas_and_each_is_taken_once() -> None:
-    assert [named.target for named in targets_of("rvc2, oak4-d,OAK-D")] == ["rvc2", "rvc4"]
+    assert [named.target for named in named_targets("rvc2, oak4-d,OAK-D")] == ["rvc2", "rvc4"]
     with pytest.raises(UsageError, match="names nothing"):
-        targets_of(" , ")
+        named_targets(" , ")
 
 
 def test_python_takes_them_too() -> None:

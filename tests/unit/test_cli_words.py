@@ -205,14 +205,14 @@ def test_several_as_json_are_one_document(here: Path) -> None:
 def test_several_that_cannot_all_be_written_are_refused_before_the_work(
     sources: Sequence[str], output: str | None, told: str
 ) -> None:
-    from converter.cameras import targets_of
+    from converter.cameras import named_targets
 
     request = Request(
         toolchain="auto", chosen=Options({}), output=output, force=True, keep_work=None,
         explain=False, as_json=False, quiet=False,
     )  # fmt: skip
     with pytest.raises(UsageError, match=told):
-        run(sources, targets_of("rvc2"), request)
+        run(sources, named_targets("rvc2"), request)
 
 
 def test_inspect_and_lint_give_a_line_for_each_and_one_exit_code(here: Path) -> None:

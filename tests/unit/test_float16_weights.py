@@ -129,7 +129,7 @@ def test_a_lifted_channel_loses_little_and_has_room(sizes: list[float], bias: fl
     k = exponents(rows, shift)
     lifted = rows * 2.0 ** k[:, None].astype(F)
     assert (np.abs(shift * 2.0**k) <= 65504).all()
-    assert (np.abs(lifted[k > 0]).sum(axis=1) <= 256).all()
+    assert (255 * np.abs(lifted[k > 0]).sum(axis=1) <= 65504).all()
     possible = (np.abs(rows).max(axis=1) > 2.0**-18) & (bias < 0)
     assert (loss(lifted.astype(F))[possible] < 1e-3).all()
     whole = np.concatenate([rows, shift[:, None]], axis=1)
@@ -150,3 +150,35 @@ def test_a_dead_channel_costs_nothing() -> None:
     weights = np.random.default_rng(0).normal(0, 0.3, (8, 4, 3, 3)).astype(F)
     weights[3] *= 1e-12
     assert not exponents(weights.reshape(8, -1), np.zeros(8, F)).any()
+
+
+@pytest.mark.parametrize(
+    ("sizes", "biases", "apart"),
+    [
+        ((0.03, 0.03), (10.0, 1000.0), True),
+        ((0.3,), (20000.0,), True),
+        ((2e-5,), (-16.6,), True),  # lifted with its weights it would be cut off
+        ((0.03, 0.03), (10.0, 90.0), False),
+        ((1.0,), (700.0,), False),
+    ],
+)
+def test_a_bias_that_is_large_beside_its_weights_is_added_behind(
+    sizes: tuple[float, ...], biases: tuple[float, ...], apart: bool
+) -> None:
+    """The compiler multiplies both by what brings the weights near to 1, and cuts the bias off."""
+    rng = np.random.default_rng(0)
+    weights = rng.uniform(0.5, 1, (len(sizes), 3, 3, 3)) * np.array(sizes)[:, None, None, None]
+    constants = {"w": weights.astype(F), "b": np.array(biases, F)}
+    graph = helper.make_graph(
+        [helper.make_node("Conv", ["x", "w", "b"], ["y"])],
+        "conv",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, (1, 3, 9, 9))],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(values, name) for name, values in constants.items()],
+    )
+    model = make_model(graph)
+    after = rewritten(model)
+    assert ("Add" in [node.op_type for node in after.graph.node]) == apart
+    x = {"x": rng.normal(size=(1, 3, 9, 9)).astype(F)}
+    (wanted,), (found,) = run_source(model, x).values(), run_source(after, x).values()
+    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)

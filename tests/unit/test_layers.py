@@ -25,8 +25,11 @@ ROOT = Path(__file__).parents[2]
 
 # From low to high. A room may import what is below it; rooms side by side may not import each other.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("digests", "events", "findings", "formats", "preprocessing", "resources", "system"),
-    ("errors", "model"),
+    (
+        *("arguments", "digests", "events", "findings", "formats", "html"),
+        *("preprocessing", "resources", "system"),
+    ),
+    ("errors", "model", "notebook"),
     ("archive", "artifact", "backend", "graph", "options", "processes"),
     ("feeding", "plans"),
     ("target",),
@@ -36,7 +39,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("modelconverter",),
     ("open_source", "target_archive"),
     ("checks", "doctor", "inspect"),
-    ("comparison", "run"),
+    ("comparison", "conversion"),
+    ("run",),
     ("recheck",),
     ("cli",),
 )
@@ -69,7 +73,10 @@ SHARED = {"rvc2": {"openvino"}, "rvc3": {"openvino"}}
 ACROSS = {("targets.openvino.online", "targets.rvc2.blob.read")}
 
 # Values that everybody uses: nothing but the standard library and each other as they are loaded.
-PURE = {f"converter.{name}" for name in ("errors", "events", "findings", "model", "preprocessing")}
+PURE = {
+    f"converter.{name}"
+    for name in ("arguments", "errors", "events", "findings", "model", "preprocessing")
+}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -78,7 +78,8 @@ def test_a_check_has_examples_for_each_rule_and_its_worst_severity(code: str, tm
     check = checks()[code]
     assert check.code.passing
     shown = {
-        Side.SOURCE if example.of.startswith("onnx") else Side.TARGET for example in check.code.failing
+        Side.SOURCE if example.of.startswith(("onnx", "tflite")) else Side.TARGET
+        for example in check.code.failing
     }
     assert shown <= check.sides
     assert all(rule.sides & shown for rule in check.rules)
@@ -106,6 +107,7 @@ def test_good_archives_have_nothing_to_find(name: str, tmp_path: Path) -> None:
         "onnx-live-scale": {"model.quantization"},
         "onnx-twice": {"input.twice-in-model", "output.twice-in-model"},
         "onnx-unused": {"model.unused-input"},
+        "tflite-state": {"model.state"},
         "onnx-through": {"model.input-is-output"},
         "rvc2-old": {"model.blob-version"},
         "rvc3-superblob": {"camera.superblob-rvc3"},

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
@@ -20,9 +21,11 @@ from converter.graph.frozen import reshape_inputs
 from converter.options.resolve import Layer, Options, resolve
 from converter.sources.facts import facts_of
 from converter.sources.runtimes import open_runtime
-from converter.sources.settle import settle, settled_archive
+from converter.sources.settle import settle
+from converter.sources.settled_archive import settled_archive
 from tests.quantized import Net
 from tests.sources import config_for, conv_model, write_folder
+from tests.tflite_models import Lite, lstm
 
 F = np.float32
 TFLITE = Path(__file__).parents[1] / "data" / "tflite"
@@ -367,3 +370,98 @@ def test_integers_at_the_edges_of_an_onnx_model_are_no_frames(tmp_path: Path) ->
     net.op("Neg", net.op("DequantizeLinear", "x", np.asarray(0.1, F), np.asarray(3, np.uint8)), out="y")
     source = saved(net.model((1, 3, 8, 8), (1, 3, 8, 8), x="uint8"), tmp_path)
     assert plan(source, "rvc2").model.inputs[0].dtype == "uint8"
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.sampled_from([(), (3,), (2, 3), (2, 1)]), st.integers(0, 99))
+def test_a_boolean_input_takes_numbers(
+    tmp_path_factory: pytest.TempPathFactory, shape: tuple[int, ...], seed: int
+) -> None:
+    folder = tmp_path_factory.mktemp("boolean")
+    source = saved(sum_model(TensorProto.BOOL, list(shape)), folder)
+    made = settle(source, "net.onnx", Options({}), folder / "new")
+    assert made is not None
+    assert made.booleans == ("k",)
+    after = folder / "new" / "net.onnx"
+    assert [tensor.dtype for tensor in facts_of(after, "net.onnx").inputs] == ["float32", "float32"]
+    k = np.random.default_rng(seed).integers(0, 2, shape).astype(bool)
+    x = np.arange(6, dtype=F).reshape(2, 3)
+    (expected,) = open_runtime(str(source))({"x": x, "k": k}, ["y"])
+    (found,) = open_runtime(str(after))({"x": x, "k": k.astype(F)}, ["y"])
+    assert np.array_equal(found, expected)
+
+
+def test_a_boolean_input_is_told_for_models_and_archives(tmp_path: Path) -> None:
+    model = sum_model(TensorProto.BOOL, [2, 3])
+    config = config_for(model)
+    for item in (*config["model"]["inputs"], *config["model"]["outputs"]):
+        item.pop("layout", None)
+        item |= {"input_type": "raw"} if "input_type" in item else {}
+    for source in (saved(model, tmp_path), write_folder(tmp_path / "net", model, config)):
+        made = plan(source, "rvc2")
+        assert made.model.input("k").dtype == "float32"
+        (told,) = [finding for finding in made.warnings if finding.code == "init.boolean"]
+        assert "'k' is boolean" in told.message
+
+
+# -------------------------------------------------- what TFLite files are told as
+
+
+@pytest.mark.parametrize("names", [True, False])
+@pytest.mark.parametrize("time_major", [True, False])
+def test_a_recurrent_layer_with_variables_is_told_as_what_it_is(
+    names: bool, time_major: bool, tmp_path: Path
+) -> None:
+    (tmp_path / "net.tflite").write_bytes(lstm(time_major=time_major, names=names))
+    with pytest.raises(
+        ModelError, match=r"UNIDIRECTIONAL_SEQUENCE_LSTM: is a fused recurrent layer.*ONNX"
+    ):
+        plan(tmp_path / "net.tflite", "rvc2")
+
+
+def test_custom_operators_and_variables_are_named_all_at_once(tmp_path: Path) -> None:
+    net = Lite()
+    x, y, z, v = (net.tensor(name, [1, 4]) for name in "xyzv")
+    net.op(32, [x], [y], custom="MaxPoolingWithArgmax2D")
+    net.op(32, [y], [z], custom="Landmarks2TransformMatrix")
+    net.op(32, [z], [v], custom="Landmarks2TransformMatrix")
+    net.op(129, [], [])
+    net.graph.inputs, net.graph.outputs = [x], [v]
+    (tmp_path / "net.tflite").write_bytes(net.data())
+    with pytest.raises(ModelError) as caught:
+        plan(tmp_path / "net.tflite", "rvc2")
+    assert [finding.one_line.partition(":")[0] for finding in caught.value.findings] == [
+        "operator 'Landmarks2TransformMatrix' (2 times)", "operator 'MaxPoolingWithArgmax2D'",
+        "operator CALL_ONCE",
+    ]  # fmt: skip
+    assert [finding.code for finding in caught.value.findings][-1] == "model.state"
+
+
+@pytest.mark.parametrize(("kind", "code"), [(129, "model.state"), (119, "model.foreign-operator")])
+def test_graphs_beside_the_first_are_told_by_the_operator_that_calls_them(
+    kind: int, code: str, tmp_path: Path
+) -> None:
+    net = Lite()
+    x, y = net.tensor("x", [1, 4]), net.tensor("y", [1, 4])
+    net.op(kind, [x] if kind == 119 else [], [y] if kind == 119 else [])
+    net.op(0, [x, x], [y])
+    net.graph.inputs, net.graph.outputs = [x], [y]
+    net.model.subgraphs.append(net.graph)
+    (tmp_path / "net.tflite").write_bytes(net.data())
+    with pytest.raises(ModelError) as caught:
+        plan(tmp_path / "net.tflite", "rvc2")
+    assert {finding.code for finding in caught.value.findings} == {code}
+
+
+def test_a_file_for_modelconverter_says_what_is_frozen(tmp_path: Path) -> None:
+    from converter.modelconverter.export import text
+
+    source = saved(sum_model(TensorProto.FLOAT, [3]), tmp_path)
+    np.save(tmp_path / "k.npy", np.arange(3, dtype=F))
+    for value in ([0, 1, 2], str(tmp_path / "k.npy")):
+        made = plan(source, "rvc2", options={"inputs.k.frozen_value": value})
+        (stage,) = yaml.safe_load(text(made, source))["stages"].values()
+        assert stage["inputs"][1] == {"name": "k", "frozen_value": [0, 1, 2]}
+        (tmp_path / "again.yaml").write_text(text(made, source))
+        again = plan(tmp_path / "again.yaml", "rvc2")
+        assert [item.name for item in again.model.inputs] == ["x"]

@@ -204,10 +204,22 @@ def resize(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
 
     These take two axes behind the channels, and scales that are new size over old size.
     """
-    asked = read_resize(node)
-    if asked is None or _is_native(asked, len(static_shape(x_of(node)) or ())):
+    asked, shape = read_resize(node), static_shape(x_of(node))
+    if asked is None or shape is None:
         return None
-    return (resize_nearest_as_gather if asked.mode == "nearest" else resize_as_products)(node, b)
+    if not _is_native(asked, len(shape)):
+        return (resize_nearest_as_gather if asked.mode == "nearest" else resize_as_products)(node, b)
+    if text_attribute(node, "keep_aspect_ratio_policy", "stretch") == "stretch":
+        return None
+    sizes = list(shape)
+    for axis in asked.axes:
+        sizes[axis.axis] = axis.new
+    return [
+        b.op(
+            "Resize", x_of(node), None, None, b.ints(*sizes), mode=asked.mode,
+            coordinate_transformation_mode=asked.coordinates, nearest_mode=asked.rounding,
+        )
+    ]  # fmt: skip
 
 
 def _is_native(asked: Resize, rank: int) -> bool:

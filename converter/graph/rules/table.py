@@ -34,6 +34,7 @@ FIRST: Final[Sequence[Mapping[str, Rule]]] = (
     {
         **attention.RULES,
         **einsum.EINSUM_RULES,
+        **pooling.RULES,
         **resize.RULES,
         **transposed_convolution.RULES,
         **trigonometry.RULES,
@@ -48,6 +49,5 @@ DECOMPOSITIONS: Final[Mapping[str, Rule]] = {
     **logic.RULES,
     **normalization.RULES,
     **padding.RULES,
-    **pooling.RULES,
     **products.RULES,
 }

@@ -62,13 +62,13 @@ def _cosine(b: Builder, r: ir.Value) -> ir.Value:
 
 
 def sin(node: ir.Node, b: Builder) -> Sequence[ir.Value]:
-    """The sine: (-1)^k times that of r by a polynomial of degree 7; 2e-6 off, and half a place of x."""
+    """Of x = k · π + r, (-1)^k times a polynomial in r of degree 7; 2e-6 off, and half a place of x."""
     k, r = _reduced(b, x_of(node))
     return [b.op("Mul", _odd(b, r, _SIN), _alternating(b, k))]
 
 
 def cos(node: ir.Node, b: Builder) -> Sequence[ir.Value]:
-    """The cosine: (-1)^k times that of r; 4e-6 off, and half a place of x."""
+    """Of x = k · π + r, (-1)^k times 1 - 2 · sin²(r / 2); 4e-6 off, and half a place of x."""
     k, r = _reduced(b, x_of(node))
     return [b.op("Mul", _cosine(b, r), _alternating(b, k))]
 
@@ -98,7 +98,7 @@ def _angle(b: Builder, rise: ir.Value, run: ir.Value) -> ir.Value:
 
 
 def atan(node: ir.Node, b: Builder) -> Sequence[ir.Value]:
-    """The arctangent: that of |x|, with the sign of x; 2e-5 off."""
+    """Of |x|, with the sign of x; 2e-5 off."""
     x = x_of(node)
     return [b.op("Mul", _angle(b, b.op("Abs", x), b.constant(1.0)), b.op("Sign", x))]
 
@@ -153,7 +153,7 @@ def _asinh(b: Builder, size: ir.Value) -> ir.Value:
 
 
 def asinh(node: ir.Node, b: Builder) -> Sequence[ir.Value]:
-    """The inverse hyperbolic sine: that of |x|, with the sign of x; 1e-5 off."""
+    """Of |x|, with the sign of x; 1e-5 off."""
     x = x_of(node)
     return [b.op("Mul", _asinh(b, b.op("Abs", x)), b.op("Sign", x))]
 

@@ -84,7 +84,8 @@ def find_labelled(model: SourceModel, options: Options) -> tuple[Labelled | None
             f"verify.labels: {image.name!r} takes no pictures, as a {labels.task} needs them.",
             remedy="Set its input_type to image.",
         )
-    meaning = meaning_of(model, image, labels.task, _count_of(labels))
+    fewest = 1 + max((box.label for row in labels.boxes.values() for box in row), default=0)
+    meaning = meaning_of(model, image, labels.task, labels.n_classes, fewest)
     _check_batch(model, image, meaning)
     data, files = _subset(data, image, labels, options.integer("verify.labelled_frames"))
     found = Labelled(
@@ -123,13 +124,6 @@ def _check_batch(model: SourceModel, image: ModelInput, meaning: Meaning) -> Non
                 "pictures of a batch.",
                 remedy="Export the model with a batch of 1.",
             )
-
-
-def _count_of(labels: Labels) -> int | None:
-    """How many classes the labels know of, where they list them all."""
-    if labels.n_classes is not None or labels.task is not Task.DETECTION:
-        return labels.n_classes
-    return 1 + max((box.label for row in labels.boxes.values() for box in row), default=-1) or None
 
 
 def _subset(

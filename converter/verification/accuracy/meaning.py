@@ -120,13 +120,16 @@ def names_of(head: Mapping[str, Any] | None) -> tuple[str, ...] | None:
     return tuple(map(str, classes)) if isinstance(classes, list) and classes else None
 
 
-def meaning_of(model: SourceModel, image: ModelInput, task: Task, n_classes: int | None) -> Meaning:
+def meaning_of(
+    model: SourceModel, image: ModelInput, task: Task, n_classes: int | None, fewest: int = 1
+) -> Meaning:
     """What the outputs mean.
 
     Args:
         image: The input that takes the labelled frames.
         task: The labels' task; a head of another task was refused before.
-        n_classes: What the labels know of the number of classes.
+        n_classes: How many classes the labels list; None where they do not list them.
+        fewest: How many there are at the least.
 
     Raises:
         UsageError: Neither head nor shapes tell.
@@ -138,7 +141,7 @@ def meaning_of(model: SourceModel, image: ModelInput, task: Task, n_classes: int
     known = metadata.get("n_classes")
     names = names_of(head)
     count = known if isinstance(known, int) and known > 0 else len(names) if names else n_classes
-    decoder = _decoder(task, head, [outputs[name] for name in chosen], image, count)
+    decoder = _decoder(task, head, [outputs[name] for name in chosen], image, count, fewest)
     if decoder is None:
         shapes = listed([f"{item.name!r} {list(item.shape)}" for item in model.outputs])
         raise UsageError(
@@ -162,6 +165,7 @@ def _decoder(
     outputs: Sequence[Tensor],
     image: ModelInput,
     n_classes: int | None,
+    fewest: int,
 ) -> _Known | None:
     metadata: Mapping[str, Any] = (head or {}).get("metadata", {})
     if task is Task.CLASSIFICATION:
@@ -172,7 +176,7 @@ def _decoder(
         return _class_map(outputs[0], metadata, n_classes) if head or len(outputs) == 1 else None
     size = tuple(image.shape[image.layout.index(axis)] for axis in "WH")
     if head is None:
-        return next(_exports(outputs, n_classes), None)
+        return next(_exports(outputs, n_classes, fewest), None)
     iou = metadata.get("iou_threshold")
     if head["parser"] in ("SSD", "MOBILENET"):
         rows = next((item for item in outputs if item.shape[-1:] == (7,)), None)
@@ -226,15 +230,23 @@ def _class_map(output: Tensor, metadata: Mapping[str, Any], n_classes: int | Non
     return ClassMap(output=output.name, axis=axis, threshold=threshold)
 
 
-def _exports(outputs: Sequence[Tensor], n_classes: int | None) -> Iterator[_Known]:
-    """A detector without a head, as exporters write it: by the sizes of its first output of rank 3."""
+def _exports(outputs: Sequence[Tensor], n_classes: int | None, fewest: int) -> Iterator[_Known]:
+    """A detector without a head, as exporters write it: by the sizes of its first output of rank 3.
+
+    Behind the classes may be coefficients of masks, as many as another output has prototypes. Labels
+    that do not list their classes only say how many there are at the least.
+    """
+    coefficients = next((item.shape[1] for item in outputs if len(item.shape) == 4), 0)
     for item in outputs:
         if len(item.shape) != 3:
             continue
         _, one, other = item.shape
-        if n_classes is not None and one == 4 + n_classes and one < other:
-            yield PlainExport(output=item.name, n_classes=n_classes, has_confidence=False, iou=_IOU)
-        elif n_classes is not None and other == 5 + n_classes and other < one:
-            yield PlainExport(output=item.name, n_classes=n_classes, has_confidence=True, iou=_IOU)
-        elif other == 6:
+        if other == 6:
             yield FinishedRows(output=item.name)
+            continue
+        has_confidence = other < one  # YOLOv5's rows lie along the first axis, and have one
+        found = min(one, other) - 4 - has_confidence - coefficients
+        if found == n_classes or (n_classes is None and found >= max(1, fewest)):
+            yield PlainExport(
+                output=item.name, n_classes=found, has_confidence=has_confidence, iou=_IOU
+            )

@@ -7,8 +7,7 @@ from typing import Any, Final
 
 import onnx_ir as ir
 
-from converter.errors import ModelError, from_findings
-from converter.findings import Finding
+from converter.graph.rewrite import origin_of
 
 # What an attribute must be, and what it is where a node has it not.
 _ONLY: Final[Mapping[tuple[str, str], tuple[Any, Any]]] = {
@@ -18,27 +17,21 @@ _ONLY: Final[Mapping[tuple[str, str], tuple[Any, Any]]] = {
 }
 
 
-def refuse_dropped(model: ir.Model) -> None:
-    """Refuse what the rules could not write with operators that the compiler has right.
+def dropped_attributes(model: ir.Model) -> dict[tuple[str, str], str]:
+    """What the rules could not write with operators that the compiler has right.
 
     Args:
         model: In its own opset: the older one lacks some of the attributes.
 
-    Raises:
-        ModelError: It has a finding for each node and attribute.
+    Returns:
+        For each of the user's nodes (name, operator) why it is not computed.
     """
-    found = [
-        Finding(
-            code="rvc2.dropped",
-            where=node.name or node.outputs[0].name or node.op_type,
-            message=f"{node.op_type} has {attribute}, which the Myriad compiler ignores.",
-            remedy="Replace it in the model, or end the model before it.",
-        )
-        for node in model.graph
-        for attribute in _dropped(node, model.graph.opset_imports.get("", 0))
-    ]
-    if found:
-        raise from_findings(ModelError, "The model", found)
+    found: dict[tuple[str, str], str] = {}
+    for node in model.graph:
+        said = [*_dropped(node, model.graph.opset_imports.get("", 0))]
+        if said:
+            found[origin_of(node)] = f"the Myriad compiler ignores {', '.join(said)}"
+    return found
 
 
 def _dropped(node: ir.Node, opset: int) -> Iterator[str]:

@@ -35,4 +35,29 @@ def clip(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
     return [y]
 
 
-RULES: Final[Mapping[str, Rule]] = {"Clip": clip, "Greater": of_difference, "Less": of_difference}
+def by_floats(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
+    """Cast, computed, and cast back: exact up to 2,048, as float16 is."""
+    x = x_of(node)
+    if x.dtype not in _WHOLE:
+        return None
+    given = [
+        as_float(b, value) if index in _DATA.get(node.op_type, (0,)) and value is not None else value
+        for index, value in enumerate(node.inputs)
+    ]
+    made = b.again(node, *given)
+    return [
+        b.op("Cast", y, to=int(old.dtype)) if old.dtype == x.dtype else y
+        for y, old in zip(made, node.outputs, strict=True)
+    ]
+
+
+# Which inputs are numbers, where more than the first are; the others are places, counts and sizes.
+_DATA: Final[Mapping[str, tuple[int, ...]]] = {"MatMul": (0, 1), "Pad": (0, 2), "Pow": (0, 1)}
+_BY_FLOATS: Final = ("Expand", "MatMul", "Pad", "Pow", "ReduceMax", "Relu", "Tile")
+
+RULES: Final[Mapping[str, Rule]] = {
+    **dict.fromkeys(_BY_FLOATS, by_floats),
+    "Clip": clip,
+    "Greater": of_difference,
+    "Less": of_difference,
+}

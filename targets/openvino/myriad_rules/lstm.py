@@ -28,7 +28,7 @@ def lstm(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
     if layer is None:
         return None
     y, hidden, cell = (_is_read(node, index) for index in range(3))
-    if not _is_plain(layer) or (cell and not y and not hidden):
+    if not is_plain(layer) or (cell and not y and not hidden):
         return unrolled(node, b)
     rows = 1 if layer.length == 1 else layer.batch
     if rows > _MOST_ROWS and (made := unrolled(node, b)) is not None:
@@ -46,7 +46,8 @@ def _is_read(node: ir.Node, index: int) -> bool:
     return bool(value.uses()) or value.is_graph_output()
 
 
-def _is_plain(layer: Layer) -> bool:
+def is_plain(layer: Layer) -> bool:
+    """Whether the stage computes it: without what it drops."""
     return all(
         direction.clip == 0.0
         and not direction.input_forget

@@ -8,4 +8,4 @@ from typing import Final
 from converter.graph.rewrite import Rule
 from targets.openvino.myriad_rules import integers, padding
 
-RULES: Final[Sequence[Mapping[str, Rule]]] = ({**integers.RULES, **padding.RULES},)
+RULES: Final[Sequence[Mapping[str, Rule]]] = (integers.RULES, padding.RULES)

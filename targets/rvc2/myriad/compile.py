@@ -23,8 +23,11 @@ _MODEL_FAULTS: Final = (
 )
 # The loader looks for optional parts of the library; it is no error if it finds none.
 _LOADER_NOISE: Final = re.compile(r"^(?:Cannot load library|dlSym cannot locate)")
-# Names stand in quotes: 'Failed to compile layer "conv1"', 'Stage node conv1 (Prod) types check error'.
-_NAMED: Final = re.compile(r"(?:layer \"|[Nn]ode )([^ \"]+)(?=\"| \()")
+# 'Failed to compile layer "conv1"', 'Stage node conv1 (Prod) types check error', 'layer conv1.',
+# 'dynamic node conv1 of type Gather', 'stage conv1@0': what stands there, up to a space or a bracket.
+_NAMED: Final = re.compile(r"""(?:layers?|node|stage|operation)\s+["']?([^\s"'(),;]+)""", re.IGNORECASE)
+# What is thrown by the compiler's graph passes is about the model, whatever it says.
+_IN_PASSES: Final = re.compile(r"graph_transformer|AssertionFailed|ngraph")
 # "Check 'unknown_operators.empty()' failed at … does not support the following ONNX operations: Det"
 _UNKNOWN: Final = re.compile(r"unknown_operators.*operations?: ([\w, .]+?)\s*$")
 _SOURCE_PLACE: Final = re.compile(r"^(?:\[[^\]]*\]\s*)?(?:/|\w:)?[\w./\\-]+\.(?:cpp|hpp):\d+\s*")
@@ -40,7 +43,7 @@ class CompileResult:
 
 def compile_blobs(
     model: Path,
-    nodes: Mapping[str, str],
+    nodes: Mapping[str, tuple[str, str]],
     parameters: Parameters,
     shave_counts: Sequence[int],
     place: Place,
@@ -51,7 +54,7 @@ def compile_blobs(
     """Compile a prepared model, the network read once for all SHAVE counts.
 
     Args:
-        nodes: Operator types by node name, for errors.
+        nodes: The user's nodes (name, operator) by node and output name, for errors.
         work: An existing folder for the blobs, one for each call.
         on_blob: Called for each blob when it is done.
 
@@ -90,7 +93,7 @@ def _ask(
     request: dict[str, Any],
     place: Place,
     work: Path,
-    nodes: Mapping[str, str],
+    nodes: Mapping[str, tuple[str, str]],
     *,
     timeout_s: float,
     on_done: Callable[[int], None],
@@ -125,29 +128,41 @@ def _ask(
     raise place.failure(done, what, timeout_s)
 
 
-def _tool_said(error: Mapping[str, Any], nodes: Mapping[str, str]) -> ConvertError:
+def _tool_said(error: Mapping[str, Any], nodes: Mapping[str, tuple[str, str]]) -> ConvertError:
     """Turn the library's exceptions into one line; its whole text goes along."""
     texts = [" ".join(text.split()) for text in error["texts"]]
     texts = [text for text in texts if not _LOADER_NOISE.search(text)]
     telling = [text for text in texts if any(fault.search(text) for fault in _MODEL_FAULTS)]
     # The innermost exception is thrown first and says most; those around it add the layer's name.
     said = _clean((telling or texts or [f"{error['call']} failed without a message"])[0])
-    named = [name for text in texts for name in _NAMED.findall(text) if name in nodes]
+    found = [name for text in texts for name in _names_in(text) if name in nodes]
+    named = [nodes[found[-1]]] if found else []
     if unknown := _UNKNOWN.search(" ".join(texts)):
         operators = unknown[1].replace(",", " ").split()
-        named = [name for name, kind in nodes.items() if kind in operators]
+        named = [item for item in nodes.values() if item[1] in operators]
         said = f"it has no operator {', '.join(operators)}."
     elif "FakeQuantize" in said:
         said = "it takes no quantized ONNX (QuantizeLinear, DequantizeLinear); give the float model."
-    where = f"node {named[-1]!r} ({nodes[named[-1]]}): " if named else ""
+    every = [f"node {name!r} ({operator})" for name, operator in dict.fromkeys(named)]
+    where = f"{', '.join(every)}: " if every else ""
     text = "\n".join(error["texts"])
-    if telling or named or error["phase"] == "read":
+    in_passes = error["phase"] == "compile" and any(map(_IN_PASSES.search, error["texts"]))
+    if telling or named or in_passes or error["phase"] == "read":
         return ModelError(
             f"The RVC2 compiler does not take the model: {where}{said}",
             remedy="Cut the model before that node, or export it with other operators.",
             tool_text=text,
         )
     return ToolError(f"The RVC2 compiler failed: {where}{said}", tool_text=text)
+
+
+def _names_in(text: str) -> list[str]:
+    """What may be names of nodes: as they stand, and without what the compiler puts behind."""
+    names = []
+    for name in _NAMED.findall(text):
+        short = name.rstrip(".:")
+        names += [short.partition("@")[0], short, name]
+    return names
 
 
 def _clean(text: str) -> str:

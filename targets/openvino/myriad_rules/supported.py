@@ -1,0 +1,196 @@
+"""Which operators the Myriad compiler takes, and the error that names all others at once.
+
+The compiler itself names the first only, after its long work. `_READ` is what the ONNX reader of
+OpenVINO 2022.2 knows (src/frontends/onnx/frontend/src/ops_bridge.cpp), `_REASONS` what the compiler
+refuses of that, each seen. A node of constants is folded before, and may be either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from converter.errors import ModelError, from_findings
+from converter.findings import Finding
+from converter.graph.rewrite import array_of, input_of, origin_of
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+_READ: Final = frozenset(
+    {
+        *("Abs", "Acos", "Acosh", "Add", "And", "ArgMax", "ArgMin", "Asin", "Asinh", "Atan", "Atanh"),
+        *("AveragePool", "BatchNormalization", "BitShift", "Cast", "CastLike", "Ceil", "Celu", "Clip"),
+        *("Compress", "Concat", "Constant", "ConstantOfShape", "Conv", "ConvInteger", "ConvTranspose"),
+        *("Cos", "Cosh", "CumSum", "DepthToSpace", "DequantizeLinear", "Div", "Dropout"),
+        *("DynamicQuantizeLinear", "Einsum", "Elu", "Equal", "Erf", "Exp", "Expand", "EyeLike"),
+        *("Flatten", "Floor", "GRU", "Gather", "GatherElements", "GatherND", "Gemm"),
+        *("GlobalAveragePool", "GlobalLpPool", "GlobalMaxPool", "Greater", "GreaterOrEqual"),
+        *("GridSample", "HardSigmoid", "HardSwish", "Hardmax", "Identity", "InstanceNormalization"),
+        *("IsInf", "IsNaN", "LRN", "LSTM", "LeakyRelu", "Less", "LessOrEqual", "Log", "LogSoftmax"),
+        *("LpNormalization", "MatMul", "MatMulInteger", "Max", "MaxPool", "Mean"),
+        *("MeanVarianceNormalization", "Min", "Mod", "Mul", "Neg", "NonMaxSuppression", "NonZero"),
+        *("Not", "OneHot", "Or", "PRelu", "Pad", "Pow", "QLinearConv", "QLinearMatMul"),
+        *("QuantizeLinear", "RNN", "RandomNormal", "RandomNormalLike", "RandomUniform"),
+        *("RandomUniformLike", "Range", "Reciprocal", "ReduceL1", "ReduceL2", "ReduceLogSum"),
+        *("ReduceLogSumExp", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum"),
+        *("ReduceSumSquare", "Relu", "Reshape", "Resize", "ReverseSequence", "RoiAlign", "Round"),
+        *("Scatter", "ScatterElements", "ScatterND", "Selu", "Shape", "Shrink", "Sigmoid", "Sign"),
+        *("Sin", "Sinh", "Size", "Slice", "Softmax", "Softplus", "Softsign", "SpaceToDepth", "Split"),
+        *("Sqrt", "Squeeze", "Sub", "Sum", "Tan", "Tanh", "ThresholdedRelu", "Tile", "TopK"),
+        *("Transpose", "Unsqueeze", "Upsample", "Where", "Xor"),
+    }
+)
+
+_NONE: Final = "Myriad X has no such operator"
+_NO_LENGTH: Final = "its output has no fixed length"
+_RANDOM: Final = "it draws random numbers"
+_COMPUTED: Final = "Myriad X takes it with constant {} only, and they are computed"
+# Why a node of the operator is left; what can be rewritten is, so that of those a form is left.
+_REASONS: Final[Mapping[str, str]] = {
+    **dict.fromkeys(("Compress", "NonMaxSuppression", "NonZero", "Unique"), _NO_LENGTH),
+    **dict.fromkeys(
+        ("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform"), _RANDOM
+    ),
+    "RandomUniformLike": _RANDOM,
+    "Attention": "only without past keys, and with its first output alone, it can be written out",
+    "CenterCropPad": _COMPUTED.format("sizes"),
+    "CumSum": _COMPUTED.format("axes"),
+    "GRU": "its weights or lengths are computed, or it has too many steps to be unrolled",
+    "GridSample": _COMPUTED.format("grids"),
+    "LSTM": "",
+    "RNN": "its weights or lengths are computed, or it has too many steps to be unrolled",
+    "Trilu": _COMPUTED.format("diagonals"),
+    **dict.fromkeys(("BitShift", "ReverseSequence", "ScatterND"), _NONE),
+}
+# What is not the end of a network: a host should not compute that.
+_HEAVY: Final = frozenset({"Conv", "ConvTranspose", "GRU", "Gemm", "LSTM", "MatMul", "RNN"})
+_MOST_NAMES: Final = 8
+
+
+@dataclass(frozen=True)
+class Wire:
+    """A node of the user's graph, and the names of the tensors that it takes and gives."""
+
+    name: str
+    operator: str
+    takes: tuple[str, ...]
+    gives: tuple[str, ...]
+
+
+def wires_of(model: ir.Model) -> tuple[Wire, ...]:
+    """The nodes of a graph before rules change it, constants left out."""
+    return tuple(
+        Wire(
+            node.name or node.op_type,
+            node.op_type,
+            tuple(str(v.name) for v in node.inputs if v is not None and array_of(v) is None),
+            tuple(str(v.name) for v in node.outputs if v.name),
+        )
+        for node in model.graph
+    )
+
+
+def refuse_unsupported(
+    model: ir.Model, before: Sequence[Wire], dropped: Mapping[tuple[str, str], str]
+) -> None:
+    """Refuse what the compiler would refuse or compute wrongly, all of it at once.
+
+    Args:
+        model: The graph after all rules.
+        before: Its nodes before.
+        dropped: For the user's nodes (name, operator) what the compiler ignores.
+
+    Raises:
+        ModelError: It has a finding for each node of the user's graph that is not taken.
+    """
+    reasons = dict(dropped)
+    computed: set[int] = {id(value) for value in model.graph.inputs}
+    for node in model.graph:
+        depends = any(id(value) in computed for value in node.inputs if value is not None)
+        if depends:
+            computed.update(id(value) for value in node.outputs)
+        reason = _reason(node, depends)
+        if reason:
+            reasons.setdefault(origin_of(node), reason)
+    if not reasons:
+        return
+    remedy = _remedy(before, {name for name, _ in reasons})
+    found = [
+        Finding(
+            code="rvc2.operator",
+            where=f"node {name!r} ({operator})",
+            message=f"RVC2 cannot run it: {reason}.",
+            remedy=remedy,
+        )
+        for (name, operator), reason in reasons.items()
+    ]
+    if len(found) == 1:
+        raise from_findings(ModelError, "The model", found)
+    named = "; ".join(f"{item.where}: {reason}" for item, reason in
+                      zip(found[:_MOST_NAMES], reasons.values(), strict=False))  # fmt: skip
+    more = f"; and {len(found) - _MOST_NAMES} more" if len(found) > _MOST_NAMES else ""
+    raise ModelError(
+        f"RVC2 cannot run {len(found)} nodes of the model: {named}{more}.",
+        remedy=remedy,
+        findings=found,
+    )
+
+
+def _reason(node: ir.Node, depends: bool) -> str:
+    """Why a node cannot be compiled; empty if it can."""
+    kind = node.op_type
+    if kind == "LSTM":
+        return _of_lstm(node)
+    if kind == "MaxPool" and _reads(node, 1):
+        return "its second output, the indices, is not computed by Myriad X"
+    if kind not in _READ:
+        return _REASONS.get(kind, _NONE)
+    return _REASONS.get(kind, "") if depends else ""
+
+
+def _reads(node: ir.Node, index: int) -> bool:
+    if index >= len(node.outputs):
+        return False
+    return bool(node.outputs[index].uses()) or node.outputs[index].is_graph_output()
+
+
+def _of_lstm(node: ir.Node) -> str:
+    """What of an LSTM the compiler's stage would leave out without a word."""
+    from converter.graph.rules.recurrent import MOST_STEPS, layer_of
+    from targets.openvino.myriad_rules.lstm import is_plain
+
+    if input_of(node, 4) is not None and array_of(input_of(node, 4)) is None:
+        return "its lengths (sequence_lens) are computed"
+    if any(array_of(input_of(node, index)) is None for index in (1, 2)):
+        return "its weights are computed"
+    layer = layer_of(node)
+    if layer is None:
+        return "its activations or peepholes are of no known kind"
+    wrong = not is_plain(layer) or (_reads(node, 2) and not _reads(node, 0))
+    if not wrong:
+        return ""
+    return (
+        "its attributes (clip, activations, input_forget, peepholes) or its last cell state need it "
+        f"unrolled, and it has more than {MOST_STEPS} steps"
+    )
+
+
+def _remedy(before: Sequence[Wire], refused: set[str]) -> str:
+    """The tensors to cut at, if what comes behind the refused nodes is no network of its own."""
+    other = "Export the model with other operators in their place."
+    behind: set[str] = set()
+    tail = []
+    for wire in before:
+        if wire.name in refused or behind.intersection(wire.takes):
+            behind.update(wire.gives)
+            tail.append(wire)
+    ends = list(dict.fromkeys(name for wire in tail for name in wire.takes if name not in behind))
+    heavy = [wire for wire in tail if wire.operator in _HEAVY and wire.name not in refused]
+    if not ends or heavy or len(ends) > _MOST_NAMES:
+        return other
+    names = ", ".join(repr(name) for name in ends)
+    if len(tail) == len(before):
+        return f"Compute it on the host, from {names}: nothing else is left of the model."
+    return f"Cut the model at {names} (onnx.utils.extract_model), and compute the rest on the host."
