@@ -29,6 +29,7 @@ from converter.graph.rewrite import array_of
 DEEP: Final = -3e4
 # What is lower is there to hide scores, not to shift them (Swin's masks have -100).
 _HIDES: Final = -50.0
+_HIDES_AS_INPUT: Final = -1e3  # an input may as well be the scores themselves
 # Beyond this distance e^x is below the steps of 8 bits (and nearly of float32) in sums of thousands.
 MARGIN: Final = 20.0
 _MOVES: Final = (
@@ -84,7 +85,8 @@ def masked(
     for value in (*graph.inputs, *graph.initializers.values()):
         if value.name in bounds:
             low, high = _values(value, ranges)
-            if low < _HIDES or high > -_HIDES:
+            least = _HIDES if value.is_initializer() else _HIDES_AS_INPUT
+            if low < least or high > -least:
                 found.add(str(value.name))
     for node in graph:
         if any(value is not None and value.name in found for value in node.inputs):
@@ -221,4 +223,7 @@ class _Analysis:
         if not self._measured:
             return 0.0, 0.0
         low, high = self._seen.ranges.get(name, _WHOLE)
-        return self._seen.peaks.get(name, low), high
+        made = value.producer() if value is not None else None
+        if made is not None and made.op_type == "ReduceMax":  # without the rows that are masked
+            low = self._seen.peaks.get(name, low)
+        return low, high

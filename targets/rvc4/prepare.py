@@ -8,6 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from converter.errors import ModelError, from_findings
+from converter.findings import Finding
 from converter.graph.outputs import OutputFacts
 from converter.processes.run import Processes
 from targets.rvc4.parameters import Parameters
@@ -74,12 +76,40 @@ def prepare(source: Path, parameters: Parameters, target: Path, *, processes: Pr
         work=target.parent,
         timeout_s=parameters.timeout_s,
     )
+    if answer["pools"]:
+        _require_shapes(parameters, answer["shapes"], answer["pools"])
     return Prepared(
         path=target,
         warnings=tuple(answer["warnings"]),
         grids=answer["grids"],
         outputs={name: OutputFacts.from_json(item) for name, item in answer["outputs"].items()},
     )
+
+
+def _require_shapes(
+    parameters: Parameters, shapes: Mapping[str, Sequence[int] | None], pools: Sequence[str]
+) -> None:
+    """Check that the outputs are as large as the config says, which inference may be wrong about.
+
+    Raises:
+        ModelError: It names the outputs and the pools.
+    """
+    findings = []
+    for item in parameters.outputs:
+        found = shapes.get(item.name)
+        if found is None or not item.shape or tuple(found) == tuple(item.shape):
+            continue
+        findings.append(
+            Finding(
+                code="rvc4.pool",
+                where=f"output {item.name!r}",
+                message=f"it is {list(found)}, not {list(item.shape)}: ONNX's shape inference counts a "
+                f"window of {', '.join(map(repr, pools))} (ceil_mode) that begins behind the frame.",
+                remedy=f"Write {list(found)} into the config, or export with opset 22.",
+            )
+        )
+    if findings:
+        raise from_findings(ModelError, "The model", findings)
 
 
 def prepare_file(
@@ -101,13 +131,13 @@ def prepare_file(
     from converter.graph.masks import ClampMasks
     from converter.graph.opset import raise_opset
     from converter.graph.outputs import output_facts
-    from converter.graph.rewrite import Rewrite
+    from converter.graph.rewrite import Rewrite, static_shape
     from converter.graph.rules.folding import RULES as FOLDING
     from converter.graph.rules.recurrent import RULES as RECURRENT
     from converter.graph.simplify import infer_shapes
     from converter.graph.single_precision import SinglePrecision
     from converter.graph.source import name_every_node, read_source
-    from targets.rvc4.htp_rules import activations, table
+    from targets.rvc4.htp_rules import activations, pooling, table
     from targets.rvc4.htp_rules.weights import UnshareWeights
     from targets.rvc4.quantization.source_grids import source_grids
 
@@ -130,10 +160,15 @@ def prepare_file(
     model = Sequential(
         common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
         SinglePrecision(),
-        *([Rewrite(FOLDING)] if folds else []),
+        *([Rewrite(FOLDING)] if folds and not ranges else []),
         Rewrite(RECURRENT),
         common.RemoveUnusedNodesPass(),
     )(model).model
+    pools: list[str] = []
+    while name := pooling.forget_wrong_shapes(model, pools):
+        pools.append(name)
+        Rewrite(table.POOLS)(model)
+        model = infer_shapes(model)
     for group in rules:
         if Rewrite(group)(model).modified:
             model = infer_shapes(model)  # the next rules look at shapes, too
@@ -154,6 +189,8 @@ def prepare_file(
     return {
         "warnings": warnings,
         "grids": grids,
+        "pools": pools,
+        "shapes": {str(value.name): static_shape(value) for value in model.graph.outputs},
         "outputs": {name: facts.to_json() for name, facts in outputs.items()},
     }
 
@@ -168,9 +205,6 @@ def _check_weights(model: ir.Model, among: Sequence[str]) -> None:
         ModelError: It names each with its node.
     """
     import numpy as np
-
-    from converter.errors import ModelError, from_findings
-    from converter.findings import Finding
 
     findings = []
     for value in model.graph.initializers.values():

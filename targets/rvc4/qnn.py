@@ -35,6 +35,7 @@ _KEPT_TEXT: Final = 4000
 _REASON: Final = re.compile(
     r"Operator type: (?P<op>\S+) Node name: (?P<name>.*?) Node index: \d+\s+REASON : (?P<reason>.*)"
 )
+_QUANTIZERS: Final = ("QuantizeLinear", "DequantizeLinear")
 _REMEDIES: Final = (
     ("float", "rvc4.quantization_mode=INT8_STANDARD"),
     ("per-channel", "rvc4.use_per_channel_quantization=false"),
@@ -168,7 +169,7 @@ def compile_file(
         with _captured() as text:
             session, error = _session(network, provider, options, _VERBOSE)
         refused = _elsewhere(session) if session is not None else []
-        raise _refusal(refused, error, text())
+        raise _refusal(refused, error, text(), network)
     made = sorted(path.name for path in Path(folder).glob("*.dlc"))
     if len(made) != 1:
         raise ToolError(f"QNN wrote {len(made)} DLC files where one was expected.", tool_text=text())
@@ -255,29 +256,54 @@ def _elsewhere(session: Any) -> list[tuple[str, str]]:
     return away or ([("", f"{parts} partitions")] if parts != 1 else [])
 
 
-def _refusal(nodes: Sequence[tuple[str, str]], error: str, text: str) -> Exception:
-    """What a user is told of a network that QNN does not take whole."""
+def _makers(network: str) -> dict[str, tuple[str, str]]:
+    """For each node of a Quantize/Dequantize pair the node (operator, name) that makes its tensor."""
+    import onnx
+
+    graph = onnx.load(network, load_external_data=False).graph
+    makers = {output: node for node in graph.node for output in node.output}
+    found = {}
+    for node in graph.node:
+        if node.op_type not in _QUANTIZERS:
+            continue
+        maker = makers.get(node.input[0])
+        while maker is not None and maker.op_type in _QUANTIZERS:
+            maker = makers.get(maker.input[0])
+        if maker is not None:
+            found[node.name] = (maker.op_type, maker.name)
+    return found
+
+
+def _refusal(nodes: Sequence[tuple[str, str]], error: str, text: str, network: str) -> Exception:
+    """What a user is told of a network that QNN does not take whole.
+
+    Args:
+        nodes: Operators and names of those that are not on QNN.
+        error: What ONNX Runtime said.
+        text: QNN's log, with reasons.
+        network: The file, to find the node that a Quantize/Dequantize pair belongs to.
+    """
     reasons = {
         match["name"].strip(): (match["op"], " ".join(match["reason"].split()))
         for match in _REASON.finditer(text)
     }
-    quantizers = ("QuantizeLinear", "DequantizeLinear")
-    findings = []
-    for op, name in nodes:
-        known = reasons.pop(name, None)
-        if op in quantizers and known is None:
-            continue
-        findings.append(_finding(op, name, known[1] if known else ""))
-    findings += [
-        _finding(op, name, reason) for name, (op, reason) in reasons.items() if op not in quantizers
-    ]
+    made = _makers(network)
+    # QNN refuses a quantized node together with the pair behind it, which has the reason.
+    found: dict[tuple[str, str], str] = {}
+    named = [(op, name, reasons.pop(name, ("", ""))[1]) for op, name in nodes]
+    named += [(op, name, reason) for name, (op, reason) in reasons.items()]
+    for op, name, reason in named:
+        owner = made.get(name) if op in _QUANTIZERS else (op, name)
+        if owner is not None and (reason or op not in _QUANTIZERS):
+            found[owner] = found.get(owner) or reason
+    findings = [_finding(op, name, reason) for (op, name), reason in found.items()]
     if not findings and nodes:
         findings = [_finding(op, name, "") for op, name in nodes[:1]]
     if not findings:
         return ToolError(f"QNN failed on this network: {error or 'no word'}.", tool_text=text)
-    made = from_findings(ModelError, "QNN does not take the whole model", findings)
-    made.tool_text = text[-1_000_000:]
-    return made
+    refusal = from_findings(ModelError, "QNN does not take the whole model", findings)
+    refusal.tool_text = text[-1_000_000:]
+    return refusal
 
 
 def _finding(op: str, name: str, reason: str) -> Finding:

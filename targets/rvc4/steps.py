@@ -7,6 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from converter.artifact import Artifact
+from converter.errors import ArchiveError, ToolError
 from converter.formats import read_compiled
 from converter.model import SourceModel
 from converter.modelconverter.record import dlc_known
@@ -142,13 +143,28 @@ def _compile(
     with run.stage("compile"):
         wanted = [item.name for item in parameters.outputs]
         path = _write_dlc(run, parameters, network, toolchain)
-        dlc = read_dlc_file(path)
+        dlc = _read_fresh(path)
         found = [item.name for item in dlc.outputs]
         if found != wanted and sorted(found) == sorted(wanted):
             network = in_order(run, parameters, network)
             path = _write_dlc(run, parameters, network, toolchain)
-            dlc = read_dlc_file(path)
+            dlc = _read_fresh(path)
         return network, path, dlc
+
+
+def _read_fresh(path: Path) -> Dlc:
+    """The DLC that QNN has just written.
+
+    Raises:
+        ToolError: It cannot be read; no archive is to blame.
+    """
+    try:
+        return read_dlc_file(path)
+    except ArchiveError as error:
+        raise ToolError(
+            f"QNN wrote a DLC that cannot be read: {error.message}",
+            remedy="Look for values beyond 1e37 in the model, or convert it with FP16_STANDARD.",
+        ) from error
 
 
 def _write_dlc(run: Run, parameters: QnnParameters, network: Network, toolchain: Toolchain) -> Path:

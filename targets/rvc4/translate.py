@@ -89,9 +89,9 @@ def translate(
 
 
 def _problem(tensor: Tensor) -> Finding | None:
-    remedy = ""
     if len(tensor.shape) > _MAX_RANK:
         message = f"{list(tensor.shape)} has {len(tensor.shape)} axes; the chip takes five at most."
+        remedy = "Merge axes with a Reshape in the model."
     elif isinstance(tensor, ModelInput) and tensor.dtype not in _RAW_DTYPE:
         message = f"the chip takes no {tensor.dtype}, only {', '.join(_RAW_DTYPE)}."
         remedy = (

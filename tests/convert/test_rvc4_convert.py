@@ -481,6 +481,42 @@ def silu() -> onnx.ModelProto:
     )
 
 
+def grouped_upsampling() -> onnx.ModelProto:
+    """Channels of unlike size, which one scale for all would lose."""
+    weights = np.random.default_rng(1).normal(0, 0.3, (8, 4, 3, 3))
+    weights *= np.array([0.2, 1, 2, 0.3])[None, :, None, None]
+    attributes: dict[str, Any] = {"group": 2, "strides": [2, 2], "dilations": [2, 2]}
+    nodes = [helper.make_node("ConvTranspose", ["c", "k", "b"], ["m"], name="up", **attributes)]
+    return net_of(nodes, {"k": weights, "b": np.linspace(-1, 1, 8)})
+
+
+def odd_halving() -> onnx.ModelProto:
+    return net_of(
+        [
+            helper.make_node("MaxPool", ["c"], ["p"], kernel_shape=[2, 2], name="pool"),
+            helper.make_node("Resize", ["p", "", "s"], ["m"], mode="linear", name="half"),
+        ],
+        {"s": np.array([1, 1, 0.5, 0.5])},
+    )
+
+
+def far_padding() -> onnx.ModelProto:
+    nodes = [helper.make_node("Pad", ["c", "p", "v"], ["m"], name="pad")]
+    return net_of(nodes, {"p": np.array([0, 0, 1, 1, 0, 0, 1, 1]), "v": 20.0})
+
+
+def scattered() -> onnx.ModelProto:
+    """Two channels of another size are written over what a convolution made."""
+    nodes = [helper.make_node("ScatterND", ["c", "i", "u"], ["m"], name="scatter")]
+    updates = np.random.default_rng(1).normal(0, 20, (2, 16, 16))
+    return net_of(nodes, {"i": np.array([[0, 1], [0, 2]]), "u": updates})
+
+
+def average_of_ceil() -> onnx.ModelProto:
+    attributes: dict[str, Any] = {"kernel_shape": [3, 3], "strides": [2, 2], "ceil_mode": 1}
+    return net_of([helper.make_node("AveragePool", ["c"], ["m"], name="pool", **attributes)])
+
+
 FAULTS: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
     "hard sigmoid gate": (hard_sigmoid_gate, "FP16_STANDARD"),
     "erf": (lone_erf, "INT8_INT16_MIXED"),
@@ -488,6 +524,11 @@ FAULTS: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
     "edge padding": (edge_padding, "FP16_STANDARD"),
     "silu in 16 bits": (silu, "INT8_INT16_MIXED"),
     "batch normalization": (batch_normalization, "INT8_STANDARD"),
+    "grouped transposed convolution": (grouped_upsampling, "INT8_INT16_MIXED"),
+    "linear resize to half of an odd size": (odd_halving, "INT8_STANDARD"),
+    "padding beyond the range": (far_padding, "INT8_STANDARD"),
+    "scattering beyond the range": (scattered, "INT8_STANDARD"),
+    "average pool with ceil_mode": (average_of_ceil, "INT8_STANDARD"),
 }
 
 
@@ -516,7 +557,7 @@ def test_a_known_fault_is_rewritten_away_and_shows_without_the_rewrite(
         done = converter.convert(folder, "rvc4", output=tmp_path / "o.tar", options=options)
         assert all(row["rel_rmse"] < 0.03 for row in done.verification["outputs"].values())
     else:
-        with pytest.raises((VerificationError, ModelError)):
+        with pytest.raises((VerificationError, ModelError, ToolError)):
             converter.convert(folder, "rvc4", output=tmp_path / "o.tar", options=options)
 
 
@@ -896,7 +937,62 @@ def split_volume() -> onnx.ModelProto:
     return make_model(graph, 17)
 
 
+def masked_attention() -> onnx.ModelProto:
+    """Half of the scores are hidden: by -inf in a constant, and by a comparison."""
+    rng = np.random.default_rng(0)
+    keep = np.tril(np.ones((6, 6)))
+    constants = {
+        "w": rng.normal(0, 0.5, (8, 8)).astype(F),
+        "mask": np.where(keep > 0, 0, -np.inf).astype(F),
+        "kept": keep > 0,
+        "low": np.array(np.finfo(F).min, F),
+    }
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["q"], name="query"),
+        helper.make_node("Transpose", ["x"], ["t"], perm=[0, 2, 1], name="turn"),
+        helper.make_node("MatMul", ["q", "t"], ["s"], name="scores"),
+        helper.make_node("Add", ["s", "mask"], ["a"], name="add"),
+        helper.make_node("Where", ["kept", "a", "low"], ["b"], name="where"),
+        helper.make_node("Max", ["b", "low"], ["m"], name="max"),
+        helper.make_node("Softmax", ["m"], ["p"], axis=-1, name="softmax"),
+        helper.make_node("MatMul", ["p", "x"], ["y"], name="context"),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "attention",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 6, 8])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 6, 8])],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    return make_model(graph, 17)
+
+
 CARE = {
+    "masked attention": masked_attention,
+    "where of a constant": lambda: one_op_model(
+        "Where",
+        {"x": (1, 4, 5)},
+        constants={"k": np.arange(20).reshape(1, 4, 5) % 3 > 0, "c": np.full((1, 4, 5), 0.5, F)},
+        order=["k", "x", "c"],
+        opset=17,
+    ),
+    "gemm with a bias for each row": lambda: one_op_model(
+        "Gemm",
+        {"x": (4, 6)},
+        constants={"w": np.eye(6, 5, dtype=F), "c": np.array([[1], [2], [-1], [0]], F)},
+        opset=17,
+    ),
+    "dilated max pool": lambda: one_op_model(
+        "MaxPool",
+        {"x": (1, 2, 9, 9)},
+        opset=17,
+        kernel_shape=[3, 3],
+        dilations=[2, 2],
+        pads=[2, 2, 2, 2],
+    ),
+    "mean variance normalization": lambda: one_op_model(
+        "MeanVarianceNormalization", {"x": (1, 3, 6, 5)}, opset=17
+    ),
     "max pool of volumes": volume_pool,
     "batch normalization of volumes": volume_normalization,
     "gemm of computed matrices": product_of_inputs,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import onnx_ir as ir
@@ -36,6 +36,34 @@ def max_pool(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
             pads=[item.begin for item in windows] + [item.end + item.beyond for item in windows],
         )
     ]
+
+
+def forget_wrong_shapes(model: ir.Model, known: Collection[str]) -> str | None:
+    """Take the shapes from behind the first pool whose windows ONNX's inference counts wrongly.
+
+    Before opset 22 it counts windows with `ceil_mode` that begin behind the frame; ONNX Runtime,
+    PyTorch and the pads that the rules above give do not.
+
+    Args:
+        known: Nodes that were found before.
+
+    Returns:
+        The node's name; None if there is no more such pool.
+    """
+    for node in model.graph:
+        windows = windows_of(node) if node.op_type in ("AveragePool", "MaxPool") else None
+        shape = static_shape(node.outputs[0])
+        if windows is None or shape is None or node.name in known:
+            continue
+        if shape[2:] == tuple(item.new for item in windows):
+            continue
+        behind = [node]
+        for one in behind:
+            for output in one.outputs:
+                output.shape = None
+                behind += [user for user, _ in output.uses() if user not in behind]
+        return str(node.name)
+    return None
 
 
 def average_pool(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:

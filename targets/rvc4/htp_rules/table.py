@@ -35,6 +35,10 @@ def _first_of(*rules: Rule) -> Rule:
     return apply
 
 
+POOLS: Final[Group] = {
+    "AveragePool": pooling.average_pool,
+    "MaxPool": _first_of(shared.dilated_max_pool, pooling.max_pool),
+}
 # They are applied in this order: the second handles patterns that the first leaves.
 _SHARED: Final[Sequence[Group]] = (
     shared.MISSING,
@@ -42,7 +46,7 @@ _SHARED: Final[Sequence[Group]] = (
         "BatchNormalization": normalization.batch_normalization,
         "Clip": limits.clip,
         "Div": layer_norm.written_out,
-        "Gemm": products.computed_gemm,
+        "Gemm": products.biased_gemm,
         "ConvTranspose": convolution.whole_kernel,
         "MaxPool": pooling.max_pool_of_volumes,
         "Mul": _first_of(activations.product, layer_norm.written_out),
@@ -52,10 +56,9 @@ _SHARED: Final[Sequence[Group]] = (
         "Sum": products.sum_of_several,
     },
     {
-        "AveragePool": pooling.average_pool,
         "Erf": activations.erf,
         "HardSigmoid": activations.gating_hard_sigmoid,
-        "MaxPool": _first_of(shared.dilated_max_pool, pooling.max_pool),
+        **POOLS,
     },
     {"Max": limits.beyond, "Min": limits.beyond},
 )

@@ -1,0 +1,248 @@
+"""The rules for RVC4 compute what ONNX Runtime computes, over the space of their attributes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import onnxruntime as ort
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from onnx import TensorProto, helper, numpy_helper
+
+from converter.graph.rewrite import Rewrite, Rule
+from converter.graph.rules import scattering
+from converter.graph.simplify import infer_shapes
+from targets.rvc4.htp_rules import convolution, layer_norm, padding, pooling, products, resize
+from tests.sources import make_model, one_op_model
+
+F = np.float32
+FEW = settings(max_examples=40, deadline=None)
+seeds = st.integers(0, 1000)
+
+
+def outputs_of(model: onnx.ModelProto, seed: int) -> list[Any]:
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    session = ort.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    rng = np.random.default_rng(seed)
+    feeds = {item.name: rng.normal(0, 2, item.shape).astype(F) for item in session.get_inputs()}
+    return list(session.run(None, feeds))
+
+
+def check(model: onnx.ModelProto, rules: Mapping[str, Rule], gone: str = "") -> None:
+    """The rewritten model has no operator `gone` and computes the same."""
+    try:
+        expected = outputs_of(model, 1)
+    except Exception:
+        assume(False)
+    edited = infer_shapes(ir.from_proto(model))
+    for value in edited.graph.outputs:  # ONNX's inference is wrong about some
+        value.shape = None
+    Rewrite(rules)(edited)
+    assert gone not in {node.op_type for node in edited.graph}
+    for one, other in zip(expected, outputs_of(ir.to_proto(edited), 1), strict=True):
+        assert one.shape == other.shape
+        np.testing.assert_allclose(other, one, atol=1e-4 * max(np.abs(one).max(initial=0), 1))
+
+
+@FEW
+@given(
+    rank=st.integers(1, 2),
+    groups=st.sampled_from([1, 2, 3]),
+    per_group=st.integers(1, 2),
+    kernel=st.integers(1, 3),
+    stride=st.integers(1, 3),
+    dilation=st.integers(1, 2),
+    more=st.integers(0, 2),
+    pad=st.integers(0, 1),
+    seed=seeds,
+)
+def test_transposed_convolutions(
+    rank: int, groups: int, per_group: int, kernel: int, stride: int, dilation: int, more: int,
+    pad: int, seed: int,
+) -> None:  # fmt: skip
+    rng = np.random.default_rng(seed)
+    weights = rng.normal(0, 1, (2 * groups, per_group, *[kernel] * rank))
+    weights *= rng.uniform(0.1, 5, (2 * groups, per_group, *[1] * rank))  # no channels alike
+    model = one_op_model(
+        "ConvTranspose",
+        {"x": (1, 2 * groups, *[5] * rank)},
+        constants={"w": weights.astype(F), "b": rng.normal(0, 1, groups * per_group).astype(F)},
+        opset=17,
+        group=groups,
+        strides=[stride] * rank,
+        dilations=[dilation] * rank,
+        output_padding=[min(more, max(stride, dilation) - 1)] * rank,
+        pads=[pad] * (2 * rank),
+    )
+    check(model, {"ConvTranspose": convolution.whole_kernel})
+    check(model, {"ConvTranspose": convolution.grouped_transpose})
+
+
+@FEW
+@given(
+    op=st.sampled_from(["AveragePool", "MaxPool"]),
+    rank=st.integers(1, 2),
+    size=st.integers(5, 11),
+    kernel=st.integers(1, 3),
+    stride=st.integers(1, 4),
+    dilation=st.integers(1, 2),
+    pads=st.tuples(st.integers(0, 2), st.integers(0, 2)),
+    auto=st.sampled_from(["NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER"]),
+    up=st.booleans(),
+    include=st.booleans(),
+)
+def test_pools(
+    op: str, rank: int, size: int, kernel: int, stride: int, dilation: int, pads: tuple[int, int],
+    auto: str, up: bool, include: bool,
+) -> None:  # fmt: skip
+    assume(max(pads) < kernel)
+    attributes: dict[str, Any] = {"kernel_shape": [kernel] * rank, "strides": [stride] * rank}
+    attributes |= {"ceil_mode": int(up), "auto_pad": auto}
+    if auto == "NOTSET":
+        attributes["pads"] = [pads[0]] * rank + [pads[1]] * rank
+    if op == "AveragePool":
+        attributes["count_include_pad"] = int(include)
+        assume(not (up and include))  # ONNX Runtime and the specification differ
+    attributes["dilations"] = [dilation] * rank
+    model = one_op_model(op, {"x": (1, 3, *[size] * rank)}, opset=19, **attributes)
+    rule = pooling.average_pool if op == "AveragePool" else pooling.max_pool
+    check(model, {op: rule})
+
+
+@FEW
+@given(
+    mode=st.sampled_from(["constant", "edge", "reflect", "wrap"]),
+    pads=st.lists(st.integers(-2, 3), min_size=6, max_size=6),
+    number=st.sampled_from([0.0, -5.0, 20.0]),
+)
+def test_pads(mode: str, pads: list[int], number: float) -> None:
+    constants = {"p": np.array(pads)}
+    if mode == "constant":
+        constants["v"] = np.array(number, F)
+    model = one_op_model("Pad", {"x": (4, 5, 6)}, constants=constants, opset=19, mode=mode)
+    check(model, {"Pad": padding.mirrored}, "Pad" if mode in ("edge", "wrap") and any(pads) else "")
+    if mode == "constant":
+        check(model, {"Pad": padding.beyond_the_range}, "Pad" if number and any(pads) else "")
+
+
+@FEW
+@given(
+    axis=st.integers(-3, 2),
+    is_constant=st.booleans(),
+    seed=seeds,
+    op=st.sampled_from(["Elements", "ND"]),
+)
+def test_scattering(axis: int, is_constant: bool, seed: int, op: str) -> None:
+    rng = np.random.default_rng(seed)
+    shape = (3, 4, 5)
+    if op == "Elements":
+        updates = list(shape)
+        updates[axis] = 2
+        indices = np.argsort(rng.random(shape), axis=axis).take(range(2), axis=axis)
+        indices -= shape[axis] * (rng.random(indices.shape) > 0.7)
+    else:
+        depth = axis % 3 + 1
+        rows = [rng.permutation(np.prod(shape[:depth]))[:2]]
+        indices = np.stack(np.unravel_index(rows[0], shape[:depth]), axis=-1)
+        updates = [2, *shape[depth:]]
+    written = {"u": rng.normal(0, 9, updates).astype(F)} if is_constant else {}
+    given_updates = {} if is_constant else {"u": tuple(updates)}
+    model = one_op_model(
+        f"Scatter{op}",
+        {"x": shape, **given_updates},
+        constants={"i": indices.astype(np.int64), **written},
+        order=["x", "i", "u"],
+        opset=17,
+        **({"axis": axis} if op == "Elements" else {}),
+    )
+    check(model, scattering.RULES, f"Scatter{op}")
+
+
+@FEW
+@given(
+    bias=st.sampled_from([None, (), (1,), (5,), (1, 1), (4, 1), (1, 5), (4, 5)]),
+    turned=st.tuples(st.booleans(), st.booleans()),
+    factors=st.tuples(st.sampled_from([1.0, 0.5]), st.sampled_from([1.0, 2.0])),
+)
+def test_gemm(
+    bias: tuple[int, ...] | None, turned: tuple[bool, bool], factors: tuple[float, float]
+) -> None:
+    rng = np.random.default_rng(0)
+    constants = {"w": rng.normal(0, 1, (5, 6) if turned[1] else (6, 5)).astype(F)}
+    if bias is not None:
+        constants["c"] = rng.normal(0, 1, bias).astype(F)
+    model = one_op_model(
+        "Gemm", {"x": (6, 4) if turned[0] else (4, 6)}, constants=constants, opset=17,
+        transA=int(turned[0]), transB=int(turned[1]), alpha=factors[0], beta=factors[1],
+    )  # fmt: skip
+    check(model, {"Gemm": products.biased_gemm})
+
+
+@FEW
+@given(
+    mode=st.sampled_from(["nearest", "linear", "cubic"]),
+    coordinates=st.sampled_from(["half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric"]),
+    rounding=st.sampled_from(["round_prefer_floor", "round_prefer_ceil", "floor", "ceil"]),
+    scales=st.tuples(*[st.sampled_from([0.4, 0.5, 1.0, 1.7, 2.0, 3.0])] * 2),
+)
+def test_resize(mode: str, coordinates: str, rounding: str, scales: tuple[float, float]) -> None:
+    constants = {"s": np.array([1, 1, *scales], F)}
+    model = one_op_model(
+        "Resize", {"x": (1, 2, 7, 6)}, constants=constants, order=["x", "", "s"], opset=17, mode=mode,
+        coordinate_transformation_mode=coordinates, nearest_mode=rounding,
+    )  # fmt: skip
+    check(model, {"Resize": resize.resize})
+
+
+@FEW
+@given(
+    axes=st.sampled_from([[-1], [1], [1, 2], [0, 2], [-1, -2]]),
+    square=st.sampled_from(["Mul", "Pow"]),
+    root=st.sampled_from(["Sqrt", "Pow"]),
+    quotient=st.sampled_from(["Div", "Mul", "Mul turned"]),
+    opset=st.sampled_from([17, 18]),
+)
+def test_layer_normalization_written_out(
+    axes: list[int], square: str, root: str, quotient: str, opset: int
+) -> None:
+    def mean(x: str, y: str) -> onnx.NodeProto:
+        if opset < 18:
+            return helper.make_node("ReduceMean", [x], [y], axes=axes, keepdims=1)
+        return helper.make_node("ReduceMean", [x, "axes"], [y], keepdims=1)
+
+    nodes = [
+        mean("x", "mu"),
+        helper.make_node("Sub", ["x", "mu"], ["d"]),
+        helper.make_node(square, ["d", "d" if square == "Mul" else "two"], ["q"]),
+        mean("q", "v"),
+        helper.make_node("Add", ["v", "eps"], ["e"]),
+        helper.make_node(root, ["e", *(["half"] if root == "Pow" else [])], ["r"]),
+    ]
+    if quotient == "Div":
+        nodes.append(helper.make_node("Div", ["d", "r"], ["y"]))
+    else:
+        nodes.append(helper.make_node("Reciprocal", ["r"], ["i"]))
+        order = ["d", "i"] if quotient == "Mul" else ["i", "d"]
+        nodes.append(helper.make_node("Mul", order, ["y"]))
+    constants = {"two": 2.0, "half": 0.5, "eps": 1e-5}
+    graph = helper.make_graph(
+        nodes,
+        "norm",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [2, 3, 4])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [2, 3, 4])],
+        [numpy_helper.from_array(np.array(v, F), n) for n, v in constants.items()]
+        + [numpy_helper.from_array(np.array(axes), "axes")] * (opset >= 18),
+    )
+    rules = {"Div": layer_norm.written_out, "Mul": layer_norm.written_out}
+    model = make_model(graph, opset)
+    check(model, rules)
+    edited = infer_shapes(ir.from_proto(model))
+    Rewrite(rules)(edited)
+    assert "LayerNormalization" in {node.op_type for node in edited.graph}
