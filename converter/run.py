@@ -216,7 +216,11 @@ def _taken(entry: cache.Entry, made: Plan, place: Path, told: _Told, *, force: b
         copy_archive(place, entry.archive, force=force)
     for text in entry.warnings:
         told.event(Warned(text=text))
-    told.lint(finding for finding in lint(place) if finding.severity is Severity.WARNING)
+    told.lint(
+        finding
+        for finding in lint(place)
+        if finding.severity is Severity.WARNING and finding.code != "head.none"
+    )
     return Conversion(
         output=place,
         sha256=entry.sha256,

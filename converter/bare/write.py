@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from converter.archive.opened import CONFIG, SUFFIXES, Archive
 from converter.archive.tar import name_problem
@@ -20,6 +20,9 @@ from converter.errors import UsageError, disk_error, from_findings
 from converter.findings import Finding
 from converter.model import SourceModel
 from converter.options.resolve import Layer, Options, resolve
+
+if TYPE_CHECKING:
+    from converter.sources.cut import Cut
 
 # The member that RVC4 reads as AIMET's overrides.
 ENCODINGS: Final = "encodings.json"
@@ -67,6 +70,7 @@ def write_source(
     drafted: Draft,
     *,
     output: str | os.PathLike[str] | None = None,
+    cut: Cut | None = None,
     encodings: Path | None = None,
     calibration: Path | None = None,
     force: bool = False,
@@ -77,6 +81,7 @@ def write_source(
         model: The model's file; weights in other files lie beside it and keep their names.
         drafted: Its config; `converter.bare.config.draft` makes one.
         output: The archive; its suffix decides how it is packed.
+        cut: The cut model that takes the model's place.
         encodings: AIMET's encodings, which become `encodings.json`.
         calibration: A folder of frames, which become `calibration/`.
         force: Replace an existing output.
@@ -85,7 +90,7 @@ def write_source(
         ConvertError: One of its subclasses; nothing was written then.
     """
     place = place_for(model, output, force=force)
-    archive = as_archive(model.absolute(), drafted)
+    archive = as_archive(model.absolute(), drafted, cut=cut)
     # Refuse now what a conversion of the archive would refuse.
     source, warnings = understand(archive, Options({}))
     entries: list[tuple[str, bytes | Path]] = [(CONFIG, _json(drafted.config))]
