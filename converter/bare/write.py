@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from converter.archive.opened import CONFIG, SUFFIXES, Archive
+from converter.archive.guesses import guesses_json
+from converter.archive.opened import BUILDINFO, CONFIG, SUFFIXES, Archive
 from converter.archive.tar import name_problem
 from converter.archive.write import destination, write_archive
 from converter.bare.config import Draft
@@ -94,6 +95,8 @@ def write_source(
     # Refuse now what a conversion of the archive would refuse.
     source, warnings = understand(archive, Options({}))
     entries: list[tuple[str, bytes | Path]] = [(CONFIG, _json(drafted.config))]
+    if record := _record(drafted, cut):
+        entries.append((BUILDINFO, _json(record)))
     entries += [(member.name, archive.path(member.name)) for member in archive.members]
     if encodings is not None:
         entries.append((ENCODINGS, _encodings(encodings)))
@@ -114,6 +117,16 @@ def write_source(
         guesses=drafted.guesses,
         warnings=warnings,
     )
+
+
+def _record(drafted: Draft, cut: Cut | None) -> dict[str, Any]:
+    """What a conversion takes over into its build record: guesses, and how the model was cut."""
+    record: dict[str, Any] = {}
+    if drafted.guesses:
+        record["guesses"] = guesses_json(drafted.guesses)
+    if cut is not None:
+        record["cut"] = dict(cut.described)
+    return record
 
 
 def _frames(
