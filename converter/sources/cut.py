@@ -48,18 +48,14 @@ def cut_at(model: Path, outputs: Mapping[str, str], beside: Sequence[str], *, wo
 
     Raises:
         UsageError: There is no such tensor; it names every one.
-        ModelError: The format's outputs cannot be chosen.
+        ModelError: The type of a tensor is not known.
+        ToolchainError: The package that reads TFLite is not installed.
         ArchiveError: The file is damaged.
     """
     described = {"outputs": dict(outputs)}
-    match kind_of(model.name):
-        case "ONNX":
-            return _written(model, beside, described, work, lambda whole: _chosen(whole, outputs))
-        case other:
-            raise ModelError(
-                f"{model.name}: the outputs of a model in {other} cannot be chosen.",
-                remedy="Cut it where it was made, or convert the ONNX model.",
-            )
+    if kind_of(model.name) == "ONNX":
+        return _written(model, beside, described, work, lambda whole: _chosen(whole, outputs))
+    return _of_bytes(model, beside, described, work, outputs)
 
 
 def cut_by(
@@ -80,13 +76,7 @@ def _chosen(model: ir.Model, outputs: Mapping[str, str]) -> ir.Model:
     tensors = tensors_of(model.graph)
     nodes = {node.name: node.outputs[0] for node in model.graph if node.name and len(node.outputs) == 1}
     findings = [
-        Finding(
-            code="option.tensor",
-            where=f"outputs.{name}",
-            message=f"the model has no tensor {name!r}.",
-            remedy=perhaps(name, list(tensors)[-_MANY:])
-            or "Look for the names of its tensors in Netron, or with nnconvert inspect.",
-        )
+        _no_tensor(name, list(tensors)[-_MANY:])
         for name in outputs.values()
         if name not in tensors and name not in nodes
     ]
@@ -94,6 +84,43 @@ def _chosen(model: ir.Model, outputs: Mapping[str, str]) -> ir.Model:
         raise from_findings(UsageError, "The options", findings)
     values = {new: tensors[name] if name in tensors else nodes[name] for new, name in outputs.items()}
     return end_at(model, values)
+
+
+def _of_bytes(
+    model: Path,
+    beside: Sequence[str],
+    described: Mapping[str, Any],
+    work: Path | None,
+    outputs: Mapping[str, str],
+) -> Cut:
+    """A cut IR or TFLite file."""
+    from converter.sources import ir_edit, tflite_edit
+
+    end_at = ir_edit.end_at if model.suffix.lower() == ".xml" else tflite_edit.end_at
+    try:
+        made, missing = end_at(model.read_bytes(), outputs)
+    except ImportError as error:
+        from converter.sources.tflite import missing as not_installed
+
+        raise not_installed(error) from error
+    if missing:
+        raise from_findings(UsageError, "The options", [_no_tensor(name, []) for name in missing])
+    folder = tempfile.TemporaryDirectory(prefix="nnconvert-cut-", dir=work)
+    place = Path(folder.name) / model.name
+    for name in beside:
+        _link(model.parent / name, place.parent / name)
+    place.write_bytes(made)
+    return Cut(model=place, described=described, folder=folder)
+
+
+def _no_tensor(name: str, names: Sequence[str]) -> Finding:
+    return Finding(
+        code="option.tensor",
+        where=f"outputs.{name}",
+        message=f"the model has no tensor {name!r}.",
+        remedy=perhaps(name, names)
+        or "Look for the names of its tensors in Netron, or with nnconvert inspect.",
+    )
 
 
 def _written(

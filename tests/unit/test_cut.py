@@ -153,3 +153,62 @@ def test_the_cut_is_part_of_the_plan(model: Path) -> None:
     assert len({made.hash for made in plans}) == 3
     assert plans[1].model.to_json()["cut"] == {"outputs": {"a": "a"}}
     assert len({json.dumps(dict(made.model.files)) for made in plans}) == 1
+
+
+def test_an_ir_is_cut(tmp_path: Path) -> None:
+    import openvino as ov
+
+    onnx.save(net(), tmp_path / "net.onnx")
+    ov.save_model(ov.convert_model(tmp_path / "net.onnx"), tmp_path / "net.xml", compress_to_fp16=False)
+    values = options(**{"outputs": "inner", "outputs.inner.name": "first"})
+    expected = onnx.load(tmp_path / "net.onnx")
+    del expected.graph.output[:]
+    expected.graph.output.append(helper.make_tensor_value_info("inner", TensorProto.FLOAT, None))
+    del expected.graph.input[1]
+    del expected.graph.node[2:]
+    onnx.save(expected, tmp_path / "inner.onnx")
+    with open_source(tmp_path / "net.xml", values)[0] as archive:
+        config = archive.config["model"]
+        assert [entry["name"] for entry in config["outputs"]] == ["first"]
+        assert [entry["name"] for entry in config["inputs"]] == ["images"]
+        cut = ov.Core().compile_model(
+            archive.path("net.xml"), "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
+        )
+        frame = np.random.default_rng(1).random(SHAPE).astype(np.float32)
+        found = cut({0: frame})[0]
+    assert np.allclose(found, run(tmp_path / "inner.onnx")["inner"], atol=1e-5)
+    with pytest.raises(UsageError, match="no tensor 'outer'"):
+        open_source(tmp_path / "net.xml", options(outputs="outer"))
+
+
+def test_a_tflite_file_is_cut(tmp_path: Path) -> None:
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    model = (Path(__file__).parents[1] / "data" / "tflite" / "mobile.tflite").read_bytes()
+    (tmp_path / "net.tflite").write_bytes(model)
+    plain = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    whole = Interpreter(
+        model_content=model,
+        experimental_op_resolver_type=plain,
+        experimental_preserve_all_tensors=True,
+    )
+    details = whole.get_input_details()[0]
+    frame = np.random.default_rng(1).random(details["shape"]).astype(details["dtype"])
+    whole.allocate_tensors()
+    whole.set_tensor(details["index"], frame)
+    whole.invoke()
+    inner = whole._get_ops_details()[1]["outputs"][0]
+    name = next(item["name"] for item in whole.get_tensor_details() if item["index"] == inner)
+    values = options(**{"outputs": [name], f"outputs.{name}.name": "inner"})
+    with open_source(tmp_path / "net.tflite", values)[0] as archive:
+        assert [entry["name"] for entry in archive.config["model"]["outputs"]] == ["inner"]
+        path = str(archive.path("net.tflite"))
+        cut = Interpreter(path, experimental_op_resolver_type=plain)
+        cut.allocate_tensors()
+        cut.set_tensor(cut.get_input_details()[0]["index"], frame)
+        cut.invoke()
+        (detail,) = cut.get_output_details()
+        assert detail["name"] == "inner"
+        assert np.allclose(cut.get_tensor(detail["index"]), whole.get_tensor(inner), atol=1e-5)
+    with pytest.raises(UsageError, match="no tensor 'outer'"):
+        open_source(tmp_path / "net.tflite", options(outputs="outer"))
