@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from converter.config.heads import YOLO_PARSERS
+from converter.verification.detections import agreement
+
 if TYPE_CHECKING:
     from converter.target import Run
 
@@ -36,6 +39,10 @@ def headlines(
     found = []
     for head in heads:
         parser, metadata = str(head.get("parser")), head.get("metadata") or {}
+        if parser in YOLO_PARSERS:
+            boxes = agreement(metadata, reference, actual)
+            found += [{"parser": parser, "output": "boxes", **boxes}] if boxes else []
+            continue
         names = [name for name in head.get("outputs") or list(reference[0]) if name in reference[0]]
         measure = _MEASURES.get(parser)
         if measure is None or len(names) != 1:
