@@ -96,6 +96,7 @@ class SourceModel:
         config: The archive's `config.json`, `config_version` filled in and nothing else changed.
         link: For a second stage: what feeds it.
         second: For a first stage: the model that a head names as its postprocessor.
+        cut: How the outputs were chosen among the tensors of `files`; None if they are the file's own.
     """
 
     archive_name: str
@@ -109,6 +110,7 @@ class SourceModel:
     format: str = "ONNX"
     link: Link | None = None
     second: SourceModel | None = None
+    cut: Mapping[str, Any] | None = None
 
     @property
     def names(self) -> list[str]:
@@ -135,4 +137,5 @@ class SourceModel:
             "inputs": [item.to_json() for item in self.inputs],
             "outputs": [item.to_json() for item in self.outputs],
             **({"fed_by": dict(self.link.outputs)} if self.link else {}),
+            **({"cut": dict(self.cut)} if self.cut else {}),
         }

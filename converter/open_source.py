@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from converter.archive.opened import Archive, open_packed
 from converter.archive.tar import Limits, name_problem
+from converter.bare.archive_cut import cut_archive
+from converter.bare.chosen import chosen_outputs
 from converter.bare.config import draft, read_signature
 from converter.bare.inputs import InputHints, may_take_frames
 from converter.bare.open import as_archive, hints_of, is_bare, open_bare
-from converter.bare.settled import settled_model
+from converter.bare.ready import Ready, Wish, make_ready
+from converter.bare.settled import SettledModel, settled_model
 from converter.errors import UsageError, from_findings, not_a_file
 from converter.findings import Finding, Severity, listed, perhaps
 from converter.graph.facts import GraphFacts, TensorFacts
@@ -89,8 +92,7 @@ def open_source(
         _require_document(path, options)
         archive = open_packed(source, work=work)
         try:
-            options = options.by_name(*_names(archive.config), _image_names(archive.config))
-            return settled_archive(archive, options, work=work), options
+            return _with_outputs(archive, options, work)
         except BaseException:
             archive.close()
             raise
@@ -125,28 +127,55 @@ def _require_document(path: Path, options: Options) -> None:
 
 def _bare(document: Document, given: Options, work: Path | None) -> tuple[Archive, Options]:
     """An archive of the model, without packing it: its files stay where they are."""
-    facts = read_signature(document.model).called(document.inputs, list(document.outputs))
-    inputs = [tensor.name for tensor in facts.inputs]
-    outputs = [tensor.name for tensor in facts.outputs]
+    whole = read_signature(document.model).called(document.inputs, list(document.outputs))
+    inputs = [tensor.name for tensor in whole.inputs]
     brought = resolve([document.layer])
-    images = [t.name for t in facts.inputs if may_take_frames(t) and not _is_raw(t.name, given)]
+    images = [t.name for t in whole.inputs if may_take_frames(t) and not _is_raw(t.name, given)]
     told = [name for name in inputs if given.text(f"inputs.{name}.input_type") == "image"]
-    options = given.by_name(
-        document.inputs or inputs, list(document.outputs) or outputs, told or images
-    ).over(brought)
-    _require_all(document, inputs, outputs)
+    own = [tensor.name for tensor in whole.outputs]
+    chosen = chosen_outputs(given.over(brought), own, list(document.outputs))
+    named = list(chosen or document.outputs) or own
+    options = given.by_name(document.inputs or inputs, named, told or images).over(brought)
+    _require_inputs(document, inputs)
     hints = hints_of(options, inputs)
-    for tensor in facts.inputs:
+    for tensor in whole.inputs:
         hint = hints[tensor.name]
         if hint.color is not None and _channels(hint, tensor) == 1:
             # As in ModelConverter: one channel is gray, whatever the options say.
             hints[tensor.name] = dataclasses.replace(hint, color=Color.GRAY)
-    model = settled_model(document.model, options, facts, work=work)
-    drafted = draft(model.path, name=document.name, inputs=model.hints(hints), facts=model.facts)
+    # A file that describes the outputs wants them as they are.
+    wish = Wish(outputs=chosen, cut=options.flag("cut") and not document.outputs)
+    model = settled_model(document.model, options, whole, work=work)
+    ready = None
+    try:
+        ready = make_ready(model.path, model.facts, model.hints(hints), wish, work=work)
+        return _described(document, options, model, ready)
+    except BaseException:
+        model.close()
+        if ready is not None and ready.cut is not None:
+            ready.cut.folder.cleanup()
+        raise
+
+
+def _described(
+    document: Document, options: Options, model: SettledModel, ready: Ready
+) -> tuple[Archive, Options]:
+    """The archive of a model that is ready, with the config that describes it."""
+    facts = ready.facts
+    kept = {tensor.name for tensor in facts.inputs}
+    drafted = draft(
+        model.path,
+        name=document.name,
+        inputs={name: hint for name, hint in ready.inputs.items() if name in kept},
+        heads=[ready.head] if ready.head else [],
+        facts=facts,
+    )
+    told = (*ready.told, *(() if ready.head else (_no_head(),)))
+    drafted = dataclasses.replace(drafted, guesses=(*told, *drafted.guesses))
     for entry in drafted.config["model"]["outputs"]:
         said = document.outputs.get(entry["name"], {})
         entry |= {key: said[key] for key in ("shape", "layout") if said.get(key)}
-    archive = as_archive(model.path, drafted, model.facts, model.temporary)
+    archive = as_archive(model.path, drafted, model.facts, model.temporary, ready.cut)
     name = document.name or archive.name
     if name_problem(name) or "/" in name or name.startswith(".") or len(name.encode()) > _LONGEST_NAME:
         raise UsageError(
@@ -156,6 +185,16 @@ def _bare(document: Document, given: Options, work: Path | None) -> tuple[Archiv
     notes = (*options.notes, *_types(document, facts), *_defaults_that_differ(document, options))
     return dataclasses.replace(archive, name=name), dataclasses.replace(
         options, notes=tuple(dict.fromkeys(notes))
+    )
+
+
+def _no_head() -> Finding:
+    return Finding(
+        code="init.heads",
+        severity=Severity.INFO,
+        where="model.heads",
+        message="there is none: DetectionNetwork refuses the archive, no parser decodes the outputs.",
+        remedy="Describe the head with nnconvert init, or decode the outputs in your own code.",
     )
 
 
@@ -194,39 +233,47 @@ def _image_names(config: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _require_all(document: Document, inputs: list[str], outputs: list[str]) -> None:
-    """Refuse a file that leaves out an input or output: that would ask to cut the model.
+def _require_inputs(document: Document, inputs: list[str]) -> None:
+    """Refuse a file that leaves out an input, or names one that the model does not have.
 
     Raises:
-        UsageError: It names each tensor that the model does not have, and each that would be cut.
+        UsageError: It names each of them.
     """
-    findings = []
-    for kind, named, actual in (
-        ("inputs", list(document.inputs), inputs),
-        ("outputs", list(document.outputs), outputs),
-    ):
-        findings += [
-            Finding(
-                code="modelconverter.tensor",
-                where=f"{kind}.{name}",
-                message=f"the model has no such {kind[:-1]}; it has {listed(actual)}.",
-                remedy=perhaps(name, actual) or "The converter does not cut models: cut it before.",
-            )
-            for name in named
-            if name not in actual
-        ]
-        findings += [
-            Finding(
-                code="modelconverter.cut",
-                where=kind,
-                message=f"{name!r} of the model is left out; the converter does not cut models.",
-                remedy="Add it, or cut the model before.",
-            )
-            for name in actual
-            if named and name not in named
-        ]
+    findings = [
+        Finding(
+            code="modelconverter.tensor",
+            where=f"inputs.{name}",
+            message=f"the model has no such input; it has {listed(inputs)}.",
+            remedy=perhaps(name, inputs) or "A model is cut at its outputs only: cut it before.",
+        )
+        for name in document.inputs
+        if name not in inputs
+    ]
+    findings += [
+        Finding(
+            code="modelconverter.cut",
+            where="inputs",
+            message=f"{name!r} of the model is left out; a model is cut at its outputs only.",
+            remedy="Add it, or cut the model before.",
+        )
+        for name in inputs
+        if document.inputs and name not in document.inputs
+    ]
     if findings:
         raise from_findings(UsageError, str(document.path), findings)
+
+
+def _with_outputs(archive: Archive, given: Options, work: Path | None) -> tuple[Archive, Options]:
+    """An archive whose outputs are those that the user chose."""
+    inputs, outputs = _names(archive.config)
+    chosen = chosen_outputs(given, outputs)
+    named = list(chosen or outputs)
+    options = given.by_name(inputs, named, _image_names(archive.config))
+    archive = settled_archive(archive, options, work=work)
+    if chosen is None:
+        return archive, options
+    cut, notes = cut_archive(archive, chosen, work=work)
+    return cut, dataclasses.replace(options, notes=(*options.notes, *notes))
 
 
 def _types(document: Document, facts: GraphFacts) -> list[Finding]:

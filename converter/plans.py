@@ -115,6 +115,7 @@ class Plan:
         labelled: Labelled frames to measure accuracy on, a
             `converter.verification.accuracy.labelled.Labelled`.
         second: The plan of the second stage, for archives that have one.
+        guesses: What was inferred of the source, by this conversion or by `init`, and is not settled.
     """
 
     target: str
@@ -127,6 +128,7 @@ class Plan:
     frames: Frames | None = None
     labelled: object | None = None
     second: Plan | None = None
+    guesses: tuple[Finding, ...] = ()
 
     def __repr__(self) -> str:
         """A few lines: all of it is in `to_json`."""

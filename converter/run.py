@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from converter import cache
+from converter.archive.guesses import recorded_guesses
 from converter.archive.opened import Archive
 from converter.archive.write import copy_archive, destination, suffix_of, write_archive
 from converter.artifact import Artifact
@@ -216,7 +217,11 @@ def _taken(entry: cache.Entry, made: Plan, place: Path, told: _Told, *, force: b
         copy_archive(place, entry.archive, force=force)
     for text in entry.warnings:
         told.event(Warned(text=text))
-    told.lint(finding for finding in lint(place) if finding.severity is Severity.WARNING)
+    told.lint(
+        finding
+        for finding in lint(place)
+        if finding.severity is Severity.WARNING and finding.code != "head.none"
+    )
     return Conversion(
         output=place,
         sha256=entry.sha256,
@@ -292,8 +297,12 @@ def make_plan(archive: Archive, target: str, options: Options, toolchain: str) -
         )
 
     made = plan_of(model, options)
+    guesses = unsettled(archive, options)
     return dataclasses.replace(
-        made, warnings=(*notes, *unsettled(archive, options), *findings, *dict.fromkeys(made.warnings))
+        made,
+        warnings=(*notes, *guesses, *findings, *dict.fromkeys(made.warnings)),
+        # Those of `init` were told when the archive was made; they stay on record.
+        guesses=(*guesses, *recorded_guesses(archive)),
     )
 
 

@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
+from converter.archive.guesses import guesses_json
 from converter.archive.opened import BUILDINFO, CONFIG
 from converter.artifact import Artifact, CompiledInput
 from converter.errors import ToolError
@@ -101,6 +102,7 @@ def buildinfo(plan: Plan, artifact: Artifact) -> dict[str, Any]:
         "toolchain": plan.toolchain,
         **_made(plan, artifact),
         "options": plan.options.decisive(),
+        **({"guesses": guesses_json(plan.guesses)} if plan.guesses else {}),
         **(
             {"postprocessor": _made(plan.second, artifact.second) | {"face": artifact.second.signature}}
             if plan.second and artifact.second

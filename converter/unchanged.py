@@ -24,7 +24,7 @@ def check_unchanged(archive: Archive, plan: Plan) -> None:
     for stage in plan.stages:
         files = {} if archive.is_unpacked else stage.model.files
         for name, sha256 in files.items():
-            path = archive.path(name)
+            path = archive.given(name)
             if not path.is_file() or sha256_of(path) != sha256:
                 raise ArchiveError(
                     f"{path} was changed while it was converted.", remedy="Convert again."

@@ -27,6 +27,7 @@ from PIL import Image
 from converter.options.declared import configs
 from converter.options.resolve import from_arguments, resolve
 from tests.sources import DIGITS, DIGITS_ARCHIVE, RGB, config_for, conv_model, rate_model, write_folder
+from tests.yolo_models import Net, ultralytics
 
 ROOT = Path(__file__).parent.parent
 OURS = ("convert", "nnconvert")
@@ -174,6 +175,7 @@ def furnish(path: Path) -> Path:
     labelled_digits(path)
     onnx.save(conv_model(), path / "model.onnx")
     onnx.save(rate_model(), path / "rate.onnx")
+    onnx.save(ultralytics(Net()), path / "yolov8n.onnx")
     ir_archive(path / "net-ir")
     tflite_archive(path / "net-tflite", "mobile", dai_type="RGB888i")
     staged(path / "two-stages")

@@ -8,7 +8,7 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -43,6 +43,8 @@ class Archive:
         members: The regular files, in archive order.
         config: `config.json` unchanged, unknown keys included.
         guesses: The guesses in the config of a bare model, which came without one.
+        cut: How the model's outputs were chosen, as plain JSON data; None if they are the file's own.
+        replaced: The file that takes a member's place, by the member's name: a cut model.
     """
 
     name: str
@@ -50,9 +52,12 @@ class Archive:
     members: tuple[Member, ...]
     config: dict[str, Any]
     guesses: tuple[Finding, ...] = ()
+    cut: Mapping[str, Any] | None = None
+    replaced: Mapping[str, Path] = field(default_factory=dict)
     _temporary: tempfile.TemporaryDirectory[str] | None = None
     # What this archive's files are links to.
     _below: Archive | None = None
+    _folders: tuple[tempfile.TemporaryDirectory[str], ...] = ()
 
     def _repr_html_(self) -> str:
         """What a notebook shows; the config is not checked yet."""
@@ -75,10 +80,33 @@ class Archive:
         return next((member for member in self.members if member.name == name), None)
 
     def path(self, name: str) -> Path:
-        """The file of a member; only for names that `member` knows."""
+        """The file of a member, or what takes its place; only for names that `member` knows."""
+        return self.replaced.get(name) or self.given(name)
+
+    def given(self, name: str) -> Path:
+        """The file of a member as it was given, which its hash is of; only for names of members."""
         if self.member(name) is None:
             raise KeyError(name)
         return self.root / name
+
+    def with_config(self, config: dict[str, Any]) -> Self:
+        """The same with another config."""
+        return replace(self, config=config)
+
+    def with_cut(
+        self,
+        name: str,
+        model: Path,
+        described: Mapping[str, Any],
+        folder: tempfile.TemporaryDirectory[str],
+    ) -> Self:
+        """The same with a cut model in the place of a member; `folder` goes when this is closed."""
+        return replace(
+            self,
+            cut=described,
+            replaced={**self.replaced, name: model},
+            _folders=(*self._folders, folder),
+        )
 
     @property
     def is_unpacked(self) -> bool:
@@ -87,8 +115,9 @@ class Archive:
 
     def close(self) -> None:
         """Remove what was unpacked; a folder given as the source is left alone."""
-        if self._temporary is not None:
-            self._temporary.cleanup()
+        for folder in (self._temporary, *self._folders):
+            if folder is not None:
+                folder.cleanup()
         if self._below is not None:
             self._below.close()
 

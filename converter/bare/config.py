@@ -11,6 +11,7 @@ from typing import Any
 
 from converter.archive.tar import name_problem
 from converter.bare.inputs import InputHints, read_input
+from converter.config.heads import grid_layouts
 from converter.config.schema import check_schema
 from converter.config.tensors import read_tensors
 from converter.errors import ArchiveError, ModelError, UsageError, from_findings, not_a_file
@@ -77,6 +78,12 @@ def draft(
     places = [index for index, tensor in enumerate(facts.inputs) if tensor.name in described]
     known = [facts.inputs[index] for index in places]
     outputs = _outputs(facts.outputs, _sizes(known, config_inputs))
+    shapes = {entry["name"]: entry["shape"] for entry in outputs if "shape" in entry}
+    layouts = grid_layouts(heads, shapes)
+    outputs = [
+        {**entry, "layout": layouts[entry["name"]]} if entry["name"] in layouts else entry
+        for entry in outputs
+    ]
     names = [tensor.name for tensor in facts.outputs]
     half = any(tensor.dtype == "float16" for tensor in (*facts.inputs, *facts.outputs))
     config: dict[str, Any] = {

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from converter.bare.inputs import InputHints
     from converter.graph.facts import GraphFacts
     from converter.options.resolve import Options
+    from converter.sources.cut import Cut
 
 SUFFIXES: Final = tuple(KINDS)
 # The options of an input that settle each guess of a draft.
@@ -65,6 +66,7 @@ def as_archive(
     drafted: Draft,
     facts: GraphFacts | None = None,
     temporary: TemporaryDirectory[str] | None = None,
+    cut: Cut | None = None,
 ) -> Archive:
     """A model and its draft as an archive whose files stay where they are.
 
@@ -73,6 +75,7 @@ def as_archive(
         drafted: Its config.
         facts: The model's signature, if it was read already.
         temporary: What closing the archive removes.
+        cut: The cut model that takes its place.
 
     Raises:
         ArchiveError: A file of weights is missing.
@@ -86,7 +89,7 @@ def as_archive(
             members.append(Member.of(name, path))
         except OSError as error:
             raise ArchiveError(f"{path} cannot be read: {error.strerror}.") from error
-    return Archive(
+    archive = Archive(
         name=model.stem,
         root=model.parent,
         members=tuple(members),
@@ -94,6 +97,9 @@ def as_archive(
         guesses=drafted.guesses,
         _temporary=temporary,
     )
+    if cut is None:
+        return archive
+    return archive.with_cut(model.name, cut.model, cut.described, cut.folder)
 
 
 def model_files(model: Path, facts: GraphFacts) -> dict[str, Path]:

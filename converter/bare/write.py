@@ -7,9 +7,10 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from converter.archive.opened import CONFIG, SUFFIXES, Archive
+from converter.archive.guesses import guesses_json
+from converter.archive.opened import BUILDINFO, CONFIG, SUFFIXES, Archive
 from converter.archive.tar import name_problem
 from converter.archive.write import destination, write_archive
 from converter.bare.config import Draft
@@ -20,6 +21,9 @@ from converter.errors import UsageError, disk_error, from_findings
 from converter.findings import Finding
 from converter.model import SourceModel
 from converter.options.resolve import Layer, Options, resolve
+
+if TYPE_CHECKING:
+    from converter.sources.cut import Cut
 
 # The member that RVC4 reads as AIMET's overrides.
 ENCODINGS: Final = "encodings.json"
@@ -67,6 +71,7 @@ def write_source(
     drafted: Draft,
     *,
     output: str | os.PathLike[str] | None = None,
+    cut: Cut | None = None,
     encodings: Path | None = None,
     calibration: Path | None = None,
     force: bool = False,
@@ -77,6 +82,7 @@ def write_source(
         model: The model's file; weights in other files lie beside it and keep their names.
         drafted: Its config; `converter.bare.config.draft` makes one.
         output: The archive; its suffix decides how it is packed.
+        cut: The cut model that takes the model's place.
         encodings: AIMET's encodings, which become `encodings.json`.
         calibration: A folder of frames, which become `calibration/`.
         force: Replace an existing output.
@@ -85,10 +91,12 @@ def write_source(
         ConvertError: One of its subclasses; nothing was written then.
     """
     place = place_for(model, output, force=force)
-    archive = as_archive(model.absolute(), drafted)
+    archive = as_archive(model.absolute(), drafted, cut=cut)
     # Refuse now what a conversion of the archive would refuse.
     source, warnings = understand(archive, Options({}))
     entries: list[tuple[str, bytes | Path]] = [(CONFIG, _json(drafted.config))]
+    if record := _record(drafted, cut):
+        entries.append((BUILDINFO, _json(record)))
     entries += [(member.name, archive.path(member.name)) for member in archive.members]
     if encodings is not None:
         entries.append((ENCODINGS, _encodings(encodings)))
@@ -109,6 +117,16 @@ def write_source(
         guesses=drafted.guesses,
         warnings=warnings,
     )
+
+
+def _record(drafted: Draft, cut: Cut | None) -> dict[str, Any]:
+    """What a conversion takes over into its build record: guesses, and how the model was cut."""
+    record: dict[str, Any] = {}
+    if drafted.guesses:
+        record["guesses"] = guesses_json(drafted.guesses)
+    if cut is not None:
+        record["cut"] = dict(cut.described)
+    return record
 
 
 def _frames(

@@ -16,6 +16,7 @@ from converter.bare.heads import (
 from converter.checks.heads import heads_of
 from converter.checks.rule import Rule
 from converter.checks.subject import Subject
+from converter.config.heads import YOLO_PARSERS
 from converter.findings import Finding, Severity
 
 _KINDS: Final = {parser: kind for kind, parser in SCORED.items()}
@@ -72,7 +73,7 @@ def _shapes(subject: Subject, head: Mapping[str, Any]) -> dict[str, Sequence[int
 def _misfit(head: Mapping[str, Any], name: str, shape: Sequence[int], count: int) -> str:
     """Why an output does not fit the number of classes; empty if it does, or if that is not known."""
     metadata, parser = head["metadata"], head["parser"]
-    if parser == "YOLO" and len(shape) == 4 and name in _grids(head):
+    if parser in YOLO_PARSERS and len(shape) == 4 and name in _grids(head):
         anchors = {len(layer) for layer in map(_list, _list(metadata.get("anchors"))) if layer} or {0}
         wanted = {grid_channels(layer, count) for layer in anchors}
         # The channels follow the batch, or are at the end.

@@ -10,10 +10,10 @@ from converter.archive.tar import name_problem
 from converter.bare.heads import SUBTYPES
 from converter.checks.rule import TARGET, Rule
 from converter.checks.subject import Side, Subject
-from converter.config.heads import check_values
+from converter.config.heads import YOLO_PARSERS, check_values
 from converter.findings import Finding, Severity, listed, perhaps
 
-_YOLO: Final = ("YOLO", "YOLOExtendedParser")
+_YOLO: Final = YOLO_PARSERS
 _SSD: Final = ("SSD", "MOBILENET")
 # The class of luxonis-ml that declares the metadata of a parser's head.
 _SCHEMAS: Final[Mapping[str, str]] = {
@@ -238,15 +238,6 @@ def _yolo(subject: Subject) -> Iterator[Finding]:
                 message=f"{subtype!r} is not known; DepthAI decodes it like yolov8.",
                 remedy=perhaps(subtype, SUBTYPES),
             )
-        plain = head["parser"] == "YOLOExtendedParser" and "26" not in str(subtype)
-        if plain and head.get("outputs") and not any("_yolo" in name for name in head["outputs"]):
-            yield Finding(
-                code="head.yolo-names",
-                severity=Severity.WARNING,
-                where=f"{where}.outputs",
-                message="YOLOExtendedParser finds the boxes in outputs named …_yolo…; there is none.",
-                remedy="Rename the model's outputs, or use the parser YOLO.",
-            )
         masks = [name for name in head.get("outputs") or () if "_masks" in name]
         has_masks = bool(metadata.get("mask_outputs") or metadata.get("protos_outputs"))
         if head.get("outputs") and bool(masks) is not has_masks:
@@ -307,6 +298,6 @@ RULES: Final = (
     Rule(find=_stages, codes=("head.postprocessor-path", "head.stages")),
     Rule(find=_parsers, codes=("head.parser", "head.several")),
     Rule(find=_metadata, codes=("head.null", "head.metadata-missing")),
-    Rule(find=_yolo, codes=("head.generic", "head.subtype", "head.masks", "head.yolo-names")),
+    Rule(find=_yolo, codes=("head.generic", "head.subtype", "head.masks")),
     Rule(find=_keypoints, codes=("head.keypoints",)),
 )

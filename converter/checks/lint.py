@@ -14,7 +14,8 @@ from converter.checks.registry import run
 from converter.checks.subject import Subject, as_finding
 from converter.errors import ArchiveError, ToolError
 from converter.findings import Finding, Severity, errors
-from converter.open_source import open_archive
+from converter.open_source import open_archive, open_source
+from converter.options.resolve import Options
 
 
 def lint(source: str | os.PathLike[str] | Archive) -> tuple[Finding, ...]:
@@ -32,8 +33,12 @@ def lint(source: str | os.PathLike[str] | Archive) -> tuple[Finding, ...]:
     if isinstance(source, Archive):
         return run(Subject(archive=source))
     try:
-        with open_archive(source) as archive:
-            is_packed = Path(source).is_file() and not is_bare(Path(source))
+        path = Path(source)
+        is_model = is_bare(path) and path.is_file()
+        # A bare model as a conversion takes it: cut, with the head that it gets.
+        opened = open_source(path, Options({}))[0] if is_model else open_archive(source)
+        with opened as archive:
+            is_packed = path.is_file() and not is_model
             return run(Subject(archive=archive, file_name=Path(source).name, is_packed=is_packed))
     except ArchiveError as error:
         return error.findings or (as_finding(error, "archive.unreadable"),)
@@ -67,4 +72,9 @@ def own_warnings(
             remedy="Report it with the output of nnconvert plan --json.",
             findings=wrong,
         )
-    return [finding for finding in findings if finding.severity is Severity.WARNING]
+    return [
+        finding
+        for finding in findings
+        # Who gives an archive without a head wants none; of a bare model it is told when it is opened.
+        if finding.severity is Severity.WARNING and finding.code != "head.none"
+    ]

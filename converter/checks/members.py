@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Final
 
+from converter.archive.guesses import read_guesses
 from converter.archive.opened import BUILDINFO, CONFIG
 from converter.checks.rule import Rule
 from converter.checks.subject import Side, Subject
@@ -65,6 +66,18 @@ def _names(subject: Subject) -> Iterator[Finding]:
         )
 
 
+def _guessed(subject: Subject) -> Iterator[Finding]:
+    record, _ = subject.record
+    for guess in read_guesses(record):
+        yield Finding(
+            code="archive.guessed",
+            severity=Severity.INFO,
+            where=guess.where,
+            message=f"was guessed when the archive was made: {guess.message}",
+            remedy="If it is wrong, convert the model again and say so.",
+        )
+
+
 def _record(subject: Subject) -> Iterator[Finding]:
     _, problem = subject.record
     if problem:
@@ -113,6 +126,7 @@ RULES: Final = (
     ),
     Rule(find=_names, codes=("archive.case", "archive.flattened"), needs_schema=False),
     Rule(find=_record, codes=("archive.buildinfo",), needs_schema=False),
+    Rule(find=_guessed, codes=("archive.guessed",), needs_schema=False),
     Rule(find=_leftovers, codes=("archive.leftover",)),
 )
 # What opening an archive finds; no other check is possible then.

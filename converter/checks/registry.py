@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
 
-from converter.checks import config, fit, frames, heads, members, model, source, tensors
+from converter.checks import config, fit, frames, heads, members, model, source, tensors, yolo
 from converter.checks.codes import Code, codes
 from converter.checks.rule import Rule
 from converter.checks.subject import Side, Subject
@@ -22,6 +22,7 @@ RULES: Final[tuple[Rule, ...]] = (
     *frames.RULES,
     *heads.RULES,
     *fit.RULES,
+    *yolo.RULES,
 )
 
 

@@ -17,6 +17,7 @@ from converter.cli.source_flags import EACH, flag
 if TYPE_CHECKING:
     from converter.bare.config import Draft, InputHints
     from converter.bare.heads import HeadHints
+    from converter.bare.ready import Ready
     from converter.errors import ConvertError
     from converter.findings import Finding
     from converter.graph.facts import GraphFacts
@@ -58,7 +59,10 @@ class HeadFlags:
     ] = None
     parser: Annotated[str | None, flag("Or the class of any parser of depthai-nodes.")] = None
     heads: Annotated[Path | None, flag("Or a JSON file with a list of heads, as they are.")] = None
-    outputs: Annotated[str | None, flag("The head's outputs, a,b,c; default: all.")] = None
+    outputs: Annotated[
+        str | None, flag("The head's outputs, a,b,c; default: all. Inner tensors cut the model.")
+    ] = None
+    cut: Annotated[bool, Parameter(help="Cut a YOLO export in front of its decoding.")] = True
     classes: Annotated[
         str | None, flag("a,b,c, or a file: lines, a YAML or JSON list, Ultralytics' data.yaml.")
     ] = None
@@ -134,23 +138,30 @@ def init(
     facts, hints = settled.facts, settled.hints(hints)
     written_heads = read_json("--heads", head.heads, list)
     asks = not json and not yes and sys.stdin.isatty() and sys.stderr.isatty()
-    drafted = _draft(
-        settled.path,
-        name,
-        facts,
-        hints,
-        lambda asks: _heads(head.parser or head.head, head_hints, written_heads, facts, asks=asks),
-        asks=asks,
-    )
-    done = write_source(
-        settled.path,
-        drafted,
-        output=output,
-        encodings=encodings,
-        calibration=calibration,
-        force=force,
-    )
-    settled.close()
+    ready = _ready(settled.path, facts, hints, head, head_hints)
+    try:
+        drafted = _draft(
+            settled.path,
+            name,
+            ready,
+            lambda asks: _heads(
+                head.parser or head.head, head_hints, written_heads, ready.facts, asks=asks
+            ),
+            asks=asks,
+        )
+        done = write_source(
+            settled.path,
+            drafted,
+            output=output,
+            cut=ready.cut,
+            encodings=encodings,
+            calibration=calibration,
+            force=force,
+        )
+    finally:
+        if ready.cut is not None:
+            ready.cut.folder.cleanup()
+        settled.close()
     if json:
         from converter.cli import print_json
 
@@ -176,11 +187,32 @@ def _refuse_two_heads(flags: HeadFlags) -> None:
         )
 
 
+def _ready(
+    model: Path,
+    facts: GraphFacts,
+    hints: Mapping[str, InputHints],
+    flags: HeadFlags,
+    head: HeadHints,
+) -> Ready:
+    """The model with its cut and its head, as far as the flags leave them open."""
+    from converter.bare.ready import Wish, make_ready
+
+    own = [tensor.name for tensor in facts.outputs]
+    chosen = [name for name in head.outputs or () if name not in own]
+    has_head = flags.parser is not None or flags.heads is not None or flags.head not in (None, "yolo")
+    wish = Wish(
+        outputs={name: name for name in head.outputs or ()} if chosen else None,
+        cut=flags.cut,
+        head=head,
+        has_head=has_head or head.outputs is not None,
+    )
+    return make_ready(model, facts, hints, wish, work=None)
+
+
 def _draft(
     model: Path,
     name: str | None,
-    facts: GraphFacts,
-    hints: Mapping[str, InputHints],
+    ready: Ready,
     heads: Callable[[bool], tuple[list[Any], tuple[Finding, ...]]],
     *,
     asks: bool,
@@ -198,6 +230,7 @@ def _draft(
     from converter.cli.questions import settle_inputs
     from converter.errors import ConvertError, UsageError, from_findings
 
+    facts, hints = ready.facts, ready.inputs
     names = [tensor.name for tensor in facts.inputs]
 
     def attempt(said: Mapping[str, InputHints], found: list[Any]) -> Draft:
@@ -213,7 +246,7 @@ def _draft(
     found: list[Any] = []
     guesses: tuple[Finding, ...] = ()
     try:
-        found, guesses = heads(asks)
+        found, guesses = ([dict(ready.head)], ()) if ready.head else heads(asks)
     except UsageError as error:
         problems += error.findings or [_as_finding(error)]
     try:
@@ -223,7 +256,8 @@ def _draft(
     if problems:
         raise from_findings(UsageError, model.name, problems)
     kept = [guess for guess in drafted.guesses if (guess.code, guess.where) not in answered]
-    return replace(drafted, guesses=(*(in_flags(guess, names) for guess in kept), *guesses))
+    told = [*ready.told, *kept]
+    return replace(drafted, guesses=(*(in_flags(guess, names) for guess in told), *guesses))
 
 
 def _as_finding(error: ConvertError) -> Finding:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from converter.archive.guesses import read_guesses
 from converter.cli import print_json
 from converter.cli.commands import verification_line
 from converter.cli.several import attempt, say_error, worst
@@ -100,6 +101,8 @@ def _print_archive(source: Path, facts: Any) -> None:
             )
     heads = [str(head.get("parser")) for head in model.get("heads") or ()]
     print(f"heads: {', '.join(heads) or 'none'}")
+    for guess in read_guesses(facts["buildinfo"]):
+        print(f"guessed: {guess.one_line}")
     compiled = facts["model_file"]
     if compiled and "format" not in compiled:
         print(f"compiled: {_summary(compiled)}")

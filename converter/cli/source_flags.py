@@ -36,6 +36,13 @@ class SourceFlags:
         Path | None, flag("Images or arrays to calibrate with: a folder or a .zip.")
     ] = None
 
+    outputs: Annotated[
+        str | None, flag("The tensors that become the model's outputs, A,B: a cut by hand.")
+    ] = None
+    cut: Annotated[
+        bool, Parameter(help="Cut a bare YOLO model in front of its decoding, for a camera's parser.")
+    ] = True
+
     def layer(self) -> Layer:
         """The options that the flags are short for.
 
@@ -65,6 +72,10 @@ class SourceFlags:
             values[f"inputs.{name}.frozen_value"] = value
         if self.calibration is not None:
             values["calibration.path"] = str(self.calibration)
+        if self.outputs is not None:
+            values["outputs"] = self.outputs
+        if not self.cut:
+            values["cut"] = False
         return Layer(origin="command line", values=values)
 
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 from converter.archive.opened import Archive
 from converter.findings import Finding, listed, perhaps
 
+YOLO_PARSERS: Final = ("YOLO", "YOLOExtendedParser")
 # The metadata that DepthAI reads in every head, whatever its parser (depthai-core, nn_archive/v1).
 _KINDS: Final[Mapping[str, str]] = {
     **dict.fromkeys(
@@ -58,6 +59,34 @@ def check_heads(archive: Archive, model: Mapping[str, Any], outputs: Sequence[st
                 )
             )
     return findings
+
+
+def grid_layouts(
+    heads: Sequence[Mapping[str, Any]], shapes: Mapping[str, Sequence[int]]
+) -> dict[str, str]:
+    """The layout of every grid of YOLO heads that has four axes: one for all grids of a head.
+
+    A size alone does not tell: [1, 8, 10, 8] may be NCHW or NHWC. The channels are the axis whose size
+    all grids share; NCHW, as exporters write it, where that does not tell either.
+
+    Args:
+        heads: Those of a config.
+        shapes: The shape of each output, by name.
+    """
+    layouts: dict[str, str] = {}
+    for head in heads:
+        metadata = head.get("metadata") or {}
+        if head.get("parser") not in YOLO_PARSERS:
+            continue
+        for key in ("yolo_outputs", "mask_outputs", "protos_outputs"):
+            given = metadata.get(key)
+            names = [str(name) for name in (given if isinstance(given, list) else [given])]
+            grids = [name for name in names if len(shapes.get(name, ())) == 4]
+            last = {shapes[name][3] for name in grids}
+            first = {shapes[name][1] for name in grids}
+            layout = "NHWC" if len(last) == 1 < len(first) else "NCHW"
+            layouts |= dict.fromkeys(grids, layout)
+    return layouts
 
 
 def check_values(where: str, head: Mapping[str, Any]) -> list[Finding]:

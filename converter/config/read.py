@@ -65,6 +65,7 @@ def understand(archive: Archive, options: Options) -> tuple[SourceModel, tuple[F
         opset=facts.opset,
         format=facts.format,
         config=config,
+        cut=archive.cut,
     )
     if second is not None:
         source, problems = _with_second(archive, source, second, options)
@@ -250,9 +251,14 @@ def _check_option_names(options: Options, stages: Sequence[GraphFacts]) -> None:
     }
     for group, names in known.items():
         for name, given in options.names(group).items():
-            # A frozen input has left the model, see `converter.sources.settle`.
-            keys = [key for key in given if not key.endswith(".frozen_value")]
-            if name not in names:
+            # A choice of outputs was made when the source was opened, and a frozen input has left the
+            # model, see `converter.sources.settle`.
+            keys = [
+                key
+                for key in given
+                if not key.endswith(".frozen_value" if group == "inputs" else ".name")
+            ]
+            if keys and name not in names:
                 findings += [
                     Finding(
                         code="option.tensor",

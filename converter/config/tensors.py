@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
+from converter.config.heads import grid_layouts
 from converter.config.preprocessing_block import read_preprocessing
 from converter.findings import Finding, Severity, errors, listed, perhaps
 from converter.graph.facts import GraphFacts, TensorFacts
@@ -28,6 +30,11 @@ def read_tensors(
         options.ints(f"inputs.{entry['name']}.shape") not in (None, tuple(entry["shape"]))
         for entry in model["inputs"]
     )
+    shapes = {
+        tensor.name: [size for size in tensor.shape or () if isinstance(size, int)]
+        for tensor in facts.outputs
+    }
+    layouts = grid_layouts(model.get("heads") or (), shapes)
     for kind, declared, actual in (
         ("input", model["inputs"], facts.inputs),
         ("output", model["outputs"], facts.outputs),
@@ -45,6 +52,8 @@ def read_tensors(
                 inputs += [item] if item else []
             else:
                 output, problems = _read_output(here, entry, tensor, resized=resized)
+                if not entry.get("layout") and output.name in layouts:
+                    output = replace(output, layout=layouts[output.name])
                 outputs += [output]
             findings += problems
     return inputs, outputs, findings

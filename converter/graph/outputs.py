@@ -22,6 +22,8 @@ _BOUNDS: Final[Mapping[str, tuple[float, float]]] = {
     "Softmax": (0.0, 1.0),
     "Tanh": (-1.0, 1.0),
 }
+# What gives back some of the numbers that go in.
+_KEEPS_BOUNDS: Final = frozenset({"Identity", "ReduceMax", "ReduceMin"})
 # What picks rows out of a tensor by the indices of its second input.
 _GATHERS: Final = frozenset({"Gather", "GatherElements", "GatherND"})
 
@@ -160,7 +162,19 @@ def _facts(value: ir.Value) -> OutputFacts:
 def _part(root: ir.Value, boxes: tuple[Box, ...]) -> Part:
     node = root.producer()
     operator = node.op_type if node is not None else "input"
-    return Part(tensor=str(root.name), operator=operator, boxes=boxes, bounds=_BOUNDS.get(operator))
+    return Part(tensor=str(root.name), operator=operator, boxes=boxes, bounds=_bounds(root))
+
+
+def _bounds(value: ir.Value | None) -> tuple[float, float] | None:
+    """The numbers that a tensor lies between whatever goes in; the largest of scores is a score."""
+    node = value.producer() if value is not None else None
+    if node is None:
+        return None
+    if node.op_type in _KEEPS_BOUNDS:
+        return _bounds(node.inputs[0])
+    if node.op_type == "Mul" and [_bounds(item) for item in node.inputs] == [(0.0, 1.0)] * 2:
+        return 0.0, 1.0
+    return _BOUNDS.get(node.op_type)
 
 
 # ------------------------------------------------------ indices and rows

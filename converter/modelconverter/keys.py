@@ -172,7 +172,7 @@ KEYS: Final[Mapping[str, Rule]] = {
     "inputs.NAME.frozen_value": Taken(),
     **_calibration("inputs.NAME.calibration", Taken()),
     # Each output.
-    "outputs.NAME.name": Structure(remedy="It is part of the key: outputs.NAME.…"),
+    "outputs.NAME.name": Taken(),
     "outputs.NAME.shape": _FROM_GRAPH,
     "outputs.NAME.layout": _FROM_GRAPH,
     "outputs.NAME.data_type": _MODEL_TYPE,

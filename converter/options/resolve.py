@@ -135,6 +135,8 @@ class Options:
                 continue
             if group == "inputs" and name in called:
                 key = f"{group}.{called[name]}.{tail}"
+            elif (group, tail) == ("outputs", "name"):
+                pass  # it chooses an output (`converter.bare.chosen`), and is no field of one
             elif name.isdecimal() and name not in names and int(name) < len(names):
                 key = f"{group}.{names[int(name)]}.{tail}"
             settings[key] = setting

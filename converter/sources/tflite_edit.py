@@ -103,3 +103,40 @@ def _operator(schema: Any, model: Any, kind: int, source: int, target: int) -> A
     operator.opcodeIndex = len(model.operatorCodes) - 1
     operator.inputs, operator.outputs = [source], [target]
     return operator
+
+
+def end_at(data: bytes, outputs: Mapping[str, str]) -> tuple[bytes, list[str]]:
+    """A TFLite model whose outputs are other tensors; operators that they do not need go.
+
+    Args:
+        outputs: By the name that each gets, a tensor's name.
+
+    Returns:
+        The model, and the names that no tensor has; the model is not changed if there are any.
+    """
+    import flatbuffers
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(data, 0))
+    graph = model.subgraphs[0]
+    for index, tensor in enumerate(graph.tensors):
+        tensor.name = name_of(tensor.name, index, list(graph.inputs), list(graph.outputs)).encode()
+    made = {int(index) for node in graph.operators for index in node.outputs} | set(graph.inputs)
+    places = {graph.tensors[index].name.decode(): index for index in sorted(made)}
+    if missing := [name for name in outputs.values() if name not in places]:
+        return data, missing
+    graph.outputs = [places[tensor] for tensor in outputs.values()]
+    wanted = set(graph.outputs)
+    kept = []
+    for node in reversed(graph.operators):
+        if wanted & {int(index) for index in node.outputs}:
+            kept.append(node)
+            wanted |= {int(index) for index in node.inputs}
+    graph.operators = kept[::-1]
+    graph.inputs = [index for index in graph.inputs if index in wanted]
+    for name, tensor in outputs.items():
+        graph.tensors[places[tensor]].name = name.encode()
+    model.signatureDefs = None
+    builder = flatbuffers.Builder(len(data) + 1024)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output()), []

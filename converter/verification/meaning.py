@@ -18,6 +18,7 @@ Outputs = Mapping[str, NDArray[Any]]
 _TOP: Final = 5
 _LEAST_SCORE: Final = 0.25
 _SAME_BOX: Final = 0.5
+_FEW: Final = 20
 _EPSILON: Final = 1e-12
 
 
@@ -67,11 +68,15 @@ def boxes(
 
     Args:
         reference, actual: For each frame (n, 6): left, top, right, bottom, score, class.
-        least: Boxes below that score are not counted; one of the result's may be a tenth below.
+        least: Boxes below that score are not counted; one of the result's may be a tenth below. Where
+            none is that certain, the best few of each frame are counted.
     """
     overlaps, scores, count = [], [], 0
+    certain = any((one[:, 4] >= least).any() for one in reference)
+    which = f"boxes above {least:g}" if certain else f"of the best boxes, none of them above {least:g},"
     for one, other in zip(reference, actual, strict=True):
-        wanted = one[one[:, 4] >= least]
+        wanted = one[one[:, 4] >= least] if certain else one[np.argsort(-one[:, 4])[:_FEW]]
+        least = least if certain else 0.0
         left = other[other[:, 4] >= 0.9 * least]
         count += len(wanted)
         for row in wanted[np.argsort(-wanted[:, 4], kind="stable")]:
@@ -83,13 +88,12 @@ def boxes(
             scores.append(abs(float(row[4] - left[place, 4])))
             left = np.delete(left, place, axis=0)
     if not count:
-        said = f"the source finds no box above {least:g} in these frames"
-        return {"measure": "matched boxes", "value": None, "said": said}
+        return {"measure": "matched boxes", "value": None, "said": "the source finds no boxes"}
     near = f", IoU {np.mean(overlaps):.3f}, scores within {max(scores):.2g}" if overlaps else ""
     return {
         "measure": "matched boxes",
         "value": _three(len(overlaps) / count),
-        "said": f"{len(overlaps)} of {count} boxes above {least:g} are found again{near}",
+        "said": f"{len(overlaps)} of {count} {which} are found again{near}",
     }
 
 

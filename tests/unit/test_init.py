@@ -243,9 +243,14 @@ def test_an_archive_comes_out_that_lint_and_plans_take(net: Path, here: Path) ->
     assert len(guesses) == 5
     assert any("taken as RGB. If it was trained on BGR, set --color BGR." in line for line in guesses)
     assert any("the model takes 0 to 255" in line for line in guesses)
-    assert converter.lint("net.tar.xz") == ()
+    codes = [finding.code for finding in converter.lint("net.tar.xz")]
+    assert codes == ["head.none", *["archive.guessed"] * len(guesses)]
     with open_archive("net.tar.xz") as archive:
-        assert [member.name for member in archive.members] == ["config.json", "net.onnx"]
+        assert [member.name for member in archive.members] == [
+            "config.json",
+            "buildinfo.json",
+            "net.onnx",
+        ]
         assert archive.path("net.onnx").read_bytes() == net.read_bytes()
     for target, options in (("rvc2", {}), ("rvc4", FP16)):
         made = converter.plan("net.tar.xz", target, options=options)
@@ -434,7 +439,7 @@ def test_options_settle_the_guesses_of_a_bare_model(net: Path) -> None:
         "inputs.images.scale_values": [*SCALE],
     }
     made = converter.plan("net.onnx", "rvc4", options=options)
-    assert codes(made.warnings) == []
+    assert codes(made.warnings) == ["heads"]  # no option gives a head
     preprocessing = made.model.inputs[0].preprocessing
     assert (preprocessing.color, preprocessing.mean, preprocessing.scale) == (Color.BGR, MEAN, SCALE)
     # The same with an archive that was opened before.

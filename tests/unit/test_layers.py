@@ -34,7 +34,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("feeding", "plans"),
     ("target",),
     ("cache", "cameras", "container", "pinned_wheel", "sources", "where_it_runs"),
-    ("calibration", "config"),
+    ("calibration", "config", "yolo"),
     ("bare", "unchanged", "verification"),
     ("modelconverter",),
     ("open_source", "target_archive"),

@@ -338,7 +338,7 @@ def test_an_rvc2_archive_of_ours_passes_and_its_warnings_are_no_part_of_it(
     plain = write_folder(tmp_path / "net", conv_model(), config)
     done = converter.convert(plain, "rvc2", output=tmp_path / "a.tar", options=QUICK)
     assert done.warnings == ()
-    assert lint(done.output) == ()
+    assert {finding.code for finding in lint(done.output)} <= {"head.none"}
     config["model"]["metadata"]["license"] = "MIT"
     (plain / "config.json").write_text(json.dumps(config))
     events: list[object] = []
@@ -349,7 +349,7 @@ def test_an_rvc2_archive_of_ours_passes_and_its_warnings_are_no_part_of_it(
     assert "'license'" in warning
     assert Warned(text=warning) in events
     assert done.to_json()["warnings"] == [warning]
-    (finding,) = lint(done.output)
+    (finding,) = (item for item in lint(done.output) if item.code != "head.none")
     assert str(finding) == warning
     with tarfile.open(done.output) as tar:
         file = tar.extractfile("buildinfo.json")

@@ -221,7 +221,6 @@ def test_a_bare_model_is_a_source_and_options_describe_it(net: Path) -> None:
         ({"rvc4": {"encodings": {"activation_encodings": {}}}}, "JSON file"),
         ({"mean_value": [1]}, "Perhaps you meant mean_values"),
         ({"rvc2": {"number_of_shave": 4}}, "Perhaps you meant rvc2.number_of_shaves"),
-        ({"outputs": [{"name": "map"}]}, "'scores' of the model is left out"),
         ({"outputs": [{"name": "map"}, {"name": "score"}]}, "Perhaps you meant 'scores'"),
         ({"outputs": [{"name": "map", "dtype": "x"}]}, "Perhaps you meant outputs.NAME.data_type"),
         ({"inputs": [{"shape": [1]}]}, "list of entries with names"),
