@@ -20,6 +20,8 @@ _STEPS_TO_JUDGE: Final = 8
 _SILENT: Final = 0.01
 # With fewer steps over its whole range a part tells nothing.
 _FEWEST_STEPS: Final = 2.0
+# An unbounded part that reaches less than this share of a step shows nothing.
+_QUIET: Final = 0.02
 # Channels whose ranges are so far apart mean different things.
 _UNLIKE: Final = 32.0
 _MOST_GROUPS: Final = 8
@@ -122,13 +124,11 @@ def part_figures(a: Values, b: Values, part: Part, resolution: Resolution) -> di
     own, spread = resolution.own_step(extent), float(x.std())
     spread_found, reach = float(y.std()), float(np.ptp(x)) if x.size else 0.0
     state = "fine"
-    if resolution.levels and extent < _FEWEST_STEPS * resolution.step:
+    # What an unbounded part may reach on other frames is not known from values near to nothing.
+    quiet = part.bounds is None and reach <= max(_QUIET * resolution.step, _EPSILON)
+    if resolution.levels and extent < _FEWEST_STEPS * resolution.step and not quiet:
         state = "dead"
-    elif (
-        reach < _STEPS_TO_JUDGE * own
-        or spread < own
-        or reach <= resolution.step * (0.0 if resolution.levels else 1.0)
-    ):
+    elif quiet or reach < _STEPS_TO_JUDGE * own or (not resolution.levels and reach <= resolution.step):
         state = "silent"
     elif spread_found < _SILENT * spread:
         state = "fell silent"

@@ -37,11 +37,12 @@ _EXPECTED: Final[Mapping[tuple[int, int], Limits | None]] = {
 }
 _FLOAT: Final = Limits(min_cosine=0.999, max_rel_rmse=0.05)
 # A node that QNN lowers to something else is 4 to 47 times further off on the emulator than the same
-# network on ONNX Runtime; what it only rounds in another way stays below twice, but for this much. It
-# is larger in float16: there the emulator's own functions (Mish) are up to 0.0085 off.
-_TIMES_QUANTIZED: Final = 2.0
-_INTEGER_SLACK: Final = 0.005
-_FLOAT_SLACK: Final = 0.01
+# network on ONNX Runtime: beyond the second pair it fails. What it only rounds in another way stays
+# below the first, mostly; between them a user is told (seen there: a Softmax of a thousand classes in
+# 8 bits, whose values are a few steps; Mish in float16 at 0.0085; TopK behind moves at 0.010).
+_TOLD: Final = (2.0, 0.005)
+_FAILS: Final = (4.0, 0.02)
+_LEVELS: Final = {"uint8": 255, "uint16": 65535}
 
 
 def limits(precision: Precision, options: Options) -> Limits:
@@ -136,12 +137,12 @@ def compare(
             "checked_on": record["checked_on"],
             "outputs": record["outputs"],
         }
-        slack = _FLOAT_SLACK if parameters.precision.is_float else _INTEGER_SLACK
-        lowered = _hold_against(whole, record, kind, slack)
+        for text in _hold_against(whole, record, kind):
+            run.warn(text)
         mode = options.get("verify.emulator_optimization")
 
         def explained() -> Mapping[str, Any] | None:
-            if lowered:
+            if whole.get("lowered"):
                 return explain.lowering(subject, toolchain, mode)
             return explain.losses(subject, record)
 
@@ -197,33 +198,39 @@ def _resolutions(precision: Precision, network: Network, names: Sequence[str]) -
     """What the outputs' formats can tell: a code, or float16's smallest normal number."""
     if precision.is_float:
         return dict.fromkeys(names, Resolution(step=2.0**-14))
-    levels = 2**precision.activations - 1
-    return {
-        name: Resolution(step=float(network.codes[name]["scale"]), levels=levels)
-        if name in network.codes
-        else Resolution(levels=levels)
-        for name in names
-    }
+    usual = 2**precision.activations - 1
+    found = {}
+    for name in names:
+        # An output may leave in another type than the mode's.
+        levels = _LEVELS.get(network.types.get(name, ""), usual)
+        step = float(network.codes[name]["scale"]) if name in network.codes else 0.0
+        found[name] = Resolution(step=step, levels=levels)
+    return found
 
 
-def _hold_against(
-    whole: dict[str, Any], record: Mapping[str, Any], kind: str, slack: float
-) -> list[str]:
-    """Fail what is much further off on the emulator than on ONNX Runtime: it was lowered wrongly."""
-    lowered = []
+def _hold_against(whole: dict[str, Any], record: Mapping[str, Any], kind: str) -> tuple[str, ...]:
+    """Fail what is much further off on the emulator than on ONNX Runtime: it was lowered wrongly.
+
+    Returns:
+        What a user is told of outputs that are further off, but not by so much.
+    """
+    told = []
     for name, row in whole["outputs"].items():
         emulated, other = _error(row), _error(record["outputs"][name])
-        if emulated is None or other is None or emulated <= _TIMES_QUANTIZED * other + slack:
+        if emulated is None or other is None or emulated <= _TOLD[0] * other + _TOLD[1]:
+            continue
+        said = f"the emulator is off by {emulated:.3g}, the same {kind} network on ONNX Runtime by "
+        if emulated <= _FAILS[0] * other + _FAILS[1]:
+            told.append(f"The output {name!r}: {said}{other:.3g}. QNN computes a part less exactly.")
             continue
         whole["status"] = "failed"
         whole.setdefault("failed", [])
         whole["failed"] += [name] if name not in whole["failed"] else []
         whole.setdefault("reasons", {}).setdefault(name, []).append(
-            f"the emulator is off by {emulated:.3g}, the same {kind} network on ONNX Runtime by "
-            f"{other:.3g}: QNN computes something else"
+            f"{said}{other:.3g}: QNN computes something else"
         )
-        lowered.append(name)
-    return lowered
+        whole.setdefault("lowered", []).append(name)
+    return tuple(told)
 
 
 def _error(row: Mapping[str, Any]) -> float | None:
