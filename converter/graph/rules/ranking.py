@@ -54,9 +54,10 @@ def top_k(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
     return b.ops("TopK", 2, *node.inputs, **{**attributes, "sorted": 1})
 
 
+IN_ORDER: Final[Mapping[str, Rule]] = {"TopK": top_k}
 RULES: Final[Mapping[str, Rule]] = {
+    **IN_ORDER,
     "ArgMax": arg_last,
     "ArgMin": arg_last,
     "Hardmax": hardmax,
-    "TopK": top_k,
 }
