@@ -11,8 +11,8 @@ _OLDEST_OPSET: Final = 7
 def readable(path: str) -> str | bytes:
     """A model that ONNX Runtime takes, and whose results have one order.
 
-    It implements ONNX from opset 7 on, so that older opsets are raised, and recurrent layers in layout 0
-    only. A TopK that may give any order (`sorted` 0) gives it in order, as the compiled networks do.
+    It implements ONNX from opset 7 on, so that older opsets are raised, and recurrent layers in layout
+    0 only. A TopK that may give any order (`sorted` 0) gives it in order, as compiled networks do.
     """
     import onnx
 
