@@ -171,6 +171,7 @@ def _sums() -> dict[str, Case]:
         ),
         "Trilu": lambda: one("Trilu", [(1, 2, 5, 6)], [np.int64(1)], opset=14),
         "Hardmax": lambda: one("Hardmax", [_FRAME], axis=1),
+        "ReverseSequence": lambda: one("ReverseSequence", [(4, 2, 3)], [ints(3, 2)]),
         "TopK smallest": lambda: one(
             "TopK", [(3, 9)], [ints(3)], outputs=2, used=(0, 1), axis=1, largest=0
         ),

@@ -12,7 +12,7 @@ from typing import Any
 from converter.bare.inputs import InputHints
 from converter.graph.facts import GraphFacts
 from converter.options.resolve import Layer, Options, resolve
-from converter.sources.facts import facts_of
+from converter.sources.facts import facts_of, given_shapes
 from converter.sources.settle import settle
 
 
@@ -79,12 +79,12 @@ def settled_model(
         settled = settle(model, model.name, options, Path(temporary.name), facts)
         if settled is None:
             temporary.cleanup()
-            return SettledModel(path=model, facts=facts)
+            return SettledModel(path=model, facts=given_shapes(facts, options))
         path = Path(temporary.name) / model.name
         names = [[tensor.name for tensor in each] for each in (facts.inputs, facts.outputs)]
         return SettledModel(
             path=path,
-            facts=facts_of(path, path.name).called(*names),
+            facts=given_shapes(facts_of(path, path.name).called(*names), options),
             pixels=settled.pixels,
             booleans=settled.booleans,
             temporary=temporary,

@@ -192,8 +192,7 @@ def find(
                 "calibration.random and calibration.path exclude each other.",
                 remedy="Leave one of them out.",
             )
-        frames = maximum if maximum > 0 else _RANDOM_FRAMES
-        return Calibration(inputs=(), frames=frames, random=True), []
+        return generated(maximum), []
     if any(single.values()):
         missing = [name for name, path in single.items() if path is None]
         if missing and not given:
@@ -205,6 +204,12 @@ def find(
         return None, []
     shared = Path(given) if given else archive.root / FOLDER
     return _of(model, single, shared, options, maximum, "calibration.path")
+
+
+def generated(maximum: int = -1) -> Calibration:
+    """Generated frames; at most so many, -1 for the usual number."""
+    frames = maximum if maximum > 0 else _RANDOM_FRAMES
+    return Calibration(inputs=(), frames=frames, random=True)
 
 
 def own_of_second_stage(

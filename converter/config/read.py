@@ -19,7 +19,7 @@ from converter.findings import Finding, errors, listed, perhaps
 from converter.graph.facts import GraphFacts, external_member
 from converter.model import SourceModel
 from converter.options.resolve import Options
-from converter.sources.facts import KINDS, facts_of, kind_of
+from converter.sources.facts import KINDS, facts_of, given_shapes, kind_of
 
 _COMPILED: Final = (".blob", ".superblob", ".dlc")
 
@@ -42,6 +42,7 @@ def understand(archive: Archive, options: Options) -> tuple[SourceModel, tuple[F
     facts = facts_of(archive.path(path), path).called(
         [entry["name"] for entry in model["inputs"]], [entry["name"] for entry in model["outputs"]]
     )
+    facts = given_shapes(facts, options)
     _refuse_odd_signature(facts)
     files, missing = _model_files(archive, path, facts)
     findings += missing

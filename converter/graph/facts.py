@@ -81,6 +81,22 @@ class GraphFacts:
             outputs=tuple(_called(tensor, outputs) for tensor in self.outputs),
         )
 
+    def reshaped(self, shapes: Mapping[str, tuple[int, ...] | None]) -> GraphFacts:
+        """The same with other shapes of inputs; what shapes the outputs then have is not known.
+
+        For formats whose reader takes other shapes than the file has.
+        """
+        inputs = tuple(
+            replace(tensor, shape=shape)
+            if (shape := shapes.get(tensor.name)) and len(shape) == len(tensor.shape or shape)
+            else tensor
+            for tensor in self.inputs
+        )
+        if inputs == self.inputs:
+            return self
+        outputs = tuple(replace(tensor, shape=None) for tensor in self.outputs)
+        return replace(self, inputs=inputs, outputs=outputs)
+
 
 def _called(tensor: TensorFacts, names: Sequence[str]) -> TensorFacts:
     used = [alias for alias in tensor.aliases if alias in names]

@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from converter.graph.facts import GraphFacts
+from converter.options.resolve import Options
 
 # A member's suffix, and the name of its format.
 KINDS: Final = {".onnx": "ONNX", ".xml": "OpenVINO IR", ".tflite": "TFLite"}
@@ -30,6 +31,14 @@ def facts_of(path: Path, name: str) -> GraphFacts:
         ToolchainError: The package that reads it is not installed.
     """
     return _readers()[kind_of(name)](path, name)
+
+
+def given_shapes(facts: GraphFacts, options: Options) -> GraphFacts:
+    """A signature with the shapes that the options give; an ONNX file is edited for that instead."""
+    if facts.format == "ONNX":
+        return facts
+    names = [tensor.name for tensor in facts.inputs]
+    return facts.reshaped({name: options.ints(f"inputs.{name}.shape") for name in names})
 
 
 def _readers() -> Mapping[str, Callable[[Path, str], GraphFacts]]:

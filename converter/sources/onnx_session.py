@@ -9,20 +9,33 @@ _OLDEST_OPSET: Final = 7
 
 
 def readable(path: str) -> str | bytes:
-    """A model that ONNX Runtime takes: it implements ONNX from opset 7 on; older opsets are raised."""
+    """A model that ONNX Runtime takes, and whose results have one order.
+
+    It implements ONNX from opset 7 on, so that older opsets are raised, and recurrent layers in layout
+    0 only. A TopK that may give any order (`sorted` 0) gives it in order, as compiled networks do.
+    """
     import onnx
 
     proto = onnx.load(path, load_external_data=False)
     opsets = [entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")]
-    if max(opsets, default=1) >= _OLDEST_OPSET:
+    old = max(opsets, default=1) < _OLDEST_OPSET
+    if not old and not any(map(_is_changed, proto.graph.node)):
         return path
-    # Only here: what old graphs need is slow to import.
+    # Only here: what these graphs need is slow to import.
     import onnx_ir as ir
 
     from converter.graph.opset import raise_opset
+    from converter.graph.rewrite import Rewrite
+    from converter.graph.rules.ranking import IN_ORDER
+    from converter.graph.rules.recurrent import TIME_FIRST
 
-    raised = raise_opset(ir.from_proto(onnx.load(path)))
-    return ir.to_proto(raised).SerializeToString()  # type: ignore[no-any-return, no-untyped-call]
+    model = ir.from_proto(onnx.load(path))
+    model = raise_opset(model) if old else Rewrite({**IN_ORDER, **TIME_FIRST})(model).model
+    return ir.to_proto(model).SerializeToString()  # type: ignore[no-any-return, no-untyped-call]
+
+
+def _is_changed(node: Any) -> bool:
+    return any((item.name, item.i) in (("layout", 1), ("sorted", 0)) for item in node.attribute)
 
 
 def session_of(model: str | bytes, *, exact: bool = False) -> Any:

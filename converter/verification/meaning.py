@@ -1,4 +1,4 @@
-"""What a comparison means to a user: agreement of classes, masks, keypoints and embeddings."""
+"""What a comparison means to a user: agreement of classes, boxes, masks, keypoints and embeddings."""
 
 from __future__ import annotations
 
@@ -8,17 +8,100 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from converter.errors import ConvertError
+
 if TYPE_CHECKING:
+    from converter.model import SourceModel
     from converter.target import Run
 
 Outputs = Mapping[str, NDArray[Any]]
 _TOP: Final = 5
+_LEAST_SCORE: Final = 0.25
+_SAME_BOX: Final = 0.5
 _EPSILON: Final = 1e-12
 
 
 def of_run(run: Run, reference: Sequence[Outputs], actual: Sequence[Outputs]) -> list[dict[str, Any]]:
     """The headlines of a conversion's heads."""
-    return headlines(run.plan.model.config["model"].get("heads") or (), reference, actual)
+    model = run.plan.model
+    found = headlines(model.config["model"].get("heads") or (), reference, actual)
+    return [*found, *_detections(model, reference, actual)]
+
+
+def _detections(
+    model: SourceModel, reference: Sequence[Outputs], actual: Sequence[Outputs]
+) -> list[dict[str, Any]]:
+    """The boxes of a detector's head, decoded on both sides; none for another network."""
+    from converter.verification.accuracy.labels import Task
+    from converter.verification.accuracy.meaning import PARSERS, head_of, meaning_of
+
+    head = head_of(model)
+    images = [item for item in model.inputs if item.is_image]
+    if head is None or PARSERS[head["parser"]] is not Task.DETECTION or len(images) != 1:
+        return []
+    try:
+        known = meaning_of(model, images[0], Task.DETECTION, None)
+        sides = [
+            [
+                known.decoder.decode(
+                    {
+                        item.name: _like(frame[item.name], np.empty(item.shape))
+                        for item in model.outputs
+                        if item.name in frame
+                    }
+                )
+                for frame in frames
+            ]
+            for frames in (reference, actual)
+        ]
+    except (ConvertError, KeyError, ValueError):
+        return []  # a head that nothing here decodes
+    least = (head.get("metadata") or {}).get("conf_threshold") or _LEAST_SCORE
+    return [{"parser": head["parser"], "output": "boxes", **boxes(*sides, least=least)}]
+
+
+def boxes(
+    reference: Sequence[NDArray[Any]], actual: Sequence[NDArray[Any]], *, least: float
+) -> dict[str, Any]:
+    """How many of the source's boxes the result has, and how near they are.
+
+    Args:
+        reference, actual: For each frame (n, 6): left, top, right, bottom, score, class.
+        least: Boxes below that score are not counted; one of the result's may be a tenth below.
+    """
+    overlaps, scores, count = [], [], 0
+    for one, other in zip(reference, actual, strict=True):
+        wanted = one[one[:, 4] >= least]
+        left = other[other[:, 4] >= 0.9 * least]
+        count += len(wanted)
+        for row in wanted[np.argsort(-wanted[:, 4], kind="stable")]:
+            shares = _iou(row, left) * (left[:, 5] == row[5])
+            if not shares.size or shares.max() < _SAME_BOX:
+                continue
+            place = int(shares.argmax())
+            overlaps.append(float(shares[place]))
+            scores.append(abs(float(row[4] - left[place, 4])))
+            left = np.delete(left, place, axis=0)
+    if not count:
+        said = f"the source finds no box above {least:g} in these frames"
+        return {"measure": "matched boxes", "value": None, "said": said}
+    near = f", IoU {np.mean(overlaps):.3f}, scores within {max(scores):.2g}" if overlaps else ""
+    return {
+        "measure": "matched boxes",
+        "value": _three(len(overlaps) / count),
+        "said": f"{len(overlaps)} of {count} boxes above {least:g} are found again{near}",
+    }
+
+
+def _iou(box: NDArray[Any], others: NDArray[Any]) -> NDArray[np.float64]:
+    """The overlap of a box with each of the others, as a share of both together."""
+    low = np.maximum(box[:2], others[:, :2])
+    high = np.minimum(box[2:4], others[:, 2:4])
+    both = np.prod(np.maximum(high - low, 0), axis=1)
+    areas = np.prod(np.maximum(others[:, 2:4] - others[:, :2], 0), axis=1)
+    area = float(np.prod(np.maximum(box[2:4] - box[:2], 0)))
+    shares: NDArray[np.float64] = both / np.maximum(areas + area - both, _EPSILON)
+    return shares
 
 
 def headlines(

@@ -24,6 +24,7 @@ class Parameters:
         percentile: What share of the values a range covers, in percent, where that is the method.
         calibration: Where ranges are measured; None for floating point.
         encodings: Given ranges, which win over measured ones.
+        output_type: The element type that float outputs leave in; `auto` for the mode's.
         recorded: The ranges of a build record, to make its network again; None to measure.
         backend: What converts.
     """
@@ -39,6 +40,7 @@ class Parameters:
     encodings: Encodings | None
     timeout_s: float
     backend: Backend
+    output_type: str = "auto"
     recorded: Mapping[str, Any] | None = None
 
     @classmethod
@@ -54,6 +56,7 @@ class Parameters:
             "quantization_mode": self.mode,
             "precision": self.precision.to_json(),
             "per_channel": self.per_channel,
+            "output_type": self.output_type,
             "percentile": self.percentile if self.precision.ranges in ("percentile", "best") else None,
             "soc": None,
             "onnx_simplification": self.simplify,

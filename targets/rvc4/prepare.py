@@ -30,8 +30,6 @@ _TAKEN: Final = (
     "_DequantizeLinear_Output",
 )
 _MULTIPLIED: Final = ("Conv", "ConvTranspose", "Gemm", "MatMul")
-# QNN's execution provider puts these between Dequantize and Quantize, whatever is around them.
-_FLOATING: Final = ("LSTM", "ReduceL2")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,13 +37,13 @@ class Prepared:
     """The prepared float model, which takes camera frames as float32, and what could not be done.
 
     Attributes:
-        floating: Nodes (name: operator) that QNN computes in floating point in every mode.
+        grids: Encodings of a quantized source's tensors, by name (`source_grids`).
         outputs: What the source's outputs consist of.
     """
 
     path: Path
     warnings: tuple[str, ...]
-    floating: Mapping[str, str]
+    grids: Mapping[str, Any]
     outputs: Mapping[str, OutputFacts]
 
 
@@ -83,7 +81,7 @@ def prepare(source: Path, parameters: Parameters, target: Path, *, processes: Pr
     return Prepared(
         path=target,
         warnings=tuple(answer["warnings"]),
-        floating=dict(answer["floating"]),
+        grids=answer["grids"],
         outputs={name: OutputFacts.from_json(item) for name, item in answer["outputs"].items()},
     )
 
@@ -141,9 +139,13 @@ def prepare_file(
     from converter.graph.source import name_every_node, read_source
     from targets.rvc4.htp_rules import activations, pooling, table
     from targets.rvc4.htp_rules.weights import UnshareWeights
+    from targets.rvc4.quantization.source_grids import source_grids
 
     shapes = {item["name"]: tuple(item["shape"]) for item in inputs}
-    model, warnings, _ = read_source(source, shapes, simplified=simplified)
+    # Where activations are quantized on the source's grids, nothing else has to cut them off.
+    model, warnings, ranges = read_source(
+        source, shapes, simplified=simplified, saturated=not weight_bits
+    )
     model.ir_version = max(model.ir_version, 8)  # else onnx's converter wants weights as inputs
     model = raise_opset(model, _OPSET, _OPSET)
     if (opset := model.graph.opset_imports.get("", 0)) < _OPSET:
@@ -158,7 +160,7 @@ def prepare_file(
     model = Sequential(
         common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
         SinglePrecision(),
-        *([Rewrite(FOLDING)] if folds else []),
+        *([Rewrite(FOLDING)] if folds and not ranges else []),
         Rewrite(RECURRENT),
         common.RemoveUnusedNodesPass(),
     )(model).model
@@ -183,10 +185,10 @@ def prepare_file(
     _free_names(model)
     name = Path(target).name
     ir.save(model, target, external_data=f"{name}.data", size_threshold_bytes=4096)
-    floating = {str(node.name): node.op_type for node in model.graph if node.op_type in _FLOATING}
+    grids = source_grids(model, ranges) if weight_bits else {}
     return {
         "warnings": warnings,
-        "floating": floating,
+        "grids": grids,
         "pools": pools,
         "shapes": {str(value.name): static_shape(value) for value in model.graph.outputs},
         "outputs": {name: facts.to_json() for name, facts in outputs.items()},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from importlib.metadata import version
 from pathlib import Path
 
@@ -15,9 +16,10 @@ from converter.plans import PACK, Step, prepare_step
 from converter.target import Run
 from targets.rvc4 import toolchain as toolchains
 from targets.rvc4.dlc.check import checked, narrowed, read_back
+from targets.rvc4.dlc.islands import islands_warning
 from targets.rvc4.dlc.read import Dlc, clear_times, read_dlc_file
 from targets.rvc4.parameters import QnnParameters
-from targets.rvc4.prepare import Prepared, prepare
+from targets.rvc4.prepare import prepare
 from targets.rvc4.qnn import compile_dlc
 from targets.rvc4.quantization.network import Network, in_order, make_network
 from targets.rvc4.toolchain import Toolchain
@@ -49,7 +51,11 @@ def steps(model: SourceModel, parameters: QnnParameters, options: Options) -> tu
             title=_quantizing(parameters),
             tool="onnx-ir" if precision.is_float else "onnxruntime",
             version=version("onnx-ir" if precision.is_float else "onnxruntime"),
-            call={**precision.to_json(), "per_channel": parameters.per_channel},
+            call={
+                **precision.to_json(),
+                "per_channel": parameters.per_channel,
+                "output_type": parameters.output_type,
+            },
             needs=("float.onnx",) if precision.is_float else ("float.onnx", "ranges"),
             gives=("network.onnx",),
         ),
@@ -102,13 +108,14 @@ def run(run: Run, parameters: QnnParameters) -> Artifact:
     toolchain = toolchains.ensure(run.on_event)
     with run.stage("prepare"):
         prepared = prepare(run.model, parameters, run.work / "float.onnx", processes=run.processes)
-        warnings = [*prepared.warnings, *_islands(parameters, prepared)]
+        warnings = [*prepared.warnings]
         for warning in warnings:
             run.warn(warning)
     network = make_network(run, parameters, prepared)
     network, path, dlc = _compile(run, parameters, network, toolchain)
-    checked(dlc, parameters, _overridden(parameters), prepared.floating)
-    for warning in narrowed(dlc, parameters):
+    parameters = _as_made(parameters, network)
+    checked(dlc, parameters, _overridden(parameters), network.wide)
+    for warning in [*narrowed(dlc, parameters), *islands_warning(dlc, parameters, network.operators)]:
         run.warn(warning)
         warnings.append(warning)
     inputs, outputs = read_back(parameters, dlc)
@@ -175,12 +182,15 @@ def _write_dlc(run: Run, parameters: QnnParameters, network: Network, toolchain:
     return path
 
 
-def _islands(parameters: QnnParameters, prepared: Prepared) -> list[str]:
-    """What a user should know of nodes that keep out of the mode."""
-    if parameters.precision.is_float or not prepared.floating:
-        return []
-    nodes = ", ".join(f"{name!r} ({op})" for name, op in prepared.floating.items())
-    return [f"QNN computes in floating point whatever the mode: {nodes}."]
+def _as_made(parameters: QnnParameters, network: Network) -> QnnParameters:
+    """The parameters with the outputs' element types that were decided when ranges were known."""
+    outputs = tuple(
+        dataclasses.replace(item, dtype=network.types.get(item.name) or item.dtype)
+        if item.dtype.startswith(("float", "uint"))
+        else item
+        for item in parameters.outputs
+    )
+    return dataclasses.replace(parameters, outputs=outputs)
 
 
 def _overridden(parameters: QnnParameters) -> list[str]:

@@ -17,7 +17,8 @@ from converter.findings import Finding, Severity
 from converter.model import ModelInput, SourceModel, Tensor
 from converter.options.resolve import Options
 from targets.rvc4.parameters import Parameters, QnnParameters
-from targets.rvc4.quantization.encodings import MEMBER, Encodings, read_encodings
+from targets.rvc4.quantization.aimet import read_encodings
+from targets.rvc4.quantization.encodings import MEMBER, Encodings
 from targets.rvc4.quantization.modes import CUSTOM, MODES, Precision, RangeMethod
 from targets.rvc4.snpe.translate import snpe_parameters
 
@@ -31,6 +32,7 @@ _RAW_DTYPE: Final = {
     "uint8": "uint8",
 }
 _MAX_RANK: Final = 5
+_AUTO: Final = "auto"
 _CUSTOM_KEYS: Final = ("rvc4.weights_bitwidth", "rvc4.act_bitwidth", "rvc4.act_quantizer")
 
 
@@ -50,7 +52,7 @@ def translate(
     precision = _precision(mode, options)
     recorded = _recorded(options)
     encodings = _encodings(model, archive, options, precision, recorded)
-    data, findings = _calibration(model, archive, options, mode, precision, encodings, recorded)
+    data, findings = _calibration(model, archive, options, precision, encodings, recorded, backend)
     if encodings and precision.is_float:
         findings.append(
             Finding(
@@ -63,7 +65,8 @@ def translate(
         )
         encodings = None
     inputs = tuple(_input(item, options) for item in model.inputs)
-    outputs = tuple(_output(item, precision) for item in model.outputs)
+    output_type = _output_type(options, mode, precision, backend)
+    outputs = tuple(_output(item, precision, output_type) for item in model.outputs)
     shared = Parameters(
         inputs=inputs,
         outputs=outputs,
@@ -76,6 +79,7 @@ def translate(
         encodings=encodings,
         timeout_s=options.number("rvc4.compile_timeout_s"),
         backend=backend,
+        output_type=output_type,
         recorded=recorded,
     )
     if backend.toolchain == "native":
@@ -166,20 +170,33 @@ def _calibration(
     model: SourceModel,
     archive: Archive,
     options: Options,
-    mode: str,
     precision: Precision,
     encodings: Encodings | None,
     recorded: Mapping[str, Any] | None,
+    backend: Backend,
 ) -> tuple[Calibration | None, list[Finding]]:
     if recorded is not None:
         return None, []
     if precision.is_float:
         return None, []
     data, findings = calibration.find(model, archive, options)
+    knows_ranges = backend.toolchain == "native" and model.link is None
+    if data is None and knows_ranges and _is_quantized(model, archive):
+        findings.append(
+            Finding(
+                code="rvc4.source-ranges",
+                severity=Severity.WARNING,
+                where="calibration.path",
+                message="the model is quantized: its own ranges are taken. What it has none for is "
+                "measured on generated frames.",
+                remedy="Give calibration.path if the conversion names tensors without a range.",
+            )
+        )
+        return calibration.generated(options.integer("calibration.max_images")), findings
     if data is None:
         also = " beside the encodings, for the tensors that they leave out" if encodings else ""
         raise UsageError(
-            f"{mode} needs calibration data{also}, and there is none.",
+            f"{options.get('rvc4.quantization_mode')} needs calibration data{also}, and there is none.",
             remedy="Give calibration.path=FOLDER with about 50 typical images; or put them into the "
             "archive as calibration/; or choose rvc4.quantization_mode=FP16_STANDARD, which needs "
             "none. (To try things out, calibration.random=true.)",
@@ -187,6 +204,16 @@ def _calibration(
     if data.random:
         findings.append(calibration.random_warning())
     return data, findings
+
+
+def _is_quantized(model: SourceModel, archive: Archive) -> bool:
+    """Whether a source has quantized activations, whose ranges it therefore knows."""
+    from converter.graph.facts import read_facts
+
+    if model.format != "ONNX":
+        return False
+    operators = read_facts(archive.path(model.path), model.path).operators
+    return any(op == "QuantizeLinear" or op.startswith("QLinear") for op in operators)
 
 
 def _input(item: ModelInput, options: Options) -> TargetInput:
@@ -206,8 +233,25 @@ def _normalized(item: TargetInput) -> bool:
     return item.dai_type is None and item.embedded is not None
 
 
-def _output(item: Tensor, precision: Precision) -> Tensor:
+def _output_type(options: Options, mode: str, precision: Precision, backend: Backend) -> str:
+    chosen = options.text("rvc4.output_type") or _AUTO
+    if chosen == _AUTO:
+        return chosen
+    if precision.is_float:
+        raise UsageError(
+            f"rvc4.output_type: the outputs of {mode} are float16.",
+            remedy="Leave it out, or choose an INT8 mode.",
+        )
+    if backend.toolchain != "native":
+        raise UsageError(
+            "rvc4.output_type: only the native toolchain has that.",
+            remedy="Leave it out, or convert with --toolchain native.",
+        )
+    return chosen
+
+
+def _output(item: Tensor, precision: Precision, output_type: str) -> Tensor:
     if not item.dtype.startswith("float"):
         return item
     dtype = "float16" if precision.is_float else f"uint{precision.activations}"
-    return dataclasses.replace(item, dtype=dtype)
+    return dataclasses.replace(item, dtype=dtype if output_type == _AUTO else output_type)

@@ -5,6 +5,7 @@ A case stands for its kind; what the kind's neighbours do is tested beside each 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,7 +59,17 @@ RVC2: Final[Mapping[str, Outcome]] = {
     "models/r6b_two_identities.onnx": Outcome(),
     "models/r15_qdq_perchannel.onnx": Outcome(),
 }
+_RANDOM: Final = {"calibration.random": "true", "calibration.max_images": "4"}
+_WIDE: Final = Outcome(0, ("parts of unlike ranges", "kept in 16 bits"))
 RVC4: Final[Mapping[tuple[str, str], Outcome]] = {
+    ("rvc4/yolo-concat-boxes-scores", "INT8_STANDARD"): _WIDE,
+    ("models/r10_boxes_and_scores.onnx", "INT8_ACCURACY_FOCUSED"): dataclasses.replace(
+        _WIDE, options=_RANDOM
+    ),
+    ("models/r13_lstm_state.onnx", "INT8_STANDARD"): Outcome(options=_RANDOM),
+    ("models/r15_qdq_perchannel.onnx", "INT8_STANDARD"): Outcome(0, ("its own ranges are taken",)),
+    ("rvc4/end2end-topk-head", "INT8_STANDARD"): Outcome(0, ("'topk' (TopK)",)),
+    ("rvc4/index-scatternd", "INT8_STANDARD"): Outcome(),
     ("rvc4/end2end-topk-head", "FP16_STANDARD"): Outcome(),
     ("rvc4/runaway-channel", "INT8_STANDARD"): Outcome(0, ("'block3/relu' (Relu)", "INT8_INT16_MIXED")),
     ("rvc4/fp16-layernorm-overflow-hand", "FP16_STANDARD"): Outcome(7, ("'sqrt' (Sqrt)",)),

@@ -228,3 +228,18 @@ def test_a_bare_model_of_any_kind_is_a_modelconverter_file(here: Path) -> None:
     written = text(plan(model, "rvc4", options=FP16), model)
     assert f"input_model: {model}" in written
     assert "unpack it" not in written
+
+
+def test_a_fixed_shape_of_an_ir_is_changed(here: Path) -> None:
+    source = ir_archive(here / "net")
+    shape = {"inputs.images.shape": [1, 3, 16, 24]}
+    done = convert(source, "rvc4", options={**FP16, **shape})
+    assert done.model["inputs"][0]["shape"] == [1, 16, 24, 3]
+    assert done.verification["status"] == "passed"
+
+
+def test_a_shape_that_a_tflite_model_does_not_take_is_refused_with_the_shape(here: Path) -> None:
+    made = plan(TFLITE / "mobile.tflite", "rvc4", options={**FP16, "inputs.*.shape": [1, 64, 96, 3]})
+    assert made.model.inputs[0].shape == (1, 64, 96, 3)
+    with pytest.raises(ModelError, match=r"does not take the shapes .*\[1, 64, 96, 3\]"):
+        convert(TFLITE / "segment.tflite", "rvc4", options={**FP16, "inputs.*.shape": [1, 64, 96, 3]})

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from converter.verification.meaning import headlines
+from converter.verification.meaning import boxes, headlines
 
 RNG = np.random.default_rng(11)
 
@@ -65,3 +65,22 @@ def test_a_parser_that_is_not_known_has_none() -> None:
         headlines([{"parser": "MyParser", "outputs": ["y"]}], [{"y": np.ones(3)}], [{"y": np.ones(3)}])
         == []
     )
+
+
+def test_boxes_are_matched_by_class_and_overlap() -> None:
+    wanted = np.array([[0, 0, 10, 10, 0.9, 0], [20, 20, 40, 40, 0.8, 1], [5, 5, 9, 9, 0.1, 0]])
+    moved = wanted + np.array([1, 0, 1, 0, -0.05, 0])
+    found = boxes([wanted], [moved], least=0.25)
+    assert found["value"] == 1
+    assert "2 of 2 boxes above 0.25 are found again" in found["said"]
+    assert "scores within 0.05" in found["said"]
+    other_class = moved.copy()
+    other_class[0, 5] = 1
+    assert boxes([wanted], [other_class], least=0.25)["value"] == 0.5
+    assert boxes([wanted], [moved[:0]], least=0.25)["value"] == 0
+    assert boxes([wanted[2:]], [moved], least=0.25)["value"] is None
+
+
+def test_a_box_is_matched_once() -> None:
+    twice = np.array([[0, 0, 10, 10, 0.9, 0], [0, 0, 10, 9, 0.9, 0]], float)
+    assert boxes([twice], [twice[:1]], least=0.25)["value"] == 0.5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from converter.graph.rules import recurrent, table
+from converter.sources.onnx_session import readable, session_of
+from tests.blob_models import ints, one
 from tests.rewriting import assert_equal, operators, rewritten, run
 from tests.sources import make_model
 
@@ -177,6 +180,28 @@ def cases(draw: st.DrawFn) -> Case:
 @given(case=cases(), seed=st.integers(0, 99))
 def test_an_unrolled_layer_computes_the_same(case: Case, seed: int) -> None:
     assert_unrolled(case, seed)
+
+
+@pytest.mark.parametrize("op", GATES)
+def test_the_source_in_layout_1_runs_as_one_in_layout_0(op: str, tmp_path: Path) -> None:
+    case = Case(op, direction="bidirectional", states=True)
+    feeds = feeds_of(case, 0)
+    wanted = run(model_of(case), feeds)
+    onnx.save(model_of(replace(case, layout=1)), tmp_path / "it.onnx")
+    session = session_of(readable(str(tmp_path / "it.onnx")))
+    turned = {name: value.transpose(1, 0, 2) for name, value in feeds.items()}
+    found = session.run(None, turned)
+    orders = [(2, 0, 1, 3), (1, 0, 2), (1, 0, 2)]
+    back = [value.transpose(order) for value, order in zip(wanted, orders, strict=False)]
+    assert_equal(back, found)
+
+
+def test_the_order_of_a_source_that_has_none_is_that_of_the_compiled(tmp_path: Path) -> None:
+    model = one("TopK", [(1, 50)], [ints(9)], outputs=2, used=(0, 1), sorted=0)
+    onnx.save(model, tmp_path / "it.onnx")
+    x = np.random.default_rng(0).permutation(50).astype(np.float32)[None]
+    values, _ = session_of(readable(str(tmp_path / "it.onnx"))).run(None, {"x0": x})
+    assert values.tolist() == [[49, 48, 47, 46, 45, 44, 43, 42, 41]]
 
 
 @pytest.mark.parametrize("op", GATES)

@@ -135,3 +135,13 @@ def test_normalization_by_a_norm(data: st.DataObject, shape: list[int], p: int, 
     axis = data.draw(st.integers(-len(shape), len(shape) - 1))
     x = drawn(shape) * np.float32(not zeros)
     assert_same(one("LpNormalization", [shape], axis=axis, p=p), "LpNormalization", {"x0": x})
+
+
+@settings(max_examples=30, deadline=None)
+@given(shape=st.tuples(*[st.integers(2, 4)] * 3), batch=st.integers(0, 1), data=st.data())
+def test_rows_backwards(shape: tuple[int, ...], batch: int, data: st.DataObject) -> None:
+    count, steps = shape[batch], shape[1 - batch]
+    lengths = data.draw(st.lists(st.integers(1, steps), min_size=count, max_size=count))
+    more = {"batch_axis": batch, "time_axis": 1 - batch}
+    model = one("ReverseSequence", [shape], [ints(*lengths)], **more)
+    assert_same(model, "ReverseSequence", {"x0": drawn(shape)})

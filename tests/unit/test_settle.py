@@ -26,6 +26,7 @@ from converter.sources.settled_archive import settled_archive
 from tests.quantized import Net
 from tests.sources import config_for, conv_model, write_folder
 from tests.tflite_models import Lite, lstm
+from tests.unit.test_init import nnconvert
 
 F = np.float32
 TFLITE = Path(__file__).parents[1] / "data" / "tflite"
@@ -465,3 +466,17 @@ def test_a_file_for_modelconverter_says_what_is_frozen(tmp_path: Path) -> None:
         (tmp_path / "again.yaml").write_text(text(made, source))
         again = plan(tmp_path / "again.yaml", "rvc2")
         assert [item.name for item in again.model.inputs] == ["x"]
+
+
+def test_init_writes_an_archive_without_the_frozen_input(tmp_path: Path) -> None:
+    source = saved(sum_model(TensorProto.INT64, []), tmp_path)
+    out = tmp_path / "net.tar"
+    told = nnconvert("init", source, "-o", out)
+    assert told.returncode == 2
+    assert "Set --frozen k=" in told.stderr
+    assert nnconvert("init", source, "--frozen", "k=3", "-o", out).returncode == 0
+    with open_archive(out) as archive:
+        assert [item["name"] for item in archive.config["model"]["inputs"]] == ["x"]
+        runtime = open_runtime(str(archive.path("net.onnx")))
+        (found,) = runtime({"x": np.zeros((2, 3), F)}, ["y"])
+    assert np.array_equal(found, np.full((2, 3), 3, F))

@@ -18,7 +18,7 @@ from converter.findings import Finding
 from converter.open_source import open_archive
 from converter.options.resolve import Layer, resolve
 from targets.rvc4.parameters import Parameters
-from targets.rvc4.quantization.encodings import read_encodings
+from targets.rvc4.quantization.aimet import read_encodings
 from targets.rvc4.snpe import commands
 from targets.rvc4.snpe.input_lists import check_names, read_results, write_frame
 from targets.rvc4.snpe.options import DOCUMENTED

@@ -1,4 +1,4 @@
-"""Places of the largest: the last of several, one-hot, and in order."""
+"""Places: the last of the largest, one-hot, in order; and the first elements of each row backwards."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Final
 import numpy as np
 import onnx_ir as ir
 
-from converter.graph.rewrite import Builder, Rule, int_attribute, static_shape
+from converter.graph.rewrite import Builder, Rule, array_of, input_of, int_attribute, static_shape
 from converter.graph.rules.common import x_of
-from converter.graph.rules.forms import as_float, opset_of, reshaped
+from converter.graph.rules.forms import as_float, joined, opset_of, reshaped, split
 
 _HARDMAX_ALONG_AN_AXIS: Final = 13
 
@@ -54,9 +54,25 @@ def top_k(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
     return b.ops("TopK", 2, *node.inputs, **{**attributes, "sorted": 1})
 
 
+def reverse_sequence(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
+    """A Gather for each row of the batch, of constant lengths: its first elements backwards."""
+    shape, lengths = static_shape(node.inputs[0]), array_of(input_of(node, 1))
+    if shape is None or lengths is None:
+        return None
+    rows, time = int_attribute(node, "batch_axis", 1), int_attribute(node, "time_axis", 0)
+    made = []
+    for row, length in zip(split(b, x_of(node), rows, [1] * shape[rows]), lengths, strict=True):
+        places = np.arange(shape[time])
+        places[:length] = places[:length][::-1].copy()
+        made.append(b.op("Gather", row, b.ints(*places.tolist()), axis=time))
+    return [joined(b, made, rows)]
+
+
+IN_ORDER: Final[Mapping[str, Rule]] = {"TopK": top_k}
 RULES: Final[Mapping[str, Rule]] = {
+    **IN_ORDER,
     "ArgMax": arg_last,
     "ArgMin": arg_last,
     "Hardmax": hardmax,
-    "TopK": top_k,
+    "ReverseSequence": reverse_sequence,
 }

@@ -182,6 +182,21 @@ def unrolled(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
     return [y, *states][: len(node.outputs)]
 
 
+def time_first(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
+    """The same layer in layout 0, (T, B, F), between transposes; ONNX Runtime has no other."""
+    if not int_attribute(node, "layout", 0):
+        return None
+    inputs = list(node.inputs)
+    for index in (0, 5, 6):
+        value = input_of(node, index)
+        if value is not None:
+            inputs[index] = transposed(b, value, [1, 0, 2])
+    made = b.again(node, *inputs)
+    del b.nodes[-1].attributes["layout"]
+    back = ([2, 0, 1, 3], [1, 0, 2], [1, 0, 2])
+    return [transposed(b, y, perm) for y, perm in zip(made, back, strict=False)]
+
+
 def _run(
     b: Builder, layer: Layer, index: int, flat: ir.Value, kind: Kind
 ) -> tuple[list[ir.Value], cells.State]:
@@ -235,4 +250,5 @@ def _stack(b: Builder, sequences: Sequence[Sequence[ir.Value]], shape: Sequence[
 
 
 RULES: Final[Mapping[str, Rule]] = {"GRU": unrolled, "RNN": unrolled}
+TIME_FIRST: Final[Mapping[str, Rule]] = dict.fromkeys(_KINDS, time_first)
 LSTM_RULES: Final[Mapping[str, Rule]] = {"LSTM": unrolled}

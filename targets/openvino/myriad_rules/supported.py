@@ -62,7 +62,9 @@ _REASONS: Final[Mapping[str, str]] = {
     "LSTM": "",
     "RNN": "its weights or lengths are computed, or it has too many steps to be unrolled",
     "Trilu": _COMPUTED.format("diagonals"),
-    **dict.fromkeys(("BitShift", "ReverseSequence", "ScatterND"), _NONE),
+    "ReverseSequence": _COMPUTED.format("lengths"),
+    "ScatterND": _COMPUTED.format("indices"),
+    "BitShift": _NONE,
 }
 # What is not the end of a network: a host should not compute that.
 _HEAVY: Final = frozenset({"Conv", "ConvTranspose", "GRU", "Gemm", "LSTM", "MatMul", "RNN"})

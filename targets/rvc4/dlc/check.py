@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Final
 
 from converter.artifact import CompiledInput
@@ -12,6 +12,7 @@ from converter.errors import ToolError, from_findings
 from converter.feeding import TargetInput
 from converter.findings import Finding
 from converter.model import Tensor
+from targets.rvc4.dlc.islands import MOVES
 from targets.rvc4.dlc.read import STATIC, Dlc, DlcNode, DlcTensor
 from targets.rvc4.parameters import Parameters
 
@@ -24,29 +25,27 @@ _WEIGHTED: Final = (
     "FullyConnected",
     "MatMul",
 )
-_MOVES: Final = ("Concat", "Reshape", "Squeeze", "StridedSlice", "Transpose")
+# Those of them that the HTP computes with integers whatever their attributes: none is an island.
+_CONVOLVING: Final = ("Conv2d", "Conv3d", "DepthWiseConv2d", "TransposeConv2d", "FullyConnected")
 _LISTED: Final = 5
 # QNN's name for an input that is left out.
 _ABSENT: Final = "null_tensor"
 
 
 def checked(
-    dlc: Dlc,
-    parameters: Parameters,
-    overridden: Sequence[str],
-    floating: Collection[str] = (),
+    dlc: Dlc, parameters: Parameters, overridden: Sequence[str], wide: Collection[str] = ()
 ) -> None:
     """Check that a DLC is what was asked for: tensors, element types, bit widths.
 
     Args:
         overridden: Tensors whose encodings were given, which may have other bit widths.
-        floating: Nodes that are computed in floating point in every mode.
+        wide: Tensors that have 16 bits in a mode of 8-bit activations.
 
     Raises:
         ToolError: It has a finding for each difference.
     """
     findings = [*io_findings(dlc, parameters, overridden)]
-    findings += bit_width_findings(dlc, parameters, overridden, floating)
+    findings += bit_width_findings(dlc, parameters, overridden, wide, islands=True)
     if findings:
         raise from_findings(ToolError, "The compiled DLC is not what was asked for", findings)
 
@@ -108,60 +107,109 @@ def bit_width_findings(
     dlc: Dlc,
     parameters: Parameters,
     overridden: Sequence[str],
-    floating: Collection[str] = (),
+    wide: Collection[str] = (),
+    *,
+    islands: bool = False,
 ) -> list[Finding]:
-    """Weights and activations that have not the mode's number format; `where` says which of the two."""
+    """Weights and activations that have not the mode's number format; `where` says which of the two.
+
+    Args:
+        wide: Tensors that must have 16 bits in a mode of 8-bit activations.
+        islands: Whether floating-point tensors are allowed in an integer mode; weights never are.
+    """
     precision = parameters.precision
     tensors = {tensor.name: tensor for tensor in dlc.tensors}
     kind = "float16" if precision.is_float else None
     weights = {kind} if kind else {f"int{precision.weights}", f"uint{precision.weights}"}
-    activations = {kind} if kind else {f"uint{precision.activations}", f"int{precision.activations}"}
-    odd: Counter[tuple[str, str]] = Counter()
-    example: dict[tuple[str, str], str] = {}
+    odd: Counter[tuple[str, str, str]] = Counter()
+    example: dict[tuple[str, str, str], str] = {}
     for node in dlc.nodes:
-        if node.op in _WEIGHTED and len(node.inputs) > 1:
+        made = tensors.get(node.outputs[0]) if node.outputs else None
+        if kind is None and node.op in _CONVOLVING and made and made.dtype.startswith("float"):
+            key = ("weights", made.dtype, _listed(weights))
+            odd[key] += 1
+            example.setdefault(key, node.name)
+        elif node.op in _WEIGHTED and len(node.inputs) > 1:
             item = tensors.get(node.inputs[1])
+            activations = {f"int{precision.activations}", f"uint{precision.activations}"}
             allowed = weights | activations if overridden else weights
+            if overridden and wide:  # given weights of 16 bits make their node wide
+                allowed = allowed | {"int16", "uint16"}
             if item and item.kind == STATIC and item.dtype not in allowed:
-                odd["weights", item.dtype] += 1
-                example.setdefault(("weights", item.dtype), node.name)
+                key = ("weights", item.dtype, _listed(weights))
+                odd[key] += 1
+                example.setdefault(key, node.name)
     io = {item.name for item in (*dlc.inputs, *dlc.outputs)}
-    islands = _inside(dlc, floating) | {tensor for tensor, _ in _narrowed(dlc)}
+    narrow = {tensor for tensor, _ in _narrowed(dlc)}
+    widths = _Widths(dlc, precision.activations, frozenset(wide))
     for item in dlc.tensors:
-        real = item.is_fixed_point or item.dtype.startswith("float")
-        if item.kind == STATIC or item.name in io or not real or item.name in overridden:
+        is_float = item.dtype.startswith("float")
+        if item.kind == STATIC or item.name in io or not (item.is_fixed_point or is_float):
             continue
-        if item.name == _ABSENT or item.name in islands:
+        if item.name == _ABSENT or item.name in narrow or item.name in overridden:
             continue
-        if item.dtype not in activations and not _is_converted_input(item, dlc):
-            odd["activations", item.dtype] += 1
-            example.setdefault(("activations", item.dtype), item.name)
+        if is_float and islands and not precision.is_float:
+            continue
+        expected = {kind} if kind else widths.allowed(item.name)
+        if item.dtype not in expected and not _is_converted_input(item, dlc):
+            key = ("activations", item.dtype, _listed(expected))
+            odd[key] += 1
+            example.setdefault(key, item.name)
     return [
         _differs(
             what,
-            f"{count} are {dtype} where {parameters.mode} has "
-            f"{'/'.join(sorted(weights if what == 'weights' else activations))}, "
-            f"{example[what, dtype]!r} for one.",
+            f"{count} are {dtype} where {parameters.mode} has {expected}, "
+            f"{example[what, dtype, expected]!r} for one.",
         )
-        for (what, dtype), count in odd.most_common(_LISTED)
+        for (what, dtype, expected), count in odd.most_common(_LISTED)
     ]
 
 
-def _inside(dlc: Dlc, names: Collection[str]) -> set[str]:
-    """Tensors that nodes of those names make, or that no other node reads.
+def _listed(types: Collection[str | None]) -> str:
+    return "/".join(sorted(str(one) for one in types))
 
-    QNN splits a node into several and names them by its name and a suffix.
+
+class _Widths:
+    """Which bit widths a tensor between nodes may have.
+
+    QNN's execution provider names a tensor after the node that quantizes it: `NAME_QuantizeLinear`.
     """
-    inside = [node for node in dlc.nodes if any(node.name.startswith(name) for name in names)]
-    elsewhere = {name for node in dlc.nodes if node not in inside for name in node.inputs}
-    read = {name for node in inside for name in node.inputs}
-    floats = {tensor.name for tensor in dlc.tensors if tensor.dtype == "float32"}
-    found = ({name for node in inside for name in node.outputs} | (read - elsewhere)) & floats
-    for node in dlc.nodes:
-        # Nodes that only move their results, before they are quantized again.
-        if node.op in _MOVES and node.inputs[0] in found:
-            found |= set(node.outputs) & floats
-    return found
+
+    def __init__(self, dlc: Dlc, bits: int, wide: frozenset[str]) -> None:
+        self.bits, self.wide = bits, wide
+        self._made = {name: node for node in dlc.nodes for name in node.outputs}
+        self._tensors = {tensor.name: tensor for tensor in dlc.tensors}
+        self._ends = dict(self._moved_to_the_end(dlc))
+
+    def allowed(self, name: str) -> set[str | None]:
+        """The element types that a tensor of fixed-point numbers may have."""
+        if name.partition("_QuantizeLinear")[0] in self.wide:
+            return {"uint16", "int16"}
+        if name in self._ends:
+            return {self._ends[name], f"uint{self.bits}"}
+        node = self._made.get(name)
+        may_be_wide = self.wide and (node is None or node.op == "Convert" or self._reads_wide(node))
+        return {
+            f"{sign}int{bits}"
+            for sign in ("", "u")
+            for bits in {self.bits, 16 if may_be_wide else 0} - {0}
+        }
+
+    def _moved_to_the_end(self, dlc: Dlc) -> Iterator[tuple[str, str]]:
+        """Tensors that only move on to an output, which may leave in another width, with its type."""
+        for output in dlc.outputs:
+            waiting = [output.name]
+            while waiting:
+                node = self._made.get(waiting.pop())
+                if output.is_fixed_point and node is not None and node.op in MOVES:
+                    waiting += node.inputs
+                    yield from ((name, output.dtype) for name in node.inputs)
+
+    def _reads_wide(self, node: DlcNode) -> bool:
+        """Whether a node, one that QNN made itself for one, reads 16-bit activations only."""
+        read = [self._tensors[name] for name in node.inputs if name in self._tensors]
+        codes = [item for item in read if item.kind != STATIC and item.is_fixed_point]
+        return bool(codes) and all(item.dtype.endswith("16") for item in codes)
 
 
 def _narrowed(dlc: Dlc) -> list[tuple[str, str]]:

@@ -1,33 +1,34 @@
-"""AIMET's quantization encodings: given ranges for a model's tensors, used as they are.
+"""Given quantization encodings of a model's tensors: AIMET's (`aimet`) or a quantized source's.
 
-Format: AIMET's documentation, "Encoding format specification", versions 0.6.1 and 1.0.0 of the JSON.
 `real = scale * (code + offset)`, codes from 0 to 2^bitwidth - 1.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
+from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
-from converter.errors import ConvertError, UsageError, from_findings
-from converter.findings import Finding
+from converter.errors import ConvertError, UsageError
 
 MEMBER: Final = "encodings.json"
-_WIDTHS: Final = (8, 16)
-_MAX_BYTES: Final = 256 << 20
+_NAMED: Final = 6
+_BY_CHANNEL: Final = ("Conv", "ConvTranspose", "Gemm")
 
 
 @dataclass(frozen=True, kw_only=True)
 class TensorEncoding:
-    """The encoding of a tensor: one scale and offset, or one for each channel."""
+    """The encoding of a tensor: one scale and offset, or one for each channel.
+
+    Attributes:
+        axis: The channels' axis, where the encoding says it.
+    """
 
     bitwidth: int
     scales: tuple[float, ...]
     offsets: tuple[int, ...]
+    axis: int | None = None
 
     @property
     def is_symmetric(self) -> bool:
@@ -35,14 +36,50 @@ class TensorEncoding:
         middle = 2 ** (self.bitwidth - 1)
         return all(abs(offset + middle) <= 1 for offset in self.offsets)
 
+    def narrowed(self, bits: int) -> TensorEncoding:
+        """The same range in fewer bits, or the encoding itself where it has no more of them.
+
+        Symmetric codes stay symmetric.
+        """
+        if self.bitwidth <= bits:
+            return self
+        steps, fewer = 2**self.bitwidth - 1, 2**bits - 1
+        factor = 2 ** (self.bitwidth - bits) if self.is_symmetric else steps / fewer
+        return TensorEncoding(
+            bitwidth=bits,
+            scales=tuple(scale * factor for scale in self.scales),
+            offsets=tuple(max(round(offset / factor), -fewer) for offset in self.offsets),
+            axis=self.axis,
+        )
+
+    def widened(self, bits: int) -> TensorEncoding:
+        """The encoding with more bits, of whose codes every old one is one: the scale is divided.
+
+        Args:
+            bits: No fewer than the encoding has.
+        """
+        factor = 2 ** (bits - self.bitwidth)
+        return TensorEncoding(
+            bitwidth=bits,
+            scales=tuple(scale / factor for scale in self.scales),
+            offsets=tuple(offset * factor for offset in self.offsets),
+            axis=self.axis,
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class Encodings:
-    """The encodings of a file, by tensor name, and the file's SHA-256."""
+    """Encodings by tensor name, and where they are from.
+
+    Attributes:
+        sha256: Of the file.
+        unused: Why entries cannot be used, by name.
+    """
 
     activations: Mapping[str, TensorEncoding]
     weights: Mapping[str, TensorEncoding]
     sha256: str
+    unused: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """The plan's entry for them."""
@@ -50,6 +87,7 @@ class Encodings:
             "sha256": self.sha256,
             "activations": len(self.activations),
             "weights": len(self.weights),
+            "unused": len(self.unused),
         }
 
     def to_call(self) -> dict[str, Any]:
@@ -58,6 +96,7 @@ class Encodings:
             "sha256": self.sha256,
             "activations": {name: vars(item) for name, item in self.activations.items()},
             "weights": {name: vars(item) for name, item in self.weights.items()},
+            "unused": dict(self.unused),
         }
 
     @classmethod
@@ -70,137 +109,73 @@ class Encodings:
                         bitwidth=item["bitwidth"],
                         scales=tuple(item["scales"]),
                         offsets=tuple(item["offsets"]),
+                        axis=item.get("axis"),
                     )
                     for name, item in data[kind].items()
                 }
                 for kind in ("activations", "weights")
             },
             sha256=data["sha256"],
+            unused=data.get("unused", {}),
         )
 
 
-def read_encodings(path: Path) -> Encodings:
-    """Read an encodings file.
-
-    Raises:
-        UsageError: It is not an encodings file, or has encodings that cannot be used; it names each.
-    """
-    try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise UsageError(f"{path.name}: too large for an encodings file.")
-        content = path.read_bytes()
-        data = json.loads(content)
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read ({error.strerror}).") from error
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"{path.name} is not JSON ({error}).") from error
-    findings: list[Finding] = []
-    groups = {}
-    for kind in ("activation_encodings", "param_encodings"):
-        entries = data.get(kind) if isinstance(data, dict) else None
-        if not isinstance(entries, dict | list):
-            raise UsageError(
-                f"{path.name} is not an AIMET encodings file: it has no {kind}.",
-                remedy="Give the JSON file that AIMET exports.",
-            )
-        groups[kind] = _group(entries, kind, path.name, findings)
-    if findings:
-        raise from_findings(UsageError, path.name, findings)
-    return Encodings(
-        activations=groups["activation_encodings"],
-        weights=groups["param_encodings"],
-        sha256=hashlib.sha256(content).hexdigest(),
-    )
-
-
-def _group(
-    entries: dict[str, Any] | list[Any], kind: str, file: str, findings: list[Finding]
-) -> dict[str, TensorEncoding]:
-    """Version 0.6.1 is a mapping of lists, version 1.0.0 a list of entries with names."""
-    found = {}
-    named = entries.items() if isinstance(entries, dict) else enumerate(entries)
-    for key, entry in named:
-        try:
-            name = key if isinstance(entries, dict) else entry["name"]
-            found[str(name)] = _old(entry) if isinstance(entries, dict) else _new(entry)
-        except (KeyError, TypeError, ValueError, IndexError, OverflowError, AttributeError) as error:
-            said = f"no {error}" if isinstance(error, KeyError) else str(error)
-            findings.append(
-                Finding(
-                    code="encodings.entry",
-                    where=f"{file}: {kind}[{key!r}]",
-                    message=f"cannot be used ({said}).",
-                    remedy="Remove it, or export it with 8 or 16 bits.",
-                )
-            )
-    return found
-
-
-def _old(entries: Any) -> TensorEncoding:
-    rows = entries if isinstance(entries, list) else [entries]
-    if not rows:
-        raise ValueError("empty")
-    if any(str(row.get("dtype", "int")).lower() != "int" for row in rows):
-        raise ValueError("floating point")
-    widths = {int(row["bitwidth"]) for row in rows}
-    if len(widths) != 1:
-        raise ValueError("several bit widths in one tensor")
-    return _encoding(widths.pop(), [row["scale"] for row in rows], [row["offset"] for row in rows])
-
-
-def _new(entry: Any) -> TensorEncoding:
-    if str(entry.get("dtype", "INT")).upper() != "INT":
-        raise ValueError("floating point")
-    return _encoding(int(entry["bw"]), entry["scale"], entry["offset"])
-
-
-def _encoding(bitwidth: int, scales: list[Any], offsets: list[Any]) -> TensorEncoding:
-    if bitwidth not in _WIDTHS:
-        raise ValueError(f"{bitwidth} bits")
-    if len(scales) != len(offsets):
-        raise ValueError(f"{len(scales)} scales and {len(offsets)} offsets")
-    numbers = tuple(float(scale) for scale in scales)
-    if not numbers or not all(0 < scale < float("inf") for scale in numbers):
-        raise ValueError(f"scale {scales}")
-    whole = tuple(round(float(offset)) for offset in offsets)
-    if not all(-(2**bitwidth) < offset <= 0 for offset in whole):
-        raise ValueError(f"offset {offsets}")
-    return TensorEncoding(bitwidth=bitwidth, scales=numbers, offsets=whole)
-
-
 def channel_axis(
-    name: str, encoding: TensorEncoding, shape: tuple[int, ...] | None, operator: str
-) -> int:
-    """The axis of an operator's weights that its per-channel encoding is for.
+    encoding: TensorEncoding, shape: tuple[int, ...] | None, operator: str
+) -> tuple[int, str]:
+    """The axis of an operator's weights that its encoding is for, or why it cannot be used.
 
     Args:
         shape: The weights' shape; None for an activation.
+        operator: That reads them; empty for one that has no channels of weights.
 
-    Raises:
-        UsageError: The encoding is not possible: per channel where QNN has none, or of another length.
+    Returns:
+        The axis, and the reason: empty where the encoding can be used.
     """
     axis = 1 if operator == "ConvTranspose" else 0
     if len(encoding.scales) == 1:
-        return axis
-    if shape is None or operator not in ("Conv", "ConvTranspose"):
-        problem = "QNN takes encodings per channel for the weights of convolutions only"
-    elif len(encoding.scales) != shape[axis]:
-        problem = f"the weights {list(shape)} have {shape[axis]} channels"
-    elif not encoding.is_symmetric:
-        problem = "per-channel encodings must be symmetric (offset half of the codes)"
-    else:
-        return axis
-    raise UsageError(
-        f"encodings of {name!r}: {len(encoding.scales)} of them, but {problem}.",
-        remedy="Remove them, or export one encoding for the tensor.",
-    )
+        return axis, ""
+    if shape is None or operator not in _BY_CHANNEL:
+        return axis, "QNN takes a scale per channel for the weights of Conv and Gemm (transB=1) only"
+    given = axis if encoding.axis is None else encoding.axis % len(shape)
+    if given != axis:
+        return axis, f"a scale per channel of axis {given}; the operator's channels are axis {axis}"
+    if len(encoding.scales) != shape[axis]:
+        return axis, (
+            f"{len(encoding.scales)} scales, but the weights {list(shape)} have {shape[axis]} channels"
+        )
+    if not encoding.is_symmetric:
+        return axis, "encodings per channel must be symmetric (offset half of the codes)"
+    return axis, ""
 
 
-def none_matches(names: list[str]) -> ConvertError:
-    """The error for encodings of which none can be used, such as those of another model."""
-    first = f"; {names[0]!r} is the first" if names else ""
+def unused_warning(unused: Mapping[str, str], count: int) -> str:
+    """One line that names each entry that is not used, with its reason; many of one kind are counted.
+
+    Args:
+        unused: Reasons by tensor.
+        count: How many entries there are in all.
+    """
+    by_reason: dict[str, list[str]] = defaultdict(list)
+    for name, reason in unused.items():
+        by_reason[reason].append(name)
+    told = [
+        f"{', '.join(map(repr, names[:_NAMED]))}"
+        f"{f' and {len(names) - _NAMED} more' if len(names) > _NAMED else ''} ({reason})"
+        for reason, names in by_reason.items()
+    ]
+    verb = "is" if len(unused) == 1 else "are"
+    return f"{len(unused)} of {count} encodings {verb} not used: {'; '.join(told)}."
+
+
+def none_matches(unused: Mapping[str, str]) -> ConvertError:
+    """The error for encodings of which none can be used, such as those of another model.
+
+    Args:
+        unused: Why, by tensor.
+    """
+    said = unused_warning(unused, len(unused)) if unused else "There are no entries."
     return UsageError(
-        f"No encoding is for a tensor of the prepared model that takes one{first}.",
-        remedy="Give the encodings of this ONNX file, or convert with onnx_simplification=false. "
-        "(Frames, inputs that are normalized, and biases take none.)",
+        f"No encoding can be used. {said}",
+        remedy="Give the encodings of this ONNX file, or convert with onnx_simplification=false.",
     )

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from converter.calibration.feeds import calibration_report
 from converter.target import Run
@@ -16,6 +16,7 @@ from targets.rvc4.prepare import Prepared
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+_LISTED: Final = 6
 Ranges = Mapping[str, Mapping[str, tuple[float, float]]]
 
 
@@ -25,11 +26,17 @@ class Network:
 
     Attributes:
         codes: Scale and zero point of each integer output.
+        types: The outputs' element types; empty where they are the mode's.
+        wide: Tensors with 16 bits in an 8-bit mode.
+        operators: The operators of the float network's nodes, by name; empty for float16.
         report: How the ranges were found; for the build record.
     """
 
     path: Path
     codes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    types: Mapping[str, str] = field(default_factory=dict)
+    wide: frozenset[str] = frozenset()
+    operators: Mapping[str, str] = field(default_factory=dict)
     report: Mapping[str, Any] | None = None
     warnings: tuple[str, ...] = ()
 
@@ -71,7 +78,6 @@ def make_network(run: Run, parameters: Parameters, prepared: Prepared) -> Networ
     sources = [item.to_json() for item in run.plan.model.inputs]
     data = parameters.calibration
     shared = {
-        "model": str(prepared.path),
         "calibration": data.to_call(run.model),
         "sources": sources,
         "inputs": inputs,
@@ -83,6 +89,7 @@ def make_network(run: Run, parameters: Parameters, prepared: Prepared) -> Networ
             "calibrate:calibrate_file",
             {
                 **shared,
+                "model": str(prepared.path),
                 "method": precision.ranges,
                 "percentile": parameters.percentile,
                 "bits": precision.activations,
@@ -90,13 +97,41 @@ def make_network(run: Run, parameters: Parameters, prepared: Prepared) -> Networ
             },
         )
     with run.stage("quantize"):
-        made = _quantize(run, parameters, path, {**shared, "ranges": measured["ranges"]})
+        made = _quantize(
+            run,
+            parameters,
+            prepared,
+            path,
+            {**shared, "ranges": measured["ranges"]},
+        )
+    if data.random and made["measured"]:
+        warning = _unknown_ranges(made["measured"])
+        made = {**made, "warnings": [*made["warnings"], warning]}
+    return _made(run, path, made, report=_report(parameters, measured, made))
+
+
+def _unknown_ranges(names: Sequence[str]) -> str:
+    """What a user is told of a quantized source's tensors that were measured on generated frames."""
+    listed = ", ".join(map(repr, names[:_LISTED]))
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return (
+        f"The source has no range for {listed}{more}: measured on generated frames. "
+        "Give calibration.path for anything but a trial."
+    )
+
+
+def _made(
+    run: Run, path: Path, made: Mapping[str, Any], report: Mapping[str, Any] | None = None
+) -> Network:
     for warning in made["warnings"]:
         run.warn(warning)
     return Network(
         path=path,
         codes=made["outputs"],
-        report=_report(parameters, measured, made),
+        types=made["types"],
+        wide=frozenset(made["wide"]["tensors"]),
+        operators=made["operators"],
+        report=report,
         warnings=tuple(made["warnings"]),
     )
 
@@ -117,10 +152,10 @@ def wider(run: Run, parameters: Parameters, prepared: Prepared, network: Network
     precision = dataclasses.replace(parameters.precision, activations=16)
     made = _quantize(
         run,
-        dataclasses.replace(parameters, precision=precision),
+        dataclasses.replace(parameters, precision=precision, output_type="auto"),
+        prepared,
         path,
         {
-            "model": str(prepared.path),
             "calibration": None,
             "sources": [],
             "inputs": [item.to_json() for item in parameters.inputs],
@@ -131,7 +166,7 @@ def wider(run: Run, parameters: Parameters, prepared: Prepared, network: Network
 
 
 def _quantize(
-    run: Run, parameters: Parameters, path: Path, arguments: Mapping[str, Any]
+    run: Run, parameters: Parameters, prepared: Prepared, path: Path, arguments: Mapping[str, Any]
 ) -> Mapping[str, Any]:
     precision = parameters.precision
     made: Mapping[str, Any] = _call(
@@ -140,11 +175,14 @@ def _quantize(
         "quantize:quantize_file",
         {
             **arguments,
+            "model": str(prepared.path),
+            "grids": dict(prepared.grids),
             "target": str(path),
             "weights": precision.weights,
             "activations": precision.activations,
             "per_channel": parameters.per_channel,
             "encodings": parameters.encodings.to_call() if parameters.encodings else None,
+            "output_type": parameters.output_type,
         },
     )
     return made
@@ -158,16 +196,16 @@ def _again(run: Run, parameters: Parameters, prepared: Prepared, path: Path) -> 
         made = _quantize(
             run,
             parameters,
+            prepared,
             path,
             {
-                "model": str(prepared.path),
                 "calibration": None,
                 "sources": [],
                 "inputs": [item.to_json() for item in parameters.inputs],
                 "ranges": {recorded["method"]: recorded["ranges"]},
             },
         )
-    return Network(path=path, codes=made["outputs"])
+    return _made(run, path, made)
 
 
 def _call(run: Run, parameters: Parameters, function: str, arguments: Mapping[str, Any]) -> Any:
@@ -190,6 +228,8 @@ def _report(
         "method": made["method"],
         "errors": made["errors"],
         "ranges": measured["ranges"][made["method"]],
+        "wide": made["wide"],
+        "from_source": made["from_source"],
         # Given encodings as well: with both, the network can be made again without the data.
         "encodings": parameters.encodings.to_call() if parameters.encodings else None,
     }

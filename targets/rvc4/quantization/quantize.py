@@ -20,7 +20,7 @@ from converter.calibration.feeds import frames_of
 from converter.feeding import TargetInput
 from converter.graph.heavy import HEAVY_BYTES
 from targets.rvc4.quantization.calibrate import inputs_of
-from targets.rvc4.quantization.encodings import TensorEncoding, channel_axis, none_matches
+from targets.rvc4.quantization.formats import Formats, choose
 from targets.rvc4.quantization.io_codes import WIDE_SCALE, decoded, expose, take_half
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 _CLEARLY: Final = 0.9
 # On how many calibration frames the ways to choose ranges are compared.
 _CHOOSING_FRAMES: Final = 48
-_WITH_BIAS: Final = ("Conv", "ConvTranspose", "Gemm")
 
 
 # ----------------------------------------------------------- quantization
@@ -48,6 +47,8 @@ def quantize_file(
     calibration: Mapping[str, Any] | None,
     sources: Sequence[Mapping[str, Any]],
     inputs: Sequence[Mapping[str, Any]],
+    output_type: str,
+    grids: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Write the integer network, in a child process.
 
@@ -56,33 +57,49 @@ def quantize_file(
             the one whose outputs differ least from the float model's is kept.
         weights, activations: Bits.
         encodings: Given encodings (`Encodings.to_call`), which win over the ranges.
+        grids: Encodings of a quantized source, which the given ones win over.
+        output_type: `auto`, or the element type that every output leaves in (`outputs`).
 
     Returns:
         The method that was kept, the error of each that was tried (relative RMSE over all outputs),
-        and scale and zero point of the outputs' codes.
+        scale and zero point of the outputs' codes, the outputs' element types, and what is wide.
     """
     frames = [TargetInput.from_json(item) for item in inputs]
     images = [item.name for item in frames if item.dtype == "uint8" and item.dai_type]
     errors: dict[str, float] = {}
-    warnings: list[str] = []
-    made: dict[str, tuple[Any, dict[str, Any]]] = {}
+    made: dict[str, tuple[Any, dict[str, Any], Formats]] = {}
     for method, by_name in ranges.items():
         changed = [item.name for item in frames if item.embedded is not None]
-        overrides, warnings = _overrides(model, images, changed, weights, activations, encodings)
+        formats = choose(
+            model, by_name, weights, activations, output_type, encodings, grids, images, changed
+        )
+        overrides = _overrides(model, images, weights, activations)
+        overrides |= formats.overrides
         network = _quantized(model, by_name, weights, activations, per_channel, overrides)
         take_half(network.graph, [item.name for item in frames if item.dtype == "float16"])
-        made[method] = (network, expose(network, images, activations))
+        codes = expose(network, images, activations, formats.leaving, by_name)
+        made[method] = (network, codes, formats)
     if len(made) > 1:
         assert calibration is not None
         feeds = list(frames_of(calibration, sources, inputs, _CHOOSING_FRAMES))
         expected = _run_float(model, feeds)
-        for method, (network, codes) in made.items():
+        for method, (network, codes, _) in made.items():
             error = _error(expected, _run_integer(network, codes, feeds, target))
             errors[method] = float(f"{error:.3g}")
     best = _best(errors) if errors else next(iter(made))
-    network, codes = made[best]
+    network, codes, formats = made[best]
     _save(network, target)
-    return {"method": best, "errors": errors, "outputs": codes, "warnings": warnings}
+    return {
+        "method": best,
+        "errors": errors,
+        "outputs": codes,
+        "types": {str(value.name): _type_name(value) for value in network.graph.outputs},
+        "warnings": list(formats.warnings),
+        "wide": formats.to_json(),
+        "from_source": list(formats.from_source),
+        "measured": list(formats.measured),
+        "operators": formats.operators,
+    }
 
 
 def _ort(module: str) -> Any:
@@ -123,10 +140,10 @@ def _quantized(
     for node in proto.graph.node:
         # The quantizer gives every Softmax the range from 0 to 1, however small its values are.
         if node.op_type == "Softmax" and node.output[0] in ranges:
-            overrides.setdefault(node.output[0], [_limits(*ranges[node.output[0]])])
+            _limit(overrides, node.output[0], ranges)
     for tensor in proto.graph.initializer:
         if tensor.name in ranges:  # the constant of a mask
-            overrides.setdefault(tensor.name, [_limits(*ranges[tensor.name])])
+            _limit(overrides, tensor.name, ranges)
     rows = [row for group in overrides.values() for row in group]
     config = _ort("execution_providers.qnn").get_qnn_qdq_config(
         structure,
@@ -135,7 +152,7 @@ def _quantized(
         weight_type=weight_type,
         per_channel=per_channel,
         init_overrides=overrides,
-        add_qtype_converts=any("quant_type" in row for row in rows),
+        add_qtype_converts=False,  # `widths` puts them where they belong
     )
     if 16 in (weights, activations) or any(row.get("quant_type") in _wide() for row in rows):
         # Before opset 21 ONNX's operators support 8 bits only.
@@ -167,8 +184,13 @@ def _quantized(
     return quantized
 
 
-def _limits(low: float, high: float) -> dict[str, Any]:
-    return {"rmin": np.float32(low), "rmax": np.float32(high)}
+def _limit(
+    overrides: dict[str, list[dict[str, Any]]], name: str, ranges: Mapping[str, tuple[float, float]]
+) -> None:
+    """Let a tensor have its range; where a scale is given that counts."""
+    first = overrides.setdefault(name, [{}])[0]
+    if "scale" not in first:
+        first.update(zip(("rmin", "rmax"), map(np.float32, ranges[name]), strict=True))
 
 
 def _loaded(model: str) -> tuple[onnx.ModelProto, onnx.ModelProto]:
@@ -184,21 +206,9 @@ def _loaded(model: str) -> tuple[onnx.ModelProto, onnx.ModelProto]:
 
 
 def _overrides(
-    model: str,
-    images: Sequence[str],
-    changed: Sequence[str],
-    weights: int,
-    activations: int,
-    encodings: Mapping[str, Any] | None,
-) -> tuple[dict[str, list[dict[str, Any]]], list[str]]:
-    """The quantizer's overrides: frames, whose code is the pixel's value, and given encodings.
-
-    Returns:
-        Overrides by tensor, in the quantizer's format, and warnings about encodings not used.
-
-    Raises:
-        UsageError: No tensor of the encodings is in the model.
-    """
+    model: str, images: Sequence[str], weights: int, activations: int
+) -> dict[str, list[dict[str, Any]]]:
+    """The quantizer's overrides: frames, whose code is the pixel's value, and what the HTP wants."""
     import onnx
 
     graph = onnx.load(model, load_external_data=False).graph
@@ -214,29 +224,7 @@ def _overrides(
             # Here the HTP takes no signed scale.
             if node.op_type == "LayerNormalization" and node.input[1] in initializers:
                 overrides[node.input[1]] = [{"quant_type": kinds.QUInt8}]
-    if encodings is None:
-        return overrides, []
-    tensors = {name for node in graph.node for name in (*node.input, *node.output)}
-    given = {**encodings["activations"], **encodings["weights"]}
-    # The preprocessing has changed the inputs, and biases are sums of 32 bits.
-    biases = {n.input[2] for n in graph.node if n.op_type in _WITH_BIAS and len(n.input) > 2}
-    skipped = {*images, *changed, *biases}
-    used = [name for name in given if name in tensors and name not in skipped]
-    if not used:
-        raise none_matches(list(given))
-    shapes = {name: tuple(tensor.dims) for name, tensor in initializers.items()}
-    for name in used:
-        encoding = TensorEncoding(**given[name])
-        user = next((n for n in graph.node if name in n.input), None)
-        axis = channel_axis(name, encoding, shapes.get(name), user.op_type if user else "")
-        overrides[name] = _given_codes(encoding, axis, is_weight=name in initializers)
-    unused = [name for name in given if name not in tensors]
-    if not unused:
-        return overrides, []
-    return overrides, [
-        f"{len(unused)} of {len(given)} encodings name tensors that the prepared graph does not have, "
-        f"{unused[0]!r} for one; measured ranges take their place."
-    ]
+    return overrides
 
 
 def _one_scale(node: onnx.NodeProto) -> bool:
@@ -258,27 +246,8 @@ def _frame_codes(activations: int) -> dict[str, Any]:
     }
 
 
-def _given_codes(encoding: TensorEncoding, axis: int, *, is_weight: bool) -> list[dict[str, Any]]:
-    """AIMET's encoding in the quantizer's format: `real = scale * (code - zero_point)`."""
-    kinds = _ort("quant_utils").QuantType
-    signed = is_weight and encoding.is_symmetric
-    kind = {
-        (8, True): (kinds.QInt8, np.int8),
-        (16, True): (kinds.QInt16, np.int16),
-        (8, False): (kinds.QUInt8, np.uint8),
-        (16, False): (kinds.QUInt16, np.uint16),
-    }[encoding.bitwidth, signed]
-    rows = []
-    for index, (scale, offset) in enumerate(zip(encoding.scales, encoding.offsets, strict=True)):
-        row: dict[str, Any] = {
-            "quant_type": kind[0],
-            "scale": np.array(scale, np.float32),
-            "zero_point": np.array(0 if signed else -offset, kind[1]),
-        }
-        if len(encoding.scales) > 1 and index == 0:
-            row["axis"] = axis
-        rows.append(row)
-    return rows
+def _type_name(value: ir.Value) -> str:
+    return "" if value.dtype is None else str(value.dtype.numpy())
 
 
 def _save(model: ir.Model, target: str) -> None:

@@ -8,7 +8,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from converter.feeding import TargetInput
-from targets.rvc4.quantization.encodings import Encodings, TensorEncoding, none_matches
+from targets.rvc4.quantization.encodings import (
+    Encodings,
+    TensorEncoding,
+    none_matches,
+    unused_warning,
+)
 from targets.rvc4.snpe.parameters import SnpeParameters
 
 # A frame's code is the pixel's value, in every mode: cameras know no other codes.
@@ -47,13 +52,11 @@ def unmatched(parameters: SnpeParameters, tensors: Collection[str]) -> list[str]
     frames = {item.name for item in parameters.inputs if item.dai_type}
     unknown = [name for name in names if name not in tensors]
     if not set(names) - set(unknown) - frames:
-        raise none_matches(unknown or names)
-    if not unknown:
-        return []
-    return [
-        f"{len(unknown)} of {len(names)} encodings are for no tensor of the prepared model and were "
-        f"not used; {unknown[0]!r} is the first."
-    ]
+        raise none_matches(
+            {**given.unused, **dict.fromkeys(unknown or names, "no tensor that takes one")}
+        )
+    unused = {**given.unused, **dict.fromkeys(unknown, "no tensor of the prepared model")}
+    return [unused_warning(unused, len(names) + len(given.unused))] if unused else []
 
 
 def _entries(encodings: Mapping[str, TensorEncoding]) -> dict[str, list[dict[str, Any]]]:
