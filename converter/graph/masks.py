@@ -29,7 +29,7 @@ from converter.graph.rewrite import array_of
 DEEP: Final = -3e4
 # What is lower is there to hide scores, not to shift them (Swin's masks have -100).
 _HIDES: Final = -50.0
-_HIDES_AS_INPUT: Final = -1e3  # an input may as well be the scores themselves
+_HIDES_AS_INPUT: Final = -9e3  # an input may as well be the scores, or anything, themselves
 # Beyond this distance e^x is below the steps of 8 bits (and nearly of float32) in sums of thousands.
 MARGIN: Final = 20.0
 _MOVES: Final = (
