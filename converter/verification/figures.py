@@ -25,7 +25,6 @@ _QUIET: Final = 0.02
 # Channels whose ranges are so far apart mean different things.
 _UNLIKE: Final = 32.0
 _MOST_GROUPS: Final = 8
-_FEW_CHANNELS: Final = 16
 _MOST_CHANNELS: Final = 1024
 # A range needs so many values to be one.
 _LEAST_VALUES: Final = 16
@@ -71,7 +70,8 @@ def figures(
     max_abs: the largest difference. top1: for outputs of one row of scores, the share of frames whose
     best class is the same. varies: the RMS difference of the source's frames from their mean, over the
     RMS. floor: the difference that the format cannot tell; beyond_floor: cosine and rel_rmse without
-    differences up to it. parts: see `part_figures`.
+    differences up to it. beyond_bounds: rel_rmse without differences up to a step of the range that the
+    output's operator keeps to, in which accelerators compute. parts: see `part_figures`.
 
     Args:
         a, b: The source's values and the result's, stacked: (frames, *shape).
@@ -100,6 +100,10 @@ def figures(
         row["beyond_floor"] = rounded(
             {"cosine": _cosine(a, told), "rel_rmse": _rms(a - told) / max(_rms(a), _EPSILON)}
         )
+    if bounds and resolution.levels:
+        own = resolution.own_step(bounds[1] - bounds[0])
+        coarse = np.where(np.abs(a - b) <= own, a, b)
+        row["beyond_bounds"] = _rms(a - coarse) / max(_rms(a), _EPSILON)
     if a.ndim == 3 and a.shape[1] == 1 and a.shape[2] > 1:
         row["top1"] = float((a[:, 0].argmax(1) == b[:, 0].argmax(1)).mean())
     parts = facts.parts or range_groups(a, layout)
@@ -178,9 +182,8 @@ def range_groups(a: Values, layout: str) -> tuple[Part, ...]:
         ranges = np.abs(np.moveaxis(a, axis + 1, 0)).reshape(shape[axis], -1).max(1, initial=0)
         edges = _runs(ranges)
         contrast = float(ranges.max() / max(ranges.min(), _EPSILON))
-        # One quiet channel of many is a feature that did not fire.
-        least = 1 if shape[axis] <= _FEW_CHANNELS else 2
-        wide = all(last - first >= least for first, last in itertools.pairwise(edges))
+        # One quiet channel alone is a feature that did not fire.
+        wide = all(last - first > 1 for first, last in itertools.pairwise(edges))
         if wide and 2 < len(edges) <= _MOST_GROUPS + 1 and (best is None or contrast > best[0]):
             best = contrast, axis, edges
     if best is None:
