@@ -32,7 +32,8 @@ def needed(
     data = [key for key in kept if "calibration" in key.split(".") and not key.endswith(_HOW)]
     if _sets_data(given):
         return {key: value for key, value in kept.items() if key not in data}, []
-    uses = specs_by_key()["calibration.path"].targets
+    # Every target compares on calibration data; these measure ranges on them.
+    uses = specs_by_key()["calibration.random"].targets
     if not target or not uses or target in uses:
         return kept, []
     said = {key: kept[key] for key in data if kept[key] not in (None, False)}
