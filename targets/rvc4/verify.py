@@ -75,7 +75,7 @@ def compare(
             run,
             prepared.outputs,
             frames,
-            resolutions=_resolutions(parameters.precision, network, names),
+            resolutions=resolutions(parameters.precision, network, names),
             tolerance=allowed.max_rel_rmse,
         )
         quantized = reference.run(
@@ -137,7 +137,7 @@ def compare(
             "checked_on": record["checked_on"],
             "outputs": record["outputs"],
         }
-        for text in _hold_against(whole, record, kind):
+        for text in hold_against(whole, record, kind):
             run.warn(text)
         mode = options.get("verify.emulator_optimization")
 
@@ -194,7 +194,7 @@ def _accuracy(subject: explain.Subject, toolchain: Toolchain) -> Mapping[str, An
     )
 
 
-def _resolutions(precision: Precision, network: Network, names: Sequence[str]) -> dict[str, Resolution]:
+def resolutions(precision: Precision, network: Network, names: Sequence[str]) -> dict[str, Resolution]:
     """What the outputs' formats can tell: a code, or float16's smallest normal number."""
     if precision.is_float:
         return dict.fromkeys(names, Resolution(step=2.0**-14))
@@ -208,7 +208,7 @@ def _resolutions(precision: Precision, network: Network, names: Sequence[str]) -
     return found
 
 
-def _hold_against(whole: dict[str, Any], record: Mapping[str, Any], kind: str) -> tuple[str, ...]:
+def hold_against(whole: dict[str, Any], record: Mapping[str, Any], kind: str) -> tuple[str, ...]:
     """Fail what is much further off on the emulator than on ONNX Runtime: it was lowered wrongly.
 
     Returns:
