@@ -26,10 +26,10 @@ def of_run(run: Run, reference: Sequence[Outputs], actual: Sequence[Outputs]) ->
     """The headlines of a conversion's heads."""
     model = run.plan.model
     found = headlines(model.config["model"].get("heads") or (), reference, actual)
-    return [*found, *_detections(model, reference, actual)]
+    return [*found, *detections(model, reference, actual)]
 
 
-def _detections(
+def detections(
     model: SourceModel, reference: Sequence[Outputs], actual: Sequence[Outputs]
 ) -> list[dict[str, Any]]:
     """The boxes of a detector's head, decoded on both sides; none for another network."""
@@ -93,6 +93,7 @@ def boxes(
     return {
         "measure": "matched boxes",
         "value": _three(len(overlaps) / count),
+        **({"iou": _three(np.mean(overlaps)), "scores": _three(max(scores))} if overlaps else {}),
         "said": f"{len(overlaps)} of {count} {which} are found again{near}",
     }
 

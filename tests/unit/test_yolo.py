@@ -13,9 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import converter
 from converter.open_source import open_source
 from converter.options.resolve import Layer, resolve
-from converter.verification.meaning import headlines
+from converter.verification.meaning import detections, headlines
 from converter.yolo import decode
 from tests import yolo_models
 from tests.yolo_models import Net
@@ -237,19 +238,18 @@ def test_a_decoding_that_is_another_one_is_not_taken(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["v8", "v5", "X", "26"])
 def test_a_comparison_of_a_detector_is_told_in_boxes(name: str, tmp_path: Path) -> None:
     with opened(EXPORTS[name][0](Net()), tmp_path) as archive:
-        config = archive.config["model"]
-        frame = np.random.default_rng(1).random(config["inputs"][0]["shape"]).astype(np.float32)
+        model = converter.plan(archive, "rvc2").model
+        frame = np.random.default_rng(1).random(model.inputs[0].shape).astype(np.float32)
         outputs = outputs_of(archive.path("net.onnx"), frame)
-    heads = config["heads"]
-    (same,) = headlines(heads, [outputs], [outputs])
-    assert (same["value"], same["worst"], same["scores"]) == (1.0, 1.0, 0.0)
+    (same,) = detections(model, [outputs], [outputs])
+    assert (same["value"], same["iou"], same["scores"]) == (1.0, 1.0, 0.0)
     worse = {key: values.copy() for key, values in outputs.items()}
     for values in worse.values():
         values[:, :4] += 0.1
         values[:, 5:] += 0.01
-    (other,) = headlines(heads, [outputs], [worse])
-    assert other["value"] < 0.999
-    assert other["scores"] > 0.005
+    (other,) = detections(model, [outputs], [worse])
+    assert other["iou"] < 0.999
+    assert other["scores"] > 0.004
 
 
 def test_a_head_whose_outputs_are_no_grids_is_not_told_in_boxes() -> None:
