@@ -29,6 +29,8 @@ _FEW_CHANNELS: Final = 16
 _MOST_CHANNELS: Final = 1024
 # A range needs so many values to be one.
 _LEAST_VALUES: Final = 16
+# Scores that vary by less than this share of what they can reach are all "no": integers blur them.
+_LEAST_SPREAD: Final = 0.02
 # float16 has 11 binary digits.
 _HALF_LEVELS: Final = 2.0**11
 
@@ -112,7 +114,9 @@ def part_figures(a: Values, b: Values, part: Part, resolution: Resolution) -> di
     """Figures of a part of an output.
 
     error: the RMS of the difference over the standard deviation of the source, so that a part with an
-    offset is judged by what it tells. range: the source's lowest and highest value; found: the
+    offset is judged by what it tells. Of a quantized part with bounds (scores) the deviation is taken
+    for a 50th of the bounds at least: on frames without an object, a detector in INT8 is off by more
+    than its scores vary, and finds nothing all the same. range: the source's lowest and highest value; found: the
     result's. state: `fine`, `silent` (nothing to be judged: the source hardly varies), `dead` (the
     result's format has no steps for it), `fell silent`, or `saturated`.
     """
@@ -123,6 +127,7 @@ def part_figures(a: Values, b: Values, part: Part, resolution: Resolution) -> di
     extent = given[1] - given[0]
     own, spread = resolution.own_step(extent), float(x.std())
     spread_found, reach = float(y.std()), float(np.ptp(x)) if x.size else 0.0
+    least = _LEAST_SPREAD * extent if part.bounds and resolution.levels else 0.0
     state = "fine"
     # What an unbounded part may reach on other frames is not known from values near to nothing.
     quiet = part.bounds is None and reach <= max(_QUIET * resolution.step, _EPSILON)
@@ -138,7 +143,7 @@ def part_figures(a: Values, b: Values, part: Part, resolution: Resolution) -> di
         {
             "name": name_of(part),
             "where": part.where(a.shape[1:]),
-            "error": _rms(x - y) / max(spread, _EPSILON),
+            "error": _rms(x - y) / max(spread, least, _EPSILON),
             "range": [float(x.min(initial=np.inf)), float(x.max(initial=-np.inf))],
             "found": [float(y.min(initial=np.inf)), float(y.max(initial=-np.inf))],
             "step": resolution.step,
