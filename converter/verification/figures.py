@@ -116,9 +116,9 @@ def part_figures(a: Values, b: Values, part: Part, resolution: Resolution) -> di
     error: the RMS of the difference over the standard deviation of the source, so that a part with an
     offset is judged by what it tells. Of a quantized part with bounds (scores) the deviation is taken
     for a 50th of the bounds at least: on frames without an object, a detector in INT8 is off by more
-    than its scores vary, and finds nothing all the same. range: the source's lowest and highest value; found: the
-    result's. state: `fine`, `silent` (nothing to be judged: the source hardly varies), `dead` (the
-    result's format has no steps for it), `fell silent`, or `saturated`.
+    than its scores vary, and finds nothing all the same. range: the source's lowest and highest value;
+    found: the result's. state: `fine`, `silent` (nothing to be judged: the source hardly varies), `dead`
+    (the result's format has no steps for it), `fell silent`, or `saturated`.
     """
     mask = part.mask(a.shape[1:])
     x, y = a[:, mask], b[:, mask]
