@@ -52,6 +52,14 @@ class Resolution:
         """The step that a tensor has whose values extend over that range."""
         return extent / (self.levels or _HALF_LEVELS)
 
+    def beyond_rounding(self, x: Values, y: Values) -> Values:
+        """The differences, without those of less than one step of float16 at that value."""
+        if self.levels or not self.step:
+            return x - y
+        # 11 binary digits: the distance of two neighbours between 2^k and 2^(k + 1) is 2^(k - 10).
+        _, exponent = np.frexp(x)
+        return np.where(np.abs(x - y) <= np.ldexp(1.0, exponent - 11), 0.0, x - y)
+
     def floor(self, bounds: tuple[float, float] | None, largest: float) -> float:
         """The difference that is none in an output.
 
@@ -116,9 +124,11 @@ def part_figures(a: Values, b: Values, part: Part, resolution: Resolution) -> di
     error: the RMS of the difference over the standard deviation of the source, so that a part with an
     offset is judged by what it tells. Of a quantized part with bounds (scores) the deviation is taken
     for a 50th of the bounds at least: on frames without an object, a detector in INT8 is off by more
-    than its scores vary, and finds nothing all the same. range: the source's lowest and highest value;
-    found: the result's. state: `fine`, `silent` (nothing to be judged: the source hardly varies), `dead`
-    (the result's format has no steps for it), `fell silent`, or `saturated`.
+    than its scores vary, and finds nothing all the same. What float16 rounds off of the value itself is
+    no error: it is a tenth of what a coordinate near 280 varies by, if that varies by 0.7.
+    range: the source's lowest and highest value; found: the result's. state: `fine`, `silent` (nothing
+    to be judged: the source hardly varies), `dead` (the result's format has no steps for it),
+    `fell silent`, or `saturated`.
     """
     mask = part.mask(a.shape[1:])
     x, y = a[:, mask], b[:, mask]
@@ -143,7 +153,7 @@ def part_figures(a: Values, b: Values, part: Part, resolution: Resolution) -> di
         {
             "name": name_of(part),
             "where": part.where(a.shape[1:]),
-            "error": _rms(x - y) / max(spread, least, _EPSILON),
+            "error": _rms(resolution.beyond_rounding(x, y)) / max(spread, least, _EPSILON),
             "range": [float(x.min(initial=np.inf)), float(x.max(initial=-np.inf))],
             "found": [float(y.min(initial=np.inf)), float(y.max(initial=-np.inf))],
             "step": resolution.step,
