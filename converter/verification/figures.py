@@ -28,6 +28,8 @@ _MOST_GROUPS: Final = 8
 _MOST_CHANNELS: Final = 1024
 # A range needs so many values to be one.
 _LEAST_VALUES: Final = 16
+# Scores that vary by less than this share of what they can reach are all "no": integers blur them.
+_LEAST_SPREAD: Final = 0.02
 # float16 has 11 binary digits.
 _HALF_LEVELS: Final = 2.0**11
 
@@ -48,6 +50,14 @@ class Resolution:
     def own_step(self, extent: float) -> float:
         """The step that a tensor has whose values extend over that range."""
         return extent / (self.levels or _HALF_LEVELS)
+
+    def beyond_rounding(self, x: Values, y: Values) -> Values:
+        """The differences, without those of less than one step of float16 at that value."""
+        if self.levels or not self.step:
+            return x - y
+        # 11 binary digits: the distance of two neighbours between 2^k and 2^(k + 1) is 2^(k - 10).
+        _, exponent = np.frexp(x)
+        return np.where(np.abs(x - y) <= np.ldexp(1.0, exponent - 11), 0.0, x - y)
 
     def floor(self, bounds: tuple[float, float] | None, largest: float) -> float:
         """The difference that is none in an output.
@@ -116,9 +126,13 @@ def part_figures(a: Values, b: Values, part: Part, resolution: Resolution) -> di
     """Figures of a part of an output.
 
     error: the RMS of the difference over the standard deviation of the source, so that a part with an
-    offset is judged by what it tells. range: the source's lowest and highest value; found: the
-    result's. state: `fine`, `silent` (nothing to be judged: the source hardly varies), `dead` (the
-    result's format has no steps for it), `fell silent`, or `saturated`.
+    offset is judged by what it tells. Of a quantized part with bounds (scores) the deviation is taken
+    for a 50th of the bounds at least: on frames without an object, a detector in INT8 is off by more
+    than its scores vary, and finds nothing all the same. What float16 rounds off of the value itself is
+    no error: it is a tenth of what a coordinate near 280 varies by, if that varies by 0.7.
+    range: the source's lowest and highest value; found: the result's. state: `fine`, `silent` (nothing
+    to be judged: the source hardly varies), `dead` (the result's format has no steps for it),
+    `fell silent`, or `saturated`.
     """
     mask = part.mask(a.shape[1:])
     x, y = a[:, mask], b[:, mask]
@@ -127,6 +141,7 @@ def part_figures(a: Values, b: Values, part: Part, resolution: Resolution) -> di
     extent = given[1] - given[0]
     own, spread = resolution.own_step(extent), float(x.std())
     spread_found, reach = float(y.std()), float(np.ptp(x)) if x.size else 0.0
+    least = _LEAST_SPREAD * extent if part.bounds and resolution.levels else 0.0
     state = "fine"
     # What an unbounded part may reach on other frames is not known from values near to nothing.
     quiet = part.bounds is None and reach <= max(_QUIET * resolution.step, _EPSILON)
@@ -142,7 +157,7 @@ def part_figures(a: Values, b: Values, part: Part, resolution: Resolution) -> di
         {
             "name": name_of(part),
             "where": part.where(a.shape[1:]),
-            "error": _rms(x - y) / max(spread, _EPSILON),
+            "error": _rms(resolution.beyond_rounding(x, y)) / max(spread, least, _EPSILON),
             "range": [float(x.min(initial=np.inf)), float(x.max(initial=-np.inf))],
             "found": [float(y.min(initial=np.inf)), float(y.max(initial=-np.inf))],
             "step": resolution.step,

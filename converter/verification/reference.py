@@ -145,7 +145,8 @@ def run_files(
         _write_rounded(model, rounded)
         model = rounded
     if inner:
-        model = with_outputs(model, outputs)
+        # The model may be the user's own file, whose folder is none of our business.
+        model = with_outputs(model, outputs, Path(jobs[0][1]).parent)
     try:
         runtime = open_runtime(model, exact=exact)
         for feed, result in jobs:
@@ -162,18 +163,27 @@ def run_files(
         ) from error
 
 
-def with_outputs(model: str, names: Sequence[str]) -> str:
-    """Write a model with other outputs beside it, so that both read weights from the same file."""
+def with_outputs(model: str, names: Sequence[str], folder: Path | None = None) -> str:
+    """Write a model with other outputs.
+
+    Args:
+        folder: Where to; without it beside the model, so that both read weights from the same file.
+    """
     import onnx
+    from onnx.external_data_helper import uses_external_data
 
     proto = onnx.load(model, load_external_data=False)
+    apart = folder is not None and any(uses_external_data(item) for item in proto.graph.initializer)
+    if apart:
+        proto = onnx.load(model)
     there = {value.name for value in proto.graph.output}
     kept = [value for value in proto.graph.output if value.name in names]
     del proto.graph.output[:]
     proto.graph.output.extend(kept)
     proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in there)
-    target = Path(model).with_name(f"inner-{Path(model).name}")
-    onnx.save(proto, target)
+    name = f"inner-{Path(model).name}"
+    target = Path(model).with_name(name) if folder is None else folder / name
+    onnx.save(proto, target, save_as_external_data=apart, location=f"{name}.data")
     return str(target)
 
 

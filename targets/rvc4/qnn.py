@@ -36,6 +36,8 @@ _REASON: Final = re.compile(
     r"Operator type: (?P<op>\S+) Node name: (?P<name>.*?) Node index: \d+\s+REASON : (?P<reason>.*)"
 )
 _QUANTIZERS: Final = ("QuantizeLinear", "DequantizeLinear")
+# What the provider made of the nodes that it took, and looks at again.
+_ITS_OWN: Final = "QNNExecutionProvider_"
 _REMEDIES: Final = (
     ("float", "rvc4.quantization_mode=INT8_STANDARD"),
     ("per-channel", "rvc4.use_per_channel_quantization=false"),
@@ -286,6 +288,7 @@ def _refusal(nodes: Sequence[tuple[str, str]], error: str, text: str, network: s
     reasons = {
         match["name"].strip(): (match["op"], " ".join(match["reason"].split()))
         for match in _REASON.finditer(text)
+        if not match["op"].startswith(_ITS_OWN)
     }
     made = _makers(network)
     # QNN refuses a quantized node together with the pair behind it, which has the reason.

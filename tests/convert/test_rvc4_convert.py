@@ -447,6 +447,31 @@ def lone_erf() -> onnx.ModelProto:
     return net_of([helper.make_node("Erf", ["c"], ["m"], name="erf")])
 
 
+def mish() -> onnx.ModelProto:
+    """Of values beyond what float16 has exponentials of."""
+    nodes = [
+        helper.make_node("Mul", ["c", "far"], ["d"], name="far"),
+        helper.make_node("Softplus", ["d"], ["s"], name="softplus"),
+        helper.make_node("Tanh", ["s"], ["t"], name="tanh"),
+        helper.make_node("Mul", ["d", "t"], ["m"], name="mish"),
+    ]
+    return net_of(nodes, {"far": 100.0})
+
+
+def log_softmax() -> onnx.ModelProto:
+    nodes = [
+        helper.make_node("Mul", ["c", "far"], ["d"], name="far"),
+        helper.make_node("LogSoftmax", ["d"], ["m"], name="logs", axis=1),
+    ]
+    return net_of(nodes, {"far": 100.0})
+
+
+def layer_norm_of_maps() -> onnx.ModelProto:
+    scale = np.random.default_rng(2).normal(1, 0.1, (8, 16, 16))
+    norm = helper.make_node("LayerNormalization", ["c", "scale"], ["m"], name="norm", axis=1)
+    return net_of([norm], {"scale": scale})
+
+
 def gelu_written_out() -> onnx.ModelProto:
     return net_of(
         [
@@ -529,6 +554,9 @@ FAULTS: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
     "padding beyond the range": (far_padding, "INT8_STANDARD"),
     "scattering beyond the range": (scattered, "INT8_STANDARD"),
     "average pool with ceil_mode": (average_of_ceil, "INT8_STANDARD"),
+    "mish": (mish, "FP16_STANDARD"),
+    "log softmax": (log_softmax, "FP16_STANDARD"),
+    "layer normalization of maps": (layer_norm_of_maps, "INT8_STANDARD"),
 }
 
 

@@ -155,6 +155,31 @@ def test_the_same_output_in_16_bits_passes() -> None:
     )
 
 
+def test_scores_of_frames_without_an_object_may_blur_in_integers_alone() -> None:
+    """NudeNet in INT8 on photos of cups and temples: off by more than the scores vary, nothing found."""
+    facts, a = boxes_and_scores()
+    a[:, :, 4:] = RNG.uniform(0, 0.03, (2, 1, 3, 50))
+    b = a.copy()
+    b[:, :, 4:] += RNG.uniform(0, 0.02, (2, 1, 3, 50))
+    assert judged(facts, a, b, Resolution(step=1e-4, levels=65535))["status"] == "passed"
+    assert judged(facts, a, b, Resolution(step=2.0**-14))["status"] == "failed"
+    b[:, :, 4:] += RNG.uniform(0, 0.06, (2, 1, 3, 50))
+    assert judged(facts, a, b, Resolution(step=1e-4, levels=65535))["status"] == "failed"
+
+
+def test_what_float16_rounds_off_a_large_value_is_no_error_of_what_it_varies_by() -> None:
+    a = np.concatenate([RNG.normal(0, 1, (2, 1, 40)), 280 + RNG.normal(0, 0.5, (2, 1, 40))], 1)[:, None]
+    half = Resolution(step=2.0**-14)
+    record = judged(OutputFacts(), a, a.astype(np.float16).astype(float), half)
+    assert record["status"] == "passed"
+    assert [part["error"] for part in record["outputs"]["y"]["parts"]] == [0, 0]
+    wrong = a.copy()
+    wrong[:, :, 1] += RNG.choice([-0.6, 0.6], (2, 1, 40))
+    record = judged(OutputFacts(), a, wrong, half)
+    assert record["status"] == "failed"
+    assert "y[:, 1]" in record["reasons"]["y"][0]
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

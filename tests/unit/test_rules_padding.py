@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import onnx
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from onnx import numpy_helper
 
 from converter.graph.rules import padding
 from targets.openvino.myriad_rules import padding as of_myriad
@@ -19,6 +21,21 @@ SHAPES = st.lists(st.integers(3, 5), min_size=1, max_size=5)
 
 def drawn(shape: Any, seed: int = 0) -> Any:
     return np.random.default_rng(seed).normal(0, 1, shape).astype(F)
+
+
+def values_of_pads(model: onnx.ModelProto) -> list[Any]:
+    """The constants that Pad nodes fill with."""
+    known = {item.name: numpy_helper.to_array(item) for item in model.graph.initializer}
+    known |= {
+        node.output[0]: numpy_helper.to_array(node.attribute[0].t)
+        for node in model.graph.node
+        if node.op_type == "Constant"
+    }
+    return [
+        known[node.input[2]]
+        for node in model.graph.node
+        if node.op_type == "Pad" and len(node.input) > 2 and node.input[2]
+    ]
 
 
 @settings(max_examples=80, deadline=None)
@@ -35,7 +52,9 @@ def test_pads(data: st.DataObject, shape: list[int], mode: str, opset: int) -> N
         axes = data.draw(st.lists(st.sampled_from(axes), min_size=1, unique=True))
     low = 0 if mode == "reflect" else -1
     pads = data.draw(st.lists(st.integers(low, 2), min_size=2 * len(axes), max_size=2 * len(axes)))
-    constants: list[Any] = [ints(*pads), F(0.75) if mode == "constant" else None]
+    # ONNX says a scalar; ONNX Runtime takes an axis of one element as well, and people export it.
+    value = data.draw(st.sampled_from([F(0.75), np.array([0.75], F)]))
+    constants: list[Any] = [ints(*pads), value if mode == "constant" else None]
     if chosen:
         constants.append(ints(*axes))
     while constants[-1] is None:
@@ -47,6 +66,7 @@ def test_pads(data: st.DataObject, shape: list[int], mode: str, opset: int) -> N
     assert_equal(wanted, run(after, feeds), 0)
     for node in after.graph.node:
         assert all(attribute.s != b"wrap" for attribute in node.attribute)
+    assert all(np.ndim(value) == 0 for value in values_of_pads(after))
     if min(pads) >= 0 and mode != "wrap":
         assert_equal(wanted, run(rewritten(model, [of_myriad.RULES]), feeds), 0)
 

@@ -102,6 +102,8 @@ def computed_lengths(op: str) -> onnx.ModelProto:
         (one("Det", [(1, 3, 3)]), r"'node' \(Det\): .* no such operator"),
         (one("GridSample", [(1, 3, 7, 6), (1, 4, 5, 2)], opset=16), "constant grids only"),
         (one("RandomNormalLike", [(1, 4)]), "random numbers"),
+        (one("Conv", [(1, 3, 9, 9), (4, 3, 3, 3)]), "constant weights only"),
+        (one("ConvTranspose", [(1, 3, 9, 9), (3, 4, 3, 3)]), "constant weights only"),
         (one("CumSum", [(3, 4), ()], dtypes=[1, 7], opset=14), "constant axes only"),
         (computed_lengths("LSTM"), r"lengths \(sequence_lens\) are computed"),
         (computed_lengths("GRU"), "lengths are computed"),

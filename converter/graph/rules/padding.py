@@ -38,19 +38,26 @@ def pads_of(node: ir.Node) -> Pads | None:
 
 
 def pad(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
-    """Negative pads as a Slice in front, wrapping around as a Concat of slices."""
-    pads, shape = pads_of(node), static_shape(node.inputs[0])
+    """Negative pads as a Slice in front, wrapping around as a Concat of slices.
+
+    ONNX Runtime also takes a value with an axis of one element; compilers want it without axes.
+    """
+    pads, shape, value = pads_of(node), static_shape(node.inputs[0]), input_of(node, 2)
     mode = text_attribute(node, "mode", "constant")
     if pads is None or shape is None:
         return None
-    if mode != "wrap" and all(count >= 0 for pair in pads for count in pair):
+    known = array_of(value)
+    loose = known is not None and known.ndim > 0 and known.size == 1
+    if mode != "wrap" and not loose and all(count >= 0 for pair in pads for count in pair):
         return None
+    if known is not None and loose:
+        value = b.constant(known.reshape(()))
     y = cropped(b, x_of(node), shape, pads)
     added = [(max(before, 0), max(behind, 0)) for before, behind in pads]
     if mode == "wrap":
         sizes = [size + sum(min(count, 0) for count in pads[i]) for i, size in enumerate(shape)]
         return [_wrapped(b, y, sizes, added)]
-    return [padded(b, y, added, mode, input_of(node, 2))]
+    return [padded(b, y, added, mode, value)]
 
 
 def cropped(b: Builder, x: ir.Value, shape: Sequence[int], pads: Pads) -> ir.Value:

@@ -34,6 +34,8 @@ _NEW_ATTRIBUTES: Final[Mapping[str, Mapping[str, Any]]] = {
     "Cast": {"saturate": 1, "round_mode": "up"},
     "LSTM": {"layout": 0},
     "Reshape": {"allowzero": 0},
+    # Absent in opset 13, where it means this one.
+    "RoiAlign": {"coordinate_transformation_mode": "output_half_pixel"},
     "ScatterElements": {"reduction": "none"},
     "ScatterND": {"reduction": "none"},
 }

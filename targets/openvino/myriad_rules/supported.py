@@ -111,9 +111,10 @@ def refuse_unsupported(
     computed: set[int] = {id(value) for value in model.graph.inputs}
     for node in model.graph:
         depends = any(id(value) in computed for value in node.inputs if value is not None)
+        weights = node.inputs[1] if node.op_type in ("Conv", "ConvTranspose") else None
         if depends:
             computed.update(id(value) for value in node.outputs)
-        reason = _reason(node, depends)
+        reason = _COMPUTED.format("weights") if id(weights) in computed else _reason(node, depends)
         if reason:
             reasons.setdefault(origin_of(node), reason)
     if not reasons:

@@ -8,10 +8,12 @@ from typing import Final
 
 import onnx_ir as ir
 
-from converter.graph.rewrite import Builder, array_of, float_attribute
+from converter.graph.rewrite import Builder, array_of, float_attribute, int_attribute, static_shape
 from converter.graph.rules.activations import hard_sigmoid
+from converter.graph.rules.forms import reduced
 
 _SIXTH: Final = 1 / 6
+_LEAST: Final = -17.0  # e to this is below float16's smallest number
 GELU_OPSET: Final = 20
 
 
@@ -28,6 +30,39 @@ def hard_swish(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
         if math.isclose(alpha, _SIXTH, rel_tol=1e-3) and math.isclose(beta, 0.5, rel_tol=1e-6):
             return [b.op("HardSwish", x)]
     return None
+
+
+def exponential(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
+    """Exp(max(x, -17)), which is 0 in float16; the HTP's own is wrong for x far below that."""
+    x = node.inputs[0]
+    made = x.producer() if x is not None else None
+    if made is not None and made.op_type == "Max" and any(_is_close(v, _LEAST) for v in made.inputs):
+        return None
+    return [b.op("Exp", b.op("Max", x, b.constant(_LEAST)))]
+
+
+def soft_plus(node: ir.Node, b: Builder) -> Sequence[ir.Value]:
+    """Max(x, 0) + log(1 + exp(-|x|)); the HTP's own overflows in float16 where x is above 11."""
+    x = node.inputs[0]
+    small = b.op("Exp", b.op("Neg", b.op("Abs", x)))
+    return [b.op("Add", b.op("Relu", x), b.op("Log", b.op("Add", small, b.constant(1.0))))]
+
+
+def log_softmax(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
+    """X - max(x) - log(sum(exp(x - max(x)))) along the axis; before opset 13, from it on.
+
+    The HTP takes the logarithm of a softmax that is 0 in float16 where x is 17 below the maximum.
+    """
+    shape = static_shape(node.inputs[0])
+    if shape is None:
+        return None
+    old = b.graph.opset_imports.get("", 0) < 13
+    axis = int_attribute(node, "axis", 1 if old else -1) % len(shape)
+    axes = list(range(axis, len(shape))) if old else [axis]
+    x = node.inputs[0]
+    moved = b.op("Sub", x, reduced(b, "ReduceMax", x, axes, keepdims=True))
+    total = reduced(b, "ReduceSum", b.op("Exp", moved), axes, keepdims=True)
+    return [b.op("Sub", moved, b.op("Log", total))]
 
 
 def erf(node: ir.Node, b: Builder) -> Sequence[ir.Value]:

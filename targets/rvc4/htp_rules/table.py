@@ -47,6 +47,7 @@ _SHARED: Final[Sequence[Group]] = (
         "Clip": limits.clip,
         "Div": layer_norm.written_out,
         "Gemm": products.biased_gemm,
+        "LayerNormalization": normalization.layer_normalization,
         "ConvTranspose": convolution.whole_kernel,
         "MaxPool": pooling.max_pool_of_volumes,
         "Mul": _first_of(activations.product, layer_norm.written_out),
@@ -63,6 +64,10 @@ _SHARED: Final[Sequence[Group]] = (
     {"Max": limits.beyond, "Min": limits.beyond},
 )
 _INTEGER: Final[Sequence[Group]] = ({"Pad": padding.beyond_the_range, **shared.SCATTERING},)
+_FLOAT: Final[Sequence[Group]] = (
+    {"LogSoftmax": activations.log_softmax, "Softplus": activations.soft_plus},
+    {"Exp": activations.exponential},
+)
 _WIDE: Final[Sequence[Group]] = ({"Mul": activations.silu},)
 
 
@@ -78,7 +83,7 @@ def groups(
         encoded: Weights whose encodings are given, and which therefore stay as they are.
     """
     if not weight_bits:
-        return _SHARED
+        return [*_SHARED, *_FLOAT]
     found = [*_SHARED, *_INTEGER, *(_WIDE if activation_bits == 16 else ())]
     if per_channel:
         found.append({"ConvTranspose": _unless_encoded(convolution.grouped_transpose, encoded)})
