@@ -80,6 +80,11 @@ def _moving_input(node: ir.Node) -> ir.Value | None:
     return None
 
 
+def source_by_element(node: ir.Node) -> ir.Value | None:
+    """The tensor that a node changes element by element; None for any other node."""
+    return _moving_input(node) if node.op_type in (_ELEMENTWISE | _WITH_CONSTANT) else None
+
+
 def _apply(
     node: ir.Node, labels: NDArray[np.int32], value: ir.Value, shape: tuple[int, ...]
 ) -> NDArray[np.int32] | None:

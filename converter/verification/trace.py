@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 _CHUNK_BYTES: Final = 400_000_000
 # The tensor in which so much of the final error is there is the one where it begins.
 _SHARE: Final = 0.5
+# What float16 rounds away in a tensor, at most.
+_ROUNDING: Final = 1e-3
 _LARGEST_HALF: Final = 65504.0
 _SMALLEST_HALF: Final = 2.0**-14
 # Beyond this multiple of what nearly all values reach, a range is stretched by few.
@@ -84,6 +86,11 @@ class Traced:
         )
 
     @property
+    def is_off(self) -> bool:
+        """Whether the other network has it otherwise than float16's rounding makes it, or has it not."""
+        return self.error is None or self.error > _ROUNDING
+
+    @property
     def half_note(self) -> str:
         """Why float16 cannot hold it; empty if it can."""
         if self.largest > _LARGEST_HALF:
@@ -144,11 +151,26 @@ def trace(
     return [Traced.from_json(row) for row in rows]
 
 
+def behind(rows: Sequence[Traced], outputs: Sequence[str]) -> list[Traced]:
+    """The rows of what outputs are computed from; all where none of them is known.
+
+    An error in another branch is none of theirs.
+    """
+    needed = {name for name in outputs if any(row.tensor == name for row in rows)}
+    if not needed:
+        return list(rows)
+    for row in reversed(rows):
+        if row.tensor in needed:
+            needed.update(row.inputs)
+    return [row for row in rows if row.tensor in needed]
+
+
 def begins(rows: Sequence[Traced], final: float) -> Traced | None:
     """The first tensor that has much of a final error while its inputs have not.
 
     Args:
-        final: The relative RMSE of the output that is off.
+        rows: Of what the output that is off is computed from (`behind`).
+        final: The relative RMSE of that output.
     """
     errors = {row.tensor: row.error for row in rows}
     for row in rows:
@@ -161,8 +183,14 @@ def begins(rows: Sequence[Traced], final: float) -> Traced | None:
 
 
 def leaves_half(rows: Sequence[Traced]) -> Traced | None:
-    """The first tensor that float16 cannot hold."""
-    return next((row for row in rows if row.half_note), None)
+    """The first tensor that float16 cannot hold, and that suffers from it where any is seen to.
+
+    A mask of -1e9 is beyond float16's range, too, and no harm is done.
+    """
+    noted = [row for row in rows if row.half_note]
+    harmed = next((row for row in noted if row.is_off), None)
+    seen = any(row.is_off for row in rows)
+    return harmed or (noted[0] if noted and not seen else None)
 
 
 # ------------------------------------------------------------ in the child

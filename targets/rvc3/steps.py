@@ -24,7 +24,7 @@ from converter.verification import compare as verify
 from converter.verification import meaning, verdict
 from converter.verification.accuracy.measure import Frames, measured
 from converter.verification.frames import frames_for
-from converter.verification.verdict import Limits
+from converter.verification.limits import Limits
 from targets.openvino.compile_tool import CompileTool, command, precisions
 from targets.openvino.ir import Int8, Ir, make_ir, run_ir
 from targets.openvino.prepare import Prepared, prepare

@@ -19,7 +19,7 @@ from converter.graph.simplify import infer_shapes
 from converter.verification import verdict
 from converter.verification.compare import Judged, compare
 from converter.verification.figures import Resolution
-from converter.verification.verdict import Limits
+from converter.verification.limits import Limits
 from tests.sources import make_model
 
 EIGHT_BITS = Limits(min_cosine=0.95, max_rel_rmse=0.35)
@@ -225,7 +225,7 @@ def test_indices_are_judged_by_what_they_point_at(op: str, axis: int) -> None:
     assert "indices point at" in record["reasons"]["y"][0]
 
 
-def detections() -> tuple[dict[str, OutputFacts], np.ndarray]:
+def detections(rng: np.random.Generator = RNG) -> tuple[dict[str, OutputFacts], np.ndarray]:
     """Twelve rows (four boxes, a score) that a TopK chose, of two frames."""
     nodes = [
         helper.make_node("TopK", ["s", "k"], ["v", "i"], axis=1),
@@ -247,8 +247,8 @@ def detections() -> tuple[dict[str, OutputFacts], np.ndarray]:
         session.run(
             None,
             {
-                "s": RNG.uniform(0, 1, (1, 40)).astype(np.float32),
-                "b": RNG.uniform(0, 300, (1, 40, 4)).astype(np.float32),
+                "s": rng.uniform(0, 1, (1, 40)).astype(np.float32),
+                "b": rng.uniform(0, 300, (1, 40, 4)).astype(np.float32),
             },
         )[0]
         for _ in range(2)
