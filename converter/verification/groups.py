@@ -66,17 +66,26 @@ def _runs(ranges: Values) -> list[int]:
 
 
 def _wide(edges: list[int], ranges: Values) -> list[int]:
-    """Runs that are wide enough and few; any other joins the neighbour of the nearest range."""
+    """Runs that are wide enough, few and far apart; any other joins the neighbour of the nearest range.
+
+    Features have channels of many ranges. They are no groups: nothing is between the ranges of two.
+    """
     count = len(ranges)
     least = 1 if count <= _FEW_CHANNELS else max(2, round(count * _LEAST_SHARE))
     while len(edges) > 2:
-        peaks = np.log(np.maximum(np.maximum.reduceat(ranges, edges[:-1]), _EPSILON))
-        narrow = np.diff(edges) < least
-        if not narrow.any() and len(edges) <= _MOST_GROUPS + 1:
-            break
-        steps = np.abs(np.diff(peaks))
+        runs = [np.maximum(ranges[first:last], _EPSILON) for first, last in itertools.pairwise(edges)]
+        narrow = np.array([len(run) < least for run in runs])
+        apart = np.array([_apart(one, other) for one, other in itertools.pairwise(runs)])
         if narrow.any():
             # Only an edge of a narrow run may go.
-            steps = np.where(narrow[:-1] | narrow[1:], steps, np.inf)
-        del edges[int(steps.argmin()) + 1]
+            apart = np.where(narrow[:-1] | narrow[1:], apart, np.inf)
+        elif apart.min() > _UNLIKE and len(edges) <= _MOST_GROUPS + 1:
+            break
+        del edges[int(apart.argmin()) + 1]
     return edges
+
+
+def _apart(one: Values, other: Values) -> float:
+    """By which factor the usual range of one run is beyond the largest of the other."""
+    low, high = sorted((one, other), key=lambda run: float(run.max()))
+    return float(np.median(high) / low.max())

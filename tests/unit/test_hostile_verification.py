@@ -379,3 +379,90 @@ def test_a_wrong_part_of_one_blob_of_a_superblob_is_not_hidden_by_a_larger_error
     kept = verdict.worse(base, other, HALF, {})
     assert verdict.judge(kept, HALF, source_format="ONNX", checked_on="", frames="")["reasons"]
     assert verdict.worse(other, base, HALF, {}) == kept
+
+
+# ------------------------------------------------- sound networks pass
+
+
+def softmax(x: np.ndarray, axis: int) -> np.ndarray:
+    e = np.exp(x - x.max(axis=axis, keepdims=True))
+    return np.asarray(e / e.sum(axis=axis, keepdims=True))
+
+
+def sound_outputs(kind: str, rng: np.random.Generator) -> np.ndarray:
+    """Two frames of an output of a kind that people have."""
+    n = rng.normal
+    match kind:
+        case "features with dead channels":
+            x = np.maximum(n(size=(2, 1, 64, 7, 7)) + n(size=(64, 1, 1)), 0)
+            x[:, :, rng.integers(0, 64, 12)] = 0
+            return x
+        case "features of unlike channels":
+            return np.asarray(n(size=(2, 1, 64, 7, 7)) * np.exp(n(size=(64, 1, 1))))
+        case "embedding":
+            x = n(size=(2, 1, 128))
+            return np.asarray(x / np.linalg.norm(x, axis=-1, keepdims=True))
+        case "softmax of a thousand":
+            return softmax(4 * n(size=(2, 1, 1000)), -1)
+        case "logits":
+            return np.asarray(3 * n(size=(2, 1, 1000)))
+        case "heatmap":
+            x = np.zeros((2, 1, 17, 32, 32))
+            for index in np.ndindex(2, 1, 17):
+                x[(*index, *rng.integers(0, 32, 2))] = rng.uniform(0.2, 0.9)
+            return x
+        case "one number":
+            return np.asarray(n(size=(2, 1, 1)) + 3)
+        case "landmarks":
+            return np.asarray(rng.uniform(20, 200, 1404) + 3 * n(size=(2, 1, 1404)))
+        case "nothing":
+            return np.zeros((2, 1, 12))
+        case "one hot":
+            return np.eye(10)[rng.integers(0, 10, (2, 1))]
+        case "depth":
+            return np.asarray(10 + np.cumsum(n(size=(2, 1, 1, 40, 40)), -1))
+        case "anchors' raw head":
+            return np.asarray(2 * n(size=(2, 1, 255, 10, 10)) - 4)
+        case _:
+            return np.asarray(300 + n(size=(2, 1, 50)))
+
+
+KINDS = [
+    "features with dead channels",
+    "features of unlike channels",
+    "embedding",
+    "softmax of a thousand",
+    "logits",
+    "heatmap",
+    "one number",
+    "landmarks",
+    "nothing",
+    "one hot",
+    "depth",
+    "anchors' raw head",
+    "an offset",
+]
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.sampled_from(KINDS), st.integers(0, 10**6), st.sampled_from(["", "NCHW"]))
+def test_float16_of_a_sound_network_passes(kind: str, seed: int, layout: str) -> None:
+    rng = np.random.default_rng(seed)
+    a = sound_outputs(kind, rng)
+    b = (a * (1 + 5e-4 * rng.normal(size=a.shape))).astype(np.float16)
+    known = {"layouts": {"y": layout}} if layout and a.ndim == 5 else {}
+    record = judge(a, b, HALF, **known)
+    assert record["status"] == "passed", record["reasons"]
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.sampled_from(KINDS), st.integers(0, 10**6), st.sampled_from(["", "NCHW"]))
+def test_eight_bits_of_a_sound_network_pass(kind: str, seed: int, layout: str) -> None:
+    rng = np.random.default_rng(seed)
+    a = sound_outputs(kind, rng)
+    low, high = min(float(a.min()), 0.0), max(float(a.max()), 0.0)
+    step = max((high - low) / 255, 1e-6)
+    b = np.round((a + 0.7 * step * rng.normal(size=a.shape) * (a != 0)) / step) * step
+    known = {"layouts": {"y": layout}} if layout and a.ndim == 5 else {}
+    record = judge(a, b, EIGHT_BITS, resolution=Resolution(step=step, levels=255), **known)
+    assert record["status"] == "passed", record["reasons"]
