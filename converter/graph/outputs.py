@@ -169,10 +169,10 @@ def _facts(value: ir.Value) -> OutputFacts:
             if boxes is None:
                 parts = []
                 break
-            parts.append(_part(roots.found[label], boxes))
+            parts.append(_part(roots.found[label], boxes, label in roots.changed))
     elif len(present) == 1:
         whole: Box = tuple((0, size) for size in shape)
-        part = _part(roots.found[present[0]], (whole,))
+        part = _part(roots.found[present[0]], (whole,), present[0] in roots.changed)
         parts = [part] if part.bounds or part.ranked else []
     if chooser is None or rows is None:
         return OutputFacts(parts=tuple(parts))
@@ -187,15 +187,15 @@ def _facts(value: ir.Value) -> OutputFacts:
     )
 
 
-def _part(root: ir.Value, boxes: tuple[Box, ...]) -> Part:
+def _part(root: ir.Value, boxes: tuple[Box, ...], is_changed: bool) -> Part:
     node = root.producer()
     operator = node.op_type if node is not None else "input"
     return Part(
         tensor=str(root.name),
         operator=operator,
         boxes=boxes,
-        bounds=_bounds(root),
-        ranked=_is_ranked(root),
+        bounds=None if is_changed else _bounds(root),
+        ranked=not is_changed and _is_ranked(root),
     )
 
 

@@ -205,7 +205,7 @@ def part_figures(a: Values, b: Values, part: Part, resolution: Resolution) -> di
 
 def name_of(part: Part) -> str:
     """What a part is, in a word: scores, or the branch's tensor."""
-    return "scores" if part.operator in ("Sigmoid", "Softmax", "HardSigmoid") else part.tensor
+    return "scores" if part.bounds == (0.0, 1.0) else part.tensor
 
 
 def _is_still(x: Values, y: Values, step: float) -> bool:

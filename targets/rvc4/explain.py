@@ -120,7 +120,7 @@ def _what_helps(subject: Subject, record: Mapping[str, Any], error: float | None
     dead = [
         part
         for row in record["outputs"].values()
-        for part in row.get("parts", ())
+        for part in (*row.get("parts", ()), *filter(None, [row.get("whole")]))
         if part["state"] in ("dead", "fell silent")
     ]
     cut = " Or cut the model so that these are outputs of their own (--outputs)." if dead else ""

@@ -289,3 +289,48 @@ def test_outputs_that_hardly_vary_prove_little() -> None:
     record = judged(OutputFacts(), a, a, Resolution())
     assert record["status"] == "passed"
     assert any("proves little for 'y'" in said for said in verdict.notes(record))
+
+
+def scaled_scores(last: list[onnx.NodeProto]) -> OutputFacts:
+    nodes = [
+        helper.make_node("Sigmoid", ["x0"], ["s0"]),
+        helper.make_node("Sigmoid", ["x1"], ["s1"]),
+        helper.make_node("Concat", ["s0", "s1"], ["c"], axis=1),
+        *last,
+    ]
+    scale = np.array([640, 640, 640, 640, 1, 1, 1], np.float32).reshape(1, 7, 1)
+    model = graph(
+        nodes, {"x0": (1, 4, 50), "x1": (1, 3, 50), "z": (1, 1, 50)}, k=scale, order=np.arange(7)[::-1]
+    )
+    return facts_of(model)
+
+
+def test_scores_that_are_scaled_after_they_were_joined_have_other_bounds() -> None:
+    """Boxes that a Sigmoid gave as shares of the picture, then pixels: a step of 2.5 is fine enough."""
+    facts = scaled_scores([helper.make_node("Mul", ["c", "k"], ["y"])])
+    assert [part.bounds for part in facts.parts] == [None, None]
+    a = np.concatenate([RNG.uniform(0, 640, (2, 1, 4, 50)), RNG.uniform(0, 640, (2, 1, 3, 50))], 2)
+    step = 640 / 255
+    record = judged(facts, a, np.round(a / step) * step, Resolution(step=step, levels=255))
+    assert record["status"] == "passed"
+    assert [
+        part.bounds for part in scaled_scores([helper.make_node("Identity", ["c"], ["y"])]).parts
+    ] == [
+        (0.0, 1.0),
+        (0.0, 1.0),
+    ]
+
+
+@pytest.mark.parametrize("op", ["Mul", "Add", "Div", "Max", "Gather", "LeakyRelu", "both"])
+def test_branches_are_seen_behind_another_operand_and_chosen_channels(op: str) -> None:
+    last = {
+        "Gather": [helper.make_node("Gather", ["c", "order"], ["y"], axis=1)],
+        "LeakyRelu": [helper.make_node("LeakyRelu", ["c"], ["y"])],
+        "both": [
+            helper.make_node("Neg", ["c"], ["n"]),
+            helper.make_node("Mul", ["c", "n"], ["y"]),
+        ],
+    }.get(op, [helper.make_node(op, ["c", "z"], ["y"])])
+    where = [(0, 3), (3, 7)] if op == "Gather" else [(0, 4), (4, 7)]
+    facts = scaled_scores(last)
+    assert sorted(part.boxes[0][1] for part in facts.parts) == where
