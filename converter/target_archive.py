@@ -132,6 +132,8 @@ def _robust(record: Mapping[str, Any]) -> dict[str, Any]:
     without = ("outputs", "float16", "quantized", "diagnosis", "headlines")
     kept = {key: value for key, value in record.items() if key not in without}
     kept["outputs"] = {name: _robust_row(row) for name, row in record["outputs"].items()}
+    if "excused" in kept:
+        kept["excused"] = {name: _coarse(error) for name, error in kept["excused"].items()}
     return kept
 
 

@@ -5,6 +5,7 @@ Each frame of a few is of another kind. All are the same in every run.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -136,8 +137,8 @@ def _whole(
     limits = np.iinfo(dtype)
     low, high = (0, 1) if dtype.itemsize > 2 else (limits.min, limits.max)
     if values is not None:
-        low = low if values.low is None else max(limits.min, int(values.low))
-        high = max(low, high) if values.high is None else min(limits.max, int(values.high))
+        low = _within(values.low, low, limits)
+        high = max(low, _within(values.high, high, limits))
     found = np.asarray(
         rng.integers(low, high, shape, np.int64 if low < 0 else np.uint64, endpoint=True)
     )
@@ -147,6 +148,13 @@ def _whole(
     elif flat.size:
         flat[0] = (high, low)[index] if index < 2 else flat[0]
     return found.astype(dtype)
+
+
+def _within(value: float | None, otherwise: int, limits: np.iinfo[Any]) -> int:
+    """A bound as a number that the dtype has; what nothing bounds is bounded otherwise."""
+    if value is None or not math.isfinite(value):
+        return otherwise
+    return min(max(int(value), int(limits.min)), int(limits.max))
 
 
 def _real(

@@ -17,16 +17,31 @@ Box = tuple[tuple[int, int], ...]
 _MOST_BOXES: Final = 64
 # Operators that compute element by element, so that the elements stay where they are.
 _ELEMENTWISE: Final = frozenset(
-    {"Abs", "Cast", "Clip", "Dropout", "Exp", "Identity", "Neg", "Relu", "Sigmoid", "Sqrt", "Tanh"}
+    {
+        *("Abs", "Cast", "Ceil", "Clip", "Cos", "Dropout", "Elu", "Erf", "Exp", "Floor", "Gelu"),
+        *("HardSigmoid", "HardSwish", "Identity", "LeakyRelu", "Log", "Mish", "Neg", "Reciprocal"),
+        *("Relu", "Round", "Selu", "Sigmoid", "Sign", "Sin", "Softplus", "Softsign", "Sqrt", "Tanh"),
+    }
 )
-# The same with a constant as the other operand.
-_WITH_CONSTANT: Final = frozenset({"Add", "Div", "Mul", "Sub"})
+# Those of them that leave the numbers as they are.
+_SAME_NUMBERS: Final = frozenset({"Cast", "Dropout", "Identity"})
+# The same with another operand, which is constant or of one branch.
+_WITH_ANOTHER: Final = frozenset({"Add", "Div", "Max", "Min", "Mul", "Pow", "Sub"})
+_MOVES: Final = frozenset(
+    {"Flatten", "Gather", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze"}
+)
 
 
 @dataclass
 class Roots:
-    """The tensors behind an output's moves, each with a number that its elements carry."""
+    """The tensors behind an output's moves, each with a number that its elements carry.
 
+    Attributes:
+        changed: The numbers of those whose elements do not arrive as they are: what is computed of them
+            element by element has other bounds.
+    """
+
+    changed: set[int] = field(default_factory=set)
     found: list[ir.Value] = field(default_factory=list)
     _known: dict[int, NDArray[np.int32] | None] = field(default_factory=dict)
 
@@ -54,27 +69,43 @@ class Roots:
             known = [x for x in joined if x is not None]
             axis = int_attribute(node, "axis", 0)
             return np.concatenate(known, axis) if len(known) == len(node.inputs) else None
-        source = _moving_input(node)
-        if source is None:
-            return None
+        given = self._source_labels(node, shape)
         # Only behind a move there can be several tensors: otherwise the value itself is the branch.
-        given = self.labels(source)
-        if given is None or (node.op_type in (_ELEMENTWISE | _WITH_CONSTANT) and _single(given)):
+        if given is None or (node.op_type not in _MOVES and _single(given)):
             return None
+        if node.op_type not in _MOVES | _SAME_NUMBERS:
+            self.changed.update(int(label) for label in np.unique(given))
         return _apply(node, given, value, shape)
+
+    def _source_labels(self, node: ir.Node, shape: tuple[int, ...]) -> NDArray[np.int32] | None:
+        """The labels of the tensor whose elements a node moves or changes one by one."""
+        if node.op_type in _MOVES or node.op_type in _ELEMENTWISE:
+            return self.labels(node.inputs[0]) if node.inputs[0] is not None else None
+        if node.op_type not in _WITH_ANOTHER:
+            return None
+        known = [self.labels(x) for x in node.inputs if x is not None and array_of(x) is None]
+        several = [x for x in known if x is not None and not _single(x) and x.shape == shape]
+        # Of two operands of several branches the finer one would count; what is in both is the same.
+        same = all(np.array_equal(_edges(several[0]), _edges(x)) for x in several[1:])
+        return several[0] if several and same else None
+
+
+def _edges(labels: NDArray[np.int32]) -> NDArray[np.int64]:
+    """Labels in the order in which they come, so that two partitions can be compared."""
+    _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
+    order: NDArray[np.int64] = np.argsort(np.argsort(first))[inverse].reshape(labels.shape)
+    return order
 
 
 def _single(labels: NDArray[np.int32]) -> bool:
     return bool(labels.size) and bool((labels == labels.flat[0]).all())
 
 
-def _moving_input(node: ir.Node) -> ir.Value | None:
-    """The tensor whose elements a node moves or changes one by one."""
-    if node.op_type in ("Flatten", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze"):
-        return node.inputs[0]
+def source_by_element(node: ir.Node) -> ir.Value | None:
+    """The tensor that a node changes element by element; None for any other node."""
     if node.op_type in _ELEMENTWISE:
         return node.inputs[0]
-    if node.op_type in _WITH_CONSTANT:
+    if node.op_type in _WITH_ANOTHER:
         computed = [value for value in node.inputs if array_of(value) is None]
         return computed[0] if len(computed) == 1 else None
     return None
@@ -95,7 +126,13 @@ def _apply(
         return np.split(labels, ends[:-1], axis)[list(node.outputs).index(value)]
     if node.op_type == "Slice":
         return _sliced(node, labels)
-    if node.op_type in _WITH_CONSTANT:
+    if node.op_type == "Gather":
+        indices = array_of(input_of(node, 1))
+        if indices is None:
+            return None
+        moved: NDArray[np.int32] = np.take(labels, indices, int_attribute(node, "axis", 0))
+        return moved if moved.shape == shape else None
+    if node.op_type in _WITH_ANOTHER | _ELEMENTWISE:
         return labels if labels.shape == shape else None
     return labels.reshape(shape)
 

@@ -6,6 +6,7 @@ target decides what is compared with it; nothing here runs on a camera.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
@@ -13,12 +14,13 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from converter.errors import ConvertError
+from converter.errors import ConvertError, ToolError
 from converter.feeding import source_feeds
 from converter.graph.outputs import OutputFacts
 from converter.verification import reference as runtimes
 from converter.verification import rows
-from converter.verification.figures import Resolution, figures, index_figures, rounded
+from converter.verification.figures import Resolution, figures, fitting, rounded
+from converter.verification.indices import index_figures
 
 if TYPE_CHECKING:
     from converter.target import Run
@@ -116,12 +118,21 @@ def compare(
 ) -> dict[str, dict[str, Any]]:
     """Figures for each output over all frames, in float64: see `figures.figures`.
 
-    Indices are judged by what they point at (`figures.index_figures`), rows that a TopK chose in the
-    order that fits best (`rows.matched`; `rows` is the share that was certain).
+    Indices are judged by what they point at (`indices.index_figures`), rows that a TopK chose in the
+    order that fits best (`rows.matched`; `rows` is the share that was certain) and their scores as they
+    come (`ranked`).
+
+    Raises:
+        ToolError: The result has not the source's outputs, or in other sizes.
     """
     known = judged or Judged()
     found: dict[str, dict[str, Any]] = {}
-    present = {name: fact for name, fact in known.facts.items() if name in reference[0]}
+    _require_alike(reference, actual)
+    present = {
+        name: fact
+        for name, fact in known.facts.items()
+        if name in reference[0] and _has_rows(fact, np.shape(reference[0][name]))
+    }
     for group in rows.chosen_together(present):
         found |= _row_figures(reference, actual, group, known)
     for name in reference[0]:
@@ -139,6 +150,30 @@ def compare(
     return {name: found[name] for name in reference[0]}
 
 
+def _require_alike(reference: Sequence[Outputs], actual: Sequence[Outputs]) -> None:
+    """Every frame of the result has every output of the source, with as many elements."""
+    if len(reference) != len(actual) or not reference:
+        raise ToolError(f"{len(actual)} of {len(reference)} frames were computed.")
+    for one, other in zip(reference, actual, strict=True):
+        if missing := [name for name in one if name not in other]:
+            raise ToolError(f"The result has no output {', '.join(map(repr, missing))}.")
+        for name, values in one.items():
+            if np.size(values) != np.size(other[name]):
+                raise ToolError(
+                    f"The output {name!r} has the shape {list(np.shape(other[name]))}; the source's "
+                    f"is {list(np.shape(values))}."
+                )
+
+
+def _has_rows(facts: OutputFacts, shape: tuple[int, ...]) -> bool:
+    """Whether the rows that the graph shows are there in an output of that shape."""
+    if facts.rows is None or facts.rows >= len(shape):
+        return False
+    parts = fitting(facts.parts, shape)
+    groups = facts.groups == 1 or math.prod(shape[: facts.rows]) == facts.groups
+    return groups and len(parts) == len(facts.parts)
+
+
 def _row_figures(
     reference: Sequence[Outputs], actual: Sequence[Outputs], names: Sequence[str], known: Judged
 ) -> dict[str, dict[str, Any]]:
@@ -154,5 +189,15 @@ def _row_figures(
         b = np.concatenate([other[name] for _, other, _ in paired])[None]
         row = figures(a, b, OutputFacts(), known.resolutions.get(name, Resolution()), "NC")
         row.pop("top1", None)
+        if rows.ranked(known.facts[name]):
+            pairs = [
+                rows.in_order(one, other, name, known.facts[name])
+                for one, other in zip(reference, actual, strict=True)
+            ]
+            one, other = (np.stack(side) for side in zip(*pairs, strict=True))
+            scores = figures(one, other, OutputFacts(), known.resolutions.get(name, Resolution()), "NC")
+            without = ("top1", "parts", "whole")
+            kept = {key: value for key, value in scores.items() if key not in without}
+            row["ranked"] = kept | rounded({"disorder": rows.disorder(one, other)})
         found[name] = row | rounded({"rows": share})
     return found

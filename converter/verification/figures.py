@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from converter.graph.outputs import OutputFacts, Part
+from converter.verification.groups import range_groups
 
 Values = NDArray[np.float64]
 _EPSILON: Final = 1e-12
@@ -22,16 +22,17 @@ _SILENT: Final = 0.01
 _FEWEST_STEPS: Final = 2.0
 # An unbounded part that reaches less than this share of a step shows nothing.
 _QUIET: Final = 0.02
-# Channels whose ranges are so far apart mean different things.
-_UNLIKE: Final = 32.0
-_MOST_GROUPS: Final = 8
-_MOST_CHANNELS: Final = 1024
-# A range needs so many values to be one.
-_LEAST_VALUES: Final = 16
 # Scores that vary by less than this share of what they can reach are all "no": integers blur them.
 _LEAST_SPREAD: Final = 0.02
 # float16 has 11 binary digits.
 _HALF_LEVELS: Final = 2.0**11
+# What 8 bits can tell: the layers before an output of 16 bits may have no more.
+_BYTE_LEVELS: Final = 255
+# A result that follows the frames by less than this share of the source's variation does not follow.
+_FOLLOWS: Final = 0.05
+# Variation between frames is judged where it is so many steps and such a share of the values.
+_STEPS_TO_FOLLOW: Final = 4
+_VARIES: Final = 1e-3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,9 +101,12 @@ def figures(
     }
     if not agree:
         return rounded(row | {"not_finite": True})
+    if not a.size:
+        return row
     if len(a) > 1:
         row["varies"] = _rms(a - a.mean(axis=0)) / max(_rms(a), _EPSILON)
-    bounds = facts.parts[0].bounds if len(facts.parts) == 1 else None
+    known = fitting(facts.parts, a.shape[1:])
+    bounds = known[0].bounds if len(known) == 1 else None
     floor = resolution.floor(bounds, row["reference_max_abs"])
     if floor and row["max_abs"]:
         told = np.where(np.abs(a - b) <= floor, a, b)
@@ -116,10 +120,49 @@ def figures(
         row["beyond_bounds"] = _rms(a - coarse) / max(_rms(a), _EPSILON)
     if a.ndim == 3 and a.shape[1] == 1 and a.shape[2] > 1:
         row["top1"] = float((a[:, 0].argmax(1) == b[:, 0].argmax(1)).mean())
-    parts = facts.parts or range_groups(a, layout)
+    parts = known or range_groups(a, layout)
     if len(parts) > 1:
         row["parts"] = [part_figures(a, b, part, resolution) for part in parts]
+    elif lost := _lost_whole(a, b, bounds, resolution):
+        row["whole"] = lost
     return rounded(row)
+
+
+def fitting(parts: Sequence[Part], shape: tuple[int, ...]) -> tuple[Part, ...]:
+    """Parts that cover an output of that shape; none if they were found for another one."""
+    boxes = [box for part in parts for box in part.boxes]
+    fit = all(
+        len(box) == len(shape) and all(last <= size for (_, last), size in zip(box, shape, strict=True))
+        for box in boxes
+    )
+    if not fit:
+        return ()
+    covered = np.zeros(shape, bool)
+    for part in parts:
+        covered |= part.mask(shape)
+    return tuple(parts) if covered.all() else ()
+
+
+def _lost_whole(
+    a: Values, b: Values, bounds: tuple[float, float] | None, resolution: Resolution
+) -> dict[str, Any] | None:
+    """The figures of an output without parts that lost all that it tells; None for any other.
+
+    An error that is small beside an offset is not seen in the figures of the whole.
+    """
+    box = tuple((0, size) for size in a.shape[1:])
+    row = part_figures(
+        a, b, Part(tensor="all of it", operator="", boxes=(box,), bounds=bounds), resolution
+    )
+    if row["state"] == "fell silent":
+        told = max(resolution.step, _relative_step(a))
+        return row if float(np.ptp(a)) >= _STEPS_TO_JUDGE * told else None
+    return row if row["state"] in ("still", "dead") and (bounds or row["state"] == "still") else None
+
+
+def _relative_step(values: Values) -> float:
+    """What float16 rounds away from the largest of the values."""
+    return float(np.abs(values).max(initial=0)) / _HALF_LEVELS
 
 
 def part_figures(a: Values, b: Values, part: Part, resolution: Resolution) -> dict[str, Any]:
@@ -130,9 +173,11 @@ def part_figures(a: Values, b: Values, part: Part, resolution: Resolution) -> di
     for a 50th of the bounds at least: on frames without an object, a detector in INT8 is off by more
     than its scores vary, and finds nothing all the same. What float16 rounds off of the value itself is
     no error: it is a tenth of what a coordinate near 280 varies by, if that varies by 0.7.
-    range: the source's lowest and highest value; found: the result's. state: `fine`, `silent` (nothing
-    to be judged: the source hardly varies), `dead` (the result's format has no steps for it),
-    `fell silent`, or `saturated`.
+    max_abs: the largest difference. range: the source's lowest and highest value; found: the result's.
+    floor: what a part that is silent may differ by. state: `fine`, `silent` (nothing to be judged but
+    that the result is silent, too: the source hardly varies), `dead` (the result's format has no steps
+    for it), `fell silent`, `still` (it is the same for every frame, where the source's is not), or
+    `saturated`.
     """
     mask = part.mask(a.shape[1:])
     x, y = a[:, mask], b[:, mask]
@@ -151,8 +196,13 @@ def part_figures(a: Values, b: Values, part: Part, resolution: Resolution) -> di
         state = "silent"
     elif spread_found < _SILENT * spread:
         state = "fell silent"
+    elif _is_still(x, y, max(resolution.step, own if part.bounds else 0.0, _relative_step(x))):
+        state = "still"
     elif _saturates(x, y):
         state = "saturated"
+    coarse = extent / min(
+        resolution.levels or _HALF_LEVELS, _BYTE_LEVELS if resolution.levels else np.inf
+    )
     return rounded(
         {
             "name": name_of(part),
@@ -160,7 +210,9 @@ def part_figures(a: Values, b: Values, part: Part, resolution: Resolution) -> di
             "error": _rms(resolution.beyond_rounding(x, y)) / max(spread, least, _EPSILON),
             "range": [float(x.min(initial=np.inf)), float(x.max(initial=-np.inf))],
             "found": [float(y.min(initial=np.inf)), float(y.max(initial=-np.inf))],
+            "max_abs": float(np.abs(x - y).max(initial=0)),
             "step": resolution.step,
+            "floor": _STEPS_TO_JUDGE * max(resolution.step, coarse if part.bounds else 0.0),
             "state": state,
         }
     )
@@ -168,7 +220,16 @@ def part_figures(a: Values, b: Values, part: Part, resolution: Resolution) -> di
 
 def name_of(part: Part) -> str:
     """What a part is, in a word: scores, or the branch's tensor."""
-    return "scores" if part.operator in ("Sigmoid", "Softmax", "HardSigmoid") else part.tensor
+    return "scores" if part.bounds == (0.0, 1.0) else part.tensor
+
+
+def _is_still(x: Values, y: Values, step: float) -> bool:
+    """Whether the result does not follow the frames, although the source does by many steps."""
+    if len(x) < 2:
+        return False
+    varies, found = (_rms(values - values.mean(axis=0)) for values in (x, y))
+    told = varies >= max(_STEPS_TO_FOLLOW * step, _VARIES * _rms(x), _EPSILON)
+    return told and found < _FOLLOWS * varies
 
 
 def _saturates(x: Values, y: Values) -> bool:
@@ -178,91 +239,6 @@ def _saturates(x: Values, y: Values) -> bool:
         return False
     cut = ((y >= y.max()) & (x > y)) | ((y <= y.min()) & (x < y))
     return bool(cut.mean() > 0.01) and float(np.square((x - y)[cut]).sum()) > 0.5 * error
-
-
-def range_groups(a: Values, layout: str) -> tuple[Part, ...]:
-    """The output's channels in groups of like range; none where all are alike.
-
-    Args:
-        a: (frames, *shape).
-        layout: With a C in it that axis is the channels; otherwise it is the axis on which the ranges
-            differ most.
-    """
-    shape = a.shape[1:]
-    axes = [layout.index("C")] if "C" in layout and len(layout) == len(shape) else range(len(shape))
-    best: tuple[float, int, list[int]] | None = None
-    for axis in axes:
-        if not 2 <= shape[axis] <= _MOST_CHANNELS or a.size < _LEAST_VALUES * shape[axis]:
-            continue
-        ranges = np.abs(np.moveaxis(a, axis + 1, 0)).reshape(shape[axis], -1).max(1, initial=0)
-        edges = _runs(ranges)
-        contrast = float(ranges.max() / max(ranges.min(), _EPSILON))
-        # One quiet channel alone is a feature that did not fire.
-        wide = all(last - first > 1 for first, last in itertools.pairwise(edges))
-        if wide and 2 < len(edges) <= _MOST_GROUPS + 1 and (best is None or contrast > best[0]):
-            best = contrast, axis, edges
-    if best is None:
-        return ()
-    _, axis, edges = best
-    groups = []
-    for first, last in itertools.pairwise(edges):
-        box = tuple((first, last) if i == axis else (0, size) for i, size in enumerate(shape))
-        groups.append(Part(tensor=f"channels {first} to {last - 1}", operator="", boxes=(box,)))
-    return tuple(groups)
-
-
-def _runs(ranges: Values) -> list[int]:
-    """Where a run of channels ends whose ranges are within a factor of each other."""
-    edges, low, high = [0], ranges[0], ranges[0]
-    for index, value in enumerate(ranges[1:], 1):
-        if max(high, value) > _UNLIKE * max(min(low, value), _EPSILON):
-            edges.append(index)
-            low = high = value
-        else:
-            low, high = min(low, value), max(high, value)
-    return [*edges, len(ranges)]
-
-
-def index_figures(
-    a: NDArray[Any], b: NDArray[Any], pointed: Values, axis: int, tolerance: float
-) -> dict[str, Any]:
-    """Figures of an output of indices, judged by what they point at.
-
-    agreement: the share of equal indices. wrong: the share of those that differ and whose values in the
-    source are further apart than `tolerance` times the values' standard deviation.
-
-    Args:
-        a, b: Indices, (frames, *shape).
-        pointed: The source's tensor that they point into, (frames, *its shape).
-        axis: The axis of it that they run along, frames not counted.
-    """
-    rows = np.moveaxis(pointed, axis + 1, -1)
-    count = rows.shape[-1]
-    flat = rows.reshape(-1, count)
-    one = _laid(a, rows.shape[:-1], axis)
-    other = _laid(np.round(b), rows.shape[:-1], axis)
-    inside = (other >= 0) & (other < count)
-    first = np.take_along_axis(flat, one, 1)
-    second = np.take_along_axis(flat, np.clip(other, 0, count - 1), 1)
-    far = np.abs(first - second) > tolerance * float(flat.std())
-    different = one != other
-    return rounded(
-        {
-            "agreement": float((~different).mean()),
-            "wrong": float((different & (far | ~inside)).mean()),
-            "margin": tolerance,
-        }
-    )
-
-
-def _laid(indices: NDArray[Any], outer: Sequence[int], axis: int) -> NDArray[np.int64]:
-    """Indices as (everything else, how many each): one for ArgMax, k for TopK."""
-    total = int(np.prod(outer))
-    each = indices.size // total
-    shape = list(outer)
-    # The axis of the indices is where that of the values was, in frames first.
-    shape.insert(axis + 1, each)
-    return np.moveaxis(indices.reshape(shape), axis + 1, -1).reshape(total, each).astype(np.int64)
 
 
 def rounded(row: Mapping[str, Any]) -> dict[str, Any]:

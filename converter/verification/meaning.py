@@ -55,7 +55,7 @@ def detections(
             ]
             for frames in (reference, actual)
         ]
-    except (ConvertError, KeyError, ValueError):
+    except (ArithmeticError, ConvertError, LookupError, TypeError, ValueError):
         return []  # a head that nothing here decodes
     least = (head.get("metadata") or {}).get("conf_threshold") or _LEAST_SCORE
     return [{"parser": head["parser"], "output": "boxes", **boxes(*sides, least=least)}]
@@ -64,14 +64,14 @@ def detections(
 def boxes(
     reference: Sequence[NDArray[Any]], actual: Sequence[NDArray[Any]], *, least: float
 ) -> dict[str, Any]:
-    """How many of the source's boxes the result has, and how near they are.
+    """How many of the source's boxes the result has, how near they are, and how many it has besides.
 
     Args:
         reference, actual: For each frame (n, 6): left, top, right, bottom, score, class.
         least: Boxes below that score are not counted; one of the result's may be a tenth below. Where
             none is that certain, the best few of each frame are counted.
     """
-    overlaps, scores, count = [], [], 0
+    overlaps, scores, count, more, sure = [], [], 0, 0, 1.1 * least
     certain = any((one[:, 4] >= least).any() for one in reference)
     which = f"boxes above {least:g}" if certain else f"of the best boxes, none of them above {least:g},"
     for one, other in zip(reference, actual, strict=True):
@@ -87,14 +87,21 @@ def boxes(
             overlaps.append(float(shares[place]))
             scores.append(abs(float(row[4] - left[place, 4])))
             left = np.delete(left, place, axis=0)
+        # A box just above the least score may have been just below it in the source.
+        if certain or not len(one):
+            more += int((left[:, 4] >= sure).sum())
+    others = f"; it finds {more} others" if more else ""
+    besides = {"others": more} if more else {}
     if not count:
-        return {"measure": "matched boxes", "value": None, "said": "the source finds no boxes"}
+        said = f"the source finds no boxes{others}"
+        return {"measure": "matched boxes", "value": None, **besides, "said": said}
     near = f", IoU {np.mean(overlaps):.3f}, scores within {max(scores):.2g}" if overlaps else ""
     return {
         "measure": "matched boxes",
         "value": _three(len(overlaps) / count),
         **({"iou": _three(np.mean(overlaps)), "scores": _three(max(scores))} if overlaps else {}),
-        "said": f"{len(overlaps)} of {count} {which} are found again{near}",
+        **besides,
+        "said": f"{len(overlaps)} of {count} {which} are found again{near}{others}",
     }
 
 
@@ -163,16 +170,21 @@ def _classes(pairs: _Pairs, _metadata: Mapping[str, Any]) -> dict[str, Any] | No
 
 def _masks(pairs: _Pairs, metadata: Mapping[str, Any]) -> dict[str, Any] | None:
     """The share of pixels of the same class, and the mean IoU of the classes that the source has."""
+    if not pairs[0][0].size:
+        return None
     if metadata.get("classes_in_one_layer"):
         maps: list[tuple[NDArray[Any], NDArray[Any]]] = [(np.round(a), np.round(b)) for a, b in pairs]
     else:
         if pairs[0][0].ndim < 3:
             return None
-        axis = pairs[0][0].ndim - 3
-        if pairs[0][0].shape[axis] > 1:
+        shape, count = pairs[0][0].shape, metadata.get("n_classes")
+        # Channels come last where only there are as many as classes.
+        axis = len(shape) - (1 if count == shape[-1] and count != shape[-3] else 3)
+        if shape[axis] > 1:
             maps = [(a.argmax(axis), b.argmax(axis)) for a, b in pairs]
         else:
-            maps = [(a > 0.5, b > 0.5) for a, b in pairs]
+            least = 0.5 if metadata.get("is_softmax", True) else 0.0
+            maps = [(a > least, b > least) for a, b in pairs]
     same = _three(np.mean([np.mean(a == b) for a, b in maps]))
     overlap = _three(np.mean([_mean_iou(a, b) for a, b in maps]))
     return {
@@ -185,11 +197,11 @@ def _masks(pairs: _Pairs, metadata: Mapping[str, Any]) -> dict[str, Any] | None:
 
 def _mean_iou(a: NDArray[Any], b: NDArray[Any]) -> float:
     shares = []
-    for label in np.unique(a):
+    for label in np.unique(a[np.isfinite(a)]):
         both = np.sum((a == label) & (b == label))
         either = np.sum((a == label) | (b == label))
         shares.append(float(both) / float(either))
-    return float(np.mean(shares))
+    return float(np.mean(shares)) if shares else 0.0
 
 
 def _keypoints(pairs: _Pairs, metadata: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -3,73 +3,24 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from converter.errors import VerificationError
-from converter.options.resolve import Options
+from converter.errors import ToolError, VerificationError
 from converter.sources.runtimes import RUNTIMES
+from converter.verification.limits import Limits
 
 if TYPE_CHECKING:
     from converter.target import Run
 
 Row = Mapping[str, Any]
-# A part with an error of its whole spread tells nothing; a whole output may be judged by its offset.
-_PART_TIMES: Final = 5.0
-_MOST_PART_ERROR: Final = 0.95
-# Of the indices so many may point at something clearly smaller: a seventh of the limit for values.
-_WRONG_INDICES: Final = 1 / 7
-_FEWEST_WRONG: Final = 0.01
+# Scores of sorted rows may be out of order by so much of their spread: ties that were rounded.
+_MOST_DISORDER: Final = 0.1
 # Outputs that vary less than this between frames prove little.
 _VARIES: Final = 1e-3
 # From this share of the limit on, a user is told where the error comes from.
 LARGE: Final = 0.4
-
-
-@dataclass(frozen=True, kw_only=True)
-class Limits:
-    """What an output may differ by; see `figures.figures`.
-
-    Attributes:
-        expected: What the mode promises, where that is stricter: more is told, and no failure.
-        own: Whether the user set them; then nothing excuses an output that breaks them.
-    """
-
-    min_cosine: float
-    max_rel_rmse: float
-    expected: Limits | None = None
-    own: bool = False
-
-    def chosen(self, options: Options) -> Limits:
-        """These limits, where the options do not set others."""
-        cosine, error = options.get("verify.min_cosine"), options.get("verify.max_rel_rmse")
-        given = [isinstance(value, int | float) for value in (cosine, error)]
-        return Limits(
-            min_cosine=float(cosine) if isinstance(cosine, int | float) else self.min_cosine,
-            max_rel_rmse=float(error) if isinstance(error, int | float) else self.max_rel_rmse,
-            expected=None if any(given) else self.expected,
-            own=any(given),
-        )
-
-    @property
-    def max_part_error(self) -> float:
-        """What a part may lose of its spread."""
-        usual = min(_MOST_PART_ERROR, _PART_TIMES * self.max_rel_rmse)
-        return max(usual, self.max_rel_rmse) if self.own else usual
-
-    @property
-    def max_wrong_indices(self) -> float:
-        """The share of an output's indices that may point at something clearly smaller."""
-        return max(_FEWEST_WRONG, _WRONG_INDICES * self.max_rel_rmse)
-
-    def to_json(self) -> dict[str, Any]:
-        """The limits as plain JSON data."""
-        return {
-            "min_cosine": self.min_cosine,
-            "max_rel_rmse": self.max_rel_rmse,
-            **({"expected": self.expected.to_json()} if self.expected else {}),
-        }
 
 
 def judge(
@@ -92,6 +43,8 @@ def judge(
     allowed = {} if limits.own or excuse is None else excuse
     reasons = {name: broken(name, row, limits, allowed) for name, row in figures.items()}
     failed = {name: said for name, said in reasons.items() if said}
+    if not figures:
+        raise ToolError("The network has no output that was compared.")
     excused = {
         name: float(f"{allowed[name]:.3g}")
         for name, row in figures.items()
@@ -110,9 +63,30 @@ def judge(
     }
 
 
+def worse(
+    figures: Mapping[str, Row], others: Mapping[str, Row], limits: Limits, excuse: Mapping[str, float]
+) -> dict[str, Row]:
+    """For each output the figures of the worse result: it breaks more limits, or is further off."""
+    allowed = {} if limits.own else excuse
+
+    def badness(name: str, row: Row) -> tuple[int, float]:
+        error = row["wrong"] if "wrong" in row else row["rel_rmse"]
+        return len(broken(name, row, limits, allowed)), math.inf if error is None else float(error)
+
+    return {
+        name: max(row, others[name], key=lambda found: badness(name, found))
+        for name, row in figures.items()
+    }
+
+
 def part_key(name: str, part: Row) -> str:
     """The name of an output's part in a record."""
     return f"{name}{part['where']}"
+
+
+def ranked_key(name: str) -> str:
+    """The name of the scores by which an output's rows were chosen, in a record."""
+    return f"{name} (scores, in the order of the rows)"
 
 
 def broken(name: str, row: Row, limits: Limits, allowed: Mapping[str, float]) -> list[str]:
@@ -122,6 +96,17 @@ def broken(name: str, row: Row, limits: Limits, allowed: Mapping[str, float]) ->
     if row["rel_rmse"] is None:
         return ["the result is not finite where the source is, or the reverse"]
     said = [] if _excused(row, limits, allowed.get(name)) else _values(row, limits)
+    if "ranked" in row:
+        scores = row["ranked"]
+        order = ranked_key(name)
+        if scores["rel_rmse"] is None:
+            said.append(f"{order}: not finite where the source's are, or the reverse")
+        elif not _excused(scores, limits, allowed.get(order)):
+            said += [f"{order}: {text}" for text in _values(scores, limits)]
+        if scores.get("disorder", 0.0) > max(_MOST_DISORDER, limits.max_rel_rmse):
+            said.append(f"{order}: they do not fall or rise as the source's do")
+    if "whole" in row and (fault := _part_fault(row["whole"], limits, None)):
+        said.append(f"{name}: {fault}")
     for part in row.get("parts", ()):
         fault = _part_fault(part, limits, allowed.get(part_key(name, part)))
         said += [f"{part_key(name, part)} ({part['name']}): {fault}"] if fault else []
@@ -146,11 +131,17 @@ def _values(row: Row, limits: Limits) -> list[str]:
 
 
 def _broken_by_indices(row: Row, limits: Limits) -> list[str]:
+    lost = row.get("lost") or ()
+    said = [
+        f"the index {', '.join(map(str, lost))} is lost: most of its places point at a value that is "
+        "clearly another"
+    ] * bool(lost)
     if row["wrong"] <= limits.max_wrong_indices:
-        return []
+        return said
     return [
         f"{row['wrong']:.2%} of the indices point at a value that is clearly another; "
-        f"{limits.max_wrong_indices:.2%} may ({row['agreement']:.2%} are equal)"
+        f"{limits.max_wrong_indices:.2%} may ({row['agreement']:.2%} are equal)",
+        *said,
     ]
 
 
@@ -158,16 +149,28 @@ def _part_fault(part: Row, limits: Limits, excused: float | None) -> str:
     """What is wrong with a part; empty if nothing is."""
     low, high = part["range"]
     state = part["state"]
-    reach = f"values reach {max(abs(low), abs(high)):.3g}"
+    largest = max(abs(low), abs(high))
+    reach = f"values reach {largest:.3g}"
+    if limits.own_error and part["error"] <= limits.max_rel_rmse:
+        return ""
     if state == "dead":
         return f"nothing of it is left: one step is {part['step']:.3g}, {reach}"
-    if state == "silent" or (excused is not None and part["error"] <= excused):
-        return ""
     first, last = part["found"]
+    if excused is not None and part["error"] <= excused:
+        return ""
+    if state == "silent":
+        if part["max_abs"] <= max(part["floor"], limits.max_rel_rmse * largest):
+            return ""
+        return f"it goes from {first:.3g} to {last:.3g}, the source from {low:.3g} to {high:.3g} only"
     if state == "fell silent":
         constant = f"all {first:.3g}" if first == last else f"all between {first:.3g} and {last:.3g}"
         step = f"; one step is {part['step']:.3g}" if part["step"] else ""
         return f"{constant}, where the source goes from {low:.3g} to {high:.3g}{step}"
+    if state == "still":
+        return (
+            f"it is nearly the same for every frame, from {first:.3g} to {last:.3g}; the source's goes "
+            f"from {low:.3g} to {high:.3g} and changes"
+        )
     if state == "saturated":
         return f"it stops at {first:.3g} and {last:.3g}; the source goes from {low:.3g} to {high:.3g}"
     if part["error"] > limits.max_part_error:
@@ -210,6 +213,18 @@ def notes(record: Mapping[str, Any], expected: Limits | None = None) -> list[str
         for name, row in outputs.items()
         if is_silent(row)
     ]
+    said += [
+        f"The output {name!r} passes only because its format tells no less than {row['floor']:.2g}: "
+        f"without that its relative RMSE is {row['rel_rmse']:.3g}."
+        for name, row in outputs.items()
+        if name not in record.get("failed", ()) and not is_silent(row) and _only_by_floor(row, record)
+    ]
+    tied = [name for name, row in outputs.items() if row.get("rows", 1.0) == 0]
+    if tied:
+        said.append(
+            f"The rows of {', '.join(map(repr, tied))} were not compared: the scores by which they are "
+            "chosen are all the same on these frames. verify.data takes frames of yours."
+        )
     still = [name for name, row in outputs.items() if row.get("varies", 1.0) < _VARIES]
     if still:
         said.append(
@@ -227,6 +242,15 @@ def notes(record: Mapping[str, Any], expected: Limits | None = None) -> list[str
             f"Not judged, because the source hardly varies there on these frames: {', '.join(silent)}."
         )
     return said
+
+
+def _only_by_floor(row: Row, record: Mapping[str, Any]) -> bool:
+    """Whether an output breaks a limit without the floor and keeps them with it."""
+    beyond, limits = row.get("beyond_floor"), record["limits"]
+    if beyond is None:
+        return False
+    given = Limits(min_cosine=limits["min_cosine"], max_rel_rmse=limits["max_rel_rmse"])
+    return bool(_values(row, given)) and not _values(beyond, given)
 
 
 def broken_values(row: Row, limits: Limits) -> list[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from converter.errors import ConvertError
 from converter.target import Run
-from converter.verification.trace import Traced, begins, leaves_half, node_name, trace
+from converter.verification.trace import begins, behind, leaves_half, node_name, trace
 from targets.rvc2.blob.blame import blame
 
 if TYPE_CHECKING:
@@ -22,13 +22,16 @@ _HELPS: Final = {
 Feeds = Sequence[Mapping[str, "NDArray[Any]"]]
 
 
-def lost_in_half(run: Run, prepared: Path, feeds: Feeds, error: float | None) -> dict[str, Any] | None:
+def lost_in_half(
+    run: Run, prepared: Path, feeds: Feeds, outputs: Sequence[str], error: float | None
+) -> dict[str, Any] | None:
     """The first node that float16 does not hold, by the simulation; None if that is not found.
 
     Args:
         prepared: The graph that is compiled; the simulation's file is beside it.
         feeds: In the graph's dtypes.
-        error: The simulated output's relative RMSE; None where it is not finite.
+        outputs: Those that float16 loses.
+        error: Their largest relative RMSE; None where one is not finite.
     """
     folder = run.work / "explain-half"
     folder.mkdir(exist_ok=True)
@@ -44,7 +47,8 @@ def lost_in_half(run: Run, prepared: Path, feeds: Feeds, error: float | None) ->
         )
     except ConvertError:
         return None
-    place = _unheld(rows) or begins(rows, 1.0 if error is None else error)
+    rows = behind(rows, outputs)
+    place = leaves_half(rows) or begins(rows, 1.0 if error is None else error)
     if place is None:
         return None
     reason = (
@@ -58,12 +62,6 @@ def lost_in_half(run: Run, prepared: Path, feeds: Feeds, error: float | None) ->
         "reason": reason,
         "said": [f"It begins at node {place.name}: {why}.", _HELPS[reason]],
     }
-
-
-def _unheld(rows: Sequence[Traced]) -> Traced | None:
-    """The first tensor that float16 does not hold, if the simulation shows that it matters."""
-    place = leaves_half(rows)
-    return place if place is not None and (place.error is None or place.error > 1e-3) else None
 
 
 def wrong_node(

@@ -22,7 +22,7 @@ from converter.verification import meaning, reference, verdict
 from converter.verification.accuracy.measure import Frames, measured
 from converter.verification.figures import Resolution
 from converter.verification.frames import frames_for
-from converter.verification.verdict import Limits
+from converter.verification.limits import Limits
 from targets.openvino.prepare import Prepared
 from targets.rvc2 import explain
 from targets.rvc2.blob.run import BlobRun, run_blob
@@ -129,17 +129,18 @@ class Comparison:
             half = self._simulated(judged)
             if not source[0]:
                 return self._nothing_compared(done, half)
-            figures = verify.compare(source, done.frames, judged)
+            figures: Mapping[str, verdict.Row] = verify.compare(source, done.frames, judged)
+            allowed, excuse = limits(self._options), self._excuse(half)
             for outputs in done.others.values():
-                _keep_worse(figures, verify.compare(source[:1], [outputs], judged))
-            allowed = limits(self._options)
+                others = verify.compare(source[:1], [outputs], judged)
+                figures = verdict.worse(figures, others, allowed, excuse)
             record = verdict.judge(
                 figures,
                 allowed,
                 checked_on=CHECKED_ON,
                 frames=self._described,
                 source_format=self._run.plan.model.format,
-                excuse=self._excuse(half),
+                excuse=excuse,
                 headlines=meaning.of_run(self._run, source, done.frames),
             )
             if done.not_compared:
@@ -220,6 +221,8 @@ class Comparison:
         for name, row in half["outputs"].items():
             errors[name] = row.get("rel_rmse")
             errors |= {verdict.part_key(name, part): part["error"] for part in row.get("parts", ())}
+            if "ranked" in row:
+                errors[verdict.ranked_key(name)] = row["ranked"]["rel_rmse"]
         return {
             key: _TIMES_FLOAT16 * error
             for key, error in errors.items()
@@ -244,7 +247,11 @@ class Comparison:
         if poor:
             lost = [float(row["rel_rmse"]) for row in poor.values() if row.get("rel_rmse") is not None]
             diagnosis = explain.lost_in_half(
-                self._run, self._prepared, self._typed, max(lost) if len(lost) == len(poor) else None
+                self._run,
+                self._prepared,
+                self._typed,
+                list(poor),
+                max(lost) if len(lost) == len(poor) else None,
             )
         where = "".join(f" {text}" for text in diagnosis["said"]) if diagnosis else ""
         for name, row in poor.items():
@@ -273,12 +280,3 @@ class Comparison:
             if kind is not None:
                 self._run.processes.end_all()
             self._pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _keep_worse(figures: dict[str, dict[str, Any]], others: Mapping[str, dict[str, Any]]) -> None:
-    """Let each output have the figures of its worst blob."""
-    for name, row in others.items():
-        key = "wrong" if "wrong" in row else "rel_rmse"
-        error, worst = row[key], figures[name][key]
-        if worst is not None and (error is None or error > worst):
-            figures[name] = row

@@ -23,8 +23,9 @@ from converter.target import Run
 from converter.verification import compare as verify
 from converter.verification import meaning, verdict
 from converter.verification.accuracy.measure import Frames, measured
+from converter.verification.figures import Resolution
 from converter.verification.frames import frames_for
-from converter.verification.verdict import Limits
+from converter.verification.limits import Limits
 from targets.openvino.compile_tool import CompileTool, command, precisions
 from targets.openvino.ir import Int8, Ir, make_ir, run_ir
 from targets.openvino.prepare import Prepared, prepare
@@ -37,6 +38,10 @@ _LIMITS: Final[Mapping[str, Limits]] = {
     "float16": Limits(min_cosine=0.999, max_rel_rmse=0.03),
     "int8": Limits(min_cosine=0.95, max_rel_rmse=0.35),
 }
+
+
+# The outputs of either precision are float16: below its smallest normal number nothing is told.
+_RESOLUTION: Final = Resolution(step=2.0**-14)
 
 
 def limits(parameters: Parameters, options: Options) -> Limits:
@@ -135,7 +140,7 @@ def run(run: Run) -> Artifact:
                     timeout_s=parameters.compile_timeout_s,
                 )
             read_made(blob, lambda: check_vpux(blob.read_bytes()))
-    verification = _compare(run, parameters, ir)
+    verification = _compare(run, parameters, prepared, ir)
     path = blob
     if parameters.superblob:
         path = run.work / "model.superblob"
@@ -218,7 +223,7 @@ def _compile_online(run: Run, parameters: Parameters, ir: Ir, blob: Path) -> Non
     compile_online(ir.xml, job, service, blob, processes=run.processes, work=run.work)
 
 
-def _compare(run: Run, parameters: Parameters, ir: Ir) -> Mapping[str, Any]:
+def _compare(run: Run, parameters: Parameters, prepared: Prepared, ir: Ir) -> Mapping[str, Any]:
     """Compare the IR with the source, and judge.
 
     Raises:
@@ -245,8 +250,15 @@ def _compare(run: Run, parameters: Parameters, ir: Ir) -> Mapping[str, Any]:
 
         found = execute(frames, folder)
         allowed = limits(parameters, options)
+        judged = verify.Judged.of(
+            run,
+            prepared.outputs,
+            frames,
+            resolutions={item.name: _RESOLUTION for item in model.outputs},
+            tolerance=allowed.max_rel_rmse,
+        )
         record = verdict.judge(
-            verify.compare(source, found),
+            verify.compare(source, found, judged),
             allowed,
             checked_on=f"OpenVINO {version('openvino')}'s CPU plugin, the {parameters.precision} IR "
             "that was compiled; not on a camera",

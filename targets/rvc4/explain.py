@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from converter.errors import ConvertError
 from converter.target import Run
 from converter.verification import verdict
-from converter.verification.trace import Traced, begins, leaves_half, node_name, trace
+from converter.verification.trace import Traced, begins, behind, leaves_half, node_name, trace
 from targets.rvc4 import qnn
 from targets.rvc4.parameters import QnnParameters
 from targets.rvc4.prepare import Prepared
@@ -50,8 +50,9 @@ def losses(subject: Subject, record: Mapping[str, Any]) -> dict[str, Any] | None
     """Why the network differs from the source on ONNX Runtime; None if that cannot be found out."""
     said: list[str] = []
     found: dict[str, Any] = {}
-    error = _worst(record)
-    if error is not None:
+    lost, error = _lost(record), None
+    if lost:
+        error = max(lost.values())
         try:
             rows = trace(
                 subject.prepared.path,
@@ -65,6 +66,7 @@ def losses(subject: Subject, record: Mapping[str, Any]) -> dict[str, Any] | None
             )
         except ConvertError:
             rows = []
+        rows = behind(rows, list(lost))
         place = begins(rows, error)
         if subject.parameters.precision.is_float:
             place = leaves_half(rows) or place
@@ -79,13 +81,16 @@ def losses(subject: Subject, record: Mapping[str, Any]) -> dict[str, Any] | None
     return {**found, "said": said} if said else None
 
 
-def _worst(record: Mapping[str, Any]) -> float | None:
-    """The largest error of an output as a whole; None if none has lost much."""
-    errors = [row.get("rel_rmse") for row in record["outputs"].values()]
-    if any(row.get("not_finite") for row in record["outputs"].values()):
-        return 1.0
+def _lost(record: Mapping[str, Any]) -> dict[str, float]:
+    """The outputs that as a whole are far off, with their errors; those that fail, if some do."""
     least = verdict.LARGE * record["limits"]["max_rel_rmse"]
-    return max((float(error) for error in errors if error and error > least), default=None)
+    failed = record.get("failed") or ()
+    errors = {
+        name: 1.0 if row.get("not_finite") else float(row.get("rel_rmse") or 0.0)
+        for name, row in record["outputs"].items()
+    }
+    lost = {name: error for name, error in errors.items() if error > least}
+    return {name: error for name, error in lost.items() if name in failed} or lost
 
 
 def _reason(place: Traced, rows: Sequence[Traced], *, is_float: bool) -> tuple[str, str]:
@@ -115,7 +120,7 @@ def _what_helps(subject: Subject, record: Mapping[str, Any], error: float | None
     dead = [
         part
         for row in record["outputs"].values()
-        for part in row.get("parts", ())
+        for part in (*row.get("parts", ()), *filter(None, [row.get("whole")]))
         if part["state"] in ("dead", "fell silent")
     ]
     cut = " Or cut the model so that these are outputs of their own (--outputs)." if dead else ""

@@ -18,7 +18,7 @@ from converter.verification import meaning, reference, verdict
 from converter.verification.accuracy.measure import Frames, measured
 from converter.verification.figures import Resolution
 from converter.verification.frames import frames_for
-from converter.verification.verdict import Limits
+from converter.verification.limits import Limits
 from targets.rvc4 import explain, qnn
 from targets.rvc4.parameters import QnnParameters
 from targets.rvc4.prepare import Prepared

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import onnx
@@ -239,3 +240,21 @@ def test_only_onnx_files_tell(tmp_path: Any) -> None:
     onnx.save(net.proto(net.op("Gather", net.const(np.ones((4, 2))), "x")), tmp_path / "m.onnx")
     assert read_values(tmp_path / "m.onnx") == {"x": whole(0, 3)}
     assert Values.from_json(whole(0, 3).to_json()) == whole(0, 3)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(st.integers(0, 9), max_size=4).map(tuple),
+    st.sampled_from(["float32", "float16", "int8", "uint8", "int32", "int64", "uint64", "boolean"]),
+    st.sampled_from(list(Kind)),
+    *[st.one_of(st.none(), st.sampled_from([0.0, 1.0, -5.0, 300.0, 1e20, -np.inf, np.inf]))] * 2,
+)
+def test_frames_are_generated_for_whatever_a_graph_says(
+    shape: tuple[int, ...], dtype: str, kind: Kind, low: float | None, high: float | None
+) -> None:
+    """A bound may be infinite, beyond the dtype, or below the other one."""
+    item = SimpleNamespace(name="x", shape=shape, dtype=dtype, layout="", is_image=False)
+    known = {"x": Values(kind=kind, low=low, high=high)}
+    with np.errstate(all="ignore"):
+        for frame in camera_frames(cast("Any", [item]), 3, known):
+            assert frame["x"].shape == shape

@@ -6,6 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
 from converter.verification.meaning import boxes, headlines
 
@@ -85,3 +88,52 @@ def test_boxes_are_matched_by_class_and_overlap() -> None:
 def test_a_box_is_matched_once() -> None:
     twice = np.array([[0, 0, 10, 10, 0.9, 0], [0, 0, 10, 9, 0.9, 0]], float)
     assert boxes([twice], [twice[:1]], least=0.25)["value"] == 0.5
+
+
+def test_boxes_that_only_the_result_has_are_counted() -> None:
+    box = np.array([[0, 0, 10, 10, 0.9, 0]], float)
+    spurious = np.vstack([box, [[50, 50, 60, 60, 0.8, 1]], [[70, 50, 80, 60, 0.26, 1]]])
+    found = boxes([box], [spurious], least=0.25)
+    assert found["value"] == 1
+    assert found["others"] == 1
+    assert found["said"].endswith("it finds 1 others")
+    assert boxes([box[:0]], [spurious], least=0.25)["others"] == 2
+
+
+def test_masks_with_the_channels_last_and_with_numbers_that_are_none() -> None:
+    a = RNG.normal(size=(1, 6, 7, 4))
+    assert headline("SegmentationParser", [a], [a[:, :, ::-1]], n_classes=4)["pixels"] < 0.5
+    b = np.stack([a[..., 0] * 0, a[..., 0] * 0 + 1], -1)
+    found = headline("SegmentationParser", [b], [b[:, ::-1]], n_classes=2)
+    assert (found["pixels"], found["value"]) == (1, 1)
+    numbers = np.full((1, 1, 3, 3), np.nan)
+    found = headline("SegmentationParser", [numbers], [numbers], classes_in_one_layer=True)
+    assert found["value"] == 0
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.sampled_from(
+        ["ClassificationParser", "EmbeddingsParser", "KeypointParser", "SegmentationParser"]
+    ),
+    hnp.array_shapes(min_dims=0, max_dims=5, min_side=0, max_side=4),
+    st.data(),
+)
+def test_a_headline_comes_of_whatever_a_network_gives(
+    parser: str, shape: tuple[int, ...], data: st.DataObject
+) -> None:
+    values = st.sampled_from([0.0, 1.0, -3.0, 1e30, np.nan, np.inf])
+    a, b = (data.draw(hnp.arrays(np.float64, shape, elements=values)) for _ in range(2))
+    metadata = data.draw(
+        st.fixed_dictionaries(
+            {},
+            optional={
+                "n_keypoints": st.sampled_from([0, 1, 2, None]),
+                "scale_factor": st.sampled_from([0, 2.5, None]),
+                "classes_in_one_layer": st.booleans(),
+                "n_classes": st.sampled_from([1, 2, 3, None]),
+            },
+        )
+    )
+    with np.errstate(all="ignore"):
+        headlines([{"parser": parser, "metadata": metadata, "outputs": ["y"]}], [{"y": a}], [{"y": b}])

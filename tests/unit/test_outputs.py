@@ -19,7 +19,7 @@ from converter.graph.simplify import infer_shapes
 from converter.verification import verdict
 from converter.verification.compare import Judged, compare
 from converter.verification.figures import Resolution
-from converter.verification.verdict import Limits
+from converter.verification.limits import Limits
 from tests.sources import make_model
 
 EIGHT_BITS = Limits(min_cosine=0.95, max_rel_rmse=0.35)
@@ -250,7 +250,7 @@ def test_indices_are_judged_by_what_they_point_at(op: str, axis: int) -> None:
     assert "indices point at" in record["reasons"]["y"][0]
 
 
-def detections() -> tuple[dict[str, OutputFacts], np.ndarray]:
+def detections(rng: np.random.Generator = RNG) -> tuple[dict[str, OutputFacts], np.ndarray]:
     """Twelve rows (four boxes, a score) that a TopK chose, of two frames."""
     nodes = [
         helper.make_node("TopK", ["s", "k"], ["v", "i"], axis=1),
@@ -272,8 +272,8 @@ def detections() -> tuple[dict[str, OutputFacts], np.ndarray]:
         session.run(
             None,
             {
-                "s": RNG.uniform(0, 1, (1, 40)).astype(np.float32),
-                "b": RNG.uniform(0, 300, (1, 40, 4)).astype(np.float32),
+                "s": rng.uniform(0, 1, (1, 40)).astype(np.float32),
+                "b": rng.uniform(0, 300, (1, 40, 4)).astype(np.float32),
             },
         )[0]
         for _ in range(2)
@@ -314,3 +314,48 @@ def test_outputs_that_hardly_vary_prove_little() -> None:
     record = judged(OutputFacts(), a, a, Resolution())
     assert record["status"] == "passed"
     assert any("proves little for 'y'" in said for said in verdict.notes(record))
+
+
+def scaled_scores(last: list[onnx.NodeProto]) -> OutputFacts:
+    nodes = [
+        helper.make_node("Sigmoid", ["x0"], ["s0"]),
+        helper.make_node("Sigmoid", ["x1"], ["s1"]),
+        helper.make_node("Concat", ["s0", "s1"], ["c"], axis=1),
+        *last,
+    ]
+    scale = np.array([640, 640, 640, 640, 1, 1, 1], np.float32).reshape(1, 7, 1)
+    model = graph(
+        nodes, {"x0": (1, 4, 50), "x1": (1, 3, 50), "z": (1, 1, 50)}, k=scale, order=np.arange(7)[::-1]
+    )
+    return facts_of(model)
+
+
+def test_scores_that_are_scaled_after_they_were_joined_have_other_bounds() -> None:
+    """Boxes that a Sigmoid gave as shares of the picture, then pixels: a step of 2.5 is fine enough."""
+    facts = scaled_scores([helper.make_node("Mul", ["c", "k"], ["y"])])
+    assert [part.bounds for part in facts.parts] == [None, None]
+    a = np.concatenate([RNG.uniform(0, 640, (2, 1, 4, 50)), RNG.uniform(0, 640, (2, 1, 3, 50))], 2)
+    step = 640 / 255
+    record = judged(facts, a, np.round(a / step) * step, Resolution(step=step, levels=255))
+    assert record["status"] == "passed"
+    assert [
+        part.bounds for part in scaled_scores([helper.make_node("Identity", ["c"], ["y"])]).parts
+    ] == [
+        (0.0, 1.0),
+        (0.0, 1.0),
+    ]
+
+
+@pytest.mark.parametrize("op", ["Mul", "Add", "Div", "Max", "Gather", "LeakyRelu", "both"])
+def test_branches_are_seen_behind_another_operand_and_chosen_channels(op: str) -> None:
+    last = {
+        "Gather": [helper.make_node("Gather", ["c", "order"], ["y"], axis=1)],
+        "LeakyRelu": [helper.make_node("LeakyRelu", ["c"], ["y"])],
+        "both": [
+            helper.make_node("Neg", ["c"], ["n"]),
+            helper.make_node("Mul", ["c", "n"], ["y"]),
+        ],
+    }.get(op, [helper.make_node(op, ["c", "z"], ["y"])])
+    where = [(0, 3), (3, 7)] if op == "Gather" else [(0, 4), (4, 7)]
+    facts = scaled_scores(last)
+    assert sorted(part.boxes[0][1] for part in facts.parts) == where

@@ -11,7 +11,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from converter.processes.run import Processes
-from converter.verification.trace import Traced, begins, leaves_half, node_name, trace
+from converter.verification.trace import Traced, begins, behind, leaves_half, node_name, trace
 from tests.sources import make_model
 
 RNG = np.random.default_rng(5)
@@ -87,6 +87,36 @@ def test_what_float16_cannot_hold_is_named(tmp_path: Path, factor: float, said: 
     assert found is not None
     assert found.tensor == "third"
     assert said in found.half_note
+
+
+def test_an_error_of_another_branch_is_not_blamed() -> None:
+    def row(tensor: str, error: float, *inputs: str, largest: float = 1.0) -> Traced:
+        return Traced(
+            tensor=tensor,
+            node=tensor,
+            operator="Conv",
+            inputs=inputs,
+            raw=error,
+            error=error,
+            largest=largest,
+            usual=1.0,
+        )
+
+    rows = [
+        row("stem", 0.0),
+        row("mask", 1e-5, largest=1e9),
+        row("other", 0.9, "stem", largest=1e6),
+        row("neck", 0.4, "stem", "mask", largest=1e-6),
+        row("left", 0.9, "other"),
+        row("right", 0.4, "neck"),
+    ]
+    found = begins(behind(rows, ["right"]), 0.4)
+    assert found is not None
+    assert found.tensor == "neck"
+    held = leaves_half(behind(rows, ["right"]))
+    assert held is not None
+    assert held.tensor == "neck"
+    assert behind(rows, ["unknown"]) == rows
 
 
 def test_a_node_has_its_own_name_without_what_a_rewrite_put_behind_it() -> None:

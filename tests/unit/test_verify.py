@@ -20,8 +20,8 @@ from converter.options.resolve import Layer, resolve
 from converter.processes.run import Processes
 from converter.verification import compare as verify
 from converter.verification import verdict
+from converter.verification.limits import Limits
 from converter.verification.reference import run
-from converter.verification.verdict import Limits
 from targets.rvc2.myriad.toolchain import Toolchain
 from targets.rvc2.verify import limits as rvc2_limits
 from targets.rvc3.steps import limits as rvc3_limits

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 # Of the spread: float16's rounding over a deep network stays below.
 _SAME: Final = 0.03
+# float16's rounding beside the largest value, in units of `_SAME`.
+_ROUNDED: Final = 2.0**-11 / _SAME
 _IMAGE: Final = "NCHW"
 
 
@@ -110,7 +112,9 @@ class _Search:
         for name, values in known.items():
             flat = values.astype(np.float32).ravel()
             if flat.size > 1:
-                row = name, flat, max(float(flat.std()), 1e-9)
+                # A tensor that hardly varies is rounded beside its size.
+                reach = float(np.abs(flat).max())
+                row = name, flat, max(float(flat.std()), _ROUNDED * reach, 1e-9)
                 self._by_size.setdefault(flat.size, []).append(row)
 
     def see(self, running: Running) -> None:

@@ -14,7 +14,7 @@ from converter.target import Run
 from converter.verification import compare as verify
 from converter.verification import reference, verdict
 from converter.verification.frames import frames_for
-from converter.verification.verdict import Limits
+from converter.verification.limits import Limits
 from nnconvert_example.formats import MAGIC
 from nnconvert_example.planning import Parameters
 
