@@ -13,20 +13,21 @@ import json
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from converter.archive.opened import BUILDINFO, Archive
 from converter.artifact import Artifact
 from converter.config.second_stage import postprocessor_path
 from converter.errors import ArchiveError, Cancelled, UsageError, VerificationError, disk_error
-from converter.events import OnEvent, ignore
+from converter.events import Event, OnEvent, Warned, ignore
 from converter.open_source import open_archive, open_source
 from converter.options.resolve import Layer, Options, Setting, is_decisive, resolve
 from converter.plans import Plan
 from converter.processes.run import Processes
 from converter.processes.work_folder import work_folder
 from converter.run import carry_out, make_plan
-from converter.target import Run, modules_called
+from converter.target import Kept, Run, modules_called
 from converter.target import load as load_target
 from converter.target_archive import target_config
 
@@ -35,6 +36,22 @@ _HERE: Final = ("verify.", "container.", "online.")
 # Frames of the user's folder: enough for a result, without an hour on the emulator.
 _FRAMES: Final = 20
 _IMAGE_ID: Final = re.compile(r"sha256:[0-9a-f]{64}")
+
+
+@dataclass
+class Compared:
+    """What a comparison found, as far as it came.
+
+    Attributes:
+        kept: By model file the tensors; filled before they are judged.
+        record: The verification record with the `sha256` of the compiled file; of a comparison that
+            failed what the error has of it.
+        warnings: What was told on the way.
+    """
+
+    kept: dict[str, Kept] = field(default_factory=dict)
+    record: Mapping[str, Any] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
 
 
 def verify_archive(
@@ -66,12 +83,60 @@ def verify_archive(
         VerificationError: It does not compute what the source does, or the installed tools make another
             file from the source.
     """
+    compared = Compared()
+    compare_again(
+        archive, against, compared, data=data, labels=labels, options=options, on_event=on_event
+    )
+    return dict(compared.record)
+
+
+def compare_again(
+    archive: str | os.PathLike[str],
+    against: str | os.PathLike[str],
+    compared: Compared,
+    *,
+    data: str | os.PathLike[str] | None = None,
+    labels: str | os.PathLike[str] | None = None,
+    options: Mapping[str, Any] | Options | None = None,
+    usual: Mapping[str, Any] | None = None,
+    on_event: OnEvent | None = None,
+) -> None:
+    """`verify_archive`, with the tensors; errors likewise, and what is known then is in `compared`.
+
+    Args:
+        compared: What is filled.
+        usual: Options that hold where nobody sets them.
+    """
+    listen = on_event or ignore
+
+    def told(event: Event) -> None:
+        if isinstance(event, Warned):
+            compared.warnings.append(event.text)
+        listen(event)
+
+    try:
+        _compare_again(archive, against, compared, (data, labels), options, usual or {}, told)
+    except VerificationError as error:
+        if error.tool_text:
+            compared.record = json.loads(error.tool_text)
+        raise
+
+
+def _compare_again(
+    archive: str | os.PathLike[str],
+    against: str | os.PathLike[str],
+    compared: Compared,
+    frames: tuple[str | os.PathLike[str] | None, str | os.PathLike[str] | None],
+    options: Mapping[str, Any] | Options | None,
+    usual: Mapping[str, Any],
+    on_event: OnEvent,
+) -> None:
     with contextlib.ExitStack() as stack:
         try:
             work = stack.enter_context(work_folder())
             made = stack.enter_context(open_archive(archive, work=work))
             record = _record(made)
-            chosen = _options(record, options, data, labels)
+            chosen = _options(record, options, *frames, usual=usual)
             source, chosen = open_source(against, chosen, target=str(record["target"]), work=work)
             stack.enter_context(source)
             processes = Processes()
@@ -79,7 +144,8 @@ def verify_archive(
             plan = _plan(source, record, chosen)
             processes.warm_up(modules_called(plan.target), work)
             _require_source(record, plan.model.files, source.name)
-            run = Run.of(source, plan, work=work, on_event=on_event or ignore, processes=processes)
+            run = Run.of(source, plan, work=work, on_event=on_event, processes=processes)
+            run.kept = compared.kept
             run.compiled = made.path(made.config["model"]["metadata"]["path"])
             second = postprocessor_path(made.config["model"])
             artifact = carry_out(run, source, made.path(second) if second else None)
@@ -101,7 +167,7 @@ def verify_archive(
             remedy=f"Use the tools that made it: {_tools(record['tools'])}; installed are "
             f"{_tools(artifact.tools)}.",
         )
-    return {**artifact.verifications, "sha256": digests[0]}
+    compared.record = {**artifact.verifications, "sha256": digests[0]}
 
 
 def _plan(source: Archive, record: Mapping[str, Any], chosen: Options) -> Plan:
@@ -229,8 +295,10 @@ def _options(
     options: Mapping[str, Any] | Options | None,
     data: str | os.PathLike[str] | None,
     labels: str | os.PathLike[str] | None,
+    *,
+    usual: Mapping[str, Any],
 ) -> Options:
-    """The recorded options, overridden by those of the comparison."""
+    """The recorded options, overridden by those of the comparison; `usual` where they set none."""
     given = (
         options
         if isinstance(options, Options)
@@ -259,7 +327,8 @@ def _options(
             "The archive was made by a service, and verifying it sends the source's model there again.",
             remedy="Name the service: online.url=https://…",
         )
-    settings = {**base.settings, **_image(record), **given.settings}
+    own = resolve([Layer(origin="default", values=usual)]).settings
+    settings = {**base.settings, **own, **_image(record), **given.settings}
     if data is not None:
         extra = {"verify.frames": _FRAMES, "verify.data": os.fspath(data)}
         told = resolve([Layer(origin="--data", values=extra)])

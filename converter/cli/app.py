@@ -189,6 +189,28 @@ def verify(
     return commands.verify(archive, against, data, labels, overrides, as_json=json, quiet=quiet)
 
 
+@app.command(
+    help_epilogue="Example: nnconvert preview model.rvc2.tar.xz photo.jpg --against model.tar.xz -o out.png"
+)
+def preview(
+    archive: Annotated[Path, Parameter(help="An archive that this converter wrote.")],
+    photo: Annotated[Path, Parameter(help="An image file of any size.")],
+    *more: Annotated[
+        str, Parameter(help="More of them, and options as KEY=VALUE.", allow_leading_hyphen=False)
+    ],
+    against: Annotated[Path, Parameter(help="The source archive it was made from.")],
+    output: Annotated[
+        Path, Parameter(name=["--output", "-o"], help="The picture to write; an old one is replaced.")
+    ] = Path("preview.png"),
+    quiet: Quiet = False,
+    json: AsJson = False,
+) -> int:
+    """Draw what the source and the converted network find in photos, side by side."""
+    from converter.cli.preview import preview as run
+
+    return run(archive, [str(photo), *more], against, output, as_json=json, quiet=quiet)
+
+
 @app.command(help_epilogue="Example: nnconvert inspect model.rvc2.tar.xz")
 def inspect(
     source: Annotated[Path, Parameter(help="An archive, a .blob, a .superblob or a .dlc.")],

@@ -129,6 +129,7 @@ class Comparison:
             half = self._simulated(judged)
             if not source[0]:
                 return self._nothing_compared(done, half)
+            self._run.keep(self._frames, source, done.frames, self._outputs)
             figures = verify.compare(source, done.frames, judged)
             for outputs in done.others.values():
                 _keep_worse(figures, verify.compare(source[:1], [outputs], judged))

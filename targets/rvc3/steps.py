@@ -244,6 +244,7 @@ def _compare(run: Run, parameters: Parameters, ir: Ir) -> Mapping[str, Any]:
             )
 
         found = execute(frames, folder)
+        run.keep(frames, source, found)
         allowed = limits(parameters, options)
         record = verdict.judge(
             verify.compare(source, found),
