@@ -14,6 +14,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
 from converter.archive.opened import BUILDINFO, Archive
@@ -62,6 +63,7 @@ def verify_archive(
     labels: str | os.PathLike[str] | None = None,
     options: Mapping[str, Any] | Options | None = None,
     on_event: OnEvent | None = None,
+    report: str | os.PathLike[str] | None = None,
 ) -> dict[str, Any]:
     """Compare an archive that this converter wrote with the source it was made from.
 
@@ -73,6 +75,7 @@ def verify_archive(
             some.
         labels: Labels of those frames, as `verify.labels` has them: the record then has `accuracy`.
         options: The options `verify.…`, `container.…` and `online.…`, by key.
+        report: A page to write (`.html`), also if the verification fails; see `converter.convert`.
 
     Returns:
         The verification record (docs/verification.md), with the `sha256` of the compiled file.
@@ -84,10 +87,46 @@ def verify_archive(
             file from the source.
     """
     compared = Compared()
-    compare_again(
-        archive, against, compared, data=data, labels=labels, options=options, on_event=on_event
-    )
+    page = None
+    if report is not None:
+        from converter.report_page.page import page_place
+
+        page = page_place(report)
+    try:
+        compare_again(
+            archive, against, compared, data=data, labels=labels, options=options, on_event=on_event
+        )
+    except VerificationError as error:
+        if page is not None and compared.kept:
+            _write_page(page, archive, against, compared, error.message)
+            error.remedy = f"{page} shows it. {error.remedy}"
+        raise
+    if page is not None:
+        _write_page(page, archive, against, compared)
     return dict(compared.record)
+
+
+def _write_page(
+    page: Path,
+    archive: str | os.PathLike[str],
+    against: str | os.PathLike[str],
+    compared: Compared,
+    error: str = "",
+) -> None:
+    from converter.report_page.page import Subject, write_page
+
+    kept, path = list(compared.kept.values()), Path(archive)
+    subject = Subject(
+        archive=path,
+        size_bytes=path.stat().st_size if path.is_file() else 0,
+        source=Path(against),
+        plan=kept[0].plan,
+        record=compared.record,
+        kept=kept,
+        warnings=compared.warnings,
+        error=error,
+    )
+    write_page(page, subject)
 
 
 def compare_again(

@@ -265,5 +265,3 @@ def _wrapped(text: str, width: int, letters: Font) -> list[str]:
         else:
             lines.append(word)
     return lines or [""]
-
-

@@ -21,15 +21,18 @@ Outputs = Mapping[str, NDArray[Any]]
 # A box below it is not drawn, where the head names no threshold.
 LEAST_SCORE: Final = 0.25
 _MOST_BARS: Final = 5
+# So many boxes are drawn where none is above the threshold.
+_BEST_BOXES: Final = 3
 # Scores whose sum is that near to 1 are shares already.
 _SUM_OF_SHARES: Final = 0.02
 
 
 @dataclass(frozen=True, kw_only=True)
 class Boxes:
-    """Boxes of a detector above its threshold.
+    """Boxes of a detector above a threshold.
 
     Attributes:
+        threshold: The head's; or the score of the source's third best box, `is_certain` False.
         rows: (n, 6), left, top, right, bottom in the input's pixels, score, class.
         masks: For each the mask over the whole input, (n, height, width), of any size.
         keypoints: For each (points, 3), x, y in the input's pixels, visibility from 0 to 1.
@@ -38,6 +41,7 @@ class Boxes:
     rows: NDArray[np.float64]
     names: tuple[str, ...]
     threshold: float
+    is_certain: bool
     masks: NDArray[np.bool_] | None = None
     keypoints: NDArray[np.float64] | None = None
 
@@ -80,10 +84,6 @@ class Heat:
     low: float
     high: float
 
-    def scaled_as(self, other: Heat) -> Heat:
-        """The same in the colours of another one."""
-        return dataclasses.replace(self, low=other.low, high=other.high)
-
 
 Shown = Boxes | Areas | Bars | Points | Heat
 
@@ -94,10 +94,12 @@ class View:
 
     Attributes:
         title: The parser, or the output's name.
+        read: From outputs, and what the source's outputs show if these are the result's: thresholds and
+            colours are then the source's.
     """
 
     title: str
-    read: Callable[[Outputs], Shown]
+    read: Callable[[Outputs, Shown | None], Shown]
 
 
 def views_of(model: SourceModel, image: ModelInput) -> tuple[View, ...]:
@@ -128,12 +130,14 @@ def _view_of(model: SourceModel, image: ModelInput, head: Mapping[str, Any]) -> 
         return None  # a head that nothing here decodes
     match known.decoder:
         case Scores():
-            return View(title=parser, read=lambda outputs: _bars(known, metadata, outputs))
+            return View(title=parser, read=lambda found, _: _bars(known, metadata, found))
         case ClassMap():
-            return View(title=parser, read=lambda outputs: _areas(known, outputs))
+            return View(title=parser, read=lambda found, _: _areas(known, found))
         case _:
             size = _size_of(image)
-            return View(title=parser, read=lambda outputs: _boxes(known, metadata, size, outputs))
+            return View(
+                title=parser, read=lambda found, like: _boxes(known, metadata, size, found, like)
+            )
 
 
 def _size_of(image: ModelInput) -> tuple[int, int]:
@@ -169,17 +173,35 @@ def _areas(known: Meaning, outputs: Outputs) -> Areas:
 
 
 def _boxes(
-    known: Meaning, metadata: Mapping[str, Any], size: tuple[int, int], outputs: Outputs
+    known: Meaning,
+    metadata: Mapping[str, Any],
+    size: tuple[int, int],
+    outputs: Outputs,
+    like: Shown | None,
 ) -> Boxes:
-    threshold = float(metadata.get("conf_threshold") or LEAST_SCORE)
-    names = known.names or ()
-    decoder = known.decoder
-    if not isinstance(decoder, YoloGrids):
+    decoder, names = known.decoder, known.names or ()
+    if isinstance(decoder, YoloGrids):
+        rows, cells = decoder.found(outputs)
+    else:
         rows = decoder.decode(outputs)
-        return Boxes(rows=rows[rows[:, 4] >= threshold], names=names, threshold=threshold)
-    rows, cells = decoder.found(outputs)
-    certain = rows[:, 4] >= threshold
-    rows, cells = rows[certain], cells[certain]
+        cells = np.arange(len(rows))
+    order = np.argsort(-rows[:, 4], kind="stable")
+    rows, cells = rows[order], cells[order]
+    if isinstance(like, Boxes):
+        # A score may be a little lower in the result: else a box at the threshold would be missing.
+        threshold, is_certain, least = like.threshold, like.is_certain, 0.95 * like.threshold
+    else:
+        threshold = float(metadata.get("conf_threshold") or LEAST_SCORE)
+        is_certain = bool((rows[:, 4] >= threshold).any()) or not len(rows)
+        if not is_certain:
+            threshold = float(rows[:_BEST_BOXES, 4].min())
+        least = threshold
+    kept = rows[:, 4] >= least
+    if not is_certain:
+        kept[_BEST_BOXES:] = False
+    rows, cells = rows[kept], cells[kept]
+    if not isinstance(decoder, YoloGrids):
+        return Boxes(rows=rows, names=names, threshold=threshold, is_certain=is_certain)
     coefficients = sorted(metadata.get("mask_outputs") or ())
     prototypes = metadata.get("protos_outputs")
     points, count = sorted(metadata.get("keypoints_outputs") or ()), metadata.get("n_keypoints")
@@ -189,11 +211,12 @@ def _boxes(
         rows=rows,
         names=names,
         threshold=threshold,
+        is_certain=is_certain,
         masks=instances.masks(outputs, coefficients, str(prototypes), rows, cells, size)
         if has_masks
         else None,
         keypoints=instances.keypoints(
-            outputs, points, int(count), cells, is_finished=decoder.is_finished
+            outputs, points, int(count or 0), cells, is_finished=decoder.is_finished
         )
         if has_points
         else None,
@@ -212,7 +235,7 @@ def _points_view(model: SourceModel, image: ModelInput, head: Mapping[str, Any])
     if rest or each not in (2, 3):
         return None
 
-    def read(outputs: Outputs) -> Points:
+    def read(outputs: Outputs, _like: Shown | None) -> Points:
         points = outputs[item.name].astype(np.float64).reshape(count, each)
         sides = np.asarray(_size_of(image), np.float64) / scale
         return Points(points=np.concatenate([points[:, :2] * sides, points[:, 2:]], axis=1))
@@ -226,7 +249,7 @@ def _heat_view(model: SourceModel) -> View:
     item = next((item for item in model.outputs if axes[item.name]), model.outputs[0])
     place = axes[item.name]
 
-    def read(outputs: Outputs) -> Heat:
+    def read(outputs: Outputs, like: Shown | None) -> Heat:
         values = np.nan_to_num(outputs[item.name].astype(np.float64))
         if place:
             others = tuple(axis for axis in range(values.ndim) if axis not in place)
@@ -240,8 +263,8 @@ def _heat_view(model: SourceModel) -> View:
             values=found,
             output=item.name,
             is_map=bool(place),
-            low=float(found.min()),
-            high=float(found.max()),
+            low=like.low if isinstance(like, Heat) else float(found.min()),
+            high=like.high if isinstance(like, Heat) else float(found.max()),
         )
 
     return View(title=item.name, read=read)

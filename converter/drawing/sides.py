@@ -10,7 +10,7 @@ import numpy as np
 
 from converter.calibration.files import batch_of
 from converter.drawing.draw import drawn, picture_of
-from converter.drawing.shown import Heat, View, views_of
+from converter.drawing.shown import Bars, Boxes, Shown, View, views_of
 from converter.errors import UsageError
 from converter.model import ModelInput, SourceModel
 from converter.target import Kept
@@ -75,16 +75,29 @@ def _pair(
     source: Mapping[str, NDArray[Any]],
     result: Mapping[str, NDArray[Any]],
 ) -> Pair:
-    one, other = view.read(source), view.read(result)
-    if isinstance(one, Heat) and isinstance(other, Heat):
-        other = other.scaled_as(one)
+    one = view.read(source, None)
+    other = view.read(result, one)
     return Pair(
         index=index,
         title=view.title,
         source=drawn(picture, one),
         result=drawn(picture, other),
-        said=difference(model, source, result, view.title),
+        said=_told(one, other) or difference(model, source, result, view.title),
     )
+
+
+def _told(one: Shown, other: Shown) -> str:
+    """The difference where what is drawn tells it best; empty if it does not."""
+    match one, other:
+        case Bars(), Bars():
+            return (
+                f"{one.names[0]} {one.shares[0]:.1%} in the source, {other.names[0]} "
+                f"{other.shares[0]:.1%} in the result"
+            )
+        case Boxes(), Boxes() if not len(one.rows):
+            return f"the source finds no box, the result {len(other.rows)} above {one.threshold:.2g}"
+        case _:
+            return ""
 
 
 def _outputs(

@@ -33,9 +33,8 @@ def masks(
         cells: The index of each box's cell, as `YoloGrids.found` counts them.
         size: The input's width and height.
     """
-    planes = outputs[prototypes].astype(np.float64)
-    planes = planes.reshape(planes.shape[-3:])
-    count, height, width = planes.shape
+    count, height, width = outputs[prototypes].shape[-3:]
+    planes = outputs[prototypes].astype(np.float64).reshape(count, height, width)
     coefficients = np.concatenate([_by_cell(outputs[name], count) for name in names])[cells]
     # The sigmoid is above a half where its argument is positive.
     found: NDArray[np.bool_] = np.einsum("nk,khw->nhw", coefficients, planes) > 0
@@ -43,7 +42,8 @@ def masks(
     y = (np.arange(height) + 0.5) * size[1] / height
     left, top, right, bottom = (boxes[:, side, None] for side in range(4))
     across, down = (x >= left) & (x <= right), (y >= top) & (y <= bottom)
-    return found & across[:, None, :] & down[:, :, None]
+    found &= across[:, None, :] & down[:, :, None]
+    return found
 
 
 def _by_cell(output: NDArray[Any], count: int) -> NDArray[np.float64]:
@@ -51,7 +51,11 @@ def _by_cell(output: NDArray[Any], count: int) -> NDArray[np.float64]:
     values = output.astype(np.float64)
     if values.ndim < 4:
         return values.reshape(-1, count)
-    return values.reshape(-1, count, values.shape[-2] * values.shape[-1]).transpose(0, 2, 1).reshape(-1, count)
+    return (
+        values.reshape(-1, count, values.shape[-2] * values.shape[-1])
+        .transpose(0, 2, 1)
+        .reshape(-1, count)
+    )
 
 
 def keypoints(
