@@ -95,7 +95,7 @@ def preview(
                 on_event=on_event,
             )
         except VerificationError as error:
-            if not compared.kept:
+            if not (compared.kept and error.tool_text):
                 raise
             failed = error
     found = _write(compared, files, place)

@@ -30,6 +30,7 @@ from converter.options.resolve import Layer, Options, resolve
 from converter.plans import Plan
 from converter.processes.run import Processes
 from converter.processes.work_folder import work_folder
+from converter.report_page.place import page_place
 from converter.sources.import_step import import_source, import_step
 from converter.sources.settled_archive import settled_archive
 from converter.target import Run, modules_called
@@ -109,7 +110,7 @@ def convert(
     target = target_of(target).target
     with contextlib.ExitStack() as stack:
         try:
-            page = _page_place(report)
+            page = page_place(report)
             resolved = _options(stack.enter_context(as_files(options)))
             told = _Told(stack.enter_context(listener(on_event)))
             work = stack.enter_context(work_folder(keep_work))
@@ -187,15 +188,6 @@ class _Told:
         for finding in findings:
             if finding.message.rstrip(".") not in "\n".join(self.warnings):
                 self.event(Warned(text=str(finding)))
-
-
-def _page_place(report: str | os.PathLike[str] | None) -> Path | None:
-    """Where the report goes; what it needs is not loaded without one."""
-    if report is None:
-        return None
-    from converter.report_page.page import page_place
-
-    return page_place(report)
 
 
 def _reported(

@@ -199,7 +199,7 @@ def verify(
 
 
 @app.command(
-    help_epilogue="Example: nnconvert preview model.rvc2.tar.xz photo.jpg --against model.tar.xz -o out.png"
+    help_epilogue="Example: nnconvert preview model.rvc2.tar.xz photo.jpg --against model.tar.xz"
 )
 def preview(
     archive: Annotated[Path, Parameter(help="An archive that this converter wrote.")],

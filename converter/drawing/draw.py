@@ -1,4 +1,4 @@
-"""Drawing on a picture what a network found in it: boxes, masks, areas, points, bars, maps of numbers."""
+"""Drawing on a picture what a network found in it: boxes, masks, areas, points, bars, maps."""
 
 from __future__ import annotations
 

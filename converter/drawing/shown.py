@@ -1,4 +1,4 @@
-"""What one picture's outputs show, as values that can be drawn: of each head, or of a network without."""
+"""What one picture's outputs show, as values that can be drawn: of each head, or without one."""
 
 from __future__ import annotations
 

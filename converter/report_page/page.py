@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -65,22 +64,6 @@ class Subject:
     kept: Sequence[Kept]
     warnings: Sequence[str]
     error: str = ""
-
-
-def page_place(path: str | os.PathLike[str] | None) -> Path | None:
-    """Where a page is written.
-
-    Raises:
-        UsageError: It is no HTML file, or its folder cannot be made.
-    """
-    if path is None:
-        return None
-    place = Path(path)
-    if place.suffix.lower() not in (".html", ".htm"):
-        raise UsageError(f"{place}: the report is a page.", remedy="End its name in .html.")
-    if place.is_dir():
-        raise UsageError(f"{place} is a folder.", remedy="Name a file for the report.")
-    return place
 
 
 def write_page(place: Path, subject: Subject) -> None:
