@@ -200,7 +200,7 @@ def _reported(
         subject = Subject(
             archive=place,
             size_bytes=size_bytes,
-            source=Path(source) if isinstance(source, str | os.PathLike) else None,
+            source=path,
             plan=run.plan,
             record=record,
             kept=list((run.kept or {}).values()),
@@ -209,6 +209,7 @@ def _reported(
         )
         write_page(page, subject)
 
+    path = Path(source) if isinstance(source, str | os.PathLike) else None
     run.kept = {}
     try:
         done = _made(run, archive, place, told, force=force)

@@ -100,7 +100,8 @@ def page(subject: Subject) -> str:
 
 def _head(subject: Subject) -> str:
     record, plan = subject.record or _SKIPPED, subject.plan
-    status = str(record.get("status"))
+    # A verification that failed on accuracy has no other record.
+    status = "failed" if subject.error else str(record.get("status"))
     said = {
         "passed": "The converted network computes what the source does.",
         "failed": "The converted network does not compute what the source does.",
