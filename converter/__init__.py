@@ -2,12 +2,12 @@
 
 >>> import converter
 >>> sorted(name for name in converter.__all__ if name.islower())
-['convert', 'diff', 'lint', 'open_archive', 'plan', 'verify_archive']
+['convert', 'diff', 'lint', 'open_archive', 'plan', 'preview', 'verify_archive']
 
 `convert(source, target)` writes an archive, `plan(source, target)` only says what it would do,
 `open_archive(source)` reads one, `lint(source)` says what cameras and parsers would trip over,
 `diff(old, new)` compares two by what they mean, `verify_archive(archive, source)` compares a
-converted one with its source again.
+converted one with its source again, and `preview(archive, photos, source)` draws what both find.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from converter.conversion import Conversion
     from converter.errors import ConvertError
     from converter.open_source import open_archive
+    from converter.photo_preview import preview
     from converter.plans import Plan
     from converter.recheck import verify_archive
     from converter.run import convert, plan
@@ -34,6 +35,7 @@ __all__ = [
     "lint",
     "open_archive",
     "plan",
+    "preview",
     "verify_archive",
 ]
 
@@ -47,6 +49,7 @@ _HOMES = {
     "lint": "checks.lint",
     "open_archive": "open_source",
     "plan": "run",
+    "preview": "photo_preview",
     "verify_archive": "recheck",
 }
 

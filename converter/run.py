@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import os
 import time
 from collections.abc import Iterable, Mapping
@@ -29,6 +30,7 @@ from converter.options.resolve import Layer, Options, resolve
 from converter.plans import Plan
 from converter.processes.run import Processes
 from converter.processes.work_folder import work_folder
+from converter.report_page.place import page_place
 from converter.sources.import_step import import_source, import_step
 from converter.sources.settled_archive import settled_archive
 from converter.target import Run, modules_called
@@ -80,6 +82,7 @@ def convert(
     force: bool = False,
     keep_work: str | os.PathLike[str] | None = None,
     on_event: OnEvent | None = None,
+    report: str | os.PathLike[str] | None = None,
 ) -> Conversion:
     """Convert an NN Archive for a camera.
 
@@ -96,6 +99,8 @@ def convert(
         keep_work: An empty or new folder that keeps the intermediate files.
         on_event: Called with the events of `converter.events`, from this thread and from others. A
             notebook shows a bar without one.
+        report: A page to write (`.html`): frames, plots, tensors, warnings. It is also written if the
+            verification fails. The cache is not asked then, for it has no tensors.
 
     Raises:
         ConvertError: One of its subclasses, each with its exit code. Nothing was written then, and
@@ -105,6 +110,7 @@ def convert(
     target = target_of(target).target
     with contextlib.ExitStack() as stack:
         try:
+            page = page_place(report)
             resolved = _options(stack.enter_context(as_files(options)))
             told = _Told(stack.enter_context(listener(on_event)))
             work = stack.enter_context(work_folder(keep_work))
@@ -122,12 +128,17 @@ def convert(
             place = _destination(output, made, force=force)
             told.plan(made)
             key = cache.key_of(made, suffix_of(place)) if resolved.flag("cache.enabled") else None
-            entry = cache.find(key) if key is not None and keep_work is None else None
+            may_take = key is not None and keep_work is None and page is None
+            entry = cache.find(key) if key is not None and may_take else None
             if entry is not None:
                 done = _taken(entry, made, place, told, force=force)
             else:
                 run = Run.of(archive, made, work=work, on_event=told.event, processes=processes)
-                done = _made(run, archive, place, told, force=force)
+                done = (
+                    _made(run, archive, place, told, force=force)
+                    if page is None
+                    else _reported(page, run, archive, place, told, source=source, force=force)
+                )
         except OSError as error:
             raise disk_error(error, "converting") from error
         except KeyboardInterrupt as error:
@@ -177,6 +188,37 @@ class _Told:
         for finding in findings:
             if finding.message.rstrip(".") not in "\n".join(self.warnings):
                 self.event(Warned(text=str(finding)))
+
+
+def _reported(
+    page: Path, run: Run, archive: Archive, place: Path, told: _Told, *, source: object, force: bool
+) -> Conversion:
+    """`_made`, and a page of it; also of a verification that failed."""
+    from converter.report_page.page import Subject, write_page
+
+    def write(record: Mapping[str, Any], size_bytes: int | None, error: str = "") -> None:
+        subject = Subject(
+            archive=place,
+            size_bytes=size_bytes,
+            source=path,
+            plan=run.plan,
+            record=record,
+            kept=list((run.kept or {}).values()),
+            warnings=told.warnings,
+            error=error,
+        )
+        write_page(page, subject)
+
+    path = Path(source) if isinstance(source, str | os.PathLike) else None
+    run.kept = {}
+    try:
+        done = _made(run, archive, place, told, force=force)
+    except VerificationError as error:
+        write(json.loads(error.tool_text or "{}"), None, error.message)
+        error.remedy = f"{page} shows it. {error.remedy}"
+        raise
+    write(done.verification, done.size_bytes)
+    return done
 
 
 def _made(run: Run, archive: Archive, place: Path, told: _Told, *, force: bool) -> Conversion:
@@ -250,6 +292,7 @@ def carry_out(run: Run, archive: Archive, compiled: Path | None = None) -> Artif
     run.notice(f"The second stage, {run.plan.second.model.path}:")
     second = Run.of(archive, run.plan.second, work=work, on_event=run.on_event, processes=run.processes)
     second.compiled = compiled
+    second.kept = run.kept
     import_source(second)
     made = target.run(second)
     run.timings_s |= {f"second {name}": seconds for name, seconds in second.timings_s.items()}

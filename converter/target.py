@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import entry_points
@@ -17,6 +17,7 @@ from converter.backend import Backend
 from converter.errors import UsageError
 from converter.events import Notice, OnEvent, Progress, StageFinished, StageStarted, Warned
 from converter.findings import Finding
+from converter.graph.outputs import OutputFacts
 from converter.model import SourceModel
 from converter.options.resolve import Options
 from converter.plans import Parameters, Plan, Step
@@ -24,6 +25,8 @@ from converter.processes.run import Processes
 from converter.system import System
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from converter.container.build import Recipe
 
 ENTRY_POINTS: Final = "converter.targets"
@@ -63,6 +66,24 @@ class Check:
     is_needed: bool = True
 
 
+@dataclass(frozen=True, kw_only=True)
+class Kept:
+    """The tensors of a comparison, for those who draw them.
+
+    Attributes:
+        frames: By input name, as `converter.verification.frames.frames_for` gives them.
+        source, result: For each frame the outputs by name, real numbers; the result's have as many as
+            the source's, in the source's order.
+        facts: What the outputs consist of, where that is known.
+    """
+
+    plan: Plan
+    frames: Sequence[Mapping[str, NDArray[Any]]]
+    source: Sequence[Mapping[str, NDArray[Any]]]
+    result: Sequence[Mapping[str, NDArray[Any]]]
+    facts: Mapping[str, OutputFacts] = field(default_factory=dict)
+
+
 @dataclass
 class Run:
     """A running conversion: its work folder, its listener and the time each stage took.
@@ -75,6 +96,7 @@ class Run:
         compiled: The compiled file that is looked at again; a target that can run it does, and makes
             none. None to make one.
         processes: Every child is started here, so that all of them end with the run.
+        kept: By model file, the tensors of its comparison, where somebody will draw them; else None.
         timings_s: Wall seconds by stage; peak_bytes: the tools' peak memory by stage.
     """
 
@@ -86,6 +108,7 @@ class Run:
     before: Path | None = None
     compiled: Path | None = None
     processes: Processes = field(default_factory=Processes)
+    kept: dict[str, Kept] | None = None
     timings_s: dict[str, float] = field(default_factory=dict)
     peak_bytes: dict[str, int] = field(default_factory=dict)
     _done: int = 0
@@ -129,6 +152,19 @@ class Run:
         seconds = time.monotonic() - started
         self.timings_s[name] = round(seconds, 3)
         self.on_event(StageFinished(stage=name, seconds=seconds))
+
+    def keep(
+        self,
+        frames: Sequence[Mapping[str, NDArray[Any]]],
+        source: Sequence[Mapping[str, NDArray[Any]]],
+        result: Sequence[Mapping[str, NDArray[Any]]],
+        facts: Mapping[str, OutputFacts] | None = None,
+    ) -> None:
+        """Keep the tensors of a comparison if they are wanted; those of a later one replace them."""
+        if self.kept is not None:
+            self.kept[self.plan.model.path] = Kept(
+                plan=self.plan, frames=frames, source=source, result=result, facts=facts or {}
+            )
 
     def progress(self, stage: str, done: int, total: int) -> None:
         """Tell the listener how far a stage is."""

@@ -74,6 +74,10 @@ Preprocess = Annotated[
     Parameter(help="Put mean, scale and colour into the model, or leave them in the config."),
 ]
 AsJson = Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON document.")]
+Report = Annotated[
+    Path | None,
+    Parameter(help="Write an HTML page: frames, plots, tensors, warnings; an old one is replaced."),
+]
 Explain = Annotated[bool, Parameter(negative="", help="Also print each option and who set it.")]
 
 
@@ -99,6 +103,7 @@ def convert(
     keep_work: Annotated[
         Path | None, Parameter(help="Keep intermediate files in this new or empty folder.")
     ] = None,
+    report: Report = None,
     dry_run: Annotated[bool, Parameter(negative="", help="Print the plan; run nothing.")] = False,
     explain: Explain = False,
     quiet: Quiet = False,
@@ -123,6 +128,7 @@ def convert(
         output=output,
         force=force,
         keep_work=keep_work,
+        report=report,
         explain=explain,
         as_json=json,
         quiet=quiet,
@@ -180,13 +186,38 @@ def verify(
             "masks). Prints the accuracy of the source and of the result."
         ),
     ] = None,
+    report: Report = None,
     quiet: Quiet = False,
     json: AsJson = False,
 ) -> int:
     """Compare a converted archive with its source again. Exit code 7 if it computes something else."""
     from converter.cli import commands
 
-    return commands.verify(archive, against, data, labels, overrides, as_json=json, quiet=quiet)
+    return commands.verify(
+        archive, against, data, labels, overrides, report=report, as_json=json, quiet=quiet
+    )
+
+
+@app.command(
+    help_epilogue="Example: nnconvert preview model.rvc2.tar.xz photo.jpg --against model.tar.xz"
+)
+def preview(
+    archive: Annotated[Path, Parameter(help="An archive that this converter wrote.")],
+    photo: Annotated[Path, Parameter(help="An image file of any size.")],
+    *more: Annotated[
+        str, Parameter(help="More of them, and options as KEY=VALUE.", allow_leading_hyphen=False)
+    ],
+    against: Annotated[Path, Parameter(help="The source archive it was made from.")],
+    output: Annotated[
+        Path, Parameter(name=["--output", "-o"], help="The picture to write; an old one is replaced.")
+    ] = Path("preview.png"),
+    quiet: Quiet = False,
+    json: AsJson = False,
+) -> int:
+    """Draw what the source and the converted network find in photos, side by side."""
+    from converter.cli.preview import preview as run
+
+    return run(archive, [str(photo), *more], against, output, as_json=json, quiet=quiet)
 
 
 @app.command(help_epilogue="Example: nnconvert inspect model.rvc2.tar.xz")

@@ -90,6 +90,7 @@ def verify(
     labels: Path | None,
     overrides: Sequence[str],
     *,
+    report: Path | None,
     as_json: bool,
     quiet: bool,
 ) -> int:
@@ -99,7 +100,13 @@ def verify(
     chosen = resolve([from_arguments(overrides)])
     with Reporter(quiet=as_json or quiet, notices=not quiet) as reporter:
         record = verify_archive(
-            archive, against, data=data, labels=labels, options=chosen, on_event=reporter
+            archive,
+            against,
+            data=data,
+            labels=labels,
+            options=chosen,
+            on_event=reporter,
+            report=report,
         )
     if as_json:
         print_json(record)

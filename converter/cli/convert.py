@@ -31,6 +31,7 @@ class Request:
     output: str | None
     force: bool
     keep_work: Path | None
+    report: Path | None
     explain: bool
     as_json: bool
     quiet: bool
@@ -48,6 +49,7 @@ class Request:
                 toolchain=self.toolchain,
                 force=self.force,
                 keep_work=self.keep_work,
+                report=self.report,
                 on_event=reporter,
             )
 
@@ -99,6 +101,8 @@ def _check(sources: Sequence[str], targets: Sequence[Named], request: Request) -
         )
     if request.keep_work is not None:
         raise UsageError("--keep-work is for one conversion.", remedy="Convert that one by itself.")
+    if request.report is not None:
+        raise UsageError("--report is for one conversion.", remedy="Convert that one by itself.")
     named: dict[str, str] = {}
     for source in sources:
         # As the archive is called: that of a model after its file.

@@ -24,7 +24,13 @@ _EPSILON: Final = 1e-12
 
 def of_run(run: Run, reference: Sequence[Outputs], actual: Sequence[Outputs]) -> list[dict[str, Any]]:
     """The headlines of a conversion's heads."""
-    model = run.plan.model
+    return of_model(run.plan.model, reference, actual)
+
+
+def of_model(
+    model: SourceModel, reference: Sequence[Outputs], actual: Sequence[Outputs]
+) -> list[dict[str, Any]]:
+    """The headlines of a model's heads, for frames' outputs of the source and of the result."""
     found = headlines(model.config["model"].get("heads") or (), reference, actual)
     return [*found, *detections(model, reference, actual)]
 

@@ -129,6 +129,7 @@ class Comparison:
             half = self._simulated(judged)
             if not source[0]:
                 return self._nothing_compared(done, half)
+            self._run.keep(self._frames, source, done.frames, self._outputs)
             figures: Mapping[str, verdict.Row] = verify.compare(source, done.frames, judged)
             allowed, excuse = limits(self._options), self._excuse(half)
             for outputs in done.others.values():

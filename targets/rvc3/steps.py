@@ -249,6 +249,7 @@ def _compare(run: Run, parameters: Parameters, prepared: Prepared, ir: Ir) -> Ma
             )
 
         found = execute(frames, folder)
+        run.keep(frames, source, found)
         allowed = limits(parameters, options)
         judged = verify.Judged.of(
             run,

@@ -89,6 +89,7 @@ def compare(
         )
         kind = "float16" if parameters.precision.is_float else "quantized"
         codes_read = network.decoded(quantized)
+        run.keep(frames, source, codes_read, prepared.outputs)
         record = verdict.judge(
             verify.compare(source, codes_read, judged),
             allowed,
@@ -125,6 +126,7 @@ def compare(
             timeout_s=timeout_s,
         )
         found = network.decoded(emulated)
+        run.keep(frames, source, found, prepared.outputs)
         whole = verdict.judge(
             verify.compare(source, found, judged),
             allowed,

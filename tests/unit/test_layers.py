@@ -37,11 +37,12 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("calibration", "config", "yolo"),
     ("bare", "unchanged", "verification"),
     ("modelconverter",),
-    ("open_source", "target_archive"),
-    ("checks", "doctor", "inspect"),
+    ("build_record", "drawing", "open_source", "target_archive"),
+    ("checks", "doctor", "inspect", "report_page"),
     ("comparison", "conversion"),
     ("run",),
     ("recheck",),
+    ("photo_preview",),
     ("cli",),
 )
 
@@ -65,6 +66,7 @@ CLI = {
     "converter.cli.init",
     "converter.cli.inspect",
     "converter.cli.lint",
+    "converter.cli.preview",
 }
 
 # Which rooms of `targets/` a target may use beside its own.

@@ -45,12 +45,24 @@ class YoloGrids:
 
     def decode(self, outputs: Outputs) -> NDArray[np.float64]:
         """The boxes of one item; overlapping ones of a class are dropped, the better one is kept."""
-        if self.subtype in ("yolo26", "yolov26"):
+        return self.found(outputs)[0]
+
+    def found(self, outputs: Outputs) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """The boxes of one item, and the index of each one's cell.
+
+        Cells are counted over all grids, one behind the other, in each by anchor, row and column.
+        """
+        if self.is_finished:
             rows = outputs[self.outputs[0]].reshape(-1, 5 + self.n_classes).astype(np.float64)
-            return best(rows[:, :4], rows[:, 5:], iou=1.0)
+            return chosen(rows[:, :4], rows[:, 5:], iou=1.0)
         parts = [self._grid(outputs[name], name) for name in self.outputs]
         boxes, scores = (np.concatenate(each) for each in zip(*parts, strict=True))
-        return best(boxes, scores, iou=self.iou)
+        return chosen(boxes, scores, iou=self.iou)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the network decodes its boxes itself, as YOLO26's end-to-end head does."""
+        return self.subtype in ("yolo26", "yolov26")
 
     def _grid(self, output: NDArray[Any], name: str) -> tuple[NDArray[Any], NDArray[Any]]:
         anchors = self.anchors[self.outputs.index(name)] if self.anchors else ()
@@ -158,6 +170,13 @@ def best(boxes: NDArray[Any], scores: NDArray[Any], *, iou: float) -> NDArray[np
         boxes: (n, 4), left, top, right, bottom.
         scores: (n, classes). A box may be one of several classes.
     """
+    return chosen(boxes, scores, iou=iou)[0]
+
+
+def chosen(
+    boxes: NDArray[Any], scores: NDArray[Any], *, iou: float
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """The best boxes, as `best` has them, and the index of each among all boxes."""
     scores = np.nan_to_num(scores)
     where, label = np.nonzero(scores >= _LEAST_SCORE)
     score = scores[where, label]
@@ -165,9 +184,8 @@ def best(boxes: NDArray[Any], scores: NDArray[Any], *, iou: float) -> NDArray[np
     found = np.concatenate(
         [boxes[where[order]], score[order, None], label[order, None].astype(np.float64)], axis=1
     )
-    if iou < 1:
-        found = found[_kept(found, iou)]
-    return found[:_MOST_BOXES]
+    kept = np.asarray(_kept(found, iou) if iou < 1 else range(len(found)), np.int64)[:_MOST_BOXES]
+    return found[kept], where[order][kept]
 
 
 def _kept(rows: NDArray[np.float64], iou: float) -> list[int]:

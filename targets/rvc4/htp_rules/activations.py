@@ -10,6 +10,7 @@ import onnx_ir as ir
 
 from converter.graph.rewrite import Builder, array_of, float_attribute, int_attribute, static_shape
 from converter.graph.rules.activations import hard_sigmoid
+from converter.graph.rules.common import x_of
 from converter.graph.rules.forms import reduced
 
 _SIXTH: Final = 1 / 6
@@ -59,7 +60,7 @@ def log_softmax(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
     old = b.graph.opset_imports.get("", 0) < 13
     axis = int_attribute(node, "axis", 1 if old else -1) % len(shape)
     axes = list(range(axis, len(shape))) if old else [axis]
-    x = node.inputs[0]
+    x = x_of(node)
     moved = b.op("Sub", x, reduced(b, "ReduceMax", x, axes, keepdims=True))
     total = reduced(b, "ReduceSum", b.op("Exp", moved), axes, keepdims=True)
     return [b.op("Sub", moved, b.op("Log", total))]

@@ -16,6 +16,7 @@ from converter.graph.rewrite import (
     int_attribute,
     static_shape,
 )
+from converter.graph.rules.common import x_of
 from converter.graph.rules.forms import reshaped
 
 
@@ -52,7 +53,7 @@ def layer_normalization(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
         return None
     inner = shape[first:]
     wide = [np.broadcast_to(array, inner).ravel() for array in arrays if array is not None]
-    x = reshaped(b, node.inputs[0], [*shape[:first], math.prod(inner)])
+    x = reshaped(b, x_of(node), [*shape[:first], math.prod(inner)])
     epsilon = float_attribute(node, "epsilon", 1e-5)
     constants = [b.constant(array) for array in wide]
     y = b.op("LayerNormalization", x, *constants, axis=-1, epsilon=epsilon)

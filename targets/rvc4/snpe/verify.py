@@ -79,6 +79,7 @@ def compare(
                 remedy="--no-verify converts without a comparison.",
                 tool_text=done.stdout + done.stderr,
             ) from error
+        run.keep(frames, source, found)
         allowed = limits(parameters.precision, options)
         record = verdict.judge(
             verify.compare(source, found),
