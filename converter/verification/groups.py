@@ -19,8 +19,10 @@ _FEW_CHANNELS: Final = 16
 _MOST_CHANNELS: Final = 1024
 # A range needs so many values to be one.
 _LEAST_VALUES: Final = 16
-# Of many channels a group has two, and such a share: fewer are features that did not fire.
+# A group has two channels, and such a share: fewer are features that did not fire.
 _LEAST_SHARE: Final = 1 / 32
+# Of few channels the first or the last may be so far apart alone.
+_ALONE: Final = 128.0
 
 
 def range_groups(a: Values, layout: str) -> tuple[Part, ...]:
@@ -71,10 +73,14 @@ def _wide(edges: list[int], ranges: Values) -> list[int]:
     Features have channels of many ranges. They are no groups: nothing is between the ranges of two.
     """
     count = len(ranges)
-    least = 1 if count <= _FEW_CHANNELS else max(2, round(count * _LEAST_SHARE))
+    least = max(2, round(count * _LEAST_SHARE))
     while len(edges) > 2:
         runs = [np.maximum(ranges[first:last], _EPSILON) for first, last in itertools.pairwise(edges)]
         narrow = np.array([len(run) < least for run in runs])
+        if count <= _FEW_CHANNELS:
+            # A score stands alone, at an end; one quiet channel else is a feature that did not fire.
+            narrow[0] &= _apart(runs[0], runs[1]) < _ALONE
+            narrow[-1] &= _apart(runs[-1], runs[-2]) < _ALONE
         apart = np.array([_apart(one, other) for one, other in itertools.pairwise(runs)])
         if narrow.any():
             # Only an edge of a narrow run may go.

@@ -135,6 +135,18 @@ def test_one_quiet_class_does_not_hide_that_all_scores_are_gone() -> None:
     assert {part["where"] for part in record["outputs"]["y"]["parts"]} >= {"[:, 0:4]"}
 
 
+def test_a_score_alone_behind_boxes_is_a_part_and_a_quiet_feature_is_none() -> None:
+    a = RNG.uniform(0, 0.9, (2, 1, 5, 100))
+    a[:, :, :4] *= 640
+    b = a.copy()
+    b[:, :, 4] = 0
+    record = judge(a, b, EIGHT_BITS, resolution=Resolution(step=2.5, levels=255))
+    assert "y[:, 4] (channels 4 to 4): nothing of it is left" in record["reasons"]["y"][0]
+    features = RNG.uniform(0, 1, (2, 1, 12, 100))
+    features[:, :, 7] /= 50
+    assert range_groups(features, "") == ()
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     hnp.arrays(
