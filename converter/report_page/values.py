@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from converter.graph.outputs import OutputFacts
 from converter.target import Kept
 from converter.verification import rows
-from converter.verification.figures import name_of, range_groups
+from converter.verification.figures import name_of
+from converter.verification.groups import range_groups
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,7 +22,7 @@ _SILENT: Final = 0.01
 _FEWEST_STEPS: Final = 2.0
 # An unbounded part that reaches less than this share of a step shows nothing.
 _QUIET: Final = 0.02
-# Scores that vary by less than this share of what they can reach are all "no": integers blur them.
+# Scores that vary by less than this share of what they can reach are all "no".
 _LEAST_SPREAD: Final = 0.02
 # float16 has 11 binary digits.
 _HALF_LEVELS: Final = 2.0**11
@@ -169,9 +169,10 @@ def part_figures(a: Values, b: Values, part: Part, resolution: Resolution) -> di
     """Figures of a part of an output.
 
     error: the RMS of the difference over the standard deviation of the source, so that a part with an
-    offset is judged by what it tells. Of a quantized part with bounds (scores) the deviation is taken
-    for a 50th of the bounds at least: on frames without an object, a detector in INT8 is off by more
-    than its scores vary, and finds nothing all the same. What float16 rounds off of the value itself is
+    offset is judged by what it tells. Of a part with bounds (scores) the deviation is taken for a 50th
+    of the bounds at least: on frames without an object, a detector in INT8 is off by more than its
+    scores vary, and so is one in float16 on the HTP, whose sigmoid is 5e-4 off near 0; both find
+    nothing all the same. What float16 rounds off of the value itself is
     no error: it is a tenth of what a coordinate near 280 varies by, if that varies by 0.7.
     max_abs: the largest difference. range: the source's lowest and highest value; found: the result's.
     floor: what a part that is silent may differ by. state: `fine`, `silent` (nothing to be judged but
@@ -186,7 +187,7 @@ def part_figures(a: Values, b: Values, part: Part, resolution: Resolution) -> di
     extent = given[1] - given[0]
     own, spread = resolution.own_step(extent), float(x.std())
     spread_found, reach = float(y.std()), float(np.ptp(x)) if x.size else 0.0
-    least = _LEAST_SPREAD * extent if part.bounds and resolution.levels else 0.0
+    least = _LEAST_SPREAD * extent if part.bounds else 0.0
     state = "fine"
     # What an unbounded part may reach on other frames is not known from values near to nothing.
     quiet = part.bounds is None and reach <= max(_QUIET * resolution.step, _EPSILON)

@@ -134,6 +134,21 @@ def test_pads(mode: str, pads: list[int], number: float) -> None:
 
 @FEW
 @given(
+    mode=st.sampled_from(["constant", "edge", "reflect", "wrap"]),
+    axes=st.lists(st.integers(-3, -1), min_size=1, unique=True),
+    pads=st.lists(st.integers(-1, 2), min_size=6, max_size=6),
+)
+def test_pads_of_named_axes(mode: str, axes: list[int], pads: list[int]) -> None:
+    constants = {"p": np.array(pads[: 2 * len(axes)]), "v": np.array(3.0, F), "axes": np.array(axes)}
+    model = one_op_model("Pad", {"x": (4, 5, 6)}, constants=constants, opset=19, mode=mode)
+    check(model, {"Pad": padding.of_all_axes})
+    edited = infer_shapes(ir.from_proto(model))
+    Rewrite({"Pad": padding.of_all_axes})(edited)
+    assert all(len(node.inputs) < 4 for node in edited.graph if node.op_type == "Pad")
+
+
+@FEW
+@given(
     axis=st.integers(-3, 2),
     is_constant=st.booleans(),
     seed=seeds,

@@ -155,14 +155,14 @@ def test_the_same_output_in_16_bits_passes() -> None:
     )
 
 
-def test_scores_of_frames_without_an_object_may_blur_in_integers_alone() -> None:
+def test_scores_of_frames_without_an_object_may_blur() -> None:
     """NudeNet in INT8 on photos of cups and temples: off by more than the scores vary, nothing found."""
     facts, a = boxes_and_scores()
     a[:, :, 4:] = RNG.uniform(0, 0.03, (2, 1, 3, 50))
     b = a.copy()
     b[:, :, 4:] += RNG.uniform(0, 0.02, (2, 1, 3, 50))
     assert judged(facts, a, b, Resolution(step=1e-4, levels=65535))["status"] == "passed"
-    assert judged(facts, a, b, Resolution(step=2.0**-14))["status"] == "failed"
+    assert judged(facts, a, b, Resolution(step=2.0**-14))["status"] == "passed"
     b[:, :, 4:] += RNG.uniform(0, 0.06, (2, 1, 3, 50))
     assert judged(facts, a, b, Resolution(step=1e-4, levels=65535))["status"] == "failed"
 

@@ -15,6 +15,7 @@ from converter.graph.rules.forms import reduced
 
 _SIXTH: Final = 1 / 6
 _LEAST: Final = -17.0  # e to this is below float16's smallest number
+_FLAT: Final = 3.5
 GELU_OPSET: Final = 20
 
 
@@ -67,8 +68,11 @@ def log_softmax(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
 
 
 def erf(node: ir.Node, b: Builder) -> Sequence[ir.Value]:
-    """Erf x ≈ tanh(2/√π · (x + 11/123 x³)), at most 3.6e-4 off; the HTP has no error function."""
-    x = node.inputs[0]
+    """Erf x ≈ tanh(2/√π · (x + 11/123 x³)), at most 3.6e-4 off; the HTP has no error function.
+
+    Beyond ±3.5 both are ±1: the cube of what is far beyond would stretch the range of integer codes.
+    """
+    x = b.op("Clip", node.inputs[0], b.constant(-_FLAT), b.constant(_FLAT))
     cube = b.op("Mul", b.op("Mul", x, x), x)
     inner = b.op("Add", x, b.op("Mul", cube, b.constant(11 / 123)))
     return [b.op("Tanh", b.op("Mul", inner, b.constant(2 / math.sqrt(math.pi))))]

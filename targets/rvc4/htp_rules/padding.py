@@ -40,6 +40,17 @@ def mirrored(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
     return [x]
 
 
+def of_all_axes(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
+    """Pads for every axis where only some are named (opset 18); QNN does not take the names."""
+    shape, pads = static_shape(node.inputs[0]), _pads(node)
+    if input_of(node, 3) is None or shape is None or pads is None:
+        return None
+    pairs = [pads.get(axis, (0, 0)) for axis in range(len(shape))]
+    frame = b.ints(*[first for first, _ in pairs], *[last for _, last in pairs])
+    value, mode = input_of(node, 2), text_attribute(node, "mode", "constant")
+    return [b.op("Pad", node.inputs[0], frame, *([] if value is None else [value]), mode=mode)]
+
+
 def _places(size: int, before: int, after: int, mode: str) -> list[int]:
     """Which of the places of an axis is at each place of the padded axis; crops come first."""
     kept = np.arange(size)[max(-before, 0) : size - max(-after, 0)]

@@ -51,7 +51,7 @@ _SHARED: Final[Sequence[Group]] = (
         "ConvTranspose": convolution.whole_kernel,
         "MaxPool": pooling.max_pool_of_volumes,
         "Mul": _first_of(activations.product, layer_norm.written_out),
-        "Pad": padding.mirrored,
+        "Pad": _first_of(padding.mirrored, padding.of_all_axes),
         "Resize": resize.resize,
         "Split": moves.split_of_five_axes,
         "Sum": products.sum_of_several,
