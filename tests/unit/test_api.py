@@ -30,6 +30,7 @@ def test_the_public_names_are_these_and_keep_their_meaning() -> None:
         "lint",
         "open_archive",
         "plan",
+        "preview",
         "verify_archive",
     ]
     for name in converter.__all__:
