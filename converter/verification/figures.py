@@ -92,7 +92,8 @@ def figures(
     defined = np.isfinite(a)
     odd = ~defined
     agree = bool((np.isfinite(b) == defined).all() and np.array_equal(a[odd], b[odd], equal_nan=True))
-    a, b = np.where(defined, a, 0.0), np.where(defined & np.isfinite(b), b, 0.0)
+    if not (agree and defined.all()):
+        a, b = np.where(defined, a, 0.0), np.where(defined & np.isfinite(b), b, 0.0)
     row: dict[str, Any] = {
         "cosine": _cosine(a, b) if agree else 0.0,
         "rel_rmse": _rms(a - b) / max(_rms(a), _EPSILON) if agree else None,
@@ -181,7 +182,8 @@ def part_figures(a: Values, b: Values, part: Part, resolution: Resolution) -> di
     `saturated`.
     """
     mask = part.mask(a.shape[1:])
-    x, y = a[:, mask], b[:, mask]
+    # Outputs can be large: the whole is not copied.
+    x, y = (v.reshape(len(v), -1) if mask.all() else v[:, mask] for v in (a, b))
     low, high = float(x.min(initial=0)), float(x.max(initial=0))
     given = part.bounds or (low, high)
     extent = given[1] - given[0]

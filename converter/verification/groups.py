@@ -22,7 +22,7 @@ _LEAST_VALUES: Final = 16
 # A group has two channels, and such a share: fewer are features that did not fire.
 _LEAST_SHARE: Final = 1 / 32
 # Of few channels the first or the last may be so far apart alone.
-_ALONE: Final = 128.0
+_ALONE: Final = 64.0
 
 
 def range_groups(a: Values, layout: str) -> tuple[Part, ...]:
