@@ -169,7 +169,8 @@ def test_the_table_of_systems_is_the_one_that_doctor_shows() -> None:
 def test_the_limits_it_shows_are_those_in_force() -> None:
     from targets.rvc2 import verify as rvc2
     from targets.rvc3.steps import _LIMITS as rvc3
-    from targets.rvc4.verify import _LIMITS as rvc4
+    from targets.rvc4.quantization.modes import MODES
+    from targets.rvc4.verify import limits as rvc4
 
     rows = re.findall(
         r"^\| (RVC.*?) \| ([\d.]+) \| ([\d.]+) \|$",
@@ -180,9 +181,8 @@ def test_the_limits_it_shows_are_those_in_force() -> None:
         "RVC2": rvc2.limits(resolve([])),
         "RVC3 float16": rvc3["float16"],
         "RVC3 int8": rvc3["int8"],
-        "RVC4 8, 8 bits": rvc4[8, 8],
-        "RVC4 8, 16 bits": rvc4[8, 16],
-        "RVC4 16, 16 bits or float16": rvc4[16, 16],
+        "RVC4 in integers": rvc4(MODES["INT8_STANDARD"], resolve([])),
+        "RVC4 float16": rvc4(MODES["FP16_STANDARD"], resolve([])),
     }
     shown = {name: (float(cosine), float(error)) for name, cosine, error in rows}
     assert shown == {name: (item.min_cosine, item.max_rel_rmse) for name, item in in_force.items()}
