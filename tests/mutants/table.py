@@ -384,7 +384,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="limits-never-loosen",
-        file="converter/verification/verdict.py",
+        file="converter/verification/limits.py",
         before="max_rel_rmse=float(error) if isinstance",
         after="max_rel_rmse=min(float(error), self.max_rel_rmse) if isinstance",
         tests=_unit(
@@ -394,7 +394,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="cosine-limit-never-loosens",
-        file="converter/verification/verdict.py",
+        file="converter/verification/limits.py",
         before="min_cosine=float(cosine) if isinstance",
         after="min_cosine=max(float(cosine), self.min_cosine) if isinstance",
         tests=_unit(

@@ -170,12 +170,14 @@ def test_scores_of_frames_without_an_object_may_blur() -> None:
 def test_what_float16_rounds_off_a_large_value_is_no_error_of_what_it_varies_by() -> None:
     a = np.concatenate([RNG.normal(0, 1, (2, 1, 40)), 280 + RNG.normal(0, 0.5, (2, 1, 40))], 1)[:, None]
     half = Resolution(step=2.0**-14)
-    record = judged(OutputFacts(), a, a.astype(np.float16).astype(float), half)
+    boxes = [((0, 1), (index, index + 1), (0, 40)) for index in (0, 1)]
+    facts = OutputFacts(parts=tuple(Part(tensor="t", operator="", boxes=(box,)) for box in boxes))
+    record = judged(facts, a, a.astype(np.float16).astype(float), half)
     assert record["status"] == "passed"
     assert [part["error"] for part in record["outputs"]["y"]["parts"]] == [0, 0]
     wrong = a.copy()
     wrong[:, :, 1] += RNG.choice([-0.6, 0.6], (2, 1, 40))
-    record = judged(OutputFacts(), a, wrong, half)
+    record = judged(facts, a, wrong, half)
     assert record["status"] == "failed"
     assert "y[:, 1]" in record["reasons"]["y"][0]
 
