@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _HELPS: Final = {
     "overflow": "Let the model divide what it is fed by a constant, or cut the model in front of it.",
     "underflow": "Let the model multiply what it is fed by a constant, or cut it in front of it.",
-    "rounding": "Cut the model in front of it, or compute it on the host.",
+    "rounding": "Cut the model in front of what needs more digits, and compute that on the host.",
 }
 Feeds = Sequence[Mapping[str, "NDArray[Any]"]]
 
@@ -61,6 +61,21 @@ def lost_in_half(
         "tensor": place.tensor,
         "reason": reason,
         "said": [f"It begins at node {place.name}: {why}.", _HELPS[reason]],
+    }
+
+
+def rounded_away(error: float) -> dict[str, Any]:
+    """What is said where the simulation loses as much and no node of it stands out.
+
+    Args:
+        error: The largest relative RMSE of the simulated outputs.
+    """
+    return {
+        "reason": "rounding",
+        "said": [
+            f"float16 alone loses as much: a simulation of it is off by {error:.2g}.",
+            _HELPS["rounding"],
+        ],
     }
 
 

@@ -176,6 +176,9 @@ class Comparison:
         """Where a failure begins: in float16, if the simulation fails as well, else in the blob."""
         if half.get("diagnosis"):
             return {"said": [], **half["diagnosis"]}
+        errors = [row.get("rel_rmse") for row in half["outputs"].values()]
+        if largest := max((error for error in errors if error and error > _MAX_REL_RMSE), default=0.0):
+            return explain.rounded_away(largest)
         return explain.wrong_node(self._run, path, self._prepared, self._feeds[0], self._typed[0])
 
     def _execute(self, path: Path, folder: Path) -> BlobRun:
