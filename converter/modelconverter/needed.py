@@ -37,8 +37,9 @@ def needed(
     if not target or not uses or target in uses:
         return kept, []
     said = {key: kept[key] for key in data if kept[key] not in (None, False)}
-    if said and all(_is_there(key, value, folder) for key, value in said.items()):
-        return kept, []  # frames to compare on, perhaps
+    paths = {key: value for key, value in said.items() if key.endswith("calibration.path")}
+    if paths and all(_is_there(key, value, folder) for key, value in paths.items()):
+        return kept, []  # frames to compare on
     note = Finding(
         code="modelconverter.ignored",
         severity=Severity.WARNING,

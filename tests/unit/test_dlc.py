@@ -65,7 +65,10 @@ def test_lint_compares_an_rvc4_archives_config_with_its_dlc(tmp_path: Path) -> N
         "heads": [],
     }
     (tmp_path / "config.json").write_text(json.dumps({"config_version": "1.0", "model": model}))
-    assert {finding.code for finding in lint(tmp_path)} == {"compiled.dtype", "compiled.shape"}
+    assert {finding.code for finding in lint(tmp_path)} - {"head.none"} == {
+        "compiled.dtype",
+        "compiled.shape",
+    }
 
 
 def asked(mode: str) -> Parameters:
