@@ -36,7 +36,8 @@ def needed(
     uses = specs_by_key()["calibration.random"].targets
     if not target or not uses or target in uses:
         return kept, []
-    said = {key: kept[key] for key in data if kept[key] not in (None, False)}
+    # Generated frames are what is compared on anyway.
+    said = {key: kept[key] for key in data if kept[key] not in (None, False, "random")}
     paths = {key: value for key, value in said.items() if key.endswith("calibration.path")}
     if paths and all(_is_there(key, value, folder) for key, value in paths.items()):
         return kept, []  # frames to compare on
