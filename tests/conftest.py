@@ -20,11 +20,12 @@ from targets.rvc2.myriad.toolchain import Toolchain
 from tests import engine as engines
 
 # Files whose tests share nothing that is slow to make: every worker takes some of them.
-SPREAD = ("test_rvc4_convert", "test_rvc2_convert")
+SPREAD = ("test_cases", "test_rvc4_convert", "test_rvc2_convert")
 # Files that take minutes; `nox -s quick` leaves them out. What they cover by whole conversions, the others
 # cover in parts, and test_rvc2_convert, test_rvc2_verify and test_cache convert for both targets.
 SLOW = frozenset(
     {
+        *("test_cases", "test_rule_blobs", "test_rvc4_formats", "test_see_it"),
         *(
             "test_blob_execution",
             "test_blob_rewrites",
