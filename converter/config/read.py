@@ -177,6 +177,15 @@ def _model_files(
 # ---------------------------------------------------------------- tensors
 
 
+def _unreadable(facts: GraphFacts, wanted: str, *, code: str, remedy: str) -> list[Finding]:
+    """What no target reads of one kind (`converter.graph.foreign`)."""
+    return [
+        Finding(code=code, where=where, message=problem, remedy=remedy)
+        for kind, where, problem in facts.unreadable
+        if kind == wanted
+    ]
+
+
 def _refuse_odd_signature(facts: GraphFacts) -> None:
     """Refuse inputs and outputs that are valid in ONNX but that no compiler takes."""
     outputs = {tensor.name for tensor in facts.outputs}
@@ -189,36 +198,24 @@ def _refuse_odd_signature(facts: GraphFacts) -> None:
         )
         for name in facts.unused
     ]
-    findings += [
-        Finding(
-            code="model.foreign-operator",
-            where=where,
-            message=problem,
-            remedy="Export the model with ONNX's own operators, or end it before this one.",
-        )
-        for kind, where, problem in facts.unreadable
-        if kind == "operator"
-    ]
-    findings += [
-        Finding(
-            code="model.state",
-            where=where,
-            message=problem,
-            remedy="Export the model with its state as inputs and outputs, or to ONNX.",
-        )
-        for kind, where, problem in facts.unreadable
-        if kind == "state"
-    ]
-    findings += [
-        Finding(
-            code="model.quantization",
-            where=where,
-            message=problem,
-            remedy="Convert the float model instead.",
-        )
-        for kind, where, problem in facts.unreadable
-        if kind == "quantization"
-    ]
+    findings += _unreadable(
+        facts,
+        "operator",
+        code="model.foreign-operator",
+        remedy="Export the model with ONNX's own operators, or end it before this one.",
+    )
+    findings += _unreadable(
+        facts,
+        "state",
+        code="model.state",
+        remedy="Export the model with its state as inputs and outputs, or to ONNX.",
+    )
+    findings += _unreadable(
+        facts,
+        "quantization",
+        code="model.quantization",
+        remedy="Convert the float model instead.",
+    )
     findings += [
         Finding(
             code="model.quantized-edge",

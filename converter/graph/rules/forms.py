@@ -82,11 +82,6 @@ def as_float(b: Builder, x: ir.Value) -> ir.Value:
     return y
 
 
-def as_bool(b: Builder, x: ir.Value) -> ir.Value:
-    """Floats that are 0 or 1, as booleans."""
-    return b.op("Greater", x, b.constant(0.5))
-
-
 def numpy_type(value: ir.Value | None) -> Any:
     """A value's NumPy type; float32 if it is not known."""
     return np.float32 if value is None or value.dtype is None else value.dtype.numpy()
