@@ -584,6 +584,9 @@ def test_a_known_fault_is_rewritten_away_and_shows_without_the_rewrite(
     if rewritten:
         done = converter.convert(folder, "rvc4", output=tmp_path / "o.tar", options=options)
         assert all(row["rel_rmse"] < 0.03 for row in done.verification["outputs"].values())
+    elif fault == "scattering beyond the range":  # then QNN keeps the node in floating point
+        done = converter.convert(folder, "rvc4", output=tmp_path / "o.tar", options=options)
+        assert any("floating point" in text and "'scatter'" in text for text in done.warnings)
     else:
         with pytest.raises((VerificationError, ModelError, ToolError)):
             converter.convert(folder, "rvc4", output=tmp_path / "o.tar", options=options)
@@ -1172,14 +1175,11 @@ def test_first_weights_keep_encodings_that_they_were_given(tmp_path: Path) -> No
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("dtype", [TensorProto.BOOL, TensorProto.INT8])
-def test_inputs_that_the_chip_does_not_take_are_refused_before_the_work(
-    tmp_path: Path, dtype: int
-) -> None:
+def test_inputs_that_the_chip_does_not_take_are_refused_before_the_work(tmp_path: Path) -> None:
     graph = helper.make_graph(
         [helper.make_node("Cast", ["x"], ["y"], to=TensorProto.FLOAT, name="cast")],
         "cast",
-        [helper.make_tensor_value_info("x", dtype, [1, 4])],
+        [helper.make_tensor_value_info("x", TensorProto.INT8, [1, 4])],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 4])],
     )
     folder = write_folder(tmp_path / "a", make_model(graph), image=False)
@@ -1204,7 +1204,7 @@ def test_weights_that_are_no_numbers_are_named(tmp_path: Path) -> None:
         [helper.make_node("Add", ["c", "bad"], ["m"], name="add")], {"bad": np.array(np.nan)}
     )
     folder = write_folder(tmp_path / "a", model, preprocessing=RGB)
-    with pytest.raises(ModelError, match="no numbers"):
+    with pytest.raises(ModelError, match="weight .bad.: holds 1 values that are NaN; node .add."):
         converter.convert(folder, "rvc4", output=tmp_path / "o.tar", options=RANDOM)
 
 
