@@ -1,6 +1,6 @@
 """`index.json`: what a build of the zoo gave, cell by cell. Other tools rely on its names.
 
-A build's folder holds content under names that its digest is part of, and `index.json`, which is renamed
+A build's folder holds files whose digests are part of their names, and `index.json`, which is renamed
 into place last: a reader sees the whole of one build, never half of two.
 """
 
@@ -26,13 +26,12 @@ class Status(StrEnum):
     """What became of a cell.
 
     `SUCCEEDED` is green. `EXPECTED_FAILURE` failed, and the manifest says so with a reason and a date
-    that has not passed. `NOT_RUN` was still to be done when the build was cancelled.
+    that has not passed.
     """
 
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     EXPECTED_FAILURE = "expected_failure"
-    NOT_RUN = "not_run"
 
     @property
     def is_good(self) -> bool:
@@ -68,7 +67,7 @@ class Cell:
         verification: How the result compares with the source; as in `convert --json`.
         toolchain: `native`, `container` or `online`; as asked for where the plan could not be made.
         size_bytes: Of the archive.
-        source: `{name, sha256}` of the model as it was given; the digest is None where it cannot be read.
+        source: `{name, sha256}` of the model as it was given; without a digest if it cannot be read.
         key: The key of the result in the cache; None where there is none.
         plan_hash, warnings, timings_s, peak_bytes: As in `convert --json`.
         tensors: Inputs and outputs as the compiled file has them (`model` of `convert --json`).
@@ -148,7 +147,6 @@ class Build:
         converter: The version of this tool.
         manifest: The file's name; manifest_sha256: its content's.
         only: The selectors, where not all cells were asked for.
-        is_complete: False where it was cancelled.
     """
 
     id: str
@@ -159,7 +157,6 @@ class Build:
     manifest: str
     manifest_sha256: str
     only: Sequence[str] = ()
-    is_complete: bool = True
 
     def to_json(self) -> dict[str, Any]:
         """The same as plain JSON data."""
