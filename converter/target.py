@@ -17,7 +17,6 @@ from converter.backend import Backend
 from converter.errors import UsageError
 from converter.events import Notice, OnEvent, Progress, StageFinished, StageStarted, Warned
 from converter.findings import Finding
-from converter.graph.outputs import OutputFacts
 from converter.model import SourceModel
 from converter.options.resolve import Options
 from converter.plans import Parameters, Plan, Step
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from converter.container.build import Recipe
+    from converter.graph.outputs import OutputFacts
 
 ENTRY_POINTS: Final = "converter.targets"
 # What the calls of every conversion import, for a fork server.

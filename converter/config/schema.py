@@ -91,12 +91,20 @@ def known_keys(model: Any, loc: tuple[Any, ...]) -> list[str]:
     for part in loc[:-1]:
         if isinstance(part, int):
             continue
-        annotation = model.model_fields[part].annotation
-        inner = [a for a in getattr(annotation, "__args__", ()) if hasattr(a, "model_fields")]
-        model = inner[0] if inner else annotation
-        if not hasattr(model, "model_fields"):
+        field = model.model_fields.get(part)
+        inner = None if field is None else _model_in(field.annotation)
+        if inner is None:
             return []
+        model = inner
     return list(model.model_fields)
+
+
+def _model_in(annotation: Any) -> Any:
+    """The pydantic model in `list[Model] | None` and the like; None if there is none."""
+    if hasattr(annotation, "model_fields"):
+        return annotation
+    found = (_model_in(part) for part in getattr(annotation, "__args__", ()))
+    return next((model for model in found if model is not None), None)
 
 
 def json_path(loc: tuple[Any, ...]) -> str:

@@ -31,7 +31,7 @@ class Files(_Strict):
     """A file or folder; a text in its place is its path.
 
     Attributes:
-        path: Against the manifest's folder, then against the current folder; or an fsspec URL of a file.
+        path: Against the manifest's folder, then the current folder; or an fsspec URL of a file.
         sha256: What its content must be; wanted for a URL. For a folder see `converter.cache.contents`.
     """
 
@@ -135,12 +135,15 @@ class Target(_Strict):
         version: What the version of the toolchain must contain: `2022.2`; a build with another one is
             refused before anything runs.
         image: The id of the container's image, which must be the one that is found.
+        optional: Whether a machine without the toolchain leaves the target's cells out; they fail there
+            otherwise.
     """
 
     target: str
     toolchain: str = "auto"
     version: str | None = None
     image: Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")] | None = None
+    optional: bool = False
     modes: Annotated[list[Mode], Field(min_length=1)] | None = None
     options: dict[str, Any] = {}
 
