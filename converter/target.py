@@ -182,8 +182,10 @@ class Run:
 class Target(Protocol):
     """A module that converts for one kind of camera.
 
-    A module may have one more function, `native() -> Native`: what its native toolchain needs of a
-    system (`converter.system`). Without it the native toolchain is taken to run anywhere.
+    A module may have two more functions. `native() -> Native` says what its native toolchain needs of a
+    system (`converter.system`); without it the native toolchain is taken to run anywhere.
+    `backend(options, toolchain) -> Backend` says which toolchain `plan` takes, whatever the model is;
+    without it the zoo takes no result for this target from the cache.
     """
 
     NAME: str
@@ -262,6 +264,16 @@ def load(name: str) -> Target:
 def modules_called(name: str) -> tuple[str, ...]:
     """What a conversion for that target imports in its children; none of it starts a thread."""
     return (*_CALLED, *getattr(load(name), "CALLED", ()))
+
+
+def backend_of(name: str, options: Options, toolchain: str) -> Backend | None:
+    """Which toolchain a plan takes, without a model; None if the target does not tell.
+
+    Raises:
+        UsageError, ToolchainError: It has none that fits, or it is not on this machine.
+    """
+    asked = getattr(load(name), "backend", None)
+    return None if asked is None else cast("Backend", asked(options, toolchain))
 
 
 def toolchains_on(name: str, system: System) -> list[str]:

@@ -45,3 +45,13 @@ def files_of_model(path: Path) -> dict[str, str]:
             beside = path.parent / name
             found[name] = sha256_of(beside) if beside.is_file() else "missing"
     return found
+
+
+def state_of(path: Path) -> tuple[tuple[str, int, int], ...]:
+    """Names, times and sizes of the files under a path: another state may be another content."""
+    found = sorted(path.rglob("*")) if path.is_dir() else [path]
+    try:
+        stats = [(str(file), file.stat()) for file in found]
+    except OSError:
+        return ()
+    return tuple((name, stat.st_mtime_ns, stat.st_size) for name, stat in stats)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import TypeVar
 
-from converter.cache.contents import digest_of
+from converter.cache.contents import digest_of, files_of_model, state_of
 from converter.errors import ArchiveError, ToolError
 from converter.zoo.manifest import Files
+
+Read = TypeVar("Read", str, Mapping[str, str])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +45,8 @@ class Places:
     folder: Path
     fetched: Path
     _digests: dict[Path, str] = field(default_factory=dict)
+    _models: dict[Path, Mapping[str, str]] = field(default_factory=dict)
+    _states: dict[Path, object] = field(default_factory=dict)
 
     def find(self, files: Files) -> Place:
         """The place; nothing is read or fetched.
@@ -74,11 +80,9 @@ class Places:
             ToolError: It cannot be fetched.
             OSError: It cannot be read.
         """
-        if place.path not in self._digests:
-            if place.url is not None and not place.path.exists():
-                _fetch(place, place.path)
-            self._digests[place.path] = digest_of(place.path)
-        found = self._digests[place.path]
+        if place.url is not None and not place.path.exists():
+            _fetch(place)
+        found = self._once(self._digests, place.path, digest_of)
         if place.sha256 is not None and found != place.sha256:
             if place.url is not None:  # it is fetched anew the next time
                 place.path.unlink(missing_ok=True)
@@ -89,14 +93,29 @@ class Places:
             )
         return found
 
+    def model_files(self, place: Place) -> Mapping[str, str]:
+        """SHA-256 of a model's files (`converter.cache.contents.files_of_model`); errors as above."""
+        self.digest(place)
+        return self._once(self._models, place.path, files_of_model)
 
-def _fetch(place: Place, path: Path) -> None:
+    def _once(self, known: dict[Path, Read], path: Path, read: Callable[[Path], Read]) -> Read:
+        if path not in known:
+            self._states.setdefault(path, state_of(path))
+            known[path] = read(path)
+        return known[path]
+
+    def is_unchanged(self, place: Place) -> bool:
+        """Whether a file or folder has the times and sizes that it had before it was read."""
+        return self._states.get(place.path) == state_of(place.path)
+
+
+def _fetch(place: Place) -> None:
     """Copy what is behind a URL, under a temporary name first."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{secrets.token_hex(6)}.part")
+    place.path.parent.mkdir(parents=True, exist_ok=True)
+    part = place.path.with_name(f".{secrets.token_hex(6)}.part")
     try:
         _copy(str(place.url), part)
-        part.replace(path)
+        part.replace(place.path)
     except Exception as error:
         # Every file system of fsspec has errors of its own.
         said = " ".join(str(error).split()) or type(error).__name__
