@@ -1,4 +1,4 @@
-"""Building a zoo: what the cache has is taken, the rest is converted, and the folder is written at once."""
+"""Building a zoo: what the cache has is taken, the rest is converted, the folder changes at the end."""
 
 from __future__ import annotations
 
@@ -215,7 +215,13 @@ def _result(ended: Ended) -> dict[str, Any]:
     return result
 
 
-_NO_ERROR: Final[Mapping[str, Any]] = {"kind": "", "message": "", "remedy": "", "findings": [], "stage": ""}
+_NO_ERROR: Final[Mapping[str, Any]] = {
+    "kind": "",
+    "message": "",
+    "remedy": "",
+    "findings": [],
+    "stage": "",
+}
 
 
 def _keep(
@@ -224,4 +230,3 @@ def _keep(
     """Keep a result; it is no error if the cache cannot be written to."""
     with contextlib.suppress(OSError, ConvertError):
         store.keep([key], {what: folder / name for what, name in files.items()}, document)
-

@@ -89,7 +89,9 @@ def _is_meant(one: ExpectedFailure, error: Mapping[str, Any]) -> bool:
 
 def _error(error: Mapping[str, Any], planned: PlannedCell, today: date) -> dict[str, Any]:
     """The error; one that was expected until a day that has passed says so."""
-    told = {key: value for key, value in error.items() if key != "tool_text"}
+    told = {"kind": error.get("class", ""), **error}
+    for key in ("class", "tool_text"):
+        told.pop(key, None)
     late = [one for one in planned.wanted.expected if _is_meant(one, error) and today > one.until]
     if late and _status(planned, error, today) is Status.FAILED:
         said = f"It was expected to fail until {late[0].until} ({late[0].reason})."

@@ -1,6 +1,6 @@
 """The folder that a build is written to: files named by their content, `index.json` renamed in last.
 
-Until then a reader sees the build before, whole; after it, this one. What is not finished leaves nothing.
+Until then a reader sees the build before; after it, this one. What is not finished leaves nothing.
 """
 
 from __future__ import annotations

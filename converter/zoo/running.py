@@ -236,5 +236,3 @@ def _cluster(scheduler: str, storage: Storage) -> Executor:
             "--scheduler needs Dask.", remedy="Run: pip install 'nnarchive-converter[cluster]'"
         ) from error
     return Cluster(scheduler, storage)
-
-
