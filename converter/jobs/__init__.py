@@ -28,8 +28,8 @@ one is a `Conflict`.
 that ends it; `Storage.sweep(rows.digests())` removes what nobody names.
 
 **A job's result** is the document of `convert --json` (`output` without a folder), with `exit_code`; a
-job that failed has `error` (class, message, remedy, code, stage, findings) and, from a failed verification,
-`verification`. Its artefacts are `archive`, `report` and `log`.
+job that failed has `error` (class, message, remedy, code, stage, findings) and, from a failed
+verification, `verification`. Its artefacts are `archive`, `report` and `log`.
 """
 
 from __future__ import annotations

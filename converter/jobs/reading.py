@@ -170,7 +170,7 @@ class Reading:
             .group_by(JOBS.c.kind)
         )
         with reading(self.engine) as connection:
-            return dict(connection.execute(chosen).tuples().all())
+            return {row[0]: row[1] for row in connection.execute(chosen)}
 
     def digests(self) -> set[str]:
         """The files of the storage that rows name: artefacts, and the inputs of jobs that go on."""
