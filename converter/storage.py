@@ -16,6 +16,7 @@ import re
 import secrets
 import time
 from collections.abc import Collection, Iterator
+from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, BinaryIO, Final, cast
 
@@ -65,7 +66,7 @@ class Storage:
         import fsspec
 
         try:
-            self._fs, self._root = fsspec.core.url_to_fs(self.url)
+            self._fs, self._root = fsspec.core.url_to_fs(self.url)  # type: ignore[no-untyped-call]
         except (ImportError, ValueError) as error:
             raise UsageError(
                 f"{self.url}: {error}", remedy="Install the package that it names."
@@ -313,8 +314,8 @@ def modified(told: dict[str, Any]) -> float:
         value = told.get(key)
         if isinstance(value, int | float):
             return float(value)
-        if hasattr(value, "timestamp"):
-            return float(value.timestamp())
+        if isinstance(value, datetime):
+            return value.timestamp()
     return time.time()
 
 

@@ -14,15 +14,16 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
-from converter.errors import Cancelled, ConvertError, ToolError
+from converter.archive.tar import name_problem
+from converter.errors import Cancelled, ConvertError, ToolError, UsageError
 from converter.jobs.child import EVENTS, LOG, REPORT
 from converter.jobs.executor import Lost, Ticket
 from converter.jobs.rows import error_json
 from converter.jobs.states import State
-from converter.jobs.storage import Storage
 from converter.jobs.values import Artefact, Event, Outcome
 from converter.processes import linux
 from converter.processes.run import Processes
+from converter.storage import Storage
 
 # How long a conversion may take to end its children and containers when it is cancelled.
 GRACE_S: Final = 10.0
@@ -97,6 +98,8 @@ class Working:
         assert request.source is not None
         options = dict(request.options)
         source = self._file("source", request.source, request.source_name)
+        for name, digest in request.beside.items():
+            self._beside(source.parent, name, digest)
         if request.calibration is not None:
             # Its kind is told by its first bytes: whoever sent it may have called it anything.
             data = self._file("calibration", request.calibration, "calibration.zip")
@@ -117,6 +120,14 @@ class Working:
         place.parent.mkdir()
         self._storage.fetch(digest, place)
         return place
+
+    def _beside(self, folder: Path, name: str, digest: str) -> None:
+        """Fetch a file that lies beside the source, never above its folder."""
+        if name_problem(name):
+            raise UsageError(f"{name!r} cannot lie beside the source.")
+        place = folder / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        self._storage.fetch(digest, place)
 
     def _converted(self, request: Mapping[str, Any]) -> dict[str, Any]:
         return dict(
