@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+from converter.archive.write import write_archive
+from converter.zoo import content
 from converter.zoo.index import Build, Cell, Expected, Index, Status
 
 BUILD = Build(
@@ -84,3 +88,28 @@ def expected(until: str = "2027-01-01", reason: str = "NonZero: vendor's ticket"
 
 def index(*cells: Cell, **about: Any) -> Index:
     return Index(build=replace(BUILD, **about), cells=cells)
+
+
+def put(folder: Path, one: Cell, *, report: str = "", log: str = "") -> Cell:
+    """The cell with an archive in a published folder, as a build puts it there."""
+    packed = folder.parent / f"{folder.name}-packed.tar.xz"
+    told = {"config_version": "1.0", "model": {"of": one.id}}
+    digest, size = write_archive(
+        packed, [("config.json", json.dumps(told).encode()), ("model.dlc", b"\0" * 100)], force=True
+    )
+    archive = content.add(folder, packed, ".tar.xz")
+    packed.unlink()
+    return replace(
+        one,
+        archive=archive,
+        sha256=digest,
+        size_bytes=size,
+        report=content.add(folder, report.encode(), ".html") if report else None,
+        log=content.add(folder, log.encode(), ".log") if log else None,
+    )
+
+
+def snapshot(folder: Path) -> dict[str, bytes]:
+    """Every file of a folder."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
