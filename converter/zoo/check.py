@@ -11,7 +11,7 @@ from typing import Any
 from converter.digests import sha256_of
 from converter.errors import UsageError
 from converter.findings import Finding, Severity
-from converter.zoo.content import FOLDER, is_build_id, is_inside
+from converter.zoo.content import digest_in, is_build_id, is_inside
 from converter.zoo.documents import (
     BUILDS,
     FRONT,
@@ -239,16 +239,16 @@ class _Check:
                 )
             elif path.is_dir() or name in self.expected:
                 continue
-            elif self._is_left(path, name):
+            elif self._is_left(name):
                 said = "An interrupted publishing left it; no reader is led to it."
                 self._fault(code="zoo.left", where=name, message=said, severity=Severity.INFO)
             else:
                 self._fault(code="zoo.extra", where=name, message="No build names it.")
 
-    def _is_left(self, path: Path, name: str) -> bool:
+    def _is_left(self, name: str) -> bool:
         hidden = any(part.startswith(".") and part.endswith(".part") for part in name.split("/"))
-        digest = path.name.partition(".")[0]
-        return hidden or (name.startswith(f"{FOLDER}/") and digest == self._digest(name))
+        told = digest_in(name)
+        return hidden or (told is not None and str(self._digest(name)).startswith(told))
 
     # ----------------------------------------------------------------- files
 

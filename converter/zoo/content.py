@@ -13,6 +13,10 @@ from typing import Final
 from converter.digests import sha256_of
 
 FOLDER: Final = "files"
+# `files/ab/SHA256.cdx.json`, `archives/digits.rvc2.default-0123456789abcdef.tar.xz`
+_NAMED: Final = re.compile(
+    r"(?:files/[0-9a-f]{2}/|(?:archives|reports|logs)/[^/]*-)([0-9a-f]{16,64})\.[a-z.]+"
+)
 _BUILD_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -66,6 +70,12 @@ def is_inside(path: str) -> bool:
     given = PurePosixPath(path)
     odd = ".." in given.parts or any(letter in path for letter in "\\:\0")
     return bool(given.parts) and not odd and not given.is_absolute() and given.as_posix() == path
+
+
+def digest_in(path: str) -> str | None:
+    """The digits of the SHA-256 in the name of a file of a cell; None if it has no such name."""
+    found = _NAMED.fullmatch(path)
+    return found[1] if found else None
 
 
 def is_build_id(text: object) -> bool:

@@ -4,11 +4,12 @@
     index.html       its front page
     published.json   the last build that the gate let through, with its green cells only
     gate.json, junit.xml, summary.md    what the gate said of the last build
-    files/           archives, statements, SBOMs, reports and logs, by SHA-256; never changed
+    archives/, reports/, logs/    what a build made, with digits of the SHA-256 in the names
+    files/           statements and SBOMs, by SHA-256; none of these files ever changes
     builds/ID/       the pages and documents of a build; never changed
 
 `index.json` holds the SHA-256 of `builds/ID/hashes.json`, which holds that of every file of the build's
-folder and of every file in `files/` that the build names; and the SHA-256 of the `index.json` before it.
+folder and of every file elsewhere that the build names; and the SHA-256 of the `index.json` before it.
 """
 
 from __future__ import annotations

@@ -207,8 +207,9 @@ def _prune(folder: Path, keep: int, *, sweep: bool) -> None:
         since = datetime.now(UTC) - _FORGOTTEN
         dropped |= {
             path.relative_to(folder).as_posix()
-            for path in (folder / content.FOLDER).rglob("*")
-            if path.is_file() and datetime.fromtimestamp(path.stat().st_mtime, UTC) < since
+            for path in folder.rglob("*")
+            if content.digest_in(path.relative_to(folder).as_posix())
+            and datetime.fromtimestamp(path.stat().st_mtime, UTC) < since
         }
     for name in builds:
         if name not in old:
