@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from converter.cache.store import Record, Store
 from converter.digests import sha256_of
@@ -22,7 +22,9 @@ from converter.zoo.events import Began, CellEnded, OnZooEvent
 from converter.zoo.index import Build, Cell, Index
 from converter.zoo.output import Output
 from converter.zoo.plan import PlannedCell, ZooPlan, make_plan
-from converter.zoo.running import Ended, Runner
+
+if TYPE_CHECKING:
+    from converter.zoo.running import Ended
 
 # Failures that another run repeats: what is wrong is wrong with the archive or the model.
 _LASTING: Final = (3, ModelError.exit_code)
@@ -149,6 +151,8 @@ class _Building:
     # ------------------------------------------------------------ what runs
 
     def _convert(self, plan: ZooPlan, todo: Sequence[PlannedCell], estimate: float | None) -> None:
+        from converter.zoo.running import Runner  # SQLAlchemy takes its time
+
         batch = f"zoo-{self._at:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
         runner = Runner(
             plan, self._output.folder, batch, scheduler=self._scheduler, database=self._database
