@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 # Failures that another run repeats: what is wrong is wrong with the archive or the model.
 _LASTING: Final = (3, ModelError.exit_code)
 _FILES: Final = ("archive", "report", "log")
+_NO_ERROR: Final[Mapping[str, Any]] = {"message": "", "remedy": "", "findings": [], "stage": ""}
 
 
 def build(
@@ -210,22 +211,15 @@ def _result(ended: Ended) -> dict[str, Any]:
     job = ended.job
     result = dict(job.result or {})
     if job.state is not State.SUCCEEDED and "error" not in result:
-        error = ToolError(job.reason or f"The job is {job.state}.")
-        result |= {"exit_code": error.exit_code, "error": {"kind": "ToolError", "message": job.reason}}
+        said = job.reason or f"The job is {job.state}."
+        result |= {"exit_code": ToolError.exit_code, "error": {"class": "ToolError", "message": said}}
     if "error" in result:
-        result["error"] = {**_NO_ERROR, **result["error"], "exit_code": result["exit_code"]}
+        told = dict(result["error"])
+        told = {"kind": told.pop("class", ""), **told, "exit_code": result["exit_code"]}
+        result["error"] = {**_NO_ERROR, **told}
         if job.started_at is not None and job.ended_at is not None:
             result["seconds"] = round(job.ended_at - job.started_at, 3)
     return result
-
-
-_NO_ERROR: Final[Mapping[str, Any]] = {
-    "kind": "",
-    "message": "",
-    "remedy": "",
-    "findings": [],
-    "stage": "",
-}
 
 
 def _keep(
