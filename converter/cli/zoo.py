@@ -5,11 +5,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Final
 
 from cyclopts import App, Parameter
+
+from converter.errors import ArchiveError
+
+_MOST_FINDINGS: Final = 30
 
 zoo_app = App(name="zoo", help="Build a zoo of models for many targets and modes, every night.")
 
@@ -91,26 +95,45 @@ def build(
         str | None,
         Parameter(help="Keep the jobs in this database: a file, or postgresql://… Default: none."),
     ] = None,
+    against: Annotated[
+        str | None,
+        Parameter(
+            help="The published build to compare with: a folder, an index.json, or a URL of either. "
+            "Default: what is published in --out."
+        ),
+    ] = None,
+    accept: Annotated[
+        bool,
+        Parameter(negative="", help="Publish what became worse; cells that fail are never accepted."),
+    ] = False,
     quiet: Annotated[
         bool, Parameter(name=["--quiet", "-q"], negative="", help="Print failures and the result.")
     ] = False,
     json: AsJson = False,
 ) -> int:
-    """Convert the matrix. Exit code 0 if every cell is green or fails as expected, else 8."""
+    """Convert the matrix and publish it. Exit code 8 if a cell fails or became worse."""
     from converter.cli import print_json
     from converter.cli.zoo_progress import ZooReporter
     from converter.zoo.build import build as run
+    from converter.zoo.release import prepared
 
     with ZooReporter(quiet=quiet or json) as reporter:
-        made = run(manifest, out, reporter, only=only or (), scheduler=scheduler, database=database)
-    good = all(cell.status.is_good for cell in made.cells)
+        made = run(
+            manifest,
+            out,
+            reporter,
+            only=only or (),
+            scheduler=scheduler,
+            database=database,
+            finish=prepared(out, against=against, accept=accept),
+        )
     if json:
         print_json(made.to_json())
     else:
         for line in _told(made):
             print(line, file=sys.stderr)
         print(out / "index.json", flush=True)
-    return 0 if good else 8
+    return int(made.gate["exit_code"])
 
 
 def _told(made: object) -> Iterator[str]:
@@ -123,3 +146,40 @@ def _told(made: object) -> Iterator[str]:
     said = ", ".join(f"{count} {status.replace('_', ' ')}" for status, count in counts.items())
     cached = sum(cell.cached for cell in made.cells)
     yield f"{len(made.cells)} cells: {said}; {cached} from the cache, {made.build.seconds:.1f} s."
+    yield from _findings(made.gate)
+
+
+def _findings(gate: Mapping[str, Any]) -> Iterator[str]:
+    """What the gate found, what it says no for first."""
+    from converter.zoo.gate import Verdict
+
+    verdict = Verdict.from_json(gate)
+    told = [one for one in verdict.findings if one not in verdict.errors]
+    for one in [*verdict.errors, *told][:_MOST_FINDINGS]:
+        yield f"{one.severity.value}: {' '.join(str(one).split())}"
+    if len(verdict.findings) > _MOST_FINDINGS:
+        yield f"… and {len(verdict.findings) - _MOST_FINDINGS:,} more: see gate.json."
+    yield verdict.said
+
+
+@zoo_app.command(help_epilogue="Example: nnconvert zoo verify site/")
+def verify(
+    folder: Annotated[Path, Parameter(help="A folder that nnconvert zoo build wrote.")],
+    *,
+    json: AsJson = False,
+) -> int:
+    """Check a published folder: hashes, statements, SBOMs, nothing extra. Exit code 3 if damaged."""
+    from converter.cli import print_json
+    from converter.zoo.check import check
+
+    found = check(folder)
+    if json:
+        print_json(found.to_json())
+    else:
+        for one in found.faults:
+            print(f"{one.severity.value}: {' '.join(str(one).split())}", file=sys.stderr)
+        count = len(found.errors)
+        faults = "1 fault" if count == 1 else f"{count} faults"
+        read = f"{found.builds} builds, {found.cells} green cells, {found.files} files"
+        print(f"{folder}: {read}: {faults}.")
+    return ArchiveError.exit_code if found.errors else 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -22,6 +22,7 @@ from converter.zoo.events import Began, CellEnded, OnZooEvent
 from converter.zoo.index import Build, Cell, Index
 from converter.zoo.output import Output
 from converter.zoo.plan import PlannedCell, ZooPlan, make_plan
+from converter.zoo.thresholds import Thresholds
 
 if TYPE_CHECKING:
     from converter.zoo.running import Ended
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 _LASTING: Final = (3, ModelError.exit_code)
 _FILES: Final = ("archive", "report", "log")
 _NO_ERROR: Final[Mapping[str, Any]] = {"message": "", "remedy": "", "findings": [], "stage": ""}
+# Takes the folder, a build whose files are in it, and the gate's thresholds; gives what was published.
+Finish = Callable[[Path, Index, Thresholds], Index]
 
 
 def build(
@@ -40,6 +43,7 @@ def build(
     only: Sequence[str] = (),
     scheduler: str | None = None,
     database: str | None = None,
+    finish: Finish | None = None,
 ) -> Index:
     """Build the cells of a manifest into a folder.
 
@@ -51,6 +55,7 @@ def build(
         only: Selectors, see `converter.zoo.matrix.chosen`.
         scheduler: A Dask scheduler, `tcp://host:8786`; None converts on this machine.
         database: A database for the jobs; None for one that ends with the build.
+        finish: What puts the build into place (`converter.zoo.release`); None writes the index alone.
 
     Raises:
         UsageError: The manifest or the folder cannot be used.
@@ -58,7 +63,7 @@ def build(
         ToolError: The folder, the database or the storage cannot be written to.
     """
     with Output(out) as output:
-        building = _Building(manifest, output, on_event, only, scheduler, database)
+        building = _Building(manifest, output, on_event, only, scheduler, database, finish)
         try:
             return building.run()
         except KeyboardInterrupt as error:
@@ -78,9 +83,11 @@ class _Building:
         only: Sequence[str],
         scheduler: str | None,
         database: str | None,
+        finish: Finish | None,
     ) -> None:
         self._manifest, self._output, self._on_event = manifest, output, on_event
         self._only, self._scheduler, self._database = only, scheduler, database
+        self._finish = finish
         self._started = time.monotonic()
         self._at = datetime.now(UTC)
         self._today = self._at.date()
@@ -110,7 +117,11 @@ class _Building:
         if todo:
             self._convert(plan, todo, estimate)
         made = Index(build=self._about(plan), cells=[self._cells[cell.id] for cell in plan.cells])
-        self._output.finish(made)
+        if self._finish is None:
+            self._output.finish(made)
+        else:
+            made = self._finish(folder, made, plan.manifest.gate)
+            self._output.keep()
         if plan.store is not None:
             with contextlib.suppress(OSError, ConvertError):
                 plan.store.prune(int(plan.options.number("cache.max_gb") * 1e9))

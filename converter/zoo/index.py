@@ -76,6 +76,8 @@ class Cell:
         expected: The manifest expects it to fail. A cell that succeeds all the same is green, and the
             entry wants to be removed.
         report, log: The conversion's HTML page and its log, relative; None where there is none.
+        provenance, sbom: How the archive was made and of what (`converter.zoo.provenance`), relative;
+            publishing writes them.
         tags: Words of the manifest for the model, for searching.
     """
 
@@ -102,6 +104,8 @@ class Cell:
     expected: Expected | None = None
     report: str | None = None
     log: str | None = None
+    provenance: str | None = None
+    sbom: str | None = None
     tags: Sequence[str] = ()
 
     @property

@@ -16,6 +16,8 @@ from typing import Final, Self
 from converter.digests import sha256_of
 from converter.errors import UsageError, disk_error
 from converter.storage import Storage
+from converter.zoo.content import FOLDER
+from converter.zoo.documents import BUILDS, LOCK
 from converter.zoo.index import FILE, Index
 
 # What is written, by kind: the folder, and how its files end.
@@ -25,6 +27,8 @@ _KINDS: Final = {
     "log": ("logs", ".txt"),
 }
 _DIGITS: Final = 16
+# What a first publishing that was interrupted may leave.
+_NAMES: Final = frozenset({*(folder for folder, _ in _KINDS.values()), FOLDER, BUILDS, LOCK})
 _OWN: Final = re.compile(rf"-[0-9a-f]{{{_DIGITS}}}\.(tar\.xz|html|txt)$")
 
 
@@ -41,7 +45,8 @@ class Output:
         self._added: list[Path] = []
         if os.path.lexists(folder) and not folder.is_dir():
             raise UsageError(f"--out {folder} is no folder.", remedy="Name a folder.")
-        if folder.is_dir() and any(folder.iterdir()) and not (folder / FILE).is_file():
+        foreign = folder.is_dir() and any(path.name not in _NAMES for path in folder.iterdir())
+        if foreign and not (folder / FILE).is_file():
             raise UsageError(
                 f"--out {folder} is not empty, and no zoo build wrote it.", remedy="Name a new folder."
             )
@@ -112,6 +117,10 @@ class Output:
             part.unlink(missing_ok=True)
         self._added = []
         self._tidy(index)
+
+    def keep(self) -> None:
+        """Leave what was added: somebody else put the build into place."""
+        self._added = []
 
     def _tidy(self, index: Index) -> None:
         """Remove what is named like a file of a build, and is none of this one."""
