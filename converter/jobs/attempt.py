@@ -18,7 +18,7 @@ from converter.archive.tar import name_problem
 from converter.errors import Cancelled, ConvertError, ToolError, UsageError
 from converter.jobs.child import EVENTS, LOG, REPORT
 from converter.jobs.executor import Lost, Ticket
-from converter.jobs.rows import error_json
+from converter.jobs.results import failed
 from converter.jobs.states import State
 from converter.jobs.values import Artefact, Event, Outcome
 from converter.processes import linux
@@ -60,7 +60,7 @@ class Working:
                     attempt=self.ticket.attempt,
                     reason=error.message,
                 )
-            document = {"exit_code": error.exit_code, "error": error_json(error)}
+            document = failed(error)
         if document["exit_code"] == Cancelled.exit_code:
             return self._outcome(State.CANCELLED, reason=self._cancelled or "It was cancelled.")
         try:
@@ -70,9 +70,7 @@ class Working:
                 return Lost(
                     job_id=self.ticket.job_id, attempt=self.ticket.attempt, reason=error.message
                 )
-            return self._outcome(
-                State.FAILED, {"exit_code": error.exit_code, "error": error_json(error)}, str(error)
-            )
+            return self._outcome(State.FAILED, failed(error), str(error))
         if document["exit_code"]:
             told = document["error"]
             reason = f"{told['message']} {told['remedy']}".strip()
@@ -165,7 +163,7 @@ class Working:
         reason: str = "",
         artefacts: tuple[Artefact, ...] = (),
     ) -> Outcome:
-        given = document or {"exit_code": Cancelled.exit_code, "error": error_json(Cancelled(reason))}
+        given = document or failed(Cancelled(reason))
         return Outcome(
             job_id=self.ticket.job_id,
             attempt=self.ticket.attempt,

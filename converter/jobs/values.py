@@ -55,7 +55,20 @@ class Request:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON data, which `from_json` reads."""
-        return asdict(self) | {"options": dict(self.options), "wants": list(self.wants)}
+        attached = {
+            key: {"digest": one.digest, "name": one.name} for key, one in self.attachments.items()
+        }
+        return {
+            "source": self.source,
+            "source_name": self.source_name,
+            "target": self.target,
+            "options": dict(self.options),
+            "toolchain": self.toolchain,
+            "calibration": self.calibration,
+            "attachments": attached,
+            "wants": list(self.wants),
+            "report": self.report,
+        }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from converter.cache.store import Record, Store
 from converter.digests import sha256_of
@@ -22,12 +22,15 @@ from converter.zoo.events import Began, CellEnded, OnZooEvent
 from converter.zoo.index import Build, Cell, Index
 from converter.zoo.output import Output
 from converter.zoo.plan import PlannedCell, ZooPlan, make_plan
-from converter.zoo.running import Ended, Runner
 from converter.zoo.thresholds import Thresholds
+
+if TYPE_CHECKING:
+    from converter.zoo.running import Ended
 
 # Failures that another run repeats: what is wrong is wrong with the archive or the model.
 _LASTING: Final = (3, ModelError.exit_code)
 _FILES: Final = ("archive", "report", "log")
+_NO_ERROR: Final[Mapping[str, Any]] = {"message": "", "remedy": "", "findings": [], "stage": ""}
 # Takes the folder, a build whose files are in it, and the gate's thresholds; gives what was published.
 Finish = Callable[[Path, Index, Thresholds], Index]
 
@@ -160,6 +163,8 @@ class _Building:
     # ------------------------------------------------------------ what runs
 
     def _convert(self, plan: ZooPlan, todo: Sequence[PlannedCell], estimate: float | None) -> None:
+        from converter.zoo.running import Runner  # SQLAlchemy takes its time
+
         batch = f"zoo-{self._at:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
         runner = Runner(
             plan, self._output.folder, batch, scheduler=self._scheduler, database=self._database
@@ -217,22 +222,15 @@ def _result(ended: Ended) -> dict[str, Any]:
     job = ended.job
     result = dict(job.result or {})
     if job.state is not State.SUCCEEDED and "error" not in result:
-        error = ToolError(job.reason or f"The job is {job.state}.")
-        result |= {"exit_code": error.exit_code, "error": {"kind": "ToolError", "message": job.reason}}
+        said = job.reason or f"The job is {job.state}."
+        result |= {"exit_code": ToolError.exit_code, "error": {"class": "ToolError", "message": said}}
     if "error" in result:
-        result["error"] = {**_NO_ERROR, **result["error"], "exit_code": result["exit_code"]}
+        told = dict(result["error"])
+        told = {"kind": told.pop("class", ""), **told, "exit_code": result["exit_code"]}
+        result["error"] = {**_NO_ERROR, **told}
         if job.started_at is not None and job.ended_at is not None:
             result["seconds"] = round(job.ended_at - job.started_at, 3)
     return result
-
-
-_NO_ERROR: Final[Mapping[str, Any]] = {
-    "kind": "",
-    "message": "",
-    "remedy": "",
-    "findings": [],
-    "stage": "",
-}
 
 
 def _keep(

@@ -12,7 +12,7 @@ from converter.zoo.manifest import ExpectedFailure
 from converter.zoo.plan import PlannedCell
 
 # Of `convert --json`, what the index has under the same names.
-_SAME: Final = ("verification", "size_bytes", "plan_hash", "warnings", "timings_s", "peak_bytes")
+_SAME: Final = ("verification", "size_bytes", "plan_hash", "timings_s", "peak_bytes")
 
 
 def document_of(planned: PlannedCell, result: Mapping[str, Any]) -> dict[str, Any]:
@@ -56,6 +56,7 @@ def cell_of(
         sha256=result.get("sha256"),
         seconds=seconds,
         toolchain=document["toolchain"],
+        warnings=tuple(result.get("warnings", ())),
         source=planned.source,
         key=planned.key,
         tensors=result.get("model", {}),
@@ -89,9 +90,7 @@ def _is_meant(one: ExpectedFailure, error: Mapping[str, Any]) -> bool:
 
 def _error(error: Mapping[str, Any], planned: PlannedCell, today: date) -> dict[str, Any]:
     """The error; one that was expected until a day that has passed says so."""
-    told = {"kind": error.get("class", ""), **error}
-    for key in ("class", "tool_text"):
-        told.pop(key, None)
+    told = {key: value for key, value in error.items() if key != "tool_text"}
     late = [one for one in planned.wanted.expected if _is_meant(one, error) and today > one.until]
     if late and _status(planned, error, today) is Status.FAILED:
         said = f"It was expected to fail until {late[0].until} ({late[0].reason})."

@@ -128,7 +128,8 @@ def _fetch(place: Place) -> None:
 def _copy(url: str, path: Path) -> None:
     import fsspec
 
-    with fsspec.open(url, "rb") as source, path.open("xb") as file:
+    stored = fsspec.open(url, "rb")  # type: ignore[no-untyped-call]
+    with stored as source, path.open("xb") as file:
         while data := source.read(1 << 20):
             file.write(data)
         file.flush()
