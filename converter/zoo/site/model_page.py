@@ -50,15 +50,16 @@ def model_page(
         f"<header><h1>{escape(model)}</h1>",
         f'<p class="faint">{" · ".join(escape(one) for one in about if one)}</p></header>',
         f'<div class="counts">{jumps}</div>',
-        *(_cell(cell, states[cell.id], found.get(cell.id, ()), builds, rows[cell.id]) for cell in cells),
+        *(
+            _cell(cell, states[cell.id], found.get(cell.id, ()), builds, rows[cell.id])
+            for cell in cells
+        ),
         f"<footer>Build {escape(builds[-1])}</footer>",
     ]
     return framed(f"{model}: model zoo", "\n".join(body), up="../")
 
 
-def _cell(
-    cell: Cell, state: State, found: Sequence[Finding], builds: Sequence[str], row: Row
-) -> str:
+def _cell(cell: Cell, state: State, found: Sequence[Finding], builds: Sequence[str], row: Row) -> str:
     column = column_of(cell)
     parts = [
         f'<section class="cell" id="{anchor_of(column)}"><h2>{escape(column)} {badge(state)}</h2>',
@@ -176,7 +177,9 @@ def _figures(cell: Cell) -> str:
     """The figures of each output and part, one row each."""
     rows: list[tuple[Any, ...]] = []
     for name, row in (cell.verification.get("outputs") or {}).items():
-        rows.append((name, row.get("rel_rmse", row.get("wrong")), row.get("cosine"), row.get("max_abs")))
+        rows.append(
+            (name, row.get("rel_rmse", row.get("wrong")), row.get("cosine"), row.get("max_abs"))
+        )
         rows += [
             (f"{name}{part.get('where', '')} ({part.get('name', '')})", part.get("error"), None, None)
             for part in row.get("parts") or ()

@@ -44,7 +44,9 @@ def badge(state: State, label: str = "", *, href: str = "") -> str:
     """A state with its sign and words, or as a small link that says them to a reader."""
     if not href:
         said = f"<span>{escape(label or state.words)}</span>"
-        return f'<span class="s {state.letter}"><span aria-hidden="true">{state.sign}</span>{said}</span>'
+        return (
+            f'<span class="s {state.letter}"><span aria-hidden="true">{state.sign}</span>{said}</span>'
+        )
     told = escape(f"{label}: {state.words}")
     return (
         f'<a class="s {state.letter}" href="{escape(href)}" title="{told}" aria-label="{told}">'
@@ -52,9 +54,7 @@ def badge(state: State, label: str = "", *, href: str = "") -> str:
     )
 
 
-def findings(
-    found: Iterable[Finding], *, cells: Mapping[str, tuple[str, str]] | None = None
-) -> str:
+def findings(found: Iterable[Finding], *, cells: Mapping[str, tuple[str, str]] | None = None) -> str:
     """A list; with `cells` each begins with a link to its cell.
 
     Args:
@@ -85,5 +85,3 @@ def link(path: str, text: str, *, up: str, download: str = "") -> str:
     """
     named = f' download="{escape(download)}"' if download else ""
     return f'<a href="{escape(up + quote(path))}"{named}>{escape(text)}</a>'
-
-

@@ -74,7 +74,9 @@ def _line(
         path.append(f"{pen}{x:.1f} {y:.1f}")
         pen = "L"
         said = escape(f"{build}: {shown(value)}")
-        dots.append(f'<circle class="dot" cx="{x:.1f}" cy="{y:.1f}" r="2.5"><title>{said}</title></circle>')
+        dots.append(
+            f'<circle class="dot" cx="{x:.1f}" cy="{y:.1f}" r="2.5"><title>{said}</title></circle>'
+        )
     drawn = f'<path class="spark" d="{"".join(path)}"/>{"".join(dots)}'
     caption = f"{title}: {shown(known[-1])}"
     if high > low:
