@@ -7,6 +7,7 @@ import os
 import re
 import secrets
 import shutil
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -43,8 +44,11 @@ def add(folder: Path, content: bytes | Path, suffix: str) -> str:
     return name
 
 
-def replace(path: Path, content: bytes | Path) -> None:
+def replace(path: Path, content: Iterable[bytes] | bytes | Path) -> None:
     """Write a file beside its place and rename it: a reader sees the old one or the new one.
+
+    Args:
+        content: It, its pieces, or the file that holds it.
 
     Raises:
         OSError: It cannot be read or written.
@@ -52,11 +56,11 @@ def replace(path: Path, content: bytes | Path) -> None:
     part = path.parent / f".{path.name[:100]}.{secrets.token_hex(6)}.part"
     try:
         with part.open("xb") as file:
-            if isinstance(content, bytes):
-                file.write(content)
-            else:
+            if isinstance(content, Path):
                 with content.open("rb") as source:
                     shutil.copyfileobj(source, file, 1 << 20)
+            else:
+                file.writelines([content] if isinstance(content, bytes) else content)
             file.flush()
             os.fsync(file.fileno())
         part.rename(path)

@@ -15,7 +15,7 @@ folder and of every file elsewhere that the build names; and the SHA-256 of the 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from converter.zoo.index import FILE as INDEX
@@ -35,8 +35,8 @@ ON_TOP: Final = (GATE, JUNIT, SUMMARY)
 TOP: Final = (INDEX, PUBLISHED, FRONT, LOCK, *ON_TOP)
 
 
-def index_document(index: Index, hashes: str, previous: Mapping[str, str] | None) -> bytes:
-    """`index.json`, a line for each cell.
+def index_document(index: Index, hashes: str, previous: Mapping[str, str] | None) -> Iterator[bytes]:
+    """`index.json`, a line for each cell; it is never in memory as a whole.
 
     Args:
         hashes: SHA-256 of the build's `hashes.json`.
@@ -46,8 +46,10 @@ def index_document(index: Index, hashes: str, previous: Mapping[str, str] | None
     start = json.dumps(
         {**head, "hashes": hashes, "previous": previous}, ensure_ascii=True, allow_nan=False
     )
-    cells = ",\n".join(map(_line, index.cells))
-    return f'{start[:-1]}, "cells": [\n{cells}\n]}}\n'.encode()
+    yield f'{start[:-1]}, "cells": ['.encode()
+    for at, cell in enumerate(index.cells):
+        yield (",\n" if at else "\n").encode() + _line(cell).encode()
+    yield b"\n]}\n"
 
 
 def _line(cell: Cell) -> str:

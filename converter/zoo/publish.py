@@ -94,8 +94,8 @@ def _publish(folder: Path, index: Index, verdict: Verdict, keep: int) -> Index:
     }
     hashes = documents.hashes_document(build, files, _content(folder, index, known))
     content.replace(part / HASHES, hashes)
-    document = documents.index_document(index, sha256_of(part / HASHES), previous)
-    content.replace(part / INDEX, document)
+    chain = sha256_of(part / HASHES), previous
+    content.replace(part / INDEX, documents.index_document(index, *chain))
     for name in ON_TOP:
         shutil.copyfile(part / name, folder / f".{name}.part")
     part.rename(place)
@@ -104,12 +104,10 @@ def _publish(folder: Path, index: Index, verdict: Verdict, keep: int) -> Index:
         (folder / f".{name}.part").rename(folder / name)
     if verdict.passed and not index.build.only:
         green = [cell for cell in index.cells if cell.status is Status.SUCCEEDED]
-        only = documents.index_document(
-            replace(index, cells=green), sha256_of(place / HASHES), previous
-        )
+        only = documents.index_document(replace(index, cells=green), *chain)
         content.replace(folder / PUBLISHED, only)
     content.replace(folder / FRONT, front.encode("utf-8", "replace"))
-    content.replace(folder / INDEX, document)
+    content.replace(folder / INDEX, place / INDEX)
     _prune(folder, keep, sweep=bool(leftovers))
     return index
 
