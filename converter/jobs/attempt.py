@@ -24,6 +24,8 @@ from converter.jobs.values import Artefact, Event, Outcome
 from converter.processes import linux
 from converter.processes.run import Processes
 
+# What the child process calls.
+FUNCTION = "converter.jobs.child:convert"
 # How long a conversion may take to end its children and containers when it is cancelled.
 GRACE_S: Final = 10.0
 
@@ -119,7 +121,7 @@ class Working:
     def _converted(self, request: Mapping[str, Any]) -> dict[str, Any]:
         return dict(
             self._processes.call(
-                "converter.jobs.child:convert",
+                FUNCTION,
                 {"request": dict(request), "folder": str(self._folder)},
                 what="The conversion",
                 work=self._folder,
