@@ -1,7 +1,9 @@
 """A DOUBLE of a conversion for tests of jobs: it converts nothing, and does what its options say.
 
-`python -m tests.jobs_double worker SCHEDULER STORAGE` is a real worker of a real scheduler whose attempts
-run the double; `dispatcher DATABASE STORAGE` is a dispatcher on this machine with it, until it is killed.
+All around it is real: the child process, its fork server, the child of that which works, the files.
+
+`python -m tests.jobs_double worker SCHEDULER` is a worker of a scheduler, and
+`python -m tests.jobs_double dispatcher DATABASE STORAGE [SCHEDULER]` a dispatcher, until it is killed.
 """
 
 from __future__ import annotations
@@ -10,7 +12,6 @@ import contextlib
 import hashlib
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -22,79 +23,95 @@ from converter.errors import Cancelled, ModelError
 from converter.events import Notice, StageStarted
 from converter.jobs import attempt, here, worker
 from converter.jobs.child import OUTPUT, Teller, _stop
+from converter.jobs.cluster import Cluster
 from converter.jobs.database import connect
 from converter.jobs.dispatcher import Dispatcher
+from converter.jobs.executor import Executor
 from converter.jobs.here import Here
 from converter.jobs.leader import Leader
 from converter.jobs.results import error_json
 from converter.jobs.rows import Rows
 from converter.jobs.storage import Storage
 from converter.processes import linux
+from converter.processes.run import Processes, kept_as_twin, kept_warm
 
-FUNCTION = "tests.jobs_double:convert"
+NAME = "tests.jobs_double"
 
 
 def convert(request: Mapping[str, Any], folder: str) -> dict[str, Any]:
-    """In the child: options `seconds`, `fails`, `dies` (once, by a mark file), `marks` (a folder)."""
+    """In the child. Options: `seconds`; `fails`; `dies`, once, by a mark file; `marks`, a folder."""
     signal.signal(signal.SIGTERM, _stop)
     linux.die_with_parent(number=signal.SIGTERM)
+    with kept_as_twin():
+        return _convert(request, Path(folder))
+
+
+def _convert(request: Mapping[str, Any], place: Path) -> dict[str, Any]:
     options = request["options"]
-    place = Path(folder)
     teller = Teller(place)
-    tool: subprocess.Popen[bytes] | None = None
+    processes = Processes()
     try:
         teller.event(StageStarted(stage="double", title="Nothing", index=1, total=1))
-        if "marks" in options:
-            # A grandchild, as a vendor's tool is one; it sees to it that it ends with us, as ours do.
-            code = (
-                f"import time; from converter.processes.linux import *; die_with_parent({os.getpid()})"
-            )
-            tool = subprocess.Popen([sys.executable, "-c", f"{code}; time.sleep(600)"])
-            for pid in (os.getpid(), tool.pid):
-                Path(options["marks"], str(pid)).touch()
+        mark(options)
         if options.get("dies") and not Path(options["dies"]).exists():
             Path(options["dies"]).touch()
             os.kill(os.getpid(), signal.SIGKILL)
-        for index in range(round(10 * options.get("seconds", 0))):
-            time.sleep(0.1)
-            teller.event(Notice(text=f"{index}"))
+        processes.call(f"{NAME}:work", {"options": options}, what="It", work=place, timeout_s=600)
+        teller.event(Notice(text="worked"))
         if options.get("fails"):
             error = ModelError("It fails.", remedy="As it was asked to.")
             return {"exit_code": error.exit_code, "error": error_json(error)}
         output = place / OUTPUT / "double.tar"
         output.parent.mkdir()
-        output.write_bytes(Path(request["source"]).read_bytes() + b"converted")
+        output.write_bytes(Path(request["source"]).read_bytes() + b" converted")
         sha256 = hashlib.sha256(output.read_bytes()).hexdigest()
         return {"exit_code": 0, "output": str(output), "sha256": sha256}
     except KeyboardInterrupt:
         raise Cancelled("Cancelled.") from None
     finally:
-        if tool is not None:
-            tool.kill()
-            tool.wait()
+        processes.end_all()
         teller.close()
 
 
+def work(options: Mapping[str, Any]) -> None:
+    """In the child's child."""
+    mark(options)
+    time.sleep(options.get("seconds", 0))
+
+
+def mark(options: Mapping[str, Any]) -> None:
+    """Leave this process's number in a folder."""
+    if "marks" in options:
+        Path(options["marks"], str(os.getpid())).touch()
+
+
 @contextlib.contextmanager
-def _cold(_folder: Path) -> Iterator[None]:
-    yield
+def warm(folder: Path) -> Iterator[None]:
+    """As `converter.jobs.warm`, without what conversions import."""
+    with kept_warm((NAME, "converter.processes.worker"), folder):
+        yield
 
 
 def use() -> None:
     """Let the attempts of this process run the double."""
-    attempt.FUNCTION = FUNCTION
-    here.keep_warm = worker.warm = _cold  # type: ignore[attr-defined]
+    attempt.FUNCTION = f"{NAME}:convert"
+    attempt.GRACE_S = 2.0
+    here.keep_warm = worker.warm = warm  # type: ignore[attr-defined]
 
 
-def main(what: str, where: str, storage: str) -> None:
+def main(what: str, where: str, storage: str = "", scheduler: str = "") -> None:
     use()
     if what == "worker":
-        worker.serve(where, slots=2, memory_bytes=10**10, storage=storage, say=print)
+        worker.serve(where, slots=2, memory_bytes=10**10, say=print)
         return
-    rows = Rows(connect(where, wait_s=60))
+    rows, files = Rows(connect(where, wait_s=60)), Storage(storage)
     with Leader(rows.engine) as leader:
         leader.wait()
-        executor = Here(Storage(storage), slots=2, memory_bytes=10**10, labels=frozenset())
+        executor: Executor = (
+            Cluster(scheduler, files)
+            if scheduler
+            else Here(files, slots=2, memory_bytes=10**10, labels=frozenset())
+        )
         Dispatcher(rows, executor, poll_s=0.1).run(threading.Event())
 
 

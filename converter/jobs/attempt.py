@@ -12,7 +12,7 @@ import threading
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any, Final
+from typing import Any
 
 from converter.errors import Cancelled, ConvertError, ToolError
 from converter.jobs.child import EVENTS, LOG, REPORT
@@ -27,7 +27,7 @@ from converter.processes.run import Processes
 # What the child process calls.
 FUNCTION = "converter.jobs.child:convert"
 # How long a conversion may take to end its children and containers when it is cancelled.
-GRACE_S: Final = 10.0
+GRACE_S = 10.0
 
 
 class Working:
