@@ -94,7 +94,11 @@ class Arena:
         """kill -9 of a process that was started, of `child`, or of the database; and start it again."""
         self.kills[name] = self.kills.get(name, 0) + 1
         if name == "child":
-            alive = [pid for pid in self.marked() if is_alive(pid)]
+            alive: list[int] = []
+            until = time.monotonic() + 10
+            while not alive and time.monotonic() < until:
+                alive = [pid for pid in self.marked() if is_alive(pid)]
+                time.sleep(0.02)
             with contextlib.suppress(ProcessLookupError):
                 if alive:
                     os.kill(self.random.choice(alive), signal.SIGKILL)
@@ -156,8 +160,9 @@ class Arena:
                 with self.storage.open(archive.digest) as file:
                     assert file.read() == b"a source converted"
             else:
+                # Its attempts were killed three times, or the tool that one of them had started.
                 assert job.state is State.FAILED
-                assert len(lost) == 3, job
+                assert len(lost) == 3 or "was killed from outside" in job.reason, job
                 assert done == []
             events = self.rows.events(job.id, limit=10_000)
             assert [one.position for one in events] == [*range(1, job.events + 1)]

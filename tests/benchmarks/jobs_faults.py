@@ -105,8 +105,8 @@ def main() -> None:
     for path in [given.only] if given.only else PATHS:
         rows.append(run(path, given.kills, given.seed))
         print(rows[-1], flush=True)
-    if given.write:
-        RESULTS.write_text(table(rows))
+        if given.write:
+            RESULTS.write_text(table(rows))
 
 
 def table(rows: list[Row]) -> str:
@@ -115,19 +115,19 @@ def table(rows: list[Row]) -> str:
         "",
         "`nox -s faults`: `kill -9` at random moments while a stream of half-second jobs runs (a double of a",
         "conversion in real processes). On every path each job ended exactly once, with a whole file; no",
-        "process was left. A job fails after three lost attempts that count: those of killed children and",
-        "workers do, those of dispatchers, schedulers and databases do not.",
+        "process was left. A job fails when its tool is killed, or after three lost attempts that count: those",
+        "of killed children and workers do, those of dispatchers, schedulers and databases do not.",
         "",
         line(),
         "",
-        "| killed | kills | jobs | of them failed after 3 losses | attempts | lost | seconds |",
+        "| killed | kills | jobs | of them failed | attempts | lost | seconds |",
         "|---|---|---|---|---|---|---|",
     ]
-    for one in rows:
-        lines.append(
-            f"| {one.path} | {one.kills} | {one.jobs} | {one.failed} | {one.attempts} | {one.lost} "
-            f"| {one.seconds:.0f} |"
-        )
+    lines += [
+        f"| {one.path} | {one.kills} | {one.jobs} | {one.failed} | {one.attempts} | {one.lost} "
+        f"| {one.seconds:.0f} |"
+        for one in rows
+    ]
     return "\n".join(lines) + "\n"
 
 
