@@ -19,8 +19,8 @@ from converter.jobs.database import connect
 from converter.jobs.errors import DatabaseAway
 from converter.jobs.rows import Rows
 from converter.jobs.states import FOLLOWS, State
-from converter.jobs.storage import Storage
 from converter.jobs.values import Job, Limits, Request, Submission
+from converter.storage import Storage
 from tests.documents import ROOT
 from tests.postgres import Postgres
 

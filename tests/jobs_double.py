@@ -31,9 +31,9 @@ from converter.jobs.here import Here
 from converter.jobs.leader import Leader
 from converter.jobs.results import error_json
 from converter.jobs.rows import Rows
-from converter.jobs.storage import Storage
 from converter.processes import linux
 from converter.processes.run import Processes, kept_as_twin, kept_warm
+from converter.storage import Storage
 
 NAME = "tests.jobs_double"
 

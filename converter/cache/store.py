@@ -159,7 +159,7 @@ class Store:
             what: file if isinstance(file, str) else self.storage.put(file)
             for what, file in files.items()
         }
-        # Not asked of the storage: another process may have removed a file there by now, which is a miss.
+        # Not asked of the storage: another process may have removed a file there, which is a miss.
         sizes = {
             what: self.storage.size(file) if isinstance(file, str) else file.stat().st_size
             for what, file in files.items()

@@ -16,8 +16,8 @@ from typing import Any, Final
 from converter.errors import UsageError
 from converter.jobs import versions
 from converter.jobs.executor import Lost, Place, Report, Started, Ticket, Told
-from converter.jobs.storage import Storage
 from converter.jobs.values import Event, Outcome
+from converter.storage import Storage
 
 _CONNECT_S: Final = 3.0
 _AGAIN_S: Final = 2.0

@@ -24,10 +24,10 @@ from converter.jobs import machine, versions
 from converter.jobs.attempt import Working
 from converter.jobs.errors import OtherVersion
 from converter.jobs.executor import Lost, Ticket
-from converter.jobs.storage import Storage
 from converter.jobs.values import Outcome
 from converter.jobs.warm import warm
 from converter.processes.work_folder import work_folder
+from converter.storage import Storage
 from converter.system import usable_cores
 
 PLUGIN: Final = "nnconvert"
