@@ -103,6 +103,12 @@ def benchmarks_rvc4(session: nox.Session) -> None:
 
 
 @nox.session
+def zoo_benchmark(session: nox.Session) -> None:
+    """A quarter of an hour: a zoo's rebuild, plans of up to 100,000 cells, conversions beside a loop."""
+    _run(session, " ".join(["tests.benchmarks.zoo", *(session.posargs or ["--write"])]))
+
+
+@nox.session
 def benchmarks_zoo_scale(session: nox.Session) -> None:
     """Gate, site and index of a zoo of up to 100,000 simulated cells."""
     session.install("-e", ".[test]")
