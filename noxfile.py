@@ -103,6 +103,12 @@ def benchmarks_rvc4(session: nox.Session) -> None:
 
 
 @nox.session
+def zoo_benchmark(session: nox.Session) -> None:
+    """A quarter of an hour: a zoo's rebuild, plans of up to 100,000 cells, conversions beside a loop."""
+    _run(session, " ".join(["tests.benchmarks.zoo", *(session.posargs or ["--write"])]))
+
+
+@nox.session
 def benchmarks_zoo_scale(session: nox.Session) -> None:
     """Gate, site and index of a zoo of up to 100,000 simulated cells."""
     session.install("-e", ".[test]")
@@ -157,3 +163,15 @@ def big_model(session: nox.Session) -> None:
     """How much memory a generated model of 2.2 GB takes; writes tests/benchmarks/results."""
     session.install("-e", ".[test]")
     session.run("python", "-m", "tests.benchmarks.big_model", *session.posargs)
+
+
+@nox.session
+def faults(session: nox.Session) -> None:
+    """Half an hour: random kills of every part of the job system; writes the results."""
+    _run(session, " ".join(["tests.benchmarks.jobs_faults", *(session.posargs or ["--write"])]))
+
+
+@nox.session
+def jobs_benchmark(session: nox.Session) -> None:
+    """Minutes: what jobs cost, and tables of up to 100,000 of them; writes the results."""
+    _run(session, " ".join(["tests.benchmarks.jobs", *(session.posargs or ["--write"])]))
