@@ -23,6 +23,7 @@ from converter.options.declared import Value
 from converter.processes.linux import peak_rss_bytes
 from converter.processes.run import Processes
 from converter.verification.reference import Tensors
+from targets.rvc4.dlc.islands import MARK
 from targets.rvc4.toolchain import PINNED, PROVIDER, VERSION, Toolchain
 from targets.rvc4.translate import SOC_MODELS
 
@@ -38,6 +39,8 @@ _REASON: Final = re.compile(
 _QUANTIZERS: Final = ("QuantizeLinear", "DequantizeLinear")
 # What the provider made of the nodes that it took, and looks at again.
 _ITS_OWN: Final = "QNNExecutionProvider_"
+# What QNN says in place of a reason.
+_NO_REASON: Final = ("Failed to add node",)
 _REMEDIES: Final = (
     ("float", "rvc4.quantization_mode=INT8_STANDARD"),
     ("per-channel", "rvc4.use_per_channel_quantization=false"),
@@ -311,11 +314,13 @@ def _refusal(nodes: Sequence[tuple[str, str]], error: str, text: str, network: s
 
 def _finding(op: str, name: str, reason: str) -> Finding:
     said = reason if len(reason) < 300 else reason[:299] + "…"
+    if said.rstrip(".") in _NO_REASON:
+        said = ""
     low = said.lower()
     remedy = next((f"Try {option}." for word, option in _REMEDIES if word in low), "")
     return Finding(
         code="rvc4.refused-node",
-        where=f"node {name!r} ({op})" if op else "network",
+        where=f"node {MARK.sub('', name)!r} ({op})" if op else "network",
         message=f"the HTP does not take it{': ' if said else ''}{said.rstrip('.')}.",
         remedy=remedy or "Cut the model in front of it, or export it with another operator.",
     )
