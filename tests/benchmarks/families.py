@@ -176,8 +176,9 @@ class _First(nn.Module):
         return self.net(x)["out"]  # type: ignore[no-any-return]
 
 
+@torch.no_grad()
 def build(family: Family) -> nn.Module:
-    """The net in evaluation mode, its weights and normalization statistics random from one seed."""
+    """The net in evaluation mode, its weights random from one seed."""
     torch.manual_seed(0)
     settings = {"num_classes": 10, **family.settings}
     if family.library == "timm":
@@ -189,17 +190,21 @@ def build(family: Family) -> nn.Module:
     else:
         models = importlib.import_module("torchvision.models")
         net = models.get_model(family.name, weights=None, **settings)
-    for layer in net.modules():
-        if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
-            nn.init.uniform_(layer.running_mean, -0.2, 0.2)
-            nn.init.uniform_(layer.running_var, 0.5, 1.5)
-            if layer.affine:
-                nn.init.uniform_(layer.weight, 0.5, 1.5)
-                nn.init.uniform_(layer.bias, -0.2, 0.2)
     for weight in net.parameters():
         if weight.dim() > 1 and not weight.any():  # a head that starts at zero says nothing
             nn.init.normal_(weight, std=0.02)
-    return _First(net.eval()) if "lab" in family.name or "raspp" in family.name else net.eval()
+    net.eval()
+    norms = [layer for layer in net.modules() if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d)]
+    for layer in norms:
+        if layer.affine:
+            nn.init.uniform_(layer.weight, 0.5, 1.5)
+            nn.init.uniform_(layer.bias, -0.2, 0.2)
+        # The statistics of what goes through: no float16 holds what deep nets make of other ones.
+        layer.train()
+        layer.momentum = 1.0
+    net(torch.rand(2, 3, family.size, family.size))
+    net.eval()
+    return _First(net) if "lab" in family.name or "raspp" in family.name else net
 
 
 def export(family: Family, opset: int, path: Path, *, newer: bool) -> None:
