@@ -302,9 +302,9 @@ def _refusal(nodes: Sequence[tuple[str, str]], error: str, text: str, network: s
         owner = made.get(name) if op in _QUANTIZERS else (op, name)
         if owner is not None and (reason or op not in _QUANTIZERS):
             found[owner] = found.get(owner) or reason
-    findings = [_finding(op, name, reason) for (op, name), reason in found.items()]
+    findings = [refused_node(op, name, reason) for (op, name), reason in found.items()]
     if not findings and nodes:
-        findings = [_finding(op, name, "") for op, name in nodes[:1]]
+        findings = [refused_node(op, name, "") for op, name in nodes[:1]]
     if not findings:
         return ToolError(f"QNN failed on this network: {error or 'no word'}.", tool_text=text)
     refusal = from_findings(ModelError, "QNN does not take the whole model", findings)
@@ -312,7 +312,8 @@ def _refusal(nodes: Sequence[tuple[str, str]], error: str, text: str, network: s
     return refusal
 
 
-def _finding(op: str, name: str, reason: str) -> Finding:
+def refused_node(op: str, name: str, reason: str) -> Finding:
+    """What a user is told of a node, by its name in the source."""
     said = reason if len(reason) < 300 else reason[:299] + "…"
     if said.rstrip(".") in _NO_REASON:
         said = ""
