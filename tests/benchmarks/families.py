@@ -202,7 +202,9 @@ def build(family: Family) -> nn.Module:
         # The statistics of what goes through: no float16 holds what deep nets make of other ones.
         layer.train()
         layer.momentum = 1.0
-    net(torch.rand(2, 3, family.size, family.size))
+    # Coarse patterns, since frames of noise are all alike to a deep layer: its variance would be nothing.
+    coarse = torch.rand(6, 3, 4, 4) * 2 - 1
+    net(nn.functional.interpolate(coarse, family.size, mode="bilinear"))
     net.eval()
     return _First(net) if "lab" in family.name or "raspp" in family.name else net
 
@@ -266,7 +268,7 @@ def report(rows: Sequence[Trial], used: Mapping[str, str]) -> str:
     converted, absent = [row for row in rows if row.target], [row for row in rows if not row.target]
     parts = [
         "# Families of torchvision and timm",
-        f"Written by `nox -s families` on {dates}: {libraries}.",
+        f"Written by `tests/benchmarks/families.py` on {dates}: {libraries}.",
         "Random weights, 64 to 96 pixels, many with fewer layers than their name says "
         "(`tests/benchmarks/families.py`). Exit 0: verified on one frame, RVC2 as the blob executed on "
         "this machine, RVC4 on ONNX Runtime and the HTP emulator; nothing on a camera." + missing,

@@ -133,7 +133,7 @@ def report(rows: Sequence[Trial], data: Path | None) -> str:
         "Trained models out of public wheels, each with its package's own preprocessing, compared with the "
         "source. RVC2: the blob, executed on this machine; RVC4: ONNX Runtime and the HTP emulator; "
         f"nothing on a camera. Calibrated on {frames}. A relative RMSE of 0: every difference is below what "
-        f"the output's format can tell. Written by `nox -s real_models` on {dates}: Python "
+        f"the output's format can tell. Written by `tests/benchmarks/real_models.py` on {dates}: Python "
         f"{platform.python_version()}, {libraries}."
         + (f" {missing} of {len(expected)} conversions were not tried." if missing > 0 else ""),
         summary(rows),

@@ -49,10 +49,19 @@ class Trial:
         """Its row of a table, under `HEADS`."""
         error = "" if self.rel_rmse is None else f"{self.rel_rmse:.1e}"
         code = "" if self.exit_code is None else self.exit_code
-        return self.model, self.origin, self.nodes or "", self.target, code, error, self.reason
+        return (
+            self.model,
+            self.origin,
+            self.nodes or "",
+            self.target,
+            code,
+            error,
+            self.date,
+            self.reason,
+        )
 
 
-HEADS: Final = ("model", "from", "nodes", "target", "exit", "relative RMSE", "reason")
+HEADS: Final = ("model", "from", "nodes", "target", "exit", "relative RMSE", "date", "reason")
 
 
 def attempt(path: Path, target: str, mode: str, options: Mapping[str, Any]) -> dict[str, Any]:
