@@ -126,8 +126,9 @@ def report(rows: Sequence[Trial], data: Path | None) -> str:
     libraries = ", ".join(f"{name} {version(name)}" for name in _LIBRARIES)
     dates = ", ".join(sorted({row.date for row in rows}))
     frames = "photographs" if data else "generated frames"
-    expected = {(Path(model.file).stem, mode) for model in MODELS for mode in _MODES}
-    missing = len(expected) - len({(row.model, row.target) for row in rows})
+    targets = [f"RVC4 {mode}" if mode else "RVC2" for mode in _MODES]
+    expected = {(Path(model.file).stem, target) for model in MODELS for target in targets}
+    missing = len(expected - {(row.model, row.target) for row in rows})
     parts = [
         "# Real models",
         "Trained models out of public wheels, each with its package's own preprocessing, compared with the "
