@@ -19,7 +19,7 @@ from converter.processes.run import kept_warm
 from converter.target import modules_called
 
 TARGETS: Final = ("rvc2", "rvc4")
-_LINE: Final = 240
+_LINE: Final = 400
 
 
 @dataclass(frozen=True, kw_only=True)
