@@ -103,6 +103,13 @@ def benchmarks_rvc4(session: nox.Session) -> None:
 
 
 @nox.session
+def benchmarks_zoo_scale(session: nox.Session) -> None:
+    """Gate, site and index of a zoo of up to 100,000 simulated cells."""
+    session.install("-e", ".[test]")
+    session.run("python", "-m", "tests.benchmarks.zoo_scale", *session.posargs)
+
+
+@nox.session
 def benchmarks_container(session: nox.Session) -> None:
     """What a container adds to an RVC2 conversion; wants an engine and RVC2's image."""
     session.install("-e", ".[test]")

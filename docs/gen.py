@@ -60,6 +60,7 @@ _FINDINGS: Final = {
     "ir": "The IR that a compiler gets",
     "init": "init and bare models",
     "modelconverter": "ModelConverter's files",
+    "zoo": "The zoo: manifest, gate, published folder",
 }
 
 
@@ -143,9 +144,13 @@ def _errors() -> Iterator[str]:
     yield "| exit code | in Python | what it says |\n|---|---|---|"
     yield "| 0 | | Done. |"
     yield "| 1 | another one | A fault of the converter itself; of `nnconvert diff`, a difference. |"
-    for kind in sorted(errors.ConvertError.__subclasses__(), key=lambda kind: kind.exit_code):
-        line = _text((inspect.getdoc(kind) or "").splitlines()[0])
-        yield f"| {kind.exit_code} | `{kind.__name__}` | {line} |"
+    gate = (8, "", "The gate of a zoo build says no.")
+    kinds = [
+        (kind.exit_code, f"`{kind.__name__}`", (inspect.getdoc(kind) or "").splitlines()[0])
+        for kind in errors.ConvertError.__subclasses__()
+    ]
+    for code, kind, line in sorted([*kinds, gate]):
+        yield f"| {code} | {kind} | {_text(line)} |"
     yield (
         "\n`nnconvert diff` says 2 for whatever keeps it from comparing, as diff(1) does. With "
         '`--json` a failure prints `{"error": …}`; `--debug` adds the traceback and the tool\'s own '
@@ -171,7 +176,8 @@ def _area(code: Code) -> str:
 
 def _code(code: Code) -> Iterator[str]:
     yield f"#### `{code.code}` {{ #{code.code} }}\n"
-    finder = "lint" if code.code in checks() else "plan and convert"
+    others = "zoo" if _area(code) == "zoo" else "plan and convert"
+    finder = "lint" if code.code in checks() else others
     yield f"**{code.severity.value}**, found by {finder}.\n"
     yield f"- cause: {_text(code.cause)}"
     yield f"- why: {_text(code.why)}"
