@@ -166,3 +166,15 @@ def big_model(session: nox.Session) -> None:
     """How much memory a generated model of 2.2 GB takes; writes tests/benchmarks/results."""
     session.install("-e", ".[test]")
     session.run("python", "-m", "tests.benchmarks.big_model", *session.posargs)
+
+
+@nox.session
+def faults(session: nox.Session) -> None:
+    """Half an hour: random kills of every part of the job system; writes the results."""
+    _run(session, " ".join(["tests.benchmarks.jobs_faults", *(session.posargs or ["--write"])]))
+
+
+@nox.session
+def jobs_benchmark(session: nox.Session) -> None:
+    """Minutes: what jobs cost, and tables of up to 100,000 of them; writes the results."""
+    _run(session, " ".join(["tests.benchmarks.jobs", *(session.posargs or ["--write"])]))

@@ -37,6 +37,7 @@ class Pretended:
     def __init__(self) -> None:
         self.storage: Storage | None = None
         self.converted: list[Ticket] = []
+        self.refusals: dict[str, str] = {}
         self.act: Act = lambda _ticket: None
         self._reports: list[Report] = []
         self._interrupt: BaseException | None = None

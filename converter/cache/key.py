@@ -123,7 +123,7 @@ def made_by(target: str) -> dict[str, Any]:
     """What else decides a result: the code, the declared options, the libraries and Python."""
     return {
         "code": [code_of("converter"), code_of(package_of(target))],
-        "configs": digest_of(configs()),
+        "options": digest_of(configs() / "options.yaml"),
         "libraries": _libraries(),
         "python": [sys.version_info[:3], platform.machine()],
     }

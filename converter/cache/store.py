@@ -159,7 +159,11 @@ class Store:
             what: file if isinstance(file, str) else self.storage.put(file)
             for what, file in files.items()
         }
-        sizes = {what: self.storage.size(digest) for what, digest in digests.items()}
+        # Not asked of the storage: another process may have removed a file there, which is a miss.
+        sizes = {
+            what: self.storage.size(file) if isinstance(file, str) else file.stat().st_size
+            for what, file in files.items()
+        }
         records = [
             Record(key=key, files=digests, sizes=sizes, document=document)
             for key in dict.fromkeys(keys)

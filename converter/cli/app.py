@@ -342,3 +342,23 @@ def remove(target: ToolTarget) -> int:
     from converter.cli import commands
 
     return commands.remove(target)
+
+
+@app.command(help_epilogue="Example: nnconvert worker --scheduler tcp://10.0.0.1:8786")
+def worker(
+    *,
+    scheduler: Annotated[str, Parameter(help="The address of a Dask scheduler, tcp://HOST:PORT.")],
+    slots: Annotated[
+        int | None, Parameter(help="How many conversions run at once; one for each core if not set.")
+    ] = None,
+    memory_gb: Annotated[
+        float | None, Parameter(help="What they may take together; most of the memory if not set.")
+    ] = None,
+    storage: Annotated[
+        str | None, Parameter(help="Where the files of jobs are, if not where the dispatcher says.")
+    ] = None,
+) -> int:
+    """Convert for a Dask scheduler, until it is stopped; it says what this machine can convert."""
+    from converter.cli.worker import worker as run
+
+    return run(scheduler, slots, memory_gb, storage)

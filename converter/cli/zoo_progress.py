@@ -9,7 +9,7 @@ import time
 from types import TracebackType
 from typing import Any, Final, Self
 
-from converter.zoo.events import Began, CellEnded, CellStarted, CellTold, ZooEvent
+from converter.zoo.events import Began, CellEnded, CellStarted, CellTold, Noted, ZooEvent
 from converter.zoo.index import Cell, Status
 
 _SHOWN: Final = 12
@@ -69,6 +69,8 @@ class ZooReporter:
                 self._running[event.id] = (begun, event.text)
                 if event.text.startswith("lost:"):
                     self._say(f"{event.id}: {event.text}")
+            case Noted():
+                self._say(event.text, always=True)
             case CellEnded():
                 self._end(event.cell)
 

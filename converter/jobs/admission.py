@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from converter.errors import ToolchainError
@@ -21,6 +22,15 @@ _BYTES_PER_BYTE: Final = 12
 _MARGIN: Final = 1.1
 
 
+@dataclass(frozen=True, kw_only=True)
+class Chosen:
+    """A job to start, the memory to set aside for it, and the place's name."""
+
+    job: Job
+    memory_bytes: int
+    place: str
+
+
 class Admission:
     """Chooses jobs for places.
 
@@ -35,14 +45,17 @@ class Admission:
         self._waiting_since: dict[str, float] = {}
         self._explained: dict[frozenset[str], str] = {}
 
-    def chosen(self, room: Sequence[Place]) -> Iterator[tuple[Job, int]]:
-        """The jobs to start now, each with the memory to set aside for it, in bytes.
+    def chosen(self, room: Sequence[Place], refusals: Mapping[str, str]) -> Iterator[Chosen]:
+        """The jobs to start now, each with its place.
 
         Jobs that can never run on these places are ended; why jobs wait for a label is written down.
+
+        Args:
+            refusals: See `Executor`.
         """
         places = {place.name: place for place in room}
         wanted = self._rows.wanted_labels()
-        self._explain(wanted, room)
+        self._explain(wanted, room, refusals)
         offered = [labels for labels in wanted if any(labels <= place.labels for place in room)]
         if not any(place.free > 0 for place in room) or not offered:
             return
@@ -65,7 +78,7 @@ class Admission:
                 places[place.name] = dataclasses.replace(
                     place, free=place.free - 1, free_bytes=place.free_bytes - need
                 )
-                yield job, need
+                yield Chosen(job=job, memory_bytes=need, place=place.name)
                 continue
             since = self._waiting_since[job.id] = waiting.get(job.id, now)
             could = [place for place in able if place.total_bytes >= need]
@@ -81,20 +94,26 @@ class Admission:
         )
         self._rows.refuse(job.id, error)
 
-    def _explain(self, wanted: Sequence[frozenset[str]], room: Sequence[Place]) -> None:
+    def _explain(
+        self,
+        wanted: Sequence[frozenset[str]],
+        room: Sequence[Place],
+        refusals: Mapping[str, str],
+    ) -> None:
         """Tell the jobs whose labels no place offers why they wait."""
         reasons = {}
         for labels in wanted:
             able = any(labels <= place.labels for place in room)
-            reasons[labels] = "" if able else _why(labels, room)
+            reasons[labels] = "" if able else _why(labels, room, refusals)
             if self._explained.get(labels) != reasons[labels]:
                 self._rows.explain(labels, reasons[labels])
         self._explained = {labels: reason for labels, reason in reasons.items() if not reason}
 
 
-def _why(labels: frozenset[str], room: Sequence[Place]) -> str:
+def _why(labels: frozenset[str], room: Sequence[Place], refusals: Mapping[str, str]) -> str:
     if not room:
-        return "It waits for a worker: there is none."
+        refused = "; ".join(f"{name} {why}" for name, why in sorted(refusals.items()))
+        return f"It waits for a worker: there is none{f', for {refused}' if refused else ''}."
     offered = frozenset().union(*(place.labels for place in room))
     lacking = ", ".join(sorted(labels - offered)) or " and ".join(sorted(labels))
     return f"It waits for a worker that offers {lacking}: there is none."

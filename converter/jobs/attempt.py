@@ -12,7 +12,7 @@ import threading
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any, Final
+from typing import Any
 
 from converter.archive.tar import name_problem
 from converter.errors import Cancelled, ConvertError, ToolError, UsageError
@@ -25,8 +25,10 @@ from converter.processes import linux
 from converter.processes.run import Processes
 from converter.storage import Storage
 
+# What the child process calls.
+FUNCTION = "converter.jobs.child:convert"
 # How long a conversion may take to end its children and containers when it is cancelled.
-GRACE_S: Final = 10.0
+GRACE_S = 10.0
 
 
 class Working:
@@ -130,7 +132,7 @@ class Working:
     def _converted(self, request: Mapping[str, Any]) -> dict[str, Any]:
         return dict(
             self._processes.call(
-                "converter.jobs.child:convert",
+                FUNCTION,
                 {"request": dict(request), "folder": str(self._folder)},
                 what="The conversion",
                 work=self._folder,

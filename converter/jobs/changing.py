@@ -105,8 +105,11 @@ class Changing(Reading):
     ) -> None:
         """Put events behind the job's others; its row is locked."""
         of_attempt = (EVENTS.c.job_id == job_id, EVENTS.c.attempt == attempt)
-        kept = connection.execute(sa.select(sa.func.max(EVENTS.c.number)).where(*of_attempt)).scalar()
-        new = [one for one in events if one.number > (kept or 0)]
+        events = list(events)
+        first_number = min((one.number for one in events), default=0)
+        known = sa.select(EVENTS.c.number).where(*of_attempt, EVENTS.c.number >= first_number)
+        kept = set(connection.execute(known).scalars())
+        new = [one for one in events if one.number not in kept]
         if not new:
             return
         change = sa.update(JOBS).where(JOBS.c.id == job_id).values(events=JOBS.c.events + len(new))

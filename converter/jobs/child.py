@@ -17,6 +17,7 @@ from converter.errors import ConvertError, VerificationError
 from converter.events import Event, Notice, Progress, StageFinished, StageStarted, ToolSaid, Warned
 from converter.jobs.results import error_json
 from converter.processes import linux
+from converter.processes.run import kept_as_twin
 
 EVENTS: Final = "events.jsonl"
 LOG: Final = "log.txt"
@@ -41,7 +42,11 @@ def convert(request: Mapping[str, Any], folder: str) -> dict[str, Any]:
     signal.signal(signal.SIGTERM, _stop)
     linux.die_with_parent(number=signal.SIGTERM)
     linux.be_killed_first()
-    place = Path(folder)
+    with kept_as_twin():
+        return _convert(request, Path(folder))
+
+
+def _convert(request: Mapping[str, Any], place: Path) -> dict[str, Any]:
     teller = Teller(place)
     try:
         from converter.run import convert as run

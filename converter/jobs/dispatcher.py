@@ -199,7 +199,9 @@ class Dispatcher:
             self._expired_at = self._clock()
 
     def _start(self) -> None:
-        for job, memory_bytes in self._admission.chosen(self._executor.room()):
+        room = self._executor.room()
+        for chosen in self._admission.chosen(room, self._executor.refusals):
+            job = chosen.job
             attempt = self._rows.claim(job.id)
             if attempt is None:  # it was cancelled meanwhile
                 continue
@@ -212,7 +214,8 @@ class Dispatcher:
                     request=job.request,
                     labels=job.labels,
                     time_s=job.limits.time_s,
-                    memory_bytes=memory_bytes,
+                    memory_bytes=chosen.memory_bytes,
+                    place=chosen.place,
                 )
             )
 

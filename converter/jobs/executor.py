@@ -37,6 +37,7 @@ class Ticket:
     Attributes:
         time_s: After this many seconds it is ended, and has failed.
         memory_bytes: What is set aside for it.
+        place: The place that was chosen, by name.
     """
 
     job_id: str
@@ -45,6 +46,7 @@ class Ticket:
     labels: frozenset[str]
     time_s: float
     memory_bytes: int
+    place: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON data, which `from_json` reads."""
@@ -94,7 +96,13 @@ Report = Started | Told | Outcome | Lost
 
 
 class Executor(Protocol):
-    """What the dispatcher hands attempts to."""
+    """What the dispatcher hands attempts to.
+
+    Attributes:
+        refusals: Why workers that are there are no places, by their names.
+    """
+
+    refusals: dict[str, str]
 
     def room(self) -> Sequence[Place]:
         """The places that there are now; none while no worker is there."""

@@ -15,21 +15,13 @@ from converter.jobs import machine
 from converter.jobs.attempt import Working
 from converter.jobs.executor import Lost, Place, Report, Started, Ticket, Told
 from converter.jobs.values import Outcome
-from converter.processes.run import kept_warm
+from converter.jobs.warm import warm as keep_warm
 from converter.processes.work_folder import work_folder
 from converter.storage import Storage
 from converter.system import usable_cores
-from converter.target import modules_called, names
 
 # How often running attempts are looked at: their events, their memory.
 _LOOK_S: Final = 0.5
-# What an attempt's process imports beside what its children do.
-_CHILD: Final = (
-    "converter.jobs.child",
-    "converter.run",
-    "converter.config.read",
-    "converter.checks.lint",
-)
 
 
 class Here:
@@ -53,6 +45,7 @@ class Here:
             labels: What it offers; None for what is found out (`machine.labels`).
             warm: Whether a process keeps what every conversion imports.
         """
+        self.refusals: dict[str, str] = {}
         self._storage = storage
         self._slots = slots or usable_cores()
         self._memory_bytes = memory_bytes or machine.memory_bytes()
@@ -68,8 +61,7 @@ class Here:
         self._stack = contextlib.ExitStack()
         if warm:
             work = self._stack.enter_context(work_folder())
-            called = [module for name in names() for module in modules_called(name)]
-            self._stack.enter_context(kept_warm(tuple(dict.fromkeys((*called, *_CHILD))), work))
+            self._stack.enter_context(keep_warm(work))
 
     def room(self) -> Sequence[Place]:
         """This machine, with what is left of it."""

@@ -229,6 +229,31 @@ def _work(
         os._exit(code)
 
 
+def serve_as_twin(control: socket.socket) -> NoReturn:
+    """In a fork of a process that wants a server of its own: be that server.
+
+    A session of its own keeps it alive when its parent is killed, so that it ends what it forked.
+    """
+    parent = os.getppid()
+    try:
+        os.setsid()
+        signal.set_wakeup_fd(-1)
+        for number in (signal.SIGCHLD, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        nothing = os.open(os.devnull, os.O_RDWR)
+        for stream in (0, 1, 2):
+            os.dup2(nothing, stream)
+        gc.freeze()
+        server = _Server(control=control, parent=parent, calls={})
+        try:
+            server.serve()
+        finally:
+            server.end_all()
+    finally:
+        os._exit(0)
+
+
 def main(descriptor: str, modules: Sequence[str]) -> NoReturn:
     """Import the modules, then fork a child for each call until the parent is gone."""
     parent = os.getppid()

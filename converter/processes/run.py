@@ -316,6 +316,27 @@ def kept_warm(modules: Sequence[str], work: Path) -> Iterator[None]:
             server.close()
 
 
+@contextlib.contextmanager
+def kept_as_twin() -> Iterator[None]:
+    """As `kept_warm`, for a process that a fork server forked: its own server is a fork of itself.
+
+    It does nothing elsewhere. To be called before there is a second thread.
+    """
+    global _kept
+    if not forked.is_in_fork():
+        yield
+        return
+    with _keeping:
+        _kept = ForkServer.twin()
+    try:
+        yield
+    finally:
+        with _keeping:
+            server, _kept = _kept, None
+        if server is not None:
+            server.close()
+
+
 def python_env(work: Path) -> dict[str, str]:
     """The environment of a Python child: this process's, no telemetry, and a TMPDIR of its own."""
     return {

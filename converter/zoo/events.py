@@ -47,5 +47,12 @@ class CellEnded:
     cell: Cell
 
 
-ZooEvent = Began | CellStarted | CellTold | CellEnded
+@dataclass(frozen=True, kw_only=True)
+class Noted:
+    """One line that the user should read, such as a worker of another version."""
+
+    text: str
+
+
+ZooEvent = Noted | Began | CellStarted | CellTold | CellEnded
 OnZooEvent = Callable[[ZooEvent], None]

@@ -132,8 +132,8 @@ class Target(_Strict):
 
     Attributes:
         target: A target, or a camera's name.
-        version: What the version of the toolchain must contain: `2022.2`; a build with another one is
-            refused before anything runs.
+        version: What the version of the toolchain must begin with: `2022.2`. With another one the cells
+            fail before anything is converted.
         image: The id of the container's image, which must be the one that is found.
         optional: Whether a machine without the toolchain leaves the target's cells out; they fail there
             otherwise.

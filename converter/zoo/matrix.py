@@ -132,10 +132,11 @@ class _Expansion:
         spec = specs_by_key().get(f"{name}.quantization_mode")
         if target.modes is None:
             return [Mode(name=DEFAULT_MODE)] if spec is None else [self._own_mode(target, spec.key)]
+        right = []
         for index, mode in enumerate(target.modes):
             if mode.quantization is None:
-                continue
-            if spec is None:
+                right.append(mode)
+            elif spec is None:
                 remedy = "Write {name: …, options: {…}}, or leave modes out."
                 self._say(
                     f"{where}.modes[{index}]",
@@ -147,7 +148,9 @@ class _Expansion:
                 remedy = near or f"There are: {', '.join(spec.choices)}."
                 message = f"{mode.quantization!r} is no quantization mode of {name}."
                 self._say(f"{where}.modes[{index}]", message, remedy)
-        return target.modes
+            else:
+                right.append(mode)
+        return right
 
     def _own_mode(self, target: Target, key: str) -> Mode:
         """The mode of a target without `modes`, called by its quantization."""

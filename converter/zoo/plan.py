@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -209,8 +210,8 @@ class _Planner:
             )
         pins = (("version", wanted.version, backend.version), ("image", wanted.image, backend.image))
         for name, pinned, found in pins:
-            is_wrong = pinned is not None and pinned not in str(found)
-            if is_wrong:
+            # `2.41` is in `SNPE 2.41.0`, and `1.0` is not in `2.51.0`.
+            if pinned and not re.search(rf"(?<![\w.]){re.escape(pinned)}(?!\w)", str(found)):
                 raise ToolchainError(
                     f"{wanted.target}: the manifest pins the {name} {pinned!r}, and this is {found!r}.",
                     remedy="Install that one, or write the new one into the manifest.",

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
 
-from converter.errors import UsageError
 from converter.jobs.dispatcher import Dispatcher
 from converter.jobs.executor import Executor, Lost, Place, Report, Started, Ticket, Told
 from converter.jobs.rows import Rows
@@ -18,7 +17,7 @@ from converter.jobs.states import State
 from converter.jobs.values import Artefact, Attachment, Job, Limits, Outcome, Request, Submission
 from converter.processes.work_folder import work_folder
 from converter.storage import Storage
-from converter.zoo.events import CellStarted, CellTold, OnZooEvent
+from converter.zoo.events import CellStarted, CellTold, Noted, OnZooEvent
 from converter.zoo.plan import PlannedCell, ZooPlan
 from converter.zoo.upload import Uploads
 
@@ -44,9 +43,12 @@ class _Watched:
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
         self.seen: list[Report] = []
+        self.refusals = executor.refusals
 
     def room(self) -> Sequence[Place]:
-        return self._executor.room()
+        places = self._executor.room()
+        self.refusals = self._executor.refusals
+        return places
 
     def start(self, ticket: Ticket) -> None:
         self._executor.start(ticket)
@@ -83,6 +85,7 @@ class Runner:
         """
         self._plan, self._out, self._batch = plan, out, batch
         self._scheduler, self._database = scheduler, database
+        self._refused: dict[str, str] = {}
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
@@ -96,6 +99,7 @@ class Runner:
 
     def _open(self, stack: contextlib.ExitStack) -> None:
         from converter.jobs.database import connect
+        from converter.jobs.leader import Leader
 
         work = stack.enter_context(work_folder())
         files = work / "files"
@@ -105,6 +109,10 @@ class Runner:
         self.storage = Storage(files)
         engine = connect(self._database or str(work / "jobs.sqlite"))
         stack.callback(engine.dispose)
+        if self._database is not None:
+            leader = Leader(engine)
+            stack.callback(leader.close)
+            leader.wait()  # a build that uses the same database ends first
         self._rows = Rows(engine)
         self._uploads = Uploads(self.storage, work, is_shared=self._scheduler is not None)
         self._executor = _Watched(self._execute())
@@ -115,7 +123,9 @@ class Runner:
     def _execute(self) -> Executor:
         limits = self._plan.manifest.limits
         if self._scheduler is not None:
-            return _cluster(self._scheduler, self.storage)
+            from converter.jobs.cluster import Cluster
+
+            return Cluster(self._scheduler, self.storage)
         from converter.jobs.here import Here
 
         memory = None if limits.memory_gb is None else int(limits.memory_gb * 1e9)
@@ -145,6 +155,7 @@ class Runner:
         looked_at = time.monotonic()
         while left:
             self._dispatcher.step()
+            self._tell_refusals(on_event)
             ended = dict.fromkeys(self._seen(left, on_event))
             if time.monotonic() > looked_at + _LOOK_S:
                 looked_at = time.monotonic()
@@ -154,6 +165,13 @@ class Runner:
                 if job.has_ended and job_id in left:
                     artefacts = self._rows.artefacts(job_id)
                     yield Ended(planned=left.pop(job_id), job=job, artefacts=artefacts)
+
+    def _tell_refusals(self, on_event: OnZooEvent) -> None:
+        """Tell of workers that are not taken, such as those of another version, each once."""
+        for name, why in self._executor.refusals.items():
+            if self._refused.get(name) != why:
+                self._refused[name] = why
+                on_event(Noted(text=f"{name}: {why}"))
 
     def _ended(self) -> Iterator[Job]:
         return self._rows.all(batch=self._batch, states=[State.FAILED, State.CANCELLED, State.EXPIRED])
@@ -221,18 +239,3 @@ class Runner:
             batch=self._batch,
             source_bytes=source.size_bytes,
         )
-
-
-def _cluster(scheduler: str, storage: Storage) -> Executor:
-    """The scheduler's workers.
-
-    Raises:
-        UsageError: The packages for it are not installed.
-    """
-    try:
-        from converter.jobs.cluster import Cluster
-    except ImportError as error:
-        raise UsageError(
-            "--scheduler needs Dask.", remedy="Run: pip install 'nnarchive-converter[cluster]'"
-        ) from error
-    return Cluster(scheduler, storage)

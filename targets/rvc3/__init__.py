@@ -37,7 +37,6 @@ def backend(options: Options, toolchain: str) -> Backend:
 
 def plan(model: SourceModel, archive: Archive, options: Options, toolchain: str) -> TargetPlan:
     """Resolve the compiler's parameters and the steps."""
-    from targets.rvc3.backends import choose
     from targets.rvc3.steps import steps
     from targets.rvc3.translate import translate
 

@@ -38,6 +38,7 @@ class Double:
     """A double of an executor: it runs nothing."""
 
     def __init__(self, *places: Place) -> None:
+        self.refusals: dict[str, str] = {}
         self.places = list(places)
         self.reports: deque[Report] = deque()
         self.tickets: dict[tuple[str, int], tuple[Ticket, str]] = {}

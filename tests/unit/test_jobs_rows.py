@@ -462,8 +462,6 @@ def test_every_state_can_end_and_what_ended_stays(rows: Rows) -> None:
 
 
 def test_values_are_loaded_without_a_database_s_libraries() -> None:
-    code = (
-        "import sys, converter.jobs.child, converter.jobs.storage; print('sqlalchemy' in sys.modules)"
-    )
+    code = "import sys, converter.jobs.child, converter.storage; print('sqlalchemy' in sys.modules)"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert said.stdout.strip() == "False", said.stderr

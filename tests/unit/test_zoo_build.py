@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tempfile
 from collections.abc import Mapping
 from datetime import date, timedelta
 from pathlib import Path
@@ -273,7 +274,10 @@ def other_library(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def other_declarations(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keys, "configs", lambda: Path(__file__))
+    one_byte_more = keys.configs().joinpath("options.yaml").read_bytes() + b"#"
+    folder = Path(tempfile.mkdtemp())
+    (folder / "options.yaml").write_bytes(one_byte_more)
+    monkeypatch.setattr(keys, "configs", lambda: folder)
 
 
 def other_python(monkeypatch: pytest.MonkeyPatch) -> None:

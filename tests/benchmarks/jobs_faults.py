@@ -1,0 +1,135 @@
+"""Random kills of every part of the job system; `nox -s faults` writes results/jobs-faults.md.
+
+    python -m tests.benchmarks.jobs_faults [--kills 50] [--seed 0] [--only PATH]
+
+The processes are real; the conversions are `tests/jobs_double.py`, which last half a second. While a stream of
+jobs runs, one part after another is killed (`kill -9`) at a random moment and started again. Afterwards every
+job must have ended exactly once, with a whole file, and no process may be left (`tests/jobs_arena.py`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import random
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from converter.jobs.errors import DatabaseAway
+from converter.jobs.states import State
+from tests.benchmarks.versions_line import line
+from tests.jobs_arena import Arena
+from tests.postgres import postgres
+
+RESULTS = Path(__file__).with_name("results") / "jobs-faults.md"
+# What is killed on each path: on one machine with SQLite, and on a cluster with PostgreSQL.
+PATHS = {
+    "child": ("here", ["child"]),
+    "dispatcher": ("here", ["dispatcher"]),
+    "child and dispatcher": ("here", ["child", "dispatcher"]),
+    "child of a worker": ("cluster", ["child"]),
+    "dispatcher of a cluster": ("cluster", ["dispatcher"]),
+    "worker": ("cluster", ["worker1", "worker2"]),
+    "scheduler": ("cluster", ["scheduler"]),
+    "database": ("cluster", ["database"]),
+    "any": ("cluster", ["child", "dispatcher", "worker1", "worker2", "scheduler", "database"]),
+}
+_AHEAD = 3
+
+
+@dataclass(frozen=True)
+class Row:
+    path: str
+    kills: int
+    jobs: int
+    failed: int
+    attempts: int
+    lost: int
+    seconds: float
+
+
+def run(path: str, kills: int, seed: int) -> Row:
+    """One path; an AssertionError says what did not hold."""
+    kind, victims = PATHS[path]
+    rng = random.Random(seed)
+    started = time.monotonic()
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="faults-")))
+        server = stack.enter_context(postgres()) if kind == "cluster" else None
+        arena = Arena(folder / "arena", server, cluster=kind == "cluster", random=rng)
+        with arena.running():
+            arena.submit("0", seconds=0.5)
+            arena.wait("0", State.RUNNING)
+            submitted = 1
+            for _ in range(kills):
+                submitted = _top_up(arena, submitted)
+                time.sleep(rng.uniform(0, 1.5))
+                arena.kill(rng.choice(victims))
+            for name in range(submitted):
+                arena.wait(str(name), timeout_s=300)
+            arena.check()
+            jobs = list(arena.rows.all())
+            attempts = [one for job in jobs for one in arena.rows.attempts(job.id)]
+        arena.check_gone()
+    return Row(
+        path=path,
+        kills=kills,
+        jobs=len(jobs),
+        failed=sum(job.state is State.FAILED for job in jobs),
+        attempts=len(attempts),
+        lost=sum(one.state is None for one in attempts),
+        seconds=time.monotonic() - started,
+    )
+
+
+def _top_up(arena: Arena, submitted: int) -> int:
+    """Keep a few jobs waiting."""
+    with contextlib.suppress(DatabaseAway):
+        counts = arena.rows.count()
+        for _ in range(_AHEAD - counts.get(State.QUEUED, 0)):
+            arena.submit(str(submitted), seconds=0.5)
+            submitted += 1
+    return submitted
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", choices=list(PATHS))
+    parser.add_argument("--write", action="store_true")
+    given = parser.parse_args()
+    rows = []
+    for path in [given.only] if given.only else PATHS:
+        rows.append(run(path, given.kills, given.seed))
+        print(rows[-1], flush=True)
+        if given.write:
+            RESULTS.write_text(table(rows))
+
+
+def table(rows: list[Row]) -> str:
+    lines = [
+        "# Random kills of the job system",
+        "",
+        "`nox -s faults`: `kill -9` at random moments while a stream of half-second jobs runs (a double of a",
+        "conversion in real processes). On every path each job ended exactly once, with a whole file; no",
+        "process was left. A job fails when its tool is killed, or after three lost attempts that count: those",
+        "of killed children and workers do, those of dispatchers, schedulers and databases do not.",
+        "",
+        line(),
+        "",
+        "| killed | kills | jobs | of them failed | attempts | lost | seconds |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {one.path} | {one.kills} | {one.jobs} | {one.failed} | {one.attempts} | {one.lost} "
+        f"| {one.seconds:.0f} |"
+        for one in rows
+    ]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()
