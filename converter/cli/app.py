@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from cyclopts import App, Parameter
 
 from converter.cli.init import init
+from converter.cli.serve import serve_app
 from converter.cli.source_flags import NO_SOURCE_FLAGS, SourceFlags
 
 _CONVERT_EXAMPLE = "Example: convert --target rvc4 model.tar.xz calibration.path=images/"
@@ -25,6 +26,7 @@ app = App(
 )
 toolchain_app = App(name="toolchain", help="Fetch, build or remove toolchains and images.")
 app.command(toolchain_app)
+app.command(serve_app)
 
 
 def _version() -> str:
