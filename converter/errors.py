@@ -81,10 +81,12 @@ class ToolError(ConvertError):
 
     Attributes:
         ended_itself: Whether the tool ended by itself; its last output is then the reason.
+        was_killed: Whether something else than this program killed it (SIGKILL).
     """
 
     exit_code = 6
     ended_itself = False
+    was_killed = False
 
 
 class VerificationError(ConvertError):

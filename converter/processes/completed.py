@@ -52,11 +52,13 @@ def died(done: Completed, what: str, timeout_s: float) -> ToolError:
             tool_text=text,
         )
     if done.signal_name == "SIGKILL":
-        return ToolError(
+        killed = ToolError(
             f"{what} was killed from outside, most likely for want of memory.",
             remedy="Free memory, or convert where there is more.",
             tool_text=text,
         )
+        killed.was_killed = True
+        return killed
     if done.signal_name:
         return ToolError(
             f"{what} crashed on this model ({done.signal_name}).",

@@ -23,6 +23,7 @@ import signal
 import socket
 import sys
 import tempfile
+import time
 import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ from converter.processes import linux
 
 # How often the server looks whether its parent lives: a copy of the socket may be open elsewhere.
 _LOOK_S: Final = 1.0
+_POLL_S: Final = 0.02
 _SIZE_BYTES: Final = 8
 # Standard output, standard error and the pipe that a call's end is written to.
 _STREAMS: Final = 3
@@ -67,12 +69,27 @@ def send(control: socket.socket, message: Mapping[str, Any], descriptors: Sequen
     control.sendall(whole[sent:])
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Call:
-    """A call that runs: the caller's number for it, and the pipe that its end is written to."""
+    """A call that runs: the caller's number for it, and the pipe that its end is written to.
+
+    Attributes:
+        grace_s: How long it may clean up after SIGTERM; 0 for one that is killed at once.
+        until: When it is killed, once it was asked to end.
+    """
 
     number: int
     end: int
+    grace_s: float = 0.0
+    until: float | None = None
+
+    def ask_to_end(self, pid: int) -> None:
+        """Let it clean up, if it does, or kill it with what it started."""
+        if self.grace_s <= 0:
+            _kill(pid)
+        elif self.until is None:
+            self.until = time.monotonic() + self.grace_s
+            os.kill(pid, signal.SIGTERM)
 
 
 @dataclass
@@ -92,13 +109,14 @@ class _Server:
             selector.register(self.control, selectors.EVENT_READ)
             selector.register(woken, selectors.EVENT_READ)
             while os.getppid() == self.parent:
-                for key, _ in selector.select(_LOOK_S):
+                for key, _ in selector.select(self._wait_s()):
                     if key.fd == woken:
                         with contextlib.suppress(BlockingIOError):
                             os.read(woken, 4096)
                     elif not self._take():
                         return
                 self._reap()
+                self._kill_overdue()
 
     def _take(self) -> bool:
         """Do what a message asks; False at the end."""
@@ -109,7 +127,7 @@ class _Server:
         if "end" in request:
             for pid, call in self.calls.items():
                 if call.number == request["end"]:
-                    _kill(pid)
+                    call.ask_to_end(pid)
             return True
         out, err, end = descriptors
         server = os.getpid()
@@ -117,7 +135,8 @@ class _Server:
         if pid == 0:
             others = [call.end for call in self.calls.values()]
             _work(request, server, out, err, [self.control.fileno(), end, *others])
-        self.calls[pid] = _Call(number=request["call"], end=end)
+        grace_s = float(request.get("grace_s", 0))
+        self.calls[pid] = _Call(number=request["call"], end=end, grace_s=grace_s)
         _tell(end, pid=pid)
         os.close(out)
         os.close(err)
@@ -136,10 +155,25 @@ class _Server:
             _tell(end, returncode=os.waitstatus_to_exitcode(status))
             os.close(end)
 
+    def _wait_s(self) -> float:
+        """How long nothing need be done, unless something is said."""
+        now = time.monotonic()
+        return max(0.0, min([_LOOK_S, *(c.until - now for c in self.calls.values() if c.until)]))
+
+    def _kill_overdue(self) -> None:
+        """Kill the calls that were asked to end and have not."""
+        for pid, call in self.calls.items():
+            if call.until is not None and time.monotonic() >= call.until:
+                _kill(pid)
+
     def end_all(self) -> None:
         """End every child and what it started."""
-        for pid in self.calls:
-            _kill(pid)
+        for pid, call in self.calls.items():
+            call.ask_to_end(pid)
+        while any(call.until for call in self.calls.values()):
+            self._reap()
+            self._kill_overdue()
+            time.sleep(_POLL_S)
 
 
 def _kill(pid: int) -> None:

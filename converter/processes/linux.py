@@ -5,26 +5,29 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
-import signal
 from pathlib import Path
+from typing import Final
 
+_KILL: Final = 9  # SIGKILL, which Windows has no name for
+_PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
 # What a forked process held when it began; zero in one that was started.
 _held_at_fork_bytes = 0
 
 
-def die_with_parent(parent: int | None = None) -> None:
+def die_with_parent(parent: int | None = None, number: int = _KILL) -> None:
     """In a child, on Linux: be killed when the parent is, even by `kill -9`.
 
-    `prctl(PR_SET_PDEATHSIG, SIGKILL)`, see prctl(2): the signal comes when the *thread* ends that
+    `prctl(PR_SET_PDEATHSIG, number)`, see prctl(2): the signal comes when the *thread* ends that
     started this process, so that thread must outlive it. Elsewhere this does nothing.
 
     Args:
         parent: The parent's process id, where it is known: if it ended before, this process ends too.
+        number: Another signal than SIGKILL, for a process that cleans up.
     """
     with contextlib.suppress(OSError, AttributeError, TypeError):
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+        ctypes.CDLL(None).prctl(1, number)
         if parent is not None and os.getppid() != parent:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), number)
 
 
 def forget_peak() -> None:
@@ -46,3 +49,29 @@ def _status_bytes(key: str) -> int:
         if line.startswith(f"{key}:"):
             return int(line.split()[1]) * 1024
     return 0
+
+
+def be_killed_first() -> None:
+    """Where memory ends, let the kernel choose this process and its children, not who started them.
+
+    proc(5), `oom_score_adj`; it may always be raised.
+    """
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("500")
+
+
+def tree_rss_bytes(pid: int) -> int:
+    """The memory that a process and all its descendants hold now; what they share counts for each.
+
+    Zero where the system does not tell.
+    """
+    total, left = 0, [pid]
+    while left:
+        place = Path(f"/proc/{left.pop()}")
+        with contextlib.suppress(OSError, ValueError):
+            resident, shared = (place / "statm").read_text().split()[1:3]
+            total += (int(resident) - int(shared)) * _PAGE_BYTES
+            for task in (place / "task").iterdir():
+                with contextlib.suppress(OSError):
+                    left += map(int, (task / "children").read_text().split())
+    return total

@@ -68,6 +68,7 @@ class _Started:
     """A program that was started."""
 
     process: subprocess.Popen[str]
+    grace_s: float = _GRACE_S
 
     def __post_init__(self) -> None:
         assert self.process.stdout is not None
@@ -83,7 +84,7 @@ class _Started:
         """End its process group, which may have others in it when it is gone itself."""
         if self.process.poll() is None:
             self._signal(signal.SIGTERM)
-            self.wait(_GRACE_S)
+            self.wait(self.grace_s)
         self._signal(_KILL)
 
     def _signal(self, number: int) -> None:
@@ -134,6 +135,7 @@ class Processes:
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
         on_line: Callable[[str], None] | None = None,
+        grace_s: float = _GRACE_S,
     ) -> Completed:
         """Run a program to its end and return what it said.
 
@@ -142,6 +144,7 @@ class Processes:
             timeout_s: After this many seconds the child and its children are ended.
             env: The whole environment of the child; None hands on this process's.
             on_line: Called with each line of standard output as it comes, in another thread.
+            grace_s: How long it may clean up after SIGTERM, before it is killed.
 
         Raises:
             FileNotFoundError, PermissionError: The program cannot be started.
@@ -160,10 +163,11 @@ class Processes:
                     text=True,
                     errors="replace",
                     start_new_session=True,
-                )
+                ),
+                grace_s,
             )
 
-        return self._complete(start, timeout_s, on_line)
+        return self._complete(start, timeout_s, on_line, grace_s)
 
     def call(
         self,
@@ -173,6 +177,7 @@ class Processes:
         what: str,
         work: Path,
         timeout_s: float,
+        grace_s: float = 0.0,
     ) -> Any:
         """Call a function of the converter in a child process.
 
@@ -180,6 +185,8 @@ class Processes:
             function: `module:name`; it takes and returns plain JSON data.
             what: The subject of error messages, such as "The graph tools".
             work: A folder for the request and the answer.
+            grace_s: How long the function may clean up after SIGTERM when it is ended before its time;
+                0 for one that need not.
 
         Raises:
             ConvertError: Whatever the function raised of that kind.
@@ -189,7 +196,7 @@ class Processes:
         request = Path(name)
         with os.fdopen(handle, "w") as file:
             json.dump({"function": function, "arguments": dict(arguments), "what": what}, file)
-        done = self._work(request, work, timeout_s)
+        done = self._work(request, work, timeout_s, grace_s)
         answer_file = request.with_suffix(".answer")
         if done.returncode == 0 and answer_file.is_file():
             answer = json.loads(answer_file.read_text())
@@ -198,22 +205,32 @@ class Processes:
             return answer["result"]
         raise died(done, what, timeout_s)
 
-    def _work(self, request: Path, work: Path, timeout_s: float) -> Completed:
+    def _work(self, request: Path, work: Path, timeout_s: float, grace_s: float) -> Completed:
         """Let `converter.processes.worker` carry out a request."""
         server = next((one for one in (self._server, _kept) if one is not None and one.is_alive), None)
-        if server is not None and (done := self._forked(server, request, work, timeout_s)) is not None:
+        if (
+            server is not None
+            and (done := self._forked(server, request, work, timeout_s, grace_s)) is not None
+        ):
             return done
         argv = [sys.executable, "-m", "converter.processes.worker", str(request), str(os.getpid())]
-        return self.run(argv, timeout_s=timeout_s, env=python_env(work), cwd=work)
+        return self.run(
+            argv,
+            timeout_s=timeout_s,
+            env=python_env(work),
+            cwd=work,
+            grace_s=max(grace_s, _GRACE_S),
+        )
 
     def _forked(
-        self, server: ForkServer, request: Path, work: Path, timeout_s: float
+        self, server: ForkServer, request: Path, work: Path, timeout_s: float, grace_s: float
     ) -> Completed | None:
         """The same by a server's child; None if the server ended before there was one."""
         asked = {
             "request": str(request.absolute()),
             "cwd": str(work.absolute()),
             "path": _search_path(),
+            "grace_s": grace_s,
         }
         begun: list[forked.Forked] = []
 
@@ -222,7 +239,7 @@ class Processes:
             return begun[0]
 
         try:
-            done = self._complete(start, timeout_s, None)
+            done = self._complete(start, timeout_s, None, max(grace_s, _GRACE_S))
         except OSError:
             if begun:
                 raise
@@ -231,7 +248,11 @@ class Processes:
         return done if done.timed_out or begun[0].was_begun else None
 
     def _complete(
-        self, start: Callable[[], _Child], timeout_s: float, on_line: Callable[[str], None] | None
+        self,
+        start: Callable[[], _Child],
+        timeout_s: float,
+        on_line: Callable[[str], None] | None,
+        grace_s: float,
     ) -> Completed:
         """Start a child, wait for its end, and end what it left behind, whatever happens."""
         started = time.monotonic()
@@ -252,7 +273,7 @@ class Processes:
             returncode = child.wait(timeout_s)
         finally:
             child.end()
-            ended = child.wait(_GRACE_S)
+            ended = child.wait(grace_s + 1)
             with self._lock:
                 self._live.discard(child)
             for reader in readers:

@@ -41,7 +41,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("checks", "doctor", "inspect", "report_page"),
     ("comparison", "conversion"),
     ("run",),
-    ("recheck",),
+    ("jobs", "recheck"),
     ("photo_preview",),
     ("cli",),
 )
@@ -355,8 +355,8 @@ def test_a_library_in_a_pure_module_is_found_and_in_a_function_is_allowed(
 
 
 def test_a_new_room_wants_a_layer_and_an_exception_goes_with_its_import(texts: dict[str, str]) -> None:
-    grown = {**texts, "converter.jobs.queue": "from converter.plans import Plan\n"}
-    assert upward_imports(grown) == ["converter.jobs.queue: the room jobs is in no layer"]
+    grown = {**texts, "converter.novel.queue": "from converter.plans import Plan\n"}
+    assert upward_imports(grown) == ["converter.novel.queue: the room novel is in no layer"]
     mended = {**texts, "converter.target": ""}
     assert upward_imports(mended) == [
         "converter.target no longer imports converter.container.build: drop it here"

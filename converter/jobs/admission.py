@@ -1,0 +1,113 @@
+"""Which queued jobs may start now: by the queue's order, memory and labels; none starves."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final
+
+from converter.errors import ToolchainError
+from converter.jobs.executor import Place
+from converter.jobs.rows import Rows
+from converter.jobs.values import Job
+
+# How many jobs of the queue are looked at in one turn.
+_LOOKED_AT: Final = 64
+# What a conversion takes beside its model, and for each byte of the source; generous, for want of a
+# measurement. After the first run of its kind the measured peak is taken.
+_BASE_BYTES: Final = 800 << 20
+_BYTES_PER_BYTE: Final = 12
+# A measured peak is of one run; the next one may take a little more.
+_MARGIN: Final = 1.1
+
+
+class Admission:
+    """Chooses jobs for places.
+
+    The order is that of `Rows.queue`. A job that does not fit now lets others go before it, but not for
+    ever: after `patience_s` the place that will be free for it soonest takes nothing else.
+    """
+
+    def __init__(self, rows: Rows, *, patience_s: float, clock: Callable[[], float]) -> None:
+        self._rows = rows
+        self._patience_s = patience_s
+        self._clock = clock
+        self._waiting_since: dict[str, float] = {}
+        self._explained: dict[frozenset[str], str] = {}
+
+    def chosen(self, room: Sequence[Place]) -> Iterator[tuple[Job, int]]:
+        """The jobs to start now, each with the memory to set aside for it, in bytes.
+
+        Jobs that can never run on these places are ended; why jobs wait for a label is written down.
+        """
+        places = {place.name: place for place in room}
+        wanted = self._rows.wanted_labels()
+        self._explain(wanted, room)
+        offered = [labels for labels in wanted if any(labels <= place.labels for place in room)]
+        if not any(place.free > 0 for place in room) or not offered:
+            return
+        jobs = self._rows.queue(offered, _LOOKED_AT)
+        peaks = self._rows.peaks({job.kind for job in jobs})
+        now = self._clock()
+        waiting, self._waiting_since = self._waiting_since, {}
+        for job in jobs:
+            able = [place for place in places.values() if job.labels <= place.labels]
+            largest = max((place.total_bytes for place in able), default=0)
+            need, is_firm = _need(job, peaks.get(job.kind, 0))
+            if is_firm and need > largest and able:
+                self._refuse(job, need, largest)
+                continue
+            need = min(need, largest)
+            fitting = [place for place in able if place.free > 0 and place.free_bytes >= need]
+            if fitting:
+                # The smallest that fits, so that large ones stay free for what is large.
+                place = min(fitting, key=lambda place: place.free_bytes)
+                places[place.name] = dataclasses.replace(
+                    place, free=place.free - 1, free_bytes=place.free_bytes - need
+                )
+                yield job, need
+                continue
+            since = self._waiting_since[job.id] = waiting.get(job.id, now)
+            could = [place for place in able if place.total_bytes >= need]
+            if now - since >= self._patience_s and could:
+                del places[max(could, key=lambda place: place.free_bytes).name]
+            if not any(place.free > 0 for place in places.values()):
+                break
+
+    def _refuse(self, job: Job, need: int, largest: int) -> None:
+        error = ToolchainError(
+            f"The job needs {_gb(need)} of memory, and the largest worker for it has {_gb(largest)}.",
+            remedy="Start a larger worker, or ask for less.",
+        )
+        self._rows.refuse(job.id, error)
+
+    def _explain(self, wanted: Sequence[frozenset[str]], room: Sequence[Place]) -> None:
+        """Tell the jobs whose labels no place offers why they wait."""
+        reasons = {}
+        for labels in wanted:
+            able = any(labels <= place.labels for place in room)
+            reasons[labels] = "" if able else _why(labels, room)
+            if self._explained.get(labels) != reasons[labels]:
+                self._rows.explain(labels, reasons[labels])
+        self._explained = {labels: reason for labels, reason in reasons.items() if not reason}
+
+
+def _why(labels: frozenset[str], room: Sequence[Place]) -> str:
+    if not room:
+        return "It waits for a worker: there is none."
+    offered = frozenset().union(*(place.labels for place in room))
+    lacking = ", ".join(sorted(labels - offered)) or " and ".join(sorted(labels))
+    return f"It waits for a worker that offers {lacking}: there is none."
+
+
+def _need(job: Job, peak_bytes: int) -> tuple[int, bool]:
+    """The memory to set aside for a job, and whether it is known, and not guessed."""
+    if job.limits.memory_bytes is not None:
+        return job.limits.memory_bytes, True
+    if peak_bytes:
+        return int(peak_bytes * _MARGIN), True
+    return _BASE_BYTES + _BYTES_PER_BYTE * job.source_bytes, False
+
+
+def _gb(size_bytes: int) -> str:
+    return f"{size_bytes / 1e9:.1f} GB"

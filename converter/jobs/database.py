@@ -1,0 +1,220 @@
+"""The database: connected, brought to this version's tables, and read and written in transactions.
+
+SQLite needs nothing to be set up; PostgreSQL is for several servers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Engine
+
+from converter.errors import UsageError
+from converter.jobs.errors import DatabaseAway, OtherVersion
+
+# The newest file of `migrations/versions`.
+VERSION: Final = "0001"
+_BUSY_S: Final = 30.0
+_LOOK_S: Final = 0.5
+# Advisory locks of ours on PostgreSQL, which are numbers: the first bytes of "nnconvert".
+LOCKS: Final = 0x6E6E636F
+_MIGRATING: Final = 1
+# File systems of other machines: SQLite's locks do not hold there (sqlite.org/useovernet.html).
+_NETWORK: Final = frozenset(
+    {
+        *("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "lustre", "gpfs"),
+        *("beegfs", "ocfs2", "gfs2", "fuse.sshfs", "fuse.glusterfs", "fuse.s3fs", "fuse.ceph"),
+        *("fuse.rclone", "fuse.gcsfuse", "fuse.juicefs", "fuse.seaweedfs"),
+    }
+)
+
+
+def connect(url: str, *, wait_s: float = 0.0) -> Engine:
+    """Connect to a database, and bring it to this version's tables.
+
+    Args:
+        url: A path or `sqlite:///PATH` (`:memory:` is not one), or `postgresql://…`.
+        wait_s: How long to wait for a database that does not answer.
+
+    Raises:
+        UsageError: It is no such URL, or a path on a network disk.
+        DatabaseAway: It did not answer in time.
+        OtherVersion: A later version of the converter has changed it.
+    """
+    engine = _engine(url)
+    until = time.monotonic() + wait_s
+    while True:
+        try:
+            migrate(engine)
+            return engine
+        except DatabaseAway:
+            if time.monotonic() >= until:
+                engine.dispose()
+                raise
+            time.sleep(min(_LOOK_S, max(0.0, until - time.monotonic())))
+        except BaseException:
+            engine.dispose()
+            raise
+
+
+def _engine(url: str) -> Engine:
+    if "://" not in url:
+        url = f"sqlite:///{Path(url).absolute()}"
+    try:
+        made = sa.make_url(url)
+    except sa.exc.ArgumentError as error:
+        raise UsageError(
+            "The database's URL cannot be read.", remedy="Write a path, or postgresql://HOST/NAME."
+        ) from error
+    kind = made.get_backend_name()
+    if kind == "sqlite" and made.database and made.database != ":memory:":
+        return _sqlite(made)
+    if kind == "postgresql":
+        made = made.set(drivername="postgresql+psycopg")
+        with _told():
+            return sa.create_engine(made, pool_pre_ping=True, pool_size=10)
+    raise UsageError(
+        f"{made.render_as_string(hide_password=True)} is no database for jobs.",
+        remedy="Write a path, or postgresql://HOST/NAME.",
+    )
+
+
+def _sqlite(url: sa.URL) -> Engine:
+    path = Path(str(url.database)).absolute()
+    kind = file_system_of(path)
+    if kind in _NETWORK:
+        raise UsageError(
+            f"{path} is on a network disk ({kind}), where SQLite's locks do not hold.",
+            remedy="Name a file on a local disk, or a PostgreSQL database.",
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    engine = sa.create_engine(url, connect_args={"timeout": _BUSY_S})
+
+    @sa.event.listens_for(engine, "connect")
+    def prepare(connection: sqlite3.Connection, _record: Any) -> None:
+        # The driver would begin transactions itself, and not where we want them.
+        connection.isolation_level = None
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA foreign_keys = ON")
+
+    @sa.event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        # A transaction that reads first and then writes fails at once if another one wrote meanwhile.
+        writes = connection.get_execution_options().get("writes", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine
+
+
+def file_system_of(path: Path) -> str:
+    """The kind of file system that a path is on, `ext4`; empty where the system does not tell."""
+    mounts = Path("/proc/self/mountinfo")  # proc(5)
+    found, kind = "", ""
+    place = str(path.resolve())
+    for line in mounts.read_text().splitlines() if mounts.exists() else ():
+        left, _, right = line.partition(" - ")
+        point = left.split()[4].encode().decode("unicode_escape")
+        is_above = point == "/" or place == point or place.startswith(f"{point}/")
+        if is_above and len(point) >= len(found):
+            found, kind = point, right.split()[0]
+    return kind
+
+
+@contextlib.contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """A transaction that reads one state of the database, and writes nothing.
+
+    Raises:
+        DatabaseAway: The database does not answer.
+    """
+    with _told(), engine.connect() as connection, connection.begin():
+        yield connection
+
+
+@contextlib.contextmanager
+def writing(engine: Engine) -> Iterator[Connection]:
+    """A transaction that is carried out as a whole when the block is left, or not at all.
+
+    Raises:
+        DatabaseAway: The database does not answer. If it went away as the transaction was to end, it
+            may have been carried out.
+    """
+    with _told(), engine.connect() as connection:
+        connection = connection.execution_options(writes=True)
+        with connection.begin():
+            yield connection
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """What the driver raises, as an error of ours."""
+    try:
+        yield
+    except (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError) as error:
+        said = " ".join(str(getattr(error, "orig", None) or error).split())
+        raise DatabaseAway(
+            f"The database does not answer: {said}",
+            remedy="Look whether it runs and has room; jobs go on when it answers again.",
+        ) from error
+    except sa.exc.DBAPIError as error:
+        if error.connection_invalidated:
+            raise DatabaseAway("The connection to the database was lost.") from error
+        raise
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"PostgreSQL needs {error.name}.", remedy="Run: pip install 'psycopg[binary]'"
+        ) from error
+
+
+def migrate(engine: Engine) -> None:
+    """Bring the tables to this version; several may do so at once, and one of them does it.
+
+    Raises:
+        DatabaseAway: The database does not answer.
+        OtherVersion: A later version of the converter has changed it.
+    """
+    with reading(engine) as connection:
+        if _version(connection) == VERSION:
+            return
+    with writing(engine) as connection:  # on SQLite this waits for the others
+        if engine.dialect.name == "postgresql":
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(LOCKS, _MIGRATING)))
+        found = _version(connection)
+        if found != VERSION:
+            _upgrade(connection, found)
+
+
+def _version(connection: Connection) -> str | None:
+    """The version of the tables; None where there are none."""
+    if not sa.inspect(connection).has_table("alembic_version"):
+        return None
+    row = connection.execute(sa.text("SELECT version_num FROM alembic_version")).first()
+    return str(row[0]) if row else None
+
+
+def _upgrade(connection: Connection, found: str | None) -> None:
+    from alembic import command
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+    from alembic.util import CommandError
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    try:
+        if found is not None:
+            ScriptDirectory.from_config(config).get_revision(found)
+        command.upgrade(config, VERSION)
+    except CommandError as error:
+        raise OtherVersion(
+            f"The database's tables are of version {found}; this converter's are of {VERSION}.",
+            remedy="Upgrade the converter, or name another database.",
+        ) from error

@@ -1,0 +1,1 @@
+"""The tables' history, which alembic carries out (`converter.jobs.database.migrate`)."""

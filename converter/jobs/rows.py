@@ -1,0 +1,446 @@
+"""The rows: the truth about every job. Each change is one transaction, fenced by state and attempt.
+
+A change that comes too late changes nothing and says so: an attempt that was lost cannot finish, and a
+job that ended stays as it ended.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import Connection, Engine
+
+from converter.errors import ConvertError, to_json
+from converter.jobs.database import writing
+from converter.jobs.errors import Conflict, Missing
+from converter.jobs.reading import Reading, job_of, label_text
+from converter.jobs.schema import ARTEFACTS, ATTEMPTS, EVENTS, JOBS
+from converter.jobs.states import ENDED, FOLLOWS, State
+from converter.jobs.values import (
+    Attachment,
+    Attempt,
+    Event,
+    Job,
+    Outcome,
+    Request,
+    Submission,
+    limits_of,
+)
+
+# What one level of priority is worth: a job overtakes those that are one level below it and have waited
+# up to this long, so that none waits for ever.
+LEVEL_S: Final = 600.0
+_CHUNK: Final = 500
+
+
+class Rows(Reading):
+    """Every way to change the rows, and to look at them (`Reading`).
+
+    Any number of processes may have one on the same database. A call raises DatabaseAway if the
+    database does not answer; it may be repeated then, also if it had been carried out.
+    """
+
+    def __init__(self, engine: Engine, *, clock: Callable[[], float] = time.time) -> None:
+        """Rows of a database.
+
+        Args:
+            engine: See `converter.jobs.database.connect`.
+            clock: Seconds since 1970.
+        """
+        super().__init__(engine)
+        self._clock = clock
+
+    # ------------------------------------------------------------ by whoever has jobs
+
+    def submit(self, one: Submission) -> Job:
+        """Put a job on record; the same one may be handed in again, which changes nothing.
+
+        Raises:
+            Conflict: There is another job of that id.
+        """
+        return self.submit_all([one])[0]
+
+    def submit_all(self, several: Sequence[Submission]) -> list[Job]:
+        """Put jobs on record, all or none, in their order.
+
+        Raises:
+            Conflict: There is another job of one of the ids.
+        """
+        now = self._clock()
+        found: dict[str, Any] = {}
+        with writing(self.engine) as connection:
+            insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+            new = insert(JOBS).on_conflict_do_nothing(index_elements=["id"]).returning(JOBS.c.id)
+            for start in range(0, len(several), _CHUNK):
+                chunk = several[start : start + _CHUNK]
+                values = [_first(one, now) for one in chunk]
+                made = set(connection.execute(new, values).scalars())
+                told = [_state_event(v["id"], 1, now, v["state"]) for v in values if v["id"] in made]
+                if told:
+                    connection.execute(sa.insert(EVENTS), told)
+                ids = [one.id for one in chunk]
+                for row in connection.execute(sa.select(JOBS).where(JOBS.c.id.in_(ids))):
+                    found[row.id] = row
+            for one in several:
+                if found[one.id].asked != one.asked:
+                    raise Conflict(
+                        f"There is another job {one.id!r}.", remedy="Choose another id for this one."
+                    )
+        return [job_of(found[one.id]) for one in several]
+
+    def release(self, job_id: str) -> Job:
+        """Let a job go on that was submitted with `hold`; one that was released stays as it is."""
+        return self._prepared(job_id, {})
+
+    def give_inputs(self, job_id: str, given: Mapping[str, str | Attachment]) -> Job:
+        """Hand in files that a job waits for; it is queued when the last one has come.
+
+        Args:
+            given: Digests by `source`, `calibration` or an option's key; see `Request.wants`.
+
+        Raises:
+            Missing: There is no such job.
+            Conflict: It does not wait for files any more.
+        """
+        return self._prepared(job_id, given)
+
+    def _prepared(self, job_id: str, given: Mapping[str, str | Attachment]) -> Job:
+        with writing(self.engine) as connection:
+            row = self._row(connection, job_id)
+            state, old = State(row.state), Request.from_json(row.request)
+            request = old.with_inputs(given)
+            if state not in (State.ACCEPTED, State.WAITING_INPUTS):
+                if request == old:
+                    return job_of(row)
+                raise Conflict(f"The job {job_id!r} is {state}: it takes no more files.")
+            held = state is State.ACCEPTED and given
+            to = State.WAITING_INPUTS if request.missing else State.QUEUED
+            values = {"request": request.to_json(), "kind": request.kind}
+            if held or to is state:
+                self._set(connection, job_id, values)
+            else:
+                self._move(connection, job_id, to, values | self._times(row, to))
+            return job_of(self._row(connection, job_id))
+
+    def _times(self, row: Any, to: State) -> dict[str, Any]:
+        now = self._clock()
+        if to is State.QUEUED:
+            return {"queued_at": now, "rank": now - LEVEL_S * row.priority, "expires_at": None}
+        wait_s = limits_of(row.limits).wait_s
+        return {"expires_at": None if wait_s is None else now + wait_s}
+
+    def cancel(self, job_id: str, reason: str = "It was cancelled.") -> Job:
+        """End a job: at once if it does not run, else the dispatcher ends its attempt.
+
+        One that has ended stays as it ended.
+
+        Raises:
+            Missing: There is no such job.
+        """
+        with writing(self.engine) as connection:
+            self._row(connection, job_id)
+            before = (State.ACCEPTED, State.WAITING_INPUTS, State.QUEUED)
+            ended = self._ended(State.CANCELLED, reason)
+            if self._move(connection, job_id, State.CANCELLED, ended, of=before) is None:
+                asked = {"cancelling": True, "reason": reason}
+                self._set(connection, job_id, asked, JOBS.c.state == State.RUNNING)
+            return job_of(self._row(connection, job_id))
+
+    def delete(self, job_id: str) -> None:
+        """Take a job that has ended off the record, with its events; its files stay in the storage.
+
+        Raises:
+            Missing: There is no such job.
+            Conflict: It has not ended.
+        """
+        with writing(self.engine) as connection:
+            row = self._row(connection, job_id)
+            if State(row.state) not in ENDED:
+                raise Conflict(f"The job {job_id!r} is {row.state}.", remedy="Cancel it first.")
+            for table in (ARTEFACTS, EVENTS, ATTEMPTS):
+                connection.execute(sa.delete(table).where(table.c.job_id == job_id))
+            connection.execute(sa.delete(JOBS).where(JOBS.c.id == job_id))
+
+    # ------------------------------------------------------------ by the dispatcher
+
+    def claim(self, job_id: str, worker: str = "") -> Attempt | None:
+        """Begin an attempt at a queued job; None if it is not queued any more."""
+        now = self._clock()
+        with writing(self.engine) as connection:
+            values = {"attempt": JOBS.c.attempt + 1, "started_at": now, "reason": ""}
+            moved = self._move(connection, job_id, State.RUNNING, values)
+            if moved is None:
+                return None
+            attempt = Attempt(
+                job_id=job_id,
+                number=moved,
+                worker=worker,
+                state=State.RUNNING,
+                reason="",
+                counts=False,
+                peak_bytes=0,
+                started_at=now,
+                ended_at=None,
+            )
+            connection.execute(sa.insert(ATTEMPTS), asdict(attempt) | {"state": str(State.RUNNING)})
+            return attempt
+
+    def start(self, job_id: str, attempt: int, worker: str) -> bool:
+        """Note where an attempt has begun to work; False if it is not the job's any more."""
+        with writing(self.engine) as connection:
+            if not self._is_running(connection, job_id, attempt):
+                return False
+            self._set_attempt(connection, job_id, attempt, worker=worker)
+            return True
+
+    def append_events(self, job_id: str, attempt: int, events: Iterable[Event]) -> bool:
+        """Keep what an attempt tells, once; False if the attempt is not the job's any more."""
+        with writing(self.engine) as connection:
+            if not self._is_running(connection, job_id, attempt):
+                return False
+            self._append(connection, job_id, attempt, events)
+            return True
+
+    def finish(self, outcome: Outcome) -> bool:
+        """End a job as its attempt ended; False if the attempt is not the job's any more.
+
+        The files become the job's in the same transaction: nobody sees half a result.
+        """
+        job_id, attempt = outcome.job_id, outcome.attempt
+        with writing(self.engine) as connection:
+            if not self._is_running(connection, job_id, attempt):
+                # Also when this same call was carried out before, and the answer was lost.
+                state = self._attempt_state(connection, job_id, attempt)
+                return state == str(outcome.state)
+            self._append(connection, job_id, attempt, outcome.events)
+            ended = self._ended(outcome.state, outcome.reason) | {"result": dict(outcome.result)}
+            self._move(connection, job_id, outcome.state, ended)
+            self._set_attempt(
+                connection,
+                job_id,
+                attempt,
+                state=str(outcome.state),
+                reason=outcome.reason,
+                peak_bytes=outcome.peak_bytes,
+                ended_at=self._clock(),
+            )
+            made = [asdict(one) | {"job_id": job_id} for one in outcome.artefacts]
+            if made:
+                connection.execute(sa.insert(ARTEFACTS), made)
+            return True
+
+    def lost(
+        self, job_id: str, attempt: int, reason: str, *, counts: bool = True, max_losses: int = 3
+    ) -> Job | None:
+        """An attempt is gone without a result: queue its job again, or end it.
+
+        It fails when `max_losses` attempts were lost that count, and is cancelled if that was asked.
+
+        Args:
+            counts: Whether the job may be to blame: not for an outage or a worker that was drained.
+
+        Returns:
+            The job as it is now; None if the attempt is not the job's any more.
+        """
+        with writing(self.engine) as connection:
+            if not self._is_running(connection, job_id, attempt):
+                return None
+            row = self._row(connection, job_id)
+            losses = row.losses + int(counts)
+            if row.cancelling:
+                to, values = State.CANCELLED, self._ended(State.CANCELLED, row.reason)
+            elif losses >= max_losses:
+                told = f"Lost {losses} times, the last time: {reason}"
+                to, values = State.FAILED, self._ended(State.FAILED, told) | {"result": _gave_up(told)}
+            else:
+                to, values = State.QUEUED, {"reason": reason, "started_at": None}
+            self._move(connection, job_id, to, values | {"losses": losses})
+            self._set_attempt(
+                connection,
+                job_id,
+                attempt,
+                state=None,
+                reason=reason,
+                counts=counts,
+                ended_at=self._clock(),
+            )
+            return job_of(self._row(connection, job_id))
+
+    def refuse(self, job_id: str, error: ConvertError) -> bool:
+        """End a job that does not run, because it cannot; False if it does not wait any more."""
+        result = {"exit_code": error.exit_code, "error": error_json(error)}
+        with writing(self.engine) as connection:
+            values = self._ended(State.FAILED, str(error)) | {"result": result}
+            before = (State.ACCEPTED, State.WAITING_INPUTS, State.QUEUED)
+            return self._move(connection, job_id, State.FAILED, values, of=before) is not None
+
+    def explain(self, labels: frozenset[str], reason: str) -> None:
+        """Write down why the queued jobs with these labels wait; an empty reason takes it away."""
+        with writing(self.engine) as connection:
+            waiting = (JOBS.c.state == State.QUEUED, JOBS.c.labels == label_text(labels))
+            change = sa.update(JOBS).where(*waiting, JOBS.c.reason != reason)
+            connection.execute(change.values(reason=reason))
+
+    def expire(self) -> list[str]:
+        """End the jobs whose files have not come in time, and return their ids."""
+        overdue = sa.select(JOBS.c.id).where(
+            JOBS.c.state.in_([State.ACCEPTED, State.WAITING_INPUTS]),
+            JOBS.c.expires_at < self._clock(),
+        )
+        ended = self._ended(State.EXPIRED, "Files that it names have not come in time.")
+        with writing(self.engine) as connection:
+            ids = list(connection.execute(overdue).scalars())
+            return [one for one in ids if self._move(connection, one, State.EXPIRED, ended) is not None]
+
+    # ------------------------------------------------------------ one row
+
+    def _row(self, connection: Connection, job_id: str) -> Any:
+        row = connection.execute(sa.select(JOBS).where(JOBS.c.id == job_id).with_for_update()).first()
+        if row is None:
+            raise Missing(f"There is no job {job_id!r}.")
+        return row
+
+    def _is_running(self, connection: Connection, job_id: str, attempt: int) -> bool:
+        """The fence; the row is locked until the transaction ends."""
+        fenced = (JOBS.c.id == job_id, JOBS.c.attempt == attempt, JOBS.c.state == State.RUNNING)
+        return (
+            connection.execute(sa.select(1).select_from(JOBS).where(*fenced).with_for_update()).first()
+            is not None
+        )
+
+    def _attempt_state(self, connection: Connection, job_id: str, attempt: int) -> str | None:
+        chosen = sa.select(ATTEMPTS.c.state).where(
+            ATTEMPTS.c.job_id == job_id, ATTEMPTS.c.number == attempt
+        )
+        return connection.execute(chosen).scalar()
+
+    def _move(
+        self,
+        connection: Connection,
+        job_id: str,
+        to: State,
+        values: Mapping[str, Any],
+        *,
+        of: Sequence[State] | None = None,
+    ) -> int | None:
+        """Change a job's state and tell it; the attempt's number, or None if the state forbids it."""
+        before = of or [state for state, following in FOLLOWS.items() if to in following]
+        change = (
+            sa.update(JOBS)
+            .where(JOBS.c.id == job_id, JOBS.c.state.in_(before))
+            .values(state=to, events=JOBS.c.events + 1, **values)
+            .returning(JOBS.c.events, JOBS.c.attempt, JOBS.c.reason)
+        )
+        row = connection.execute(change).first()
+        if row is None:
+            return None
+        told = _state_event(job_id, row.events, self._clock(), to, row.attempt, row.reason)
+        connection.execute(sa.insert(EVENTS), told)
+        return int(row.attempt)
+
+    def _set(
+        self,
+        connection: Connection,
+        job_id: str,
+        values: Mapping[str, Any],
+        *where: sa.ColumnElement[bool],
+    ) -> None:
+        connection.execute(sa.update(JOBS).where(JOBS.c.id == job_id, *where).values(**values))
+
+    def _set_attempt(self, connection: Connection, job_id: str, attempt: int, **values: Any) -> None:
+        its = (ATTEMPTS.c.job_id == job_id, ATTEMPTS.c.number == attempt)
+        connection.execute(sa.update(ATTEMPTS).where(*its).values(**values))
+
+    def _ended(self, state: State, reason: str) -> dict[str, Any]:
+        assert state in ENDED
+        return {"ended_at": self._clock(), "reason": reason, "expires_at": None}
+
+    def _append(
+        self, connection: Connection, job_id: str, attempt: int, events: Iterable[Event]
+    ) -> None:
+        """Put events behind the job's others; its row is locked."""
+        of_attempt = (EVENTS.c.job_id == job_id, EVENTS.c.attempt == attempt)
+        kept = connection.execute(sa.select(sa.func.max(EVENTS.c.number)).where(*of_attempt)).scalar()
+        new = [one for one in events if one.number > (kept or 0)]
+        if not new:
+            return
+        change = sa.update(JOBS).where(JOBS.c.id == job_id).values(events=JOBS.c.events + len(new))
+        last = connection.execute(change.returning(JOBS.c.events)).scalar_one()
+        first = last - len(new) + 1
+        told = [
+            asdict(one) | {"job_id": job_id, "attempt": attempt, "position": first + index}
+            for index, one in enumerate(new)
+        ]
+        connection.execute(sa.insert(EVENTS), told)
+
+
+def _first(one: Submission, now: float) -> dict[str, Any]:
+    """The row of a job that is new."""
+    state = State.QUEUED
+    if one.hold:
+        state = State.ACCEPTED
+    elif one.request.missing:
+        state = State.WAITING_INPUTS
+    is_queued = state is State.QUEUED
+    wait_s = one.limits.wait_s
+    return {
+        "id": one.id,
+        "tenant": one.tenant,
+        "name": one.name,
+        "batch": one.batch,
+        "state": str(state),
+        "request": one.request.to_json(),
+        "asked": one.asked,
+        "kind": one.request.kind,
+        "limits": asdict(one.limits),
+        "labels": label_text(one.labels),
+        "priority": one.priority,
+        "rank": now - LEVEL_S * one.priority if is_queued else None,
+        "attempt": 0,
+        "losses": 0,
+        "reason": "",
+        "result": None,
+        "events": 1,
+        "cancelling": False,
+        "source_bytes": one.source_bytes,
+        "created_at": now,
+        "queued_at": now if is_queued else None,
+        "started_at": None,
+        "ended_at": None,
+        "expires_at": None if is_queued or wait_s is None else now + wait_s,
+    }
+
+
+def _state_event(
+    job_id: str, position: int, at: float, state: str, attempt: int = 0, reason: str = ""
+) -> dict[str, Any]:
+    return {
+        "job_id": job_id,
+        "position": position,
+        "attempt": 0,
+        "number": position,
+        "at": at,
+        "kind": "state",
+        "data": {"state": str(state), "attempt": attempt, "reason": reason},
+    }
+
+
+def _gave_up(reason: str) -> dict[str, Any]:
+    from converter.errors import ToolError
+
+    error = ToolError(
+        reason, remedy="Look at the log of the last attempt; give it more memory or time."
+    )
+    return {"exit_code": error.exit_code, "error": error_json(error)}
+
+
+def error_json(error: ConvertError, stage: str = "") -> dict[str, Any]:
+    """An error as a job's result has it: class, message, code of its first finding, stage."""
+    code = next((one.code for one in error.findings if one.code), "")
+    told = to_json(error)
+    return {"class": told.pop("kind"), **told, "code": code, "stage": stage}
