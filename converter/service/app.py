@@ -8,11 +8,13 @@ from typing import Final
 
 from fastapi import FastAPI, Request, Response
 
+from converter.service import state
 from converter.service.api import conversions as api_conversions
 from converter.service.api import targets, uploads
 from converter.service.context import Context
 from converter.service.hub import conversions, routes
 from converter.service.problems import add_handlers
+from converter.service.state import measure
 
 _HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
@@ -43,15 +45,12 @@ def create_app(context: Context) -> FastAPI:
             response.headers.setdefault(name, value)
         return response
 
+    measure(app, context)
     add_handlers(app)
+    app.include_router(state.router(context))
     app.include_router(routes.router(context))
     app.include_router(conversions.router(context))
     for part in (uploads, api_conversions, targets):
         app.include_router(part.router(context))
-
-    @app.get("/health", tags=["state"])
-    def health() -> dict[str, str]:
-        """The process answers."""
-        return {"status": "ok"}
 
     return app

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from converter.errors import ToolchainError
+from converter.errors import ConvertError, ToolchainError
 from converter.jobs.database import connect
 from converter.jobs.dispatcher import Dispatcher
-from converter.jobs.errors import ConvertError
 from converter.jobs.rows import Rows
 from converter.jobs.storage import Storage
 from converter.service.access import Rates

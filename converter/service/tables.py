@@ -16,7 +16,7 @@ from sqlalchemy import (
 )
 
 METADATA = MetaData()
-_TIME = Double()  # seconds since 1970
+_TIME: Double[float] = Double()  # seconds since 1970
 
 SETTINGS = Table(
     "service_settings",

@@ -132,7 +132,7 @@ class Uploads:
         chosen = sa.select(UPLOADS).where(UPLOADS.c.tenant == self.tenant, *which)
         with reading(self.engine) as rows:
             row = rows.execute(chosen.order_by(UPLOADS.c.created.desc())).mappings().first()
-        return self._of(row) if row is not None else None
+        return self._of(dict(row)) if row is not None else None
 
     def _of(self, row: Mapping[str, Any]) -> Upload:
         place = self._place(row["id"])

@@ -82,9 +82,7 @@ def router(context: Context) -> APIRouter:
 
     @routes.patch("/models/{name}")
     def change_model(name: str, body: ModelChange, access: Converting) -> dict[str, Any]:
-        return one(
-            access, "model", library(access).change_model(name, body.model_dump(exclude_unset=True))
-        )
+        return one("model", library(access).change_model(name, body.model_dump(exclude_unset=True)))
 
     def add(kind: Kind) -> None:
         path = f"/{_NAMES[kind]}"
