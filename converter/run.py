@@ -11,16 +11,25 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from converter import cache
 from converter.archive.guesses import recorded_guesses
 from converter.archive.opened import Archive
 from converter.archive.write import copy_archive, destination, suffix_of, write_archive
 from converter.artifact import Artifact
 from converter.bare.open import unsettled
+from converter.cache import results
+from converter.cache.key import key_of
+from converter.cache.store import Store
 from converter.calibration.given import as_files
 from converter.cameras import target_of
 from converter.conversion import Conversion
-from converter.errors import Cancelled, UsageError, VerificationError, disk_error, from_findings
+from converter.errors import (
+    Cancelled,
+    ToolError,
+    UsageError,
+    VerificationError,
+    disk_error,
+    from_findings,
+)
 from converter.events import Notice, OnEvent, Warned
 from converter.findings import Finding, Severity, errors
 from converter.model import SourceModel
@@ -127,9 +136,10 @@ def convert(
             made = make_plan(archive, target, resolved, toolchain)
             place = _destination(output, made, force=force)
             told.plan(made)
-            key = cache.key_of(made, suffix_of(place)) if resolved.flag("cache.enabled") else None
-            may_take = key is not None and keep_work is None and page is None
-            entry = cache.find(key) if key is not None and may_take else None
+            store = _store(resolved)
+            key = key_of(made, suffix_of(place)) if store is not None else None
+            may_take = keep_work is None and page is None
+            entry = results.find(store, key) if store and key and may_take else None
             if entry is not None:
                 done = _taken(entry, made, place, told, force=force)
             else:
@@ -143,7 +153,7 @@ def convert(
             raise disk_error(error, "converting") from error
         except KeyboardInterrupt as error:
             raise Cancelled("Cancelled; nothing was written.") from error
-    if key is not None and not done.cached:
+    if store is not None and key is not None and not done.cached:
         document = {
             "sha256": done.sha256,
             "size_bytes": done.size_bytes,
@@ -151,9 +161,23 @@ def convert(
             "verification": done.verification,
             "warnings": done.warnings[len(made.warnings) : told.before_lint],
         }
-        cache.keep(key, place, document, int(resolved.number("cache.max_gb") * 1e9))
+        results.keep(store, key, place, document, int(resolved.number("cache.max_gb") * 1e9))
     total = {"total": round(time.monotonic() - started, 3)}
     return dataclasses.replace(done, timings_s={**done.timings_s, **total})
+
+
+def _store(options: Options) -> Store | None:
+    """The cache that the options name; a cache in which nothing can be made is none.
+
+    Raises:
+        UsageError: There is no such kind of store.
+    """
+    if not options.flag("cache.enabled"):
+        return None
+    try:
+        return Store(options.text("cache.url"))
+    except ToolError:
+        return None
 
 
 class _Told:
@@ -250,7 +274,7 @@ def _made(run: Run, archive: Archive, place: Path, told: _Told, *, force: bool) 
     )
 
 
-def _taken(entry: cache.Entry, made: Plan, place: Path, told: _Told, *, force: bool) -> Conversion:
+def _taken(entry: results.Entry, made: Plan, place: Path, told: _Told, *, force: bool) -> Conversion:
     """Copy a result of the cache, and tell what was told when it was made."""
     from converter.checks.lint import lint
 

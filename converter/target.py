@@ -17,7 +17,6 @@ from converter.backend import Backend
 from converter.errors import UsageError
 from converter.events import Notice, OnEvent, Progress, StageFinished, StageStarted, Warned
 from converter.findings import Finding
-from converter.graph.outputs import OutputFacts
 from converter.model import SourceModel
 from converter.options.resolve import Options
 from converter.plans import Parameters, Plan, Step
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from converter.container.build import Recipe
+    from converter.graph.outputs import OutputFacts
 
 ENTRY_POINTS: Final = "converter.targets"
 # What the calls of every conversion import, for a fork server.
@@ -182,8 +182,10 @@ class Run:
 class Target(Protocol):
     """A module that converts for one kind of camera.
 
-    A module may have one more function, `native() -> Native`: what its native toolchain needs of a
-    system (`converter.system`). Without it the native toolchain is taken to run anywhere.
+    A module may have two more functions. `native() -> Native` says what its native toolchain needs of a
+    system (`converter.system`); without it the native toolchain is taken to run anywhere.
+    `backend(options, toolchain) -> Backend` says which toolchain `plan` takes, whatever the model is;
+    without it the zoo takes no result for this target from the cache.
     """
 
     NAME: str
@@ -262,6 +264,16 @@ def load(name: str) -> Target:
 def modules_called(name: str) -> tuple[str, ...]:
     """What a conversion for that target imports in its children; none of it starts a thread."""
     return (*_CALLED, *getattr(load(name), "CALLED", ()))
+
+
+def backend_of(name: str, options: Options, toolchain: str) -> Backend | None:
+    """Which toolchain a plan takes, without a model; None if the target does not tell.
+
+    Raises:
+        UsageError, ToolchainError: It has none that fits, or it is not on this machine.
+    """
+    asked = getattr(load(name), "backend", None)
+    return None if asked is None else cast("Backend", asked(options, toolchain))
 
 
 def toolchains_on(name: str, system: System) -> list[str]:

@@ -7,9 +7,11 @@ from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
+from converter.cli.cache import cache_app
 from converter.cli.init import init
 from converter.cli.serve import serve_app
 from converter.cli.source_flags import NO_SOURCE_FLAGS, SourceFlags
+from converter.cli.zoo import zoo_app
 
 _CONVERT_EXAMPLE = "Example: convert --target rvc4 model.tar.xz calibration.path=images/"
 _OPTIONS_HELP = (
@@ -27,6 +29,8 @@ app = App(
 toolchain_app = App(name="toolchain", help="Fetch, build or remove toolchains and images.")
 app.command(toolchain_app)
 app.command(serve_app)
+app.command(cache_app)
+app.command(zoo_app)
 
 
 def _version() -> str:

@@ -54,11 +54,13 @@ def check_schema(config: Mapping[str, Any]) -> list[Finding]:
 
 def _finding(problem: Any) -> Finding:
     loc = problem["loc"]
-    where = _path(loc)
+    where = json_path(loc)
     key = str(loc[-1]) if loc else ""
     match problem["type"]:
         case "extra_forbidden":
-            known = _known_keys(loc)
+            from luxonis_ml.nn_archive.config import Config
+
+            known = known_keys(Config, loc)
             near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
             return Finding(
                 code="config.unknown-key",
@@ -80,23 +82,33 @@ def _finding(problem: Any) -> Finding:
             )
 
 
-def _known_keys(loc: tuple[Any, ...]) -> list[str]:
-    """The keys that the schema knows in the object of an unknown key."""
-    from luxonis_ml.nn_archive.config import Config
+def known_keys(model: Any, loc: tuple[Any, ...]) -> list[str]:
+    """The keys that a pydantic model knows in the object of an unknown key.
 
-    model: Any = Config
+    Args:
+        loc: Where pydantic found the unknown key.
+    """
     for part in loc[:-1]:
         if isinstance(part, int):
             continue
-        annotation = model.model_fields[part].annotation
-        inner = [a for a in getattr(annotation, "__args__", ()) if hasattr(a, "model_fields")]
-        model = inner[0] if inner else annotation
-        if not hasattr(model, "model_fields"):
+        field = model.model_fields.get(part)
+        inner = None if field is None else _model_in(field.annotation)
+        if inner is None:
             return []
+        model = inner
     return list(model.model_fields)
 
 
-def _path(loc: tuple[Any, ...]) -> str:
+def _model_in(annotation: Any) -> Any:
+    """The pydantic model in `list[Model] | None` and the like; None if there is none."""
+    if hasattr(annotation, "model_fields"):
+        return annotation
+    found = (_model_in(part) for part in getattr(annotation, "__args__", ()))
+    return next((model for model in found if model is not None), None)
+
+
+def json_path(loc: tuple[Any, ...]) -> str:
+    """`models[0].source` for pydantic's `("models", 0, "source")`."""
     text = ""
     for part in loc:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)

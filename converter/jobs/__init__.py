@@ -49,7 +49,6 @@ if TYPE_CHECKING:
     from converter.jobs.rows import Rows as Rows
     from converter.jobs.states import ENDED as ENDED
     from converter.jobs.states import State as State
-    from converter.jobs.storage import Storage as Storage
     from converter.jobs.values import Artefact as Artefact
     from converter.jobs.values import Attachment as Attachment
     from converter.jobs.values import Attempt as Attempt
@@ -59,6 +58,7 @@ if TYPE_CHECKING:
     from converter.jobs.values import Outcome as Outcome
     from converter.jobs.values import Request as Request
     from converter.jobs.values import Submission as Submission
+    from converter.storage import Storage as Storage
 
 # Loaded when they are asked for: SQLAlchemy alone takes a third of a second.
 _WHERE: Final = {

@@ -14,15 +14,16 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
-from converter.errors import Cancelled, ConvertError, ToolError
+from converter.archive.tar import name_problem
+from converter.errors import Cancelled, ConvertError, ToolError, UsageError
 from converter.jobs.child import EVENTS, LOG, REPORT
 from converter.jobs.executor import Lost, Ticket
-from converter.jobs.rows import error_json
+from converter.jobs.results import failed
 from converter.jobs.states import State
-from converter.jobs.storage import Storage
 from converter.jobs.values import Artefact, Event, Outcome
 from converter.processes import linux
 from converter.processes.run import Processes
+from converter.storage import Storage
 
 # How long a conversion may take to end its children and containers when it is cancelled.
 GRACE_S: Final = 10.0
@@ -59,7 +60,7 @@ class Working:
                     attempt=self.ticket.attempt,
                     reason=error.message,
                 )
-            document = {"exit_code": error.exit_code, "error": error_json(error)}
+            document = failed(error)
         if document["exit_code"] == Cancelled.exit_code:
             return self._outcome(State.CANCELLED, reason=self._cancelled or "It was cancelled.")
         try:
@@ -69,9 +70,7 @@ class Working:
                 return Lost(
                     job_id=self.ticket.job_id, attempt=self.ticket.attempt, reason=error.message
                 )
-            return self._outcome(
-                State.FAILED, {"exit_code": error.exit_code, "error": error_json(error)}, str(error)
-            )
+            return self._outcome(State.FAILED, failed(error), str(error))
         if document["exit_code"]:
             told = document["error"]
             reason = f"{told['message']} {told['remedy']}".strip()
@@ -97,6 +96,8 @@ class Working:
         assert request.source is not None
         options = dict(request.options)
         source = self._file("source", request.source, request.source_name)
+        for name, digest in request.beside.items():
+            self._beside(source.parent, name, digest)
         if request.calibration is not None:
             # Its kind is told by its first bytes: whoever sent it may have called it anything.
             data = self._file("calibration", request.calibration, "calibration.zip")
@@ -117,6 +118,14 @@ class Working:
         place.parent.mkdir()
         self._storage.fetch(digest, place)
         return place
+
+    def _beside(self, folder: Path, name: str, digest: str) -> None:
+        """Fetch a file that lies beside the source, never above its folder."""
+        if name_problem(name):
+            raise UsageError(f"{name!r} cannot lie beside the source.")
+        place = folder / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        self._storage.fetch(digest, place)
 
     def _converted(self, request: Mapping[str, Any]) -> dict[str, Any]:
         return dict(
@@ -154,7 +163,7 @@ class Working:
         reason: str = "",
         artefacts: tuple[Artefact, ...] = (),
     ) -> Outcome:
-        given = document or {"exit_code": Cancelled.exit_code, "error": error_json(Cancelled(reason))}
+        given = document or failed(Cancelled(reason))
         return Outcome(
             job_id=self.ticket.job_id,
             attempt=self.ticket.attempt,

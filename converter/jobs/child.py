@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from converter.errors import ConvertError, VerificationError
 from converter.events import Event, Notice, Progress, StageFinished, StageStarted, ToolSaid, Warned
-from converter.jobs.rows import error_json
+from converter.jobs.results import error_json
 from converter.processes import linux
 
 EVENTS: Final = "events.jsonl"

@@ -20,7 +20,8 @@ from converter.errors import ToolError
 from converter.jobs.admission import Admission
 from converter.jobs.errors import DatabaseAway
 from converter.jobs.executor import Executor, Lost, Report, Started, Ticket, Told
-from converter.jobs.rows import Rows, error_json
+from converter.jobs.results import failed
+from converter.jobs.rows import Rows
 from converter.jobs.states import State
 from converter.jobs.values import Job, Outcome
 
@@ -224,6 +225,6 @@ def _timed_out(job_id: str, attempt: int, limit_s: float) -> Outcome:
         job_id=job_id,
         attempt=attempt,
         state=State.FAILED,
-        result={"exit_code": error.exit_code, "error": error_json(error)},
+        result=failed(error),
         reason=str(error),
     )

@@ -3,24 +3,14 @@
 from __future__ import annotations
 
 from converter.errors import ConvertError
+from converter.storage import Corrupt as Corrupt
+from converter.storage import Missing as Missing
 
 
 class Conflict(ConvertError):  # noqa: N818 - what happened
     """A job of that id is on record, and it is another one; or it is in a state that forbids it."""
 
     exit_code = 2
-
-
-class Missing(ConvertError):  # noqa: N818 - what happened
-    """There is no such job, or no such file in the storage."""
-
-    exit_code = 2
-
-
-class Corrupt(ConvertError):  # noqa: N818 - what happened
-    """A file of the storage was damaged; it was removed."""
-
-    exit_code = 6
 
 
 class DatabaseAway(ConvertError):  # noqa: N818 - what happened

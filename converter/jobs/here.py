@@ -14,10 +14,10 @@ from converter.errors import ConvertError
 from converter.jobs import machine
 from converter.jobs.attempt import Working
 from converter.jobs.executor import Lost, Place, Report, Started, Ticket, Told
-from converter.jobs.storage import Storage
 from converter.jobs.values import Outcome
 from converter.processes.run import kept_warm
 from converter.processes.work_folder import work_folder
+from converter.storage import Storage
 from converter.system import usable_cores
 from converter.target import modules_called, names
 

@@ -6,21 +6,21 @@ job that ended stays as it ended.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine import Connection, Engine
 
-from converter.errors import ConvertError, to_json
+from converter.errors import ConvertError, ToolError
+from converter.jobs.changing import Changing, first_values, rank, state_event
 from converter.jobs.database import writing
-from converter.jobs.errors import Conflict, Missing
-from converter.jobs.reading import Reading, job_of, label_text
+from converter.jobs.errors import Conflict
+from converter.jobs.reading import job_of, label_text
+from converter.jobs.results import failed
 from converter.jobs.schema import ARTEFACTS, ATTEMPTS, EVENTS, JOBS
-from converter.jobs.states import ENDED, FOLLOWS, State
+from converter.jobs.states import ENDED, State
 from converter.jobs.values import (
     Attachment,
     Attempt,
@@ -32,28 +32,15 @@ from converter.jobs.values import (
     limits_of,
 )
 
-# What one level of priority is worth: a job overtakes those that are one level below it and have waited
-# up to this long, so that none waits for ever.
-LEVEL_S: Final = 600.0
 _CHUNK: Final = 500
 
 
-class Rows(Reading):
+class Rows(Changing):
     """Every way to change the rows, and to look at them (`Reading`).
 
     Any number of processes may have one on the same database. A call raises DatabaseAway if the
     database does not answer; it may be repeated then, also if it had been carried out.
     """
-
-    def __init__(self, engine: Engine, *, clock: Callable[[], float] = time.time) -> None:
-        """Rows of a database.
-
-        Args:
-            engine: See `converter.jobs.database.connect`.
-            clock: Seconds since 1970.
-        """
-        super().__init__(engine)
-        self._clock = clock
 
     # ------------------------------------------------------------ by whoever has jobs
 
@@ -78,9 +65,9 @@ class Rows(Reading):
             new = insert(JOBS).on_conflict_do_nothing(index_elements=["id"]).returning(JOBS.c.id)
             for start in range(0, len(several), _CHUNK):
                 chunk = several[start : start + _CHUNK]
-                values = [_first(one, now) for one in chunk]
+                values = [first_values(one, now) for one in chunk]
                 made = set(connection.execute(new, values).scalars())
-                told = [_state_event(v["id"], 1, now, v["state"]) for v in values if v["id"] in made]
+                told = [state_event(v["id"], 1, now, v["state"]) for v in values if v["id"] in made]
                 if told:
                     connection.execute(sa.insert(EVENTS), told)
                 ids = [one.id for one in chunk]
@@ -130,7 +117,7 @@ class Rows(Reading):
     def _times(self, row: Any, to: State) -> dict[str, Any]:
         now = self._clock()
         if to is State.QUEUED:
-            return {"queued_at": now, "rank": now - LEVEL_S * row.priority, "expires_at": None}
+            return {"queued_at": now, "rank": rank(now, row.priority), "expires_at": None}
         wait_s = limits_of(row.limits).wait_s
         return {"expires_at": None if wait_s is None else now + wait_s}
 
@@ -273,9 +260,8 @@ class Rows(Reading):
 
     def refuse(self, job_id: str, error: ConvertError) -> bool:
         """End a job that does not run, because it cannot; False if it does not wait any more."""
-        result = {"exit_code": error.exit_code, "error": error_json(error)}
         with writing(self.engine) as connection:
-            values = self._ended(State.FAILED, str(error)) | {"result": result}
+            values = self._ended(State.FAILED, str(error)) | {"result": failed(error)}
             before = (State.ACCEPTED, State.WAITING_INPUTS, State.QUEUED)
             return self._move(connection, job_id, State.FAILED, values, of=before) is not None
 
@@ -297,150 +283,8 @@ class Rows(Reading):
             ids = list(connection.execute(overdue).scalars())
             return [one for one in ids if self._move(connection, one, State.EXPIRED, ended) is not None]
 
-    # ------------------------------------------------------------ one row
-
-    def _row(self, connection: Connection, job_id: str) -> Any:
-        row = connection.execute(sa.select(JOBS).where(JOBS.c.id == job_id).with_for_update()).first()
-        if row is None:
-            raise Missing(f"There is no job {job_id!r}.")
-        return row
-
-    def _is_running(self, connection: Connection, job_id: str, attempt: int) -> bool:
-        """The fence; the row is locked until the transaction ends."""
-        fenced = (JOBS.c.id == job_id, JOBS.c.attempt == attempt, JOBS.c.state == State.RUNNING)
-        return (
-            connection.execute(sa.select(1).select_from(JOBS).where(*fenced).with_for_update()).first()
-            is not None
-        )
-
-    def _attempt_state(self, connection: Connection, job_id: str, attempt: int) -> str | None:
-        chosen = sa.select(ATTEMPTS.c.state).where(
-            ATTEMPTS.c.job_id == job_id, ATTEMPTS.c.number == attempt
-        )
-        return connection.execute(chosen).scalar()
-
-    def _move(
-        self,
-        connection: Connection,
-        job_id: str,
-        to: State,
-        values: Mapping[str, Any],
-        *,
-        of: Sequence[State] | None = None,
-    ) -> int | None:
-        """Change a job's state and tell it; the attempt's number, or None if the state forbids it."""
-        before = of or [state for state, following in FOLLOWS.items() if to in following]
-        change = (
-            sa.update(JOBS)
-            .where(JOBS.c.id == job_id, JOBS.c.state.in_(before))
-            .values(state=to, events=JOBS.c.events + 1, **values)
-            .returning(JOBS.c.events, JOBS.c.attempt, JOBS.c.reason)
-        )
-        row = connection.execute(change).first()
-        if row is None:
-            return None
-        told = _state_event(job_id, row.events, self._clock(), to, row.attempt, row.reason)
-        connection.execute(sa.insert(EVENTS), told)
-        return int(row.attempt)
-
-    def _set(
-        self,
-        connection: Connection,
-        job_id: str,
-        values: Mapping[str, Any],
-        *where: sa.ColumnElement[bool],
-    ) -> None:
-        connection.execute(sa.update(JOBS).where(JOBS.c.id == job_id, *where).values(**values))
-
-    def _set_attempt(self, connection: Connection, job_id: str, attempt: int, **values: Any) -> None:
-        its = (ATTEMPTS.c.job_id == job_id, ATTEMPTS.c.number == attempt)
-        connection.execute(sa.update(ATTEMPTS).where(*its).values(**values))
-
-    def _ended(self, state: State, reason: str) -> dict[str, Any]:
-        assert state in ENDED
-        return {"ended_at": self._clock(), "reason": reason, "expires_at": None}
-
-    def _append(
-        self, connection: Connection, job_id: str, attempt: int, events: Iterable[Event]
-    ) -> None:
-        """Put events behind the job's others; its row is locked."""
-        of_attempt = (EVENTS.c.job_id == job_id, EVENTS.c.attempt == attempt)
-        kept = connection.execute(sa.select(sa.func.max(EVENTS.c.number)).where(*of_attempt)).scalar()
-        new = [one for one in events if one.number > (kept or 0)]
-        if not new:
-            return
-        change = sa.update(JOBS).where(JOBS.c.id == job_id).values(events=JOBS.c.events + len(new))
-        last = connection.execute(change.returning(JOBS.c.events)).scalar_one()
-        first = last - len(new) + 1
-        told = [
-            asdict(one) | {"job_id": job_id, "attempt": attempt, "position": first + index}
-            for index, one in enumerate(new)
-        ]
-        connection.execute(sa.insert(EVENTS), told)
-
-
-def _first(one: Submission, now: float) -> dict[str, Any]:
-    """The row of a job that is new."""
-    state = State.QUEUED
-    if one.hold:
-        state = State.ACCEPTED
-    elif one.request.missing:
-        state = State.WAITING_INPUTS
-    is_queued = state is State.QUEUED
-    wait_s = one.limits.wait_s
-    return {
-        "id": one.id,
-        "tenant": one.tenant,
-        "name": one.name,
-        "batch": one.batch,
-        "state": str(state),
-        "request": one.request.to_json(),
-        "asked": one.asked,
-        "kind": one.request.kind,
-        "limits": asdict(one.limits),
-        "labels": label_text(one.labels),
-        "priority": one.priority,
-        "rank": now - LEVEL_S * one.priority if is_queued else None,
-        "attempt": 0,
-        "losses": 0,
-        "reason": "",
-        "result": None,
-        "events": 1,
-        "cancelling": False,
-        "source_bytes": one.source_bytes,
-        "created_at": now,
-        "queued_at": now if is_queued else None,
-        "started_at": None,
-        "ended_at": None,
-        "expires_at": None if is_queued or wait_s is None else now + wait_s,
-    }
-
-
-def _state_event(
-    job_id: str, position: int, at: float, state: str, attempt: int = 0, reason: str = ""
-) -> dict[str, Any]:
-    return {
-        "job_id": job_id,
-        "position": position,
-        "attempt": 0,
-        "number": position,
-        "at": at,
-        "kind": "state",
-        "data": {"state": str(state), "attempt": attempt, "reason": reason},
-    }
-
 
 def _gave_up(reason: str) -> dict[str, Any]:
-    from converter.errors import ToolError
-
-    error = ToolError(
-        reason, remedy="Look at the log of the last attempt; give it more memory or time."
+    return failed(
+        ToolError(reason, remedy="Look at the log of the last attempt; give it more memory or time.")
     )
-    return {"exit_code": error.exit_code, "error": error_json(error)}
-
-
-def error_json(error: ConvertError, stage: str = "") -> dict[str, Any]:
-    """An error as a job's result has it: class, message, code of its first finding, stage."""
-    code = next((one.code for one in error.findings if one.code), "")
-    told = to_json(error)
-    return {"class": told.pop("kind"), **told, "code": code, "stage": stage}

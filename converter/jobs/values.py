@@ -37,6 +37,8 @@ class Request:
         attachments: Files that other options of type path name, by the option's key. One that is a
             zip or tar is handed on as it is.
         wants: What is still to come: `source`, `calibration` or an option's key.
+        beside: Digests of the files that lie beside the source, by their names relative to its folder:
+            its weights.
         report: Whether a page (`convert --report`) is made.
     """
 
@@ -48,11 +50,25 @@ class Request:
     calibration: str | None = None
     attachments: Mapping[str, Attachment] = field(default_factory=dict)
     wants: tuple[str, ...] = ()
+    beside: Mapping[str, str] = field(default_factory=dict)
     report: bool = True
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON data, which `from_json` reads."""
-        return asdict(self) | {"options": dict(self.options), "wants": list(self.wants)}
+        attached = {
+            key: {"digest": one.digest, "name": one.name} for key, one in self.attachments.items()
+        }
+        return {
+            "source": self.source,
+            "source_name": self.source_name,
+            "target": self.target,
+            "options": dict(self.options),
+            "toolchain": self.toolchain,
+            "calibration": self.calibration,
+            "attachments": attached,
+            "wants": list(self.wants),
+            "report": self.report,
+        }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
@@ -63,7 +79,8 @@ class Request:
     @property
     def digests(self) -> frozenset[str]:
         """The files of the storage that it names."""
-        named = (self.source, self.calibration, *(one.digest for one in self.attachments.values()))
+        attached = (one.digest for one in self.attachments.values())
+        named = (self.source, self.calibration, *attached, *self.beside.values())
         return frozenset(digest for digest in named if digest)
 
     @property

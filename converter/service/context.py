@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from converter.jobs.rows import Rows
-    from converter.jobs.storage import Storage
     from converter.service.access import Rates
+    from converter.storage import Storage
 
 _GB: Final = 1 << 30
 _T = TypeVar("_T")

@@ -12,8 +12,9 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from converter.errors import ConvertError
-from converter.jobs.errors import Conflict, DatabaseAway, Missing
+from converter.jobs.errors import Conflict, DatabaseAway
 from converter.service.hub.library import NotFoundError
+from converter.storage import Missing
 
 MEDIA_TYPE: Final = "application/problem+json"
 _UNAVAILABLE: Final = {"Retry-After": "5"}

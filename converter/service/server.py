@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Final
 from converter.errors import ConvertError, ToolchainError
 from converter.jobs.database import connect
 from converter.jobs.dispatcher import Dispatcher
+from converter.jobs.leader import Leader
 from converter.jobs.rows import Rows
-from converter.jobs.storage import Storage
 from converter.service.access import Rates
 from converter.service.context import Context, Settings
 from converter.service.database import migrate, signing_key
 from converter.service.retention import tidy
 from converter.service.signed import Signer
+from converter.storage import Storage
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -145,14 +146,17 @@ def _executor(context: Context, place: Place) -> Executor:
 
 
 def _dispatch(context: Context, place: Place, stop: threading.Event) -> None:
-    """Dispatch until told to stop; a failure is logged, and it begins again."""
+    """Dispatch until told to stop, if no other server does; a failure is logged, and it begins again."""
     while not stop.is_set():
         try:
-            dispatcher = Dispatcher(context.rows, _executor(context, place))
-            try:
-                dispatcher.run(stop)
-            finally:
-                dispatcher.close()
+            with Leader(context.engine) as leader:
+                if not leader.wait(stop):
+                    return
+                dispatcher = Dispatcher(context.rows, _executor(context, place))
+                try:
+                    dispatcher.run(stop)
+                finally:
+                    dispatcher.close()
         except ConvertError as error:
             _LOG.error("%s", error)
         except Exception:  # noqa: BLE001 - it is logged, and the service stays up

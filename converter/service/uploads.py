@@ -14,9 +14,9 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from converter.jobs.database import reading, writing
-from converter.jobs.errors import Conflict, Corrupt, Missing
-from converter.jobs.storage import Storage
+from converter.jobs.errors import Conflict
 from converter.service.tables import UPLOADS
+from converter.storage import Corrupt, Missing, Storage
 
 _CHUNK: Final = 1 << 20
 

@@ -16,6 +16,7 @@ from converter.target import Check, Run, TargetPlan
 if TYPE_CHECKING:
     from converter.archive.opened import Archive
     from converter.artifact import Artifact
+    from converter.backend import Backend
     from converter.container.build import Recipe
     from converter.model import SourceModel
     from converter.options.resolve import Options
@@ -39,6 +40,13 @@ CALLED: Final = (
 )
 
 
+def backend(options: Options, toolchain: str) -> Backend:
+    """The toolchain that a plan takes."""
+    from targets.rvc2.backends import choose
+
+    return choose(options, toolchain)
+
+
 def plan(
     model: SourceModel,
     archive: Archive,  # noqa: ARG001 - the Protocol's; the model says it all
@@ -46,21 +54,21 @@ def plan(
     toolchain: str,
 ) -> TargetPlan:
     """Resolve the compiler's parameters and the steps."""
-    from targets.rvc2.backends import MYRIAD, choose
+    from targets.rvc2.backends import MYRIAD
     from targets.rvc2.compilers import check_online
     from targets.rvc2.steps import steps
     from targets.rvc2.translate import translate
 
-    backend = choose(options, toolchain)
-    parameters = translate(model, options, backend)
+    taken = backend(options, toolchain)
+    parameters = translate(model, options, taken)
     names = [item.name for item in (*model.inputs, *model.outputs)]
-    if backend.toolchain == "online":
+    if taken.toolchain == "online":
         check_online(parameters, names)
-    elif backend.tool != MYRIAD:
+    elif taken.tool != MYRIAD:
         from targets.openvino.compile_tool import check_names
 
         check_names(names)
-    return TargetPlan(backend=backend, parameters=parameters, steps=steps(model, parameters, options))
+    return TargetPlan(backend=taken, parameters=parameters, steps=steps(model, parameters, options))
 
 
 def run(run: Run) -> Artifact:

@@ -16,6 +16,7 @@ from converter.target import Check, Run, TargetPlan
 if TYPE_CHECKING:
     from converter.archive.opened import Archive
     from converter.artifact import Artifact
+    from converter.backend import Backend
     from converter.container.build import Recipe
     from converter.model import SourceModel
     from converter.options.resolve import Options
@@ -45,15 +46,21 @@ CALLED: Final = (
 )
 
 
+def backend(options: Options, toolchain: str) -> Backend:
+    """The toolchain that a plan takes."""
+    from targets.rvc4.backends import choose
+
+    return choose(options, toolchain)
+
+
 def plan(model: SourceModel, archive: Archive, options: Options, toolchain: str) -> TargetPlan:
     """Resolve the parameters and the steps."""
-    from targets.rvc4.backends import choose
     from targets.rvc4.translate import translate
 
-    backend = choose(options, toolchain)
-    parameters, warnings = translate(model, archive, options, backend)
+    taken = backend(options, toolchain)
+    parameters, warnings = translate(model, archive, options, taken)
     return TargetPlan(
-        backend=backend,
+        backend=taken,
         parameters=parameters,
         steps=_flow(parameters).steps(model, parameters, options),
         warnings=warnings,

@@ -13,7 +13,10 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from converter import cache, convert, plan
+from converter import convert, plan
+from converter.cache import key as keys
+from converter.cache import results, store
+from converter.cache.key import key_of
 from converter.errors import ArchiveError, UsageError
 from converter.events import Notice, StageStarted, Warned, ignore
 from converter.pinned_wheel import cache_root
@@ -47,6 +50,12 @@ def made(output: Path, **more: Any) -> tuple[Any, list[Any]]:
     return done, events
 
 
+def files_of_cache() -> tuple[list[Path], list[Path]]:
+    """The files and the documents in the cache."""
+    found = [path for path in store.folder().rglob("*") if path.is_file()]
+    return [p for p in found if p.suffix != ".json"], [p for p in found if p.suffix == ".json"]
+
+
 def test_the_same_plan_is_carried_out_once_and_gives_the_same_bytes(tmp_path: Path) -> None:
     first, _ = made(tmp_path / "a.tar.gz")
     second, events = made(tmp_path / "b.tar.gz")
@@ -73,22 +82,23 @@ def test_another_plan_packing_or_verification_is_another_result(tmp_path: Path) 
 
 def test_a_damaged_entry_is_made_anew(tmp_path: Path) -> None:
     made(tmp_path / "a.tar.gz")
-    (entry,) = cache.folder().iterdir()
-    with (entry / "archive").open("r+b") as file:
+    (archive,), (document,) = files_of_cache()
+    with archive.open("r+b") as file:
         file.seek(100)
         file.write(b"damage")
     done, _ = made(tmp_path / "b.tar.gz")
     assert not done.cached
     assert (tmp_path / "a.tar.gz").read_bytes() == (tmp_path / "b.tar.gz").read_bytes()
-    (entry / "result.json").write_text(json.dumps([]))
+    document.write_text(json.dumps([]))
     assert not made(tmp_path / "c.tar.gz")[0].cached
     assert made(tmp_path / "d.tar.gz")[0].cached
 
 
 def test_a_document_that_lacks_something_is_damage(tmp_path: Path) -> None:
     first, _ = made(tmp_path / "a.tar.gz")
-    (entry,) = cache.folder().iterdir()
-    (entry / "result.json").write_text(json.dumps({"sha256": first.sha256}))
+    _, (document,) = files_of_cache()
+    whole = json.loads(document.read_text())
+    document.write_text(json.dumps({**whole, "document": {"sha256": first.sha256}}))
     assert not made(tmp_path / "b.tar.gz")[0].cached
     assert made(tmp_path / "c.tar.gz")[0].cached
 
@@ -97,14 +107,14 @@ def test_an_entry_that_another_run_removes_is_still_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made(tmp_path / "a.tar.gz")
-    find = cache.find
+    find = results.find
 
-    def find_and_lose(key: str) -> cache.Entry | None:
-        entry = find(key)
-        shutil.rmtree(cache.folder() / key)
+    def find_and_lose(where: store.Store, key: str) -> results.Entry | None:
+        entry = find(where, key)
+        shutil.rmtree(store.folder())
         return entry
 
-    monkeypatch.setattr(cache, "find", find_and_lose)
+    monkeypatch.setattr(results, "find", find_and_lose)
     assert made(tmp_path / "b.tar.gz")[0].cached
     assert (tmp_path / "b.tar.gz").read_bytes() == (tmp_path / "a.tar.gz").read_bytes()
 
@@ -166,7 +176,7 @@ def test_a_source_that_changes_meanwhile_is_neither_kept_nor_written(tmp_path: P
             on_event=change,
         )
     assert not (tmp_path / "o.tar").exists()
-    assert not cache.folder().exists()
+    assert files_of_cache() == ([], [])
 
 
 @pytest.mark.parametrize("gone", [False, True], ids=["another file", "no folder"])
@@ -197,7 +207,7 @@ def test_what_the_plan_says_is_part_of_the_key(tmp_path: Path) -> None:
     (data / "notes.txt").unlink()
     without = plan(DIGITS_ARCHIVE, "rvc4", options=options)
     assert with_notes.hash == without.hash
-    assert cache.key_of(with_notes, ".tar") != cache.key_of(without, ".tar")
+    assert key_of(with_notes, ".tar") != key_of(without, ".tar")
 
 
 def test_another_calibration_picture_of_the_same_name_is_another_result(tmp_path: Path) -> None:
@@ -220,14 +230,14 @@ def test_another_calibration_picture_of_the_same_name_is_another_result(tmp_path
 
 def test_other_code_is_another_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made_plan = plan(DIGITS_ARCHIVE, "rvc2")
-    before = cache.key_of(made_plan, ".tar")
-    assert before == cache.key_of(made_plan, ".tar")
+    before = key_of(made_plan, ".tar")
+    assert before == key_of(made_plan, ".tar")
     (tmp_path / "target_of_theirs.py").write_text("MAGIC = 1\n")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(cache, "package_of", lambda _name: "target_of_theirs")
-    one = cache.key_of(made_plan, ".tar")
-    (tmp_path / "target_of_theirs.py").write_text("MAGIC = 2\n")
-    assert len({before, one, cache.key_of(made_plan, ".tar")}) == 3
+    monkeypatch.setattr(keys, "package_of", lambda _name: "target_of_theirs")
+    one = key_of(made_plan, ".tar")
+    (tmp_path / "target_of_theirs.py").write_text("MAGIC = 2 \n")
+    assert len({before, one, key_of(made_plan, ".tar")}) == 3
 
 
 def test_an_interrupt_while_it_is_kept_leaves_the_result(
@@ -237,20 +247,22 @@ def test_an_interrupt_while_it_is_kept_leaves_the_result(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("converter.cache.shutil.copyfile", interrupted)
+        patched.setattr("converter.storage._copied", interrupted)
         assert made(tmp_path / "a.tar.gz")[0].output.is_file()
-    assert list(cache.folder().iterdir()) == []
+    assert [path for path in store.folder().rglob("*") if path.is_file()] == []
 
 
 def test_what_is_none_of_its_own_and_what_killed_runs_left_does_not_stop_it(tmp_path: Path) -> None:
-    cache.folder().mkdir(parents=True)
-    (cache.folder() / "README").touch()
-    for name, hours in (("old", 48), ("young", 1)):
-        part = cache.folder() / f".{name}.part"
-        part.mkdir()
+    files = store.folder() / "sha256"
+    files.mkdir(parents=True)
+    (store.folder() / "README").touch()
+    for name, hours in (("old", 48), ("young", 0.5)):
+        part = files / f".{name}.part"
+        part.touch()
         os.utime(part, times=(time.time() - hours * 3600,) * 2)
     made(tmp_path / "a.tar.gz", **{"cache.max_gb": 0})
-    assert {path.name for path in cache.folder().iterdir()} == {"README", ".young.part"}
+    left = {path.name for path in store.folder().rglob("*") if path.is_file()}
+    assert left == {"README", ".young.part"}
 
 
 def test_an_existing_output_is_refused_from_the_cache_too(tmp_path: Path) -> None:
@@ -265,10 +277,10 @@ def test_what_was_used_longest_ago_goes_first(tmp_path: Path) -> None:
     first, _ = made(tmp_path / "a.tar.gz")
     made(tmp_path / "b.tar.gz", **{"preprocess": "archive", "cache.max_gb": first.size_bytes * 1.5e-9})
     assert not made(tmp_path / "c.tar.gz", **{"cache.max_gb": 0})[0].cached
-    assert list(cache.folder().iterdir()) == []
+    assert files_of_cache() == ([], [])
 
 
 def test_a_cache_that_cannot_be_written_to_is_none(tmp_path: Path) -> None:
-    cache.folder().write_text("a file where the folder should be")
+    store.folder().write_text("a file where the folder should be")
     assert not made(tmp_path / "a.tar.gz")[0].cached
     assert (tmp_path / "a.tar.gz").is_file()

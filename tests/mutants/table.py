@@ -91,25 +91,25 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="cache-without-code",
-        file="converter/cache.py",
-        before='        "code": [_code("converter"), _code(package_of(plan.target))],\n',
+        file="converter/cache/key.py",
+        before='        "code": [code_of("converter"), code_of(package_of(target))],\n',
         after="",
         tests=_unit("cache_key.py::test_other_code_and_other_libraries_are_another_key"),
         harm="After an update that mends a conversion the cache still gives the broken result.",
     ),
     Mutant(
         name="cache-without-libraries",
-        file="converter/cache.py",
-        before='        "libraries": {name: version(name) for name in _LIBRARIES},\n',
+        file="converter/cache/key.py",
+        before='        "libraries": _libraries(),\n',
         after="",
         tests=_unit("cache_key.py::test_other_code_and_other_libraries_are_another_key"),
         harm="After an update of onnxruntime the ranges of the old version come back.",
     ),
     Mutant(
         name="cache-without-packing",
-        file="converter/cache.py",
-        before='        "suffix": suffix,\n',
-        after="",
+        file="converter/cache/key.py",
+        before='        "made by": made_by(plan.target),\n        "suffix": suffix,\n',
+        after='        "made by": made_by(plan.target),\n',
         tests=_unit(
             "cache_key.py::test_other_weights_another_config_and_another_packing_are_other_keys"
         ),

@@ -639,8 +639,8 @@ def test_frames_without_a_label_are_told_and_a_label_without_data_is_refused(tmp
     assert plan(source, "rvc2", options=options(labels=str(table), enabled=False)).labelled is None
 
 
-def test_labels_change_no_plan_and_are_never_answered_from_the_cache(tmp_path: Path) -> None:
-    from converter import cache
+def test_labels_change_no_plan_and_their_content_is_in_the_caches_key(tmp_path: Path) -> None:
+    from converter.cache.key import key_of
 
     source, data = classifier(tmp_path / "net"), folders(tmp_path / "data")
     plain, with_labels = (
@@ -648,8 +648,11 @@ def test_labels_change_no_plan_and_are_never_answered_from_the_cache(tmp_path: P
         for more in ({}, {"labels": str(data)})
     )
     assert plain.hash == with_labels.hash
-    assert cache.key_of(plain, ".tar") is not None
-    assert cache.key_of(with_labels, ".tar") is None
+    before = key_of(with_labels, ".tar")
+    assert before not in (None, key_of(plain, ".tar"))
+    picture = next(path for path in data.rglob("*") if path.is_file())
+    picture.rename(picture.with_name(f"other-{picture.name}"))
+    assert key_of(with_labels, ".tar") != before
 
 
 def test_labels_tell_the_task_where_no_head_does() -> None:

@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from converter import cache, plan
+from converter import plan
+from converter.cache import key as keys
+from converter.cache.key import key_of
 from converter.plans import Plan
 from tests.sources import RGB, conv_model, write_folder
 
@@ -40,7 +42,7 @@ def planned(source: Path, **more: Any) -> Plan:
 
 
 def key(source: Path, suffix: str = ".tar.xz", **more: Any) -> str:
-    found = cache.key_of(planned(source, **more), suffix)
+    found = key_of(planned(source, **more), suffix)
     assert found is not None
     return found
 
@@ -66,7 +68,7 @@ def test_another_calibration_picture_of_the_same_name_and_count_is_another_key(
     assert before.parameters.to_json()["calibration"]["frames"] == 2
     assert after.parameters.to_json()["calibration"]["frames"] == 2
     assert before.hash != after.hash
-    assert cache.key_of(before, ".tar") != cache.key_of(after, ".tar")
+    assert key_of(before, ".tar") != key_of(after, ".tar")
 
 
 def test_pictures_in_another_order_are_another_key(source: Path) -> None:
@@ -121,12 +123,13 @@ def test_other_weights_another_config_and_another_packing_are_other_keys(source:
 
 
 def change_code(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache, "_code", lambda package: f"other code of {package}")
+    monkeypatch.setattr(keys, "code_of", lambda package: f"other code of {package}")
 
 
 def change_library(monkeypatch: pytest.MonkeyPatch) -> None:
-    true = cache.version
-    monkeypatch.setattr(cache, "version", lambda n: "0.0" if n == "onnxruntime" else true(n))
+    true = keys._libraries()
+    assert {"numpy", "onnx", "onnx-ir", "onnxruntime", "onnxslim", "pillow"} <= {*map(str.lower, true)}
+    monkeypatch.setattr(keys, "_libraries", lambda: {**true, "onnxruntime": "0.0"})
 
 
 @pytest.mark.parametrize("change", [change_code, change_library])
@@ -134,15 +137,15 @@ def test_other_code_and_other_libraries_are_another_key(
     source: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[pytest.MonkeyPatch], None]
 ) -> None:
     made = planned(source)
-    before = cache.key_of(made, ".tar")
+    before = key_of(made, ".tar")
     change(monkeypatch)
-    assert cache.key_of(made, ".tar") != before
+    assert key_of(made, ".tar") != before
 
 
 def test_another_compiler_is_another_key(source: Path) -> None:
     made = planned(source)
     other = dataclasses.replace(made, backend=dataclasses.replace(made.backend, version="0.0"))
-    assert cache.key_of(made, ".tar") != cache.key_of(other, ".tar")
+    assert key_of(made, ".tar") != key_of(other, ".tar")
 
 
 def test_other_frames_of_the_users_own_to_compare_on_are_another_key(source: Path) -> None:

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 from PIL import Image
 
-from converter import cache, convert, plan
+from converter import convert, plan
+from converter.cache.key import key_of
 from converter.calibration.pictures import picture
 from converter.calibration.synthetic import camera_frames
 from converter.errors import UsageError
@@ -91,7 +92,7 @@ def test_frames_that_decide_no_byte_change_the_caches_key_and_not_the_plan(
             planned(source, way, **{key: str(folder)}) for key in ("calibration.path", "verify.data")
         ]
     assert len({one.hash for one in plans}) == 1
-    assert len({cache.key_of(one, ".tar") for one in plans}) == len(plans)
+    assert len({key_of(one, ".tar") for one in plans}) == len(plans)
 
 
 @pytest.mark.parametrize("way", FLOATING)

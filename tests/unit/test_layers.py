@@ -30,7 +30,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         *("preprocessing", "resources", "system"),
     ),
     ("errors", "model", "notebook"),
-    ("archive", "artifact", "backend", "graph", "options", "processes"),
+    ("archive", "artifact", "backend", "graph", "options", "processes", "storage"),
     ("feeding", "plans"),
     ("target",),
     ("cache", "cameras", "container", "pinned_wheel", "sources", "where_it_runs"),
@@ -42,7 +42,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("comparison", "conversion"),
     ("run",),
     ("jobs", "recheck"),
-    ("photo_preview",),
+    ("photo_preview", "service", "zoo"),
     ("cli",),
 )
 
@@ -60,6 +60,7 @@ UPWARD = {
 CLI = {
     "converter.cli",
     "converter.cli.app",
+    "converter.cli.cache",
     "converter.cli.commands",
     "converter.cli.convert",
     "converter.cli.diff",
@@ -67,6 +68,8 @@ CLI = {
     "converter.cli.inspect",
     "converter.cli.lint",
     "converter.cli.preview",
+    "converter.cli.serve",
+    "converter.cli.zoo",
 }
 
 # Which rooms of `targets/` a target may use beside its own.

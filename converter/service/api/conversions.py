@@ -12,7 +12,6 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Header, HTTPException, Query, Request, Response
 
 from converter.errors import UsageError, from_findings
-from converter.jobs.errors import Missing
 from converter.jobs.states import ENDED, State
 from converter.jobs.values import Attachment, Event, Job, Limits, Submission
 from converter.jobs.values import Request as JobRequest
@@ -25,6 +24,7 @@ from converter.service.context import Context
 from converter.service.download import file_response
 from converter.service.options import check
 from converter.service.quota import require_room
+from converter.storage import Missing
 
 # The conversions of this API among all jobs, which the official client's are, too.
 BATCH: Final = "v1"

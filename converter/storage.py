@@ -20,8 +20,7 @@ from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, BinaryIO, Final, cast
 
-from converter.errors import UsageError, disk_error
-from converter.jobs.errors import Corrupt, Missing
+from converter.errors import ConvertError, UsageError, disk_error
 
 _CHUNK: Final = 1 << 20
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
@@ -29,6 +28,18 @@ _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
 _ATOMIC: Final = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oci", "memory"})
 # Nothing is removed that is younger: a job that will name it may be about to.
 _GRACE_S: Final = 3600.0
+
+
+class Missing(ConvertError):  # noqa: N818 - what happened
+    """There is no such job, or no such file in the storage."""
+
+    exit_code = 2
+
+
+class Corrupt(ConvertError):  # noqa: N818 - what happened
+    """A file of the storage was damaged; it was removed."""
+
+    exit_code = 6
 
 
 class Storage:
@@ -62,6 +73,16 @@ class Storage:
             ) from error
         kinds = self._fs.protocol
         self._is_atomic = not _ATOMIC.isdisjoint([kinds] if isinstance(kinds, str) else kinds)
+
+    @property
+    def fs(self) -> Any:
+        """The file system of fsspec; None for a folder of this machine."""
+        return self._fs
+
+    @property
+    def root(self) -> str:
+        """The folder, or where the store begins in the file system."""
+        return str(self._root) if self._folder is None else str(self._folder)
 
     # ------------------------------------------------------------ in
 
@@ -225,7 +246,7 @@ class Storage:
             for place, told in self._fs.find(f"{self._root}/sha256", detail=True).items():
                 name = f"sha256:{PurePosixPath(place).name}"
                 if _DIGEST.fullmatch(name):
-                    yield name, _modified(told)
+                    yield name, modified(told)
 
     def sweep(self, keep: Collection[str], *, grace_s: float = _GRACE_S) -> int:
         """Remove the files that nobody names, and what killed writers left; how many bytes that were.
@@ -287,7 +308,7 @@ def _sync(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _modified(told: dict[str, Any]) -> float:
+def modified(told: dict[str, Any]) -> float:
     """When a store says that a file was written; now where it does not say."""
     for key in ("mtime", "LastModified", "last_modified", "updated", "created"):
         value = told.get(key)

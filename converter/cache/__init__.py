@@ -1,0 +1,1 @@
+"""Results that were made before: what they are called (`key`), and where they are kept (`store`)."""
