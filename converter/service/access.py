@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Callable
 from typing import Annotated
 
@@ -53,21 +51,3 @@ def needs(scope: str) -> Callable[..., Account]:
 Reader = Annotated[Account, Depends(needs("read"))]
 Converting = Annotated[Account, Depends(needs("convert"))]
 Deleting = Annotated[Account, Depends(needs("delete"))]
-
-
-class Rates:
-    """Counts requests by tenant: a bucket that fills evenly over a minute. One process' memory."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._buckets: dict[str, tuple[float, float]] = {}
-
-    def wait(self, tenant: str, per_minute: int) -> float:
-        """Take one request; 0, or the seconds until there is room."""
-        with self._lock:
-            moment = time.monotonic()
-            left, at = self._buckets.get(tenant, (float(per_minute), moment))
-            left = min(float(per_minute), left + (moment - at) * per_minute / 60)
-            taken = left >= 1
-            self._buckets[tenant] = (left - 1 if taken else left, moment)
-            return 0.0 if taken else (1 - left) * 60 / per_minute

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from converter.jobs.rows import Rows
-    from converter.service.access import Rates
+    from converter.service.rates import Rates
     from converter.storage import Storage
 
 _GB: Final = 1 << 30

@@ -16,9 +16,9 @@ from converter.jobs.database import connect
 from converter.jobs.dispatcher import Dispatcher
 from converter.jobs.leader import Leader
 from converter.jobs.rows import Rows
-from converter.service.access import Rates
 from converter.service.context import Context, Settings
 from converter.service.database import migrate, signing_key
+from converter.service.rates import Rates
 from converter.service.retention import tidy
 from converter.service.signed import Signer
 from converter.storage import Storage
@@ -146,7 +146,7 @@ def _executor(context: Context, place: Place) -> Executor:
 
 
 def _dispatch(context: Context, place: Place, stop: threading.Event) -> None:
-    """Dispatch until told to stop, if no other server does; a failure is logged, and it begins again."""
+    """Dispatch until told to stop, if no other server does; begin again after a failure."""
     while not stop.is_set():
         try:
             with Leader(context.engine) as leader:
