@@ -112,6 +112,10 @@ def convert(
     report: Report = None,
     dry_run: Annotated[bool, Parameter(negative="", help="Print the plan; run nothing.")] = False,
     explain: Explain = False,
+    server: Annotated[
+        str | None,
+        Parameter(help="Convert on this server (`nnconvert serve`); its key is in NNCONVERT_API_KEY."),
+    ] = None,
     quiet: Quiet = False,
     json: AsJson = False,
 ) -> int:
@@ -139,6 +143,10 @@ def convert(
         as_json=json,
         quiet=quiet,
     )
+    if server is not None:
+        from converter.cli.remote import convert as remote
+
+        return remote(server, sources, named_targets(target), request)
     return run(sources, named_targets(target), request)
 
 

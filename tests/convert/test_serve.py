@@ -142,3 +142,42 @@ def test_its_other_commands(server: Server, tmp_path: Path) -> None:
 
 def test_the_key_is_in_no_log(server: Server) -> None:
     assert server.key.rpartition("_")[2] not in (server.data.parent / "log").read_text()
+
+
+def test_the_same_command_elsewhere_gives_the_same_bytes(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NNCONVERT_API_KEY", server.key)
+    words = ["convert", "--target", "rvc2", str(DIGITS_ARCHIVE), "rvc2.number_of_shaves=6"]
+    elsewhere = [*NNCONVERT, *words, "--server", server.url, "-o", str(tmp_path / "elsewhere.tar")]
+    done = subprocess.run(elsewhere, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == str(tmp_path / "elsewhere.tar")
+    here = converter.convert(
+        DIGITS_ARCHIVE,
+        "rvc2",
+        output=tmp_path / "here.tar.xz",
+        options={"rvc2.number_of_shaves": 6},
+    )
+    with (
+        converter.open_archive(tmp_path / "elsewhere.tar") as a,
+        converter.open_archive(here.output) as b,
+    ):
+        assert [one for one in a.members if one.name != "buildinfo.json"] == [
+            one for one in b.members if one.name != "buildinfo.json"
+        ]
+
+
+def test_a_model_that_is_wrong_fails_as_here(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NNCONVERT_API_KEY", server.key)
+    broken = tmp_path / "broken.tar.xz"
+    broken.write_bytes(b"no archive")
+    words = ["convert", "--target", "rvc2", str(broken), "--server", server.url]
+    done = subprocess.run(
+        [*NNCONVERT, *words], capture_output=True, text=True, timeout=300, cwd=tmp_path
+    )
+    assert done.returncode == 3, done.stderr
+    assert "broken.tar.xz" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["broken.tar.xz"]
