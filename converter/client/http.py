@@ -49,7 +49,8 @@ class Http:
         headers = {"Last-Event-ID": str(after)}
         fields: dict[str, str] = {}
         with self._asked("GET", path, headers=headers, stream=True) as answer:
-            for line in answer.iter_lines(decode_unicode=True):
+            for raw in answer.iter_lines():
+                line = raw.decode()
                 if line:
                     name, _, value = line.partition(":")
                     fields[name] = value.removeprefix(" ")
