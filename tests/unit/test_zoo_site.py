@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from converter.zoo.site.states import page_key
-from converter.zoo.site.write import write_site
 
 from converter.zoo import history
 from converter.zoo.gate import judge
 from converter.zoo.index import Cell, Index
+from converter.zoo.site.states import page_key
+from converter.zoo.site.write import write_site
 from tests.browser import chromium
 from tests.zoo_builds import cell, expected, failed, index
 
