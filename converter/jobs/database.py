@@ -9,6 +9,7 @@ import contextlib
 import sqlite3
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,8 +19,23 @@ from sqlalchemy.engine import Connection, Engine
 from converter.errors import UsageError
 from converter.jobs.errors import DatabaseAway, OtherVersion
 
-# The newest file of `migrations/versions`.
-VERSION: Final = "0001"
+
+@dataclass(frozen=True, kw_only=True)
+class Chain:
+    """Tables that are changed together: a package's migrations, and where the version is written.
+
+    Attributes:
+        folder: The folder with `env.py` and `versions/`.
+        version: The newest of them.
+        table: The table that holds the version of a database.
+    """
+
+    folder: Path
+    version: str
+    table: str = "alembic_version"
+
+
+JOBS: Final = Chain(folder=Path(__file__).with_name("migrations"), version="0001")
 _BUSY_S: Final = 30.0
 _LOOK_S: Final = 0.5
 # Advisory locks of ours on PostgreSQL, which are numbers: the first bytes of "nnconvert".
@@ -173,48 +189,49 @@ def _told() -> Iterator[None]:
         ) from error
 
 
-def migrate(engine: Engine) -> None:
-    """Bring the tables to this version; several may do so at once, and one of them does it.
+def migrate(engine: Engine, chain: Chain = JOBS) -> None:
+    """Bring tables to this version; several may do so at once, and one of them does it.
 
     Raises:
         DatabaseAway: The database does not answer.
         OtherVersion: A later version of the converter has changed it.
     """
     with reading(engine) as connection:
-        if _version(connection) == VERSION:
+        if _version(connection, chain) == chain.version:
             return
     with writing(engine) as connection:  # on SQLite this waits for the others
         if engine.dialect.name == "postgresql":
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(LOCKS, _MIGRATING)))
-        found = _version(connection)
-        if found != VERSION:
-            _upgrade(connection, found)
+        found = _version(connection, chain)
+        if found != chain.version:
+            _upgrade(connection, chain, found)
 
 
-def _version(connection: Connection) -> str | None:
+def _version(connection: Connection, chain: Chain) -> str | None:
     """The version of the tables; None where there are none."""
-    if not sa.inspect(connection).has_table("alembic_version"):
+    if not sa.inspect(connection).has_table(chain.table):
         return None
-    row = connection.execute(sa.text("SELECT version_num FROM alembic_version")).first()
-    return str(row[0]) if row else None
+    chosen = sa.select(sa.column("version_num", sa.String)).select_from(sa.table(chain.table))
+    return connection.execute(chosen).scalar()
 
 
-def _upgrade(connection: Connection, found: str | None) -> None:
+def _upgrade(connection: Connection, chain: Chain, found: str | None) -> None:
     from alembic import command
     from alembic.config import Config
     from alembic.script import ScriptDirectory
     from alembic.util import CommandError
 
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
+    config.set_main_option("script_location", str(chain.folder))
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
+    config.attributes["version_table"] = chain.table
     try:
         if found is not None:
             ScriptDirectory.from_config(config).get_revision(found)
-        command.upgrade(config, VERSION)
+        command.upgrade(config, chain.version)
     except CommandError as error:
         raise OtherVersion(
-            f"The database's tables are of version {found}; this converter's are of {VERSION}.",
+            f"The database's tables are of version {found}; this converter's are of {chain.version}.",
             remedy="Upgrade the converter, or name another database.",
         ) from error

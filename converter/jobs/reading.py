@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -74,6 +74,12 @@ class Reading:
             chosen = chosen.where(JOBS.c.number > after).order_by(JOBS.c.number)
         with reading(self.engine) as connection:
             return [job_of(row) for row in connection.execute(chosen.limit(limit))]
+
+    def states(self, job_ids: Iterable[str]) -> dict[str, State]:
+        """The states of some jobs; those that are not there are left out."""
+        chosen = sa.select(JOBS.c.id, JOBS.c.state).where(JOBS.c.id.in_(list(job_ids)))
+        with reading(self.engine) as connection:
+            return {job_id: State(state) for job_id, state in connection.execute(chosen)}
 
     def count(self, *, tenant: str | None = None, batch: str | None = None) -> dict[State, int]:
         """How many jobs are in each state."""

@@ -120,8 +120,9 @@ class _Building:
         if self._finish is None:
             self._output.finish(made)
         else:
-            made = self._finish(folder, made, plan.manifest.gate)
+            # From here on the folder may name these files: no Ctrl-C may take them away.
             self._output.keep()
+            made = self._finish(folder, made, plan.manifest.gate)
         if plan.store is not None:
             with contextlib.suppress(OSError, ConvertError):
                 plan.store.prune(int(plan.options.number("cache.max_gb") * 1e9))

@@ -70,15 +70,16 @@ def _publish(folder: Path, index: Index, verdict: Verdict, keep: int) -> Index:
     if not is_name or place.exists():
         what = "was published before" if is_name else "is no name of a build"
         raise UsageError(f"Build {build!r} {what}.", remedy="Build it again; each has its own id.")
-    before = last_build(folder)
-    known = _hashes_of(folder, before)
-    index = replace(index, gate=verdict.to_json(), cells=_described(folder, index, before, known))
     place.parent.mkdir(exist_ok=True)
     leftovers = list(place.parent.glob(".*.part"))
     for left in leftovers:
         shutil.rmtree(left, ignore_errors=True)
+    # It also says that content was added which no build may name: the next publishing looks for that.
     part = place.parent / f".{build}.part"
     part.mkdir()
+    before = last_build(folder)
+    known = _hashes_of(folder, before)
+    index = replace(index, gate=verdict.to_json(), cells=_described(folder, index, before, known))
     older, previous = history.History(), None
     if before is not None and (last := place.parent / before.build.id).is_dir():
         older = history.read(last / history.FILE)

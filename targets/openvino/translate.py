@@ -36,6 +36,7 @@ def check_tensors(model: SourceModel, *, target: str, chip: str) -> None:
         remedy = ""
         if len(tensor.shape) > _MAX_RANK:
             message = f"{list(tensor.shape)} has {len(tensor.shape)} axes; {chip} takes five at most."
+            remedy = "Merge axes with a Reshape in the model."
         elif isinstance(tensor, ModelInput) and tensor.dtype not in _RAW_PRECISION:
             message = f"{chip} does not take {tensor.dtype}, only {', '.join(_RAW_PRECISION)}."
             remedy = other_type(tensor)

@@ -23,6 +23,7 @@ from converter.options.declared import Value
 from converter.processes.linux import peak_rss_bytes
 from converter.processes.run import Processes
 from converter.verification.reference import Tensors
+from targets.rvc4.dlc.islands import MARK
 from targets.rvc4.toolchain import PINNED, PROVIDER, VERSION, Toolchain
 from targets.rvc4.translate import SOC_MODELS
 
@@ -38,6 +39,8 @@ _REASON: Final = re.compile(
 _QUANTIZERS: Final = ("QuantizeLinear", "DequantizeLinear")
 # What the provider made of the nodes that it took, and looks at again.
 _ITS_OWN: Final = "QNNExecutionProvider_"
+# What QNN says in place of a reason.
+_NO_REASON: Final = ("Failed to add node",)
 _REMEDIES: Final = (
     ("float", "rvc4.quantization_mode=INT8_STANDARD"),
     ("per-channel", "rvc4.use_per_channel_quantization=false"),
@@ -299,9 +302,9 @@ def _refusal(nodes: Sequence[tuple[str, str]], error: str, text: str, network: s
         owner = made.get(name) if op in _QUANTIZERS else (op, name)
         if owner is not None and (reason or op not in _QUANTIZERS):
             found[owner] = found.get(owner) or reason
-    findings = [_finding(op, name, reason) for (op, name), reason in found.items()]
+    findings = [refused_node(op, name, reason) for (op, name), reason in found.items()]
     if not findings and nodes:
-        findings = [_finding(op, name, "") for op, name in nodes[:1]]
+        findings = [refused_node(op, name, "") for op, name in nodes[:1]]
     if not findings:
         return ToolError(f"QNN failed on this network: {error or 'no word'}.", tool_text=text)
     refusal = from_findings(ModelError, "QNN does not take the whole model", findings)
@@ -309,13 +312,16 @@ def _refusal(nodes: Sequence[tuple[str, str]], error: str, text: str, network: s
     return refusal
 
 
-def _finding(op: str, name: str, reason: str) -> Finding:
+def refused_node(op: str, name: str, reason: str) -> Finding:
+    """What a user is told of a node, by its name in the source."""
     said = reason if len(reason) < 300 else reason[:299] + "…"
+    if said.rstrip(".") in _NO_REASON:
+        said = ""
     low = said.lower()
     remedy = next((f"Try {option}." for word, option in _REMEDIES if word in low), "")
     return Finding(
         code="rvc4.refused-node",
-        where=f"node {name!r} ({op})" if op else "network",
+        where=f"node {MARK.sub('', name)!r} ({op})" if op else "network",
         message=f"the HTP does not take it{': ' if said else ''}{said.rstrip('.')}.",
         remedy=remedy or "Cut the model in front of it, or export it with another operator.",
     )

@@ -36,7 +36,8 @@ from converter import convert
 from converter.errors import ConvertError, VerificationError
 from converter.events import StageStarted, ignore
 from converter.graph.facts import read_facts
-from converter.processes.run import Processes
+from converter.processes.run import Processes, kept_warm
+from converter.target import modules_called
 
 _RESULTS: Final = Path(__file__).parent / "results"
 _PACKAGES: Final = ("onnx", "onnxslim", "onnxruntime", "onnx-ir", "numpy", "torch", "onnxscript")
@@ -82,6 +83,7 @@ class Outcome:
     Attributes:
         rel_rmse: The worst over the outputs.
         message: What the user sees of the error.
+        date: When it was converted, where that is not the date of the whole sweep.
     """
 
     group: str
@@ -94,6 +96,7 @@ class Outcome:
     exit_code: int = 0
     message: str = ""
     warnings: tuple[str, ...] = ()
+    date: str = ""
 
     @property
     def title(self) -> str:
@@ -391,7 +394,8 @@ def report(outcomes: Sequence[Outcome], date: str, used: Mapping[str, str]) -> s
         "# RVC2 coverage",
         f"Written by `tests/benchmarks/coverage.py` on {date}. "
         + ", ".join(f"{name} {number}" for name, number in used.items())
-        + ".",
+        + "."
+        + _older(outcomes),
         "Verified: the blob, executed on this machine, computes what ONNX Runtime computes on the source "
         "(not on a camera). Wrong: it compiled, the "
         "comparison failed, and nothing was written. "
@@ -413,6 +417,13 @@ def report(outcomes: Sequence[Outcome], date: str, used: Mapping[str, str]) -> s
             "\n".join(f"- {item.title}: {' '.join(item.warnings)}" for item in noted),
         ]
     return "\n\n".join(parts) + "\n"
+
+
+def _older(outcomes: Sequence[Outcome]) -> str:
+    """Which rows an update left as they were."""
+    rows = Counter((item.date, item.group) for item in outcomes if item.date)
+    kept = [f"{count} of {group} of {date}" for (date, group), count in sorted(rows.items())]
+    return f" Rows of an earlier sweep: {', '.join(kept)}." if kept else ""
 
 
 def _summary(outcomes: Sequence[Outcome]) -> str:
@@ -451,7 +462,8 @@ def htp_report(outcomes: Sequence[HtpOutcome], date: str, used: Mapping[str, str
         "# RVC4 coverage",
         f"Written by `tests/benchmarks/coverage.py --target rvc4` on {date}. "
         + ", ".join(f"{name} {number}" for name, number in used.items())
-        + ".",
+        + "."
+        + _older(outcomes),
         "Calibrated on 4 generated frames, compared on one. QNN's IR: its intermediate representation "
         "takes the whole network. HTP: a DLC was written and reads back as asked for. Right: the "
         "quantized network on ONNX Runtime and the same on the HTP emulator compute what ONNX Runtime "
@@ -519,7 +531,10 @@ def _failure(item: Outcome) -> str:
 def _merged(last: Mapping[str, Any], fresh: Sequence[Outcome]) -> list[Outcome]:
     """The last results with the fresh ones in their places."""
     by_key = {item.key: item for item in fresh}
-    rows = [{**row, "warnings": tuple(row["warnings"])} for row in last["outcomes"]]
+    rows = [
+        {**row, "date": row.get("date") or last["date"], "warnings": tuple(row["warnings"])}
+        for row in last["outcomes"]
+    ]
     kept = [HtpOutcome(**row) if "mode" in row else Outcome(**row) for row in rows]
     return [by_key.get(item.key, item) for item in kept]
 
@@ -537,20 +552,31 @@ def _write_results(
     (folder / f"coverage-{target}.json").write_text(json.dumps(data, indent=1) + "\n")
 
 
+def sweep(cases: Sequence[Case], target: str) -> list[Outcome]:
+    """Convert every model, telling how it goes; one server forks the children of all."""
+    outcomes: list[Outcome] = []
+    with tempfile.TemporaryDirectory() as work, kept_warm(modules_called(target), Path(work)):
+        for index, case in enumerate(cases, 1):
+            for done in attempt(case, target):
+                outcomes.append(done)
+                figure = f" {done.rel_rmse:.1e}" if done.rel_rmse is not None else ""
+                print(
+                    f"{index}/{len(cases)} {done.status}{figure} {done.seconds:.1f} s  "
+                    f"{'  '.join(done.key)}  {done.message}",
+                    flush=True,
+                )
+    return outcomes
+
+
 def main() -> int:
     """Run the sweep; 1 if anything was refused or wrong."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--target", choices=tuple(_LEGACY_OPSETS), default="rvc2")
-    parser.add_argument("--only", default="*", help="a pattern for the names, such as 'gru*'")
+    parser.add_argument("--only", default=["*"], nargs="+", help="patterns for the names: 'gru*'")
     parser.add_argument("--without-torch", action="store_true", help="leave nets.py out")
     parser.add_argument("--update", action="store_true", help="keep the other rows of the last results")
     parser.add_argument("--results", type=Path, default=_RESULTS, help="where to write")
-    parser.add_argument("--forked", action="store_true", help="quicker: see forked.py; for rvc4")
     chosen = parser.parse_args()
-    if chosen.forked:
-        from tests.benchmarks import forked
-
-        forked.install()
     cases = list(backend_cases())
     if not chosen.without_torch:
         missing = [name for name in ("torch", "onnxscript") if find_spec(name) is None]
@@ -558,21 +584,11 @@ def main() -> int:
             print(f"{' and '.join(missing)} missing: install, or give --without-torch.")
             return 2
         cases += torch_cases(chosen.target)
-    cases = [case for case in cases if fnmatch.fnmatch(case.title, chosen.only)]
-    outcomes: list[Outcome] = []
-    for index, case in enumerate(cases, 1):
-        for done in attempt(case, chosen.target):
-            outcomes.append(done)
-            figure = f" {done.rel_rmse:.1e}" if done.rel_rmse is not None else ""
-            print(
-                f"{index}/{len(cases)} {done.status}{figure} {done.seconds:.1f} s  "
-                f"{'  '.join(done.key)}  {done.message}",
-                flush=True,
-            )
-    fresh = outcomes
+    cases = [case for case in cases if any(fnmatch.fnmatch(case.title, only) for only in chosen.only)]
+    outcomes = sweep(cases, chosen.target)
     if chosen.update:
         last = json.loads((chosen.results / f"coverage-{chosen.target}.json").read_text())
-        outcomes = _merged(last, fresh)
+        outcomes = _merged(last, outcomes)
     date, used = datetime.now(UTC).date().isoformat(), versions(chosen.target)
     _write_results(chosen.results, chosen.target, outcomes, date, used)
     failed = [item for item in outcomes if item.status in _FAILURES]

@@ -10,20 +10,17 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-import tempfile
-import time
+import sys
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
-from converter import convert
-from converter.errors import ConvertError
+from tests.benchmarks.trial import Trial, attempt, stored, summary, table, warm
 
-_RESULTS: Final = Path(__file__).parent / "results" / "real-models.md"
+_RESULTS: Final = Path(__file__).parent / "results"
 _LIBRARIES: Final = ("onnx", "onnxruntime", "openvino", "onnxslim", "numpy")
 _MODES: Final = ("", "FP16_STANDARD", "INT8_STANDARD")
 _IMAGENET: Final = ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
@@ -116,83 +113,70 @@ def _only_input(path: Path) -> str:
     return str(Interpreter(str(path)).get_input_details()[0]["name"])
 
 
-def attempt(model: Model, path: Path, mode: str, data: Path | None) -> tuple[str, ...]:
-    """A row of the table: model, target, exit code, error, seconds, reason."""
-    wire = model.input or _only_input(path)
-    options = Model(model.file, wire, model.color, model.mean, model.scale, model.shape).options()
-    if mode:
-        options["rvc4.quantization_mode"] = mode
+def options_of(model: Model, path: Path, mode: str, data: Path | None) -> dict[str, Any]:
+    """A model's own preprocessing, and what to calibrate with."""
+    options = replace(model, input=model.input or _only_input(path)).options()
     if mode.startswith("INT8"):
         options |= {"calibration.path": str(data)} if data else {"calibration.random": True}
-    started, said, error = time.monotonic(), "", None
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            done = convert(path, "rvc4" if mode else "rvc2", output=f"{folder}/o.tar", options=options)
-            code, error = 0, _worst(done.verification)
-        except ConvertError as failure:
-            code, said = failure.exit_code, failure.message
-            if code == 7:
-                error, said = _worst(json.loads(failure.tool_text)), _reason(said)
-    figure = "" if error is None else f"{error:.2g}"
-    seconds = f"{time.monotonic() - started:.0f}"
-    target = f"RVC4 {mode}" if mode else "RVC2"
-    return path.stem, target, str(code), figure, seconds, _short(said)
+    return options
 
 
-def _worst(record: Mapping[str, Any]) -> float | None:
-    """The largest relative RMSE; of an output beyond its floor, where it has one."""
-    rows = [row.get("beyond_floor", row) for row in record.get("outputs", {}).values()]
-    return max((row["rel_rmse"] for row in rows if row.get("rel_rmse") is not None), default=None)
-
-
-def _reason(message: str) -> str:
-    """What follows the sentence about the comparison."""
-    return message.partition("): ")[2] or message
-
-
-def _short(text: str) -> str:
-    line = " ".join(text.split()).replace("|", "\\|")
-    return line if len(line) <= 160 else line[:159] + "…"
-
-
-def report(rows: Sequence[Sequence[str]], data: Path | None) -> str:
+def report(rows: Sequence[Trial], data: Path | None) -> str:
     """The table as Markdown."""
     libraries = ", ".join(f"{name} {version(name)}" for name in _LIBRARIES)
-    heads = ("model", "target", "exit", "relative RMSE", "s", "reason")
+    dates = ", ".join(sorted({row.date for row in rows}))
     frames = "photographs" if data else "generated frames"
-    lines = [
+    targets = [f"RVC4 {mode}" if mode else "RVC2" for mode in _MODES]
+    expected = {(Path(model.file).stem, target) for model in MODELS for target in targets}
+    missing = len(expected - {(row.model, row.target) for row in rows})
+    parts = [
         "# Real models",
-        "",
         "Trained models out of public wheels, each with its package's own preprocessing, compared with the "
         "source. RVC2: the blob, executed on this machine; RVC4: ONNX Runtime and the HTP emulator; "
-        f"nothing on a camera. Calibrated on {frames} "
-        f"({datetime.now(UTC):%Y-%m-%d}, Python {platform.python_version()}, {libraries}; "
-        "`nox -s real_models`).",
-        "",
-        f"| {' | '.join(heads)} |",
-        f"|{'---|' * len(heads)}",
-        *(f"| {' | '.join(row)} |" for row in rows),
+        f"nothing on a camera. Calibrated on {frames}. A relative RMSE of 0: every difference is below what "
+        f"the output's format can tell. Written by `tests/benchmarks/real_models.py` on {dates}: Python "
+        f"{platform.python_version()}, {libraries}."
+        + (f" {missing} of {len(expected)} conversions were not tried." if missing > 0 else ""),
+        summary(rows),
+        table(rows),
     ]
-    return "\n".join(lines) + "\n"
+    return "\n\n".join(parts) + "\n"
 
 
-def main() -> None:
-    """Convert everything, and write the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def write(folder: Path, rows: Sequence[Trial], data: Path | None) -> None:
+    """The table, and its rows for a later `--update`."""
+    (folder / "real-models.md").write_text(report(rows, data), encoding="utf-8")
+    text = json.dumps({"rows": [asdict(row) for row in rows]}, indent=1)
+    (folder / "real-models.json").write_text(text + "\n", encoding="utf-8")
+
+
+def main() -> int:
+    """Convert everything, writing the table as it goes; 1 if a model fails for no reason of its own."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("wheels", type=Path, help="a folder of wheels")
     parser.add_argument("--data", type=Path, help="photographs to calibrate with")
-    parser.add_argument("--only", default="", help="part of a file's name")
+    parser.add_argument("--only", default=[""], nargs="+", help="parts of the files' names")
     parser.add_argument("--modes", default=",".join(_MODES), help="RVC4's modes; empty for RVC2")
+    parser.add_argument("--update", action="store_true", help="keep the other rows of the last results")
+    parser.add_argument("--results", type=Path, default=_RESULTS, help="where to write")
     given = parser.parse_args()
-    rows = []
-    with tempfile.TemporaryDirectory() as folder:
-        for model, path in unpacked(given.wheels, Path(folder)):
-            for mode in given.modes.split(",") if given.only in model.file else ():
-                rows.append(attempt(model, path, mode, given.data))
-                print(*rows[-1], flush=True)
-    if not given.only:
-        _RESULTS.write_text(report(rows, given.data), encoding="utf-8")
+    rows = stored(given.results / "real-models.json") if given.update else {}
+    given.results.mkdir(parents=True, exist_ok=True)
+    codes = set()
+    with warm() as folder:
+        for model, path in unpacked(given.wheels, folder):
+            for mode in (
+                given.modes.split(",") if any(part in model.file for part in given.only) else ()
+            ):
+                target, options = "rvc4" if mode else "rvc2", options_of(model, path, mode, given.data)
+                done = attempt(path, target, mode, options)
+                row = Trial(model=path.stem, origin=model.file.partition("/")[0], **done)
+                rows[row.model, row.target] = row
+                codes.add(row.exit_code)
+                print(*row.cells, f"{row.seconds} s", flush=True)
+                write(given.results, list(rows.values()), given.data)
+    return int(not codes.isdisjoint({1, 6}))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1204,7 +1204,7 @@ def test_weights_that_are_no_numbers_are_named(tmp_path: Path) -> None:
         [helper.make_node("Add", ["c", "bad"], ["m"], name="add")], {"bad": np.array(np.nan)}
     )
     folder = write_folder(tmp_path / "a", model, preprocessing=RGB)
-    with pytest.raises(ModelError, match="weight .bad.: holds 1 values that are NaN; node .add."):
+    with pytest.raises(ModelError, match="weight 'bad': holds 1 values that are NaN"):
         converter.convert(folder, "rvc4", output=tmp_path / "o.tar", options=RANDOM)
 
 

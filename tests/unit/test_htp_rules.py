@@ -35,8 +35,8 @@ def outputs_of(model: onnx.ModelProto, seed: int) -> list[Any]:
     return list(session.run(None, feeds))
 
 
-def check(model: onnx.ModelProto, rules: Mapping[str, Rule], gone: str = "") -> None:
-    """The rewritten model has no operator `gone` and computes the same."""
+def check(model: onnx.ModelProto, rules: Mapping[str, Rule], gone: str = "") -> ir.Model:
+    """The rewritten model, which has no operator `gone` and computes the same."""
     try:
         expected = outputs_of(model, 1)
     except Exception:
@@ -49,6 +49,7 @@ def check(model: onnx.ModelProto, rules: Mapping[str, Rule], gone: str = "") -> 
     for one, other in zip(expected, outputs_of(ir.to_proto(edited), 1), strict=True):
         assert one.shape == other.shape
         np.testing.assert_allclose(other, one, atol=1e-4 * max(np.abs(one).max(initial=0), 1))
+    return edited
 
 
 @FEW
@@ -83,6 +84,37 @@ def test_transposed_convolutions(
     )
     check(model, {"ConvTranspose": convolution.whole_kernel})
     check(model, {"ConvTranspose": convolution.grouped_transpose})
+
+
+@FEW
+@given(
+    kernel=st.tuples(*[st.integers(1, 3)] * 3),
+    strides=st.tuples(*[st.integers(1, 2)] * 3),
+    dilations=st.tuples(*[st.integers(1, 2)] * 3),
+    groups=st.integers(1, 2),
+    biased=st.booleans(),
+    pads=st.sampled_from(["NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER"]),
+    seed=seeds,
+)
+def test_dilated_convolutions_of_volumes(
+    kernel: tuple[int, ...], strides: tuple[int, ...], dilations: tuple[int, ...], groups: int,
+    biased: bool, pads: str, seed: int,
+) -> None:  # fmt: skip
+    rng = np.random.default_rng(seed)
+    constants = {"w": rng.normal(0, 1, (4, 4 // groups, *kernel)).astype(F)}
+    if biased:
+        constants["b"] = rng.normal(0, 1, 4).astype(F)
+    attributes = {"pads": [1, 0, 1, 0, 2, 1]} if pads == "NOTSET" else {"auto_pad": pads}
+    model = one_op_model(
+        "Conv", {"x": (1, 4, 5, 6, 7)}, constants=constants, opset=17,
+        group=groups, strides=strides, dilations=dilations, **attributes,
+    )  # fmt: skip
+    rewritten = check(model, {"Conv": convolution.dense_volume})
+    assert all(
+        set(node.attributes["dilations"].as_ints()) == {1}
+        for node in rewritten.graph
+        if "dilations" in node.attributes
+    )
 
 
 @FEW

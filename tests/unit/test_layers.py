@@ -42,7 +42,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("comparison", "conversion"),
     ("run",),
     ("jobs", "recheck"),
-    ("photo_preview", "zoo"),
+    ("client", "photo_preview", "service", "zoo"),
     ("cli",),
 )
 
@@ -68,6 +68,8 @@ CLI = {
     "converter.cli.inspect",
     "converter.cli.lint",
     "converter.cli.preview",
+    "converter.cli.remote",
+    "converter.cli.serve",
     "converter.cli.zoo",
 }
 

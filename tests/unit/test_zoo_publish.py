@@ -165,6 +165,21 @@ def test_a_reader_sees_one_build_or_the_other(site: Path, tmp_path: Path) -> Non
     assert seen == {SECOND, "20261201T010000Z-cccccccc"}
 
 
+def test_what_was_left_goes_a_day_later(mine: Path) -> None:
+    """And nothing that a build names."""
+    named = {name for name in snapshot(mine) if name.startswith("files/")}
+    orphan = content.add(mine, b"an orphan", ".log")
+    young = content.add(mine, b"of a build that runs now", ".log")
+    (mine / "notes.txt").write_text("mine")
+    (mine / "builds" / ".x.part").mkdir()
+    for name in {*named, orphan, "notes.txt"}:
+        os.utime(mine / name, (0, 0))
+    published_build(mine, put(mine, cell("a")), id="20261201T010000Z-cccccccc")
+    left = set(snapshot(mine))
+    assert {*named, young, "notes.txt"} <= left
+    assert orphan not in left
+
+
 def test_old_builds_go_and_the_published_one_stays(tmp_path: Path) -> None:
     folder = tmp_path / "site"
     for day in range(1, 6):

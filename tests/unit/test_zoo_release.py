@@ -11,9 +11,10 @@ import pytest
 
 from converter.archive.write import write_archive
 from converter.cli.app import app
-from converter.errors import ToolchainError
+from converter.errors import Cancelled, ToolchainError
 from converter.jobs.values import Artefact, Outcome
 from converter.zoo import provenance
+from converter.zoo import publish as publishing
 from tests.zoo import TARGETS, Pretended, manifest, pretended
 
 
@@ -73,6 +74,20 @@ def test_what_became_worse_is_refused_until_it_is_accepted(zoo: Zoo) -> None:
     assert json.loads(said)["gate"]["verdict"] == "passed"
     assert zoo.index("published.json")["build"]["id"] == zoo.index()["build"]["id"] != first
     assert "1 green cells" in zoo.call("verify", str(zoo.out))[1]
+
+
+def test_ctrl_c_while_publishing_takes_no_archive_away(
+    zoo: Zoo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(publishing, "_prune", interrupted)
+        with pytest.raises(Cancelled):
+            zoo.build()
+    assert zoo.call("verify", str(zoo.out))[0] == 0
+    assert (zoo.out / zoo.index()["cells"][0]["archive"]).is_file()
 
 
 def test_a_build_is_held_against_another_folder(zoo: Zoo) -> None:

@@ -151,8 +151,8 @@ def _search(matrix: Matrix) -> str:
         '<input id="query" type="search" placeholder="Search models and tags" '
         'aria-label="Search models and tags" autocomplete="off">'
         f'<select id="state" aria-label="State">{states}</select>'
-        f'<select id="column" aria-label="Target and mode"><option value="">all targets</option>{columns}'
-        "</select></div>"
+        '<select id="column" aria-label="Target and mode"><option value="">all targets</option>'
+        f"{columns}</select></div>"
         '<div class="tools" id="pages" hidden><button id="earlier" type="button">Previous</button>'
         '<button id="later" type="button">Next</button><span id="told" role="status"></span></div>'
     )
@@ -165,8 +165,8 @@ def _table(matrix: Matrix) -> str:
     more = ""
     if len(matrix.models) > PAGE:
         more = (
-            f"<noscript><p>These are the first {PAGE} of {len(matrix.models):,} models. The others need "
-            'JavaScript, or <a href="index.json">index.json</a>.</p></noscript>'
+            f"<noscript><p>These are the first {PAGE} of {len(matrix.models):,} models. The others "
+            'need JavaScript, or <a href="index.json">index.json</a>.</p></noscript>'
         )
     return (
         '<div class="wide"><table class="matrix"><thead><tr><th scope="col">model</th>'

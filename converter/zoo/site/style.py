@@ -14,7 +14,7 @@ STYLE: Final = (
   :root { --warn: #f5c451; --info: #8ec1ee; --worse: #fdba74; --quiet: #b3bac3; --tint: 16%; }
 }
 a { color: var(--info); }
-a:focus-visible, input:focus-visible, select:focus-visible, button:focus-visible, summary:focus-visible {
+:is(a, input, select, button, summary):focus-visible {
   outline: 2px solid var(--info); outline-offset: 2px;
 }
 header p { margin: .25rem 0; }
@@ -27,7 +27,10 @@ header p { margin: .25rem 0; }
 }
 a.s:hover { outline: 1px solid var(--state); }
 .counts, .tools { display: flex; flex-wrap: wrap; gap: .5rem; margin: .75rem 0; align-items: center; }
-.banner { margin: .75rem 0; padding: .6rem .8rem; border-left: .3rem solid var(--state); background: var(--card); }
+.banner {
+  margin: .75rem 0; padding: .6rem .8rem; border-left: .3rem solid var(--state);
+  background: var(--card);
+}
 .banner p { margin: 0; }
 .tools input, .tools select, .tools button {
   font: inherit; color: inherit; background: var(--card); border: 1px solid var(--rule);
@@ -53,7 +56,10 @@ a.s:hover { outline: 1px solid var(--state); }
 .bar { height: .8rem; background: var(--source); border-radius: .2rem; min-width: 1px; }
 .stages td:last-child { width: 60%; min-width: 6rem; vertical-align: middle; }
 .stages { width: 100%; max-width: 36rem; }
-.sparks { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fill, minmax(min(100%, 15rem), 1fr)); }
+.sparks {
+  display: grid; gap: 1rem;
+  grid-template-columns: repeat(auto-fill, minmax(min(100%, 15rem), 1fr));
+}
 .sparks figure svg { max-width: none; }
 .spark { fill: none; stroke: var(--result); stroke-width: 1.5; }
 .dot { fill: var(--result); }

@@ -1,4 +1,4 @@
-"""Writes the site of a build into a folder; a model at a time, so that memory does not grow with pages."""
+"""Writes the site of a build into a folder, a model at a time: memory does not grow with the pages."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ MOVES: Final = frozenset(
     {"Concat", "ExpandDims", "Reshape", "Squeeze", "StridedSlice", "Tile", "Transpose"}
 )
 # How QNN's execution provider marks nodes that it joined or made.
-_TOKEN: Final = re.compile(r"_token_\d+$")
+MARK: Final = re.compile(r"_token_\d+$")
 _LISTED: Final = 8
 
 
@@ -60,7 +60,7 @@ def islands_warning(dlc: Dlc, parameters: Parameters, operators: Mapping[str, st
 def _named(nodes: list[DlcNode], operators: Mapping[str, str]) -> Iterator[str]:
     """The ONNX nodes that a DLC's nodes were made from; QNN adds to a name when it splits a node."""
     for node in nodes:
-        name = _TOKEN.sub("", node.name)
+        name = MARK.sub("", node.name)
         if name not in operators:
             name = max((one for one in operators if name.startswith(one)), key=len, default="")
         yield f"{name!r} ({operators[name]})" if name else f"{node.name!r} ({node.op})"

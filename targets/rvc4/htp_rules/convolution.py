@@ -3,18 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
 
-from converter.graph.rewrite import Builder, array_of, input_of, int_attribute, static_shape
+from converter.graph.rewrite import (
+    Builder,
+    array_of,
+    input_of,
+    int_attribute,
+    ints_attribute,
+    static_shape,
+)
 from converter.graph.rules.transposed_convolution import axes_of
 
 # Channels whose largest weights differ by less than this lose little with one scale for all.
 _ALIKE: Final = 2.0
 # Above this many weights (a byte each), the zeros of the dense kernel cost more than they give.
 _MAX_DENSE: Final = 1 << 20
+
+
+def dense_volume(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
+    """A dilated Conv of volumes, which the HTP does not take: zeros between the taps of its kernel."""
+    weights, dilations = array_of(input_of(node, 1)), ints_attribute(node, "dilations")
+    if weights is None or weights.ndim != 5 or dilations is None or set(dilations) == {1}:
+        return None
+    reaches = [(size - 1) * step + 1 for size, step in zip(weights.shape[2:], dilations, strict=True)]
+    dense = b.constant(_spread(weights, dilations, reaches), weights.dtype)
+    kept = {name: value.value for name, value in node.attributes.items() if name != "dilations"}
+    return [b.op("Conv", node.inputs[0], dense, input_of(node, 2), **kept | {"kernel_shape": reaches})]
+
+
+def _spread(weights: NDArray[Any], dilations: Sequence[int], sizes: Sequence[int]) -> NDArray[Any]:
+    """A kernel of those sizes, zero between the taps of a dilated one and behind them."""
+    kernel = np.zeros((*weights.shape[:2], *sizes), weights.dtype)
+    taps = [
+        slice(0, (size - 1) * step + 1, step)
+        for size, step in zip(weights.shape[2:], dilations, strict=True)
+    ]
+    kernel[(slice(None), slice(None), *taps)] = weights
+    return kernel
 
 
 def whole_kernel(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
@@ -30,9 +60,7 @@ def whole_kernel(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
         return None
     reaches = [(axis.kernel - 1) * axis.dilation + 1 for axis in axes]
     sizes = [reach + max(-axis.end, 0) for reach, axis in zip(reaches, axes, strict=True)]
-    kernel = np.zeros((*weights.shape[:2], *sizes), weights.dtype)
-    taps = [slice(0, reach, axis.dilation) for reach, axis in zip(reaches, axes, strict=True)]
-    kernel[(slice(None), slice(None), *taps)] = weights
+    kernel = _spread(weights, [axis.dilation for axis in axes], sizes)
     return [
         b.op(
             "ConvTranspose",

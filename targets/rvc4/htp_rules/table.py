@@ -45,6 +45,7 @@ _SHARED: Final[Sequence[Group]] = (
     {
         "BatchNormalization": normalization.batch_normalization,
         "Clip": limits.clip,
+        "Conv": convolution.dense_volume,
         "Div": layer_norm.written_out,
         "Gemm": products.biased_gemm,
         "LayerNormalization": normalization.layer_normalization,

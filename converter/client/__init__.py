@@ -1,0 +1,1 @@
+"""Conversions by a server that `nnconvert serve` runs: the same, elsewhere."""

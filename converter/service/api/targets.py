@@ -1,0 +1,62 @@
+"""GET /v1/targets and POST /v1/plans: what there is, and what a conversion would do."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any, Final
+
+from fastapi import APIRouter
+
+from converter.errors import UsageError, from_findings
+from converter.processes.run import Processes
+from converter.service.access import Converting, Reader
+from converter.service.api.uploads import uploads_of
+from converter.service.api.values import Conversion
+from converter.service.context import Context
+from converter.service.options import check, schema
+from converter.target import names
+
+_PLAN_S: Final = 120.0
+
+
+def router(context: Context) -> APIRouter:
+    """The routes, for an app."""
+    routes = APIRouter(prefix="/v1", tags=["targets"])
+
+    @routes.get("/targets")
+    def targets(_: Reader) -> list[dict[str, Any]]:
+        """The targets, with the JSON schema of their options."""
+        return [{"name": name, "options": schema(name)} for name in names()]
+
+    @routes.post("/plans")
+    def plan(body: Conversion, access: Converting) -> dict[str, Any]:
+        """What a conversion would do, with the origin of each parameter; nothing is converted."""
+        if findings := check(body.options, body.uploads):
+            raise from_findings(UsageError, "The options", findings)
+        source = uploads_of(context, access).by_digest(body.source)
+        with tempfile.TemporaryDirectory(dir=context.work) as folder:
+            copy = Path(folder) / "source" / source.name
+            copy.parent.mkdir()
+            context.storage.fetch(source.digest, copy)
+            arguments = {
+                "source": str(copy),
+                "target": body.target,
+                "options": body.options,
+                "toolchain": body.toolchain,
+            }
+            processes = Processes()
+            try:
+                return dict(
+                    processes.call(
+                        "converter.service.planning:plan",
+                        arguments,
+                        what="Planning",
+                        work=Path(folder),
+                        timeout_s=_PLAN_S,
+                    )
+                )
+            finally:
+                processes.end_all()
+
+    return routes

@@ -1,0 +1,1 @@
+"""The service's tables, step by step, as alembic carries them out."""

@@ -1,0 +1,183 @@
+"""A real server process, and the official client (hubai-sdk) in processes of its own, unchanged."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import converter
+from tests.sources import DIGITS, DIGITS_ARCHIVE
+
+NNCONVERT = (sys.executable, "-c", "from converter.cli import main; main()")
+
+
+@dataclass(frozen=True)
+class Server:
+    url: str
+    key: str
+    data: Path
+    process: subprocess.Popen[bytes]
+
+    def get(self, path: str) -> bytes:
+        asked = urllib.request.Request(self.url + path, headers={"Authorization": f"Bearer {self.key}"})
+        with urllib.request.urlopen(asked, timeout=60) as answer:
+            return bytes(answer.read())
+
+    def hubai(self, *words: str, folder: Path) -> subprocess.CompletedProcess[str]:
+        """The client's command line; it deletes folders of its own name in the one that it runs in."""
+        environment = {
+            **os.environ,
+            "HUBAI_URL": self.url,
+            "HUBAI_API_KEY": self.key,
+            "LUXONIS_TELEMETRY_ENABLED": "false",
+            "NO_PROXY": "127.0.0.1",
+            "COLUMNS": "200",
+        }
+        return subprocess.run(
+            [str(Path(sys.executable).with_name("hubai")), *words],
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    data = tmp_path_factory.mktemp("serve") / "data"
+    created = subprocess.run(
+        [*NNCONVERT, "serve", "keys", "create", "alice", "--data", str(data)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [*NNCONVERT, "serve", "--data", str(data), "--port", str(port)]
+    with (data.parent / "log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(600):
+            assert process.poll() is None, (data.parent / "log").read_text()
+            try:
+                urllib.request.urlopen(f"{url}/health", timeout=5).close()
+                break
+            except OSError:
+                time.sleep(0.1)
+        yield Server(url, created.stdout.splitlines()[-1], data, process)
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(60)
+
+
+def test_the_official_client_converts_for_rvc2(server: Server, tmp_path: Path) -> None:
+    done = server.hubai("convert", "rvc2", "--path", str(DIGITS_ARCHIVE), folder=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (archive,) = tmp_path.glob("*/*.tar.xz")
+    assert re.fullmatch(r"digits-32x32-rvc2-[0-9a-f]{7}\.tar\.xz", archive.name)
+    with converter.open_archive(archive) as found:
+        assert found.config["model"]["metadata"]["path"].endswith(".superblob")
+
+
+def test_its_python_api_calibrates_with_a_zip(server: Server, tmp_path: Path) -> None:
+    import zipfile
+
+    with zipfile.ZipFile(tmp_path / "data.zip", "w") as pack:
+        for path in sorted((DIGITS / "calibration").iterdir())[:8]:
+            pack.write(path, path.name)
+    script = (
+        "from hubai_sdk import HubAIClient\n"
+        f"done = HubAIClient().convert.RVC4(path={str(DIGITS_ARCHIVE)!r}, quantization_data='data.zip')\n"
+        "print('got', done.downloaded_path)\n"
+    )
+    environment = {
+        **os.environ,
+        "HUBAI_URL": server.url,
+        "HUBAI_API_KEY": server.key,
+        "LUXONIS_TELEMETRY_ENABLED": "false",
+        "NO_PROXY": "127.0.0.1",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    (archive,) = tmp_path.glob("*/*.tar.xz")
+    assert f"got {archive.parent.name}/{archive.name}" in done.stdout
+
+
+def test_a_failure_reaches_the_client_in_one_line(server: Server, tmp_path: Path) -> None:
+    done = server.hubai("convert", "rvc4", "--path", str(DIGITS_ARCHIVE), folder=tmp_path)
+    assert done.returncode == 1
+    assert "no calibration data 'GENERAL'" in " ".join((done.stdout + done.stderr).split())
+
+
+def test_its_other_commands(server: Server, tmp_path: Path) -> None:
+    for words in (["instance", "ls"], ["model", "info", "digits"]):
+        done = server.hubai(*words, folder=tmp_path)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "digits" in done.stdout + done.stderr
+    found = json.loads(server.get("/models/api/v1/modelInstances?model_type=ONNX"))
+    done = server.hubai("instance", "config", found[0]["id"], folder=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_key_is_in_no_log(server: Server) -> None:
+    assert server.key.rpartition("_")[2] not in (server.data.parent / "log").read_text()
+
+
+def test_the_same_command_elsewhere_gives_the_same_bytes(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NNCONVERT_API_KEY", server.key)
+    words = ["convert", "--target", "rvc2", str(DIGITS_ARCHIVE), "rvc2.number_of_shaves=6"]
+    elsewhere = [*NNCONVERT, *words, "--server", server.url, "-o", str(tmp_path / "elsewhere.tar")]
+    done = subprocess.run(elsewhere, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == str(tmp_path / "elsewhere.tar")
+    here = converter.convert(
+        DIGITS_ARCHIVE,
+        "rvc2",
+        output=tmp_path / "here.tar.xz",
+        options={"rvc2.number_of_shaves": 6},
+    )
+    with (
+        converter.open_archive(tmp_path / "elsewhere.tar") as a,
+        converter.open_archive(here.output) as b,
+    ):
+        assert [one for one in a.members if one.name != "buildinfo.json"] == [
+            one for one in b.members if one.name != "buildinfo.json"
+        ]
+
+
+def test_a_model_that_is_wrong_fails_as_here(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NNCONVERT_API_KEY", server.key)
+    broken = tmp_path / "broken.tar.xz"
+    broken.write_bytes(b"no archive")
+    words = ["convert", "--target", "rvc2", str(broken), "--server", server.url]
+    done = subprocess.run(
+        [*NNCONVERT, *words], capture_output=True, text=True, timeout=300, cwd=tmp_path
+    )
+    assert done.returncode == 3, done.stderr
+    assert "broken.tar.xz" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["broken.tar.xz"]
