@@ -104,7 +104,7 @@ def benchmarks_rvc4(session: nox.Session) -> None:
 
 @nox.session
 def zoo_benchmark(session: nox.Session) -> None:
-    """A quarter of an hour: a zoo's rebuild, plans of 100,000 cells, conversions beside a loop."""
+    """A quarter of an hour: a rebuild, plans of up to 100,000 cells, conversions beside a loop."""
     _run(session, " ".join(["tests.benchmarks.zoo", *(session.posargs or ["--write"])]))
 
 
