@@ -2,34 +2,24 @@
 
 from __future__ import annotations
 
-from converter.errors import ConvertError
+from converter.errors import ToolchainError, ToolError, UsageError
 
 
-class Conflict(ConvertError):  # noqa: N818 - what happened
+class Conflict(UsageError):  # noqa: N818 - what happened
     """A job of that id is on record, and it is another one; or it is in a state that forbids it."""
 
-    exit_code = 2
 
-
-class Missing(ConvertError):  # noqa: N818 - what happened
+class Missing(UsageError):  # noqa: N818 - what happened
     """There is no such job, or no such file in the storage."""
 
-    exit_code = 2
 
-
-class Corrupt(ConvertError):  # noqa: N818 - what happened
+class Corrupt(ToolError):  # noqa: N818 - what happened
     """A file of the storage was damaged; it was removed."""
 
-    exit_code = 6
 
-
-class DatabaseAway(ConvertError):  # noqa: N818 - what happened
+class DatabaseAway(ToolError):  # noqa: N818 - what happened
     """The database does not answer, or has no room; it may later."""
 
-    exit_code = 6
 
-
-class OtherVersion(ConvertError):  # noqa: N818 - what happened
+class OtherVersion(ToolchainError):  # noqa: N818 - what happened
     """The database, or a worker, is of another version."""
-
-    exit_code = 5
