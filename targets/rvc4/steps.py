@@ -18,6 +18,7 @@ from targets.rvc4 import toolchain as toolchains
 from targets.rvc4.dlc.check import checked, narrowed, read_back
 from targets.rvc4.dlc.islands import islands_warning
 from targets.rvc4.dlc.read import Dlc, clear_times, read_dlc_file
+from targets.rvc4.mixed.find import STAGE, find
 from targets.rvc4.parameters import QnnParameters
 from targets.rvc4.prepare import prepare
 from targets.rvc4.qnn import compile_dlc
@@ -59,6 +60,7 @@ def steps(model: SourceModel, parameters: QnnParameters, options: Options) -> tu
             needs=("float.onnx",) if precision.is_float else ("float.onnx", "ranges"),
             gives=("network.onnx",),
         ),
+        *_searching(parameters),
         Step(
             name="compile",
             title="Writing the DLC",
@@ -97,6 +99,23 @@ def steps(model: SourceModel, parameters: QnnParameters, options: Options) -> tu
     return (*planned, PACK)
 
 
+def _searching(parameters: QnnParameters) -> list[Step]:
+    """The step of a search; none where an archive is verified, whose record has what was found."""
+    if parameters.mixed.max_drop is None:
+        return []
+    return [
+        Step(
+            name=STAGE,
+            title="Searching for the fewest 16-bit nodes",
+            tool="onnxruntime",
+            version=version("onnxruntime"),
+            call=parameters.mixed.to_json(),
+            needs=("float.onnx", "ranges", "network.onnx"),
+            gives=("network.onnx",),
+        )
+    ]
+
+
 def _quantizing(parameters: QnnParameters) -> str:
     if parameters.precision.is_float:
         return "Converting to float16"
@@ -111,7 +130,7 @@ def run(run: Run, parameters: QnnParameters) -> Artifact:
         warnings = [*prepared.warnings]
         for warning in warnings:
             run.warn(warning)
-    network = make_network(run, parameters, prepared)
+    network = find(run, parameters, prepared, make_network(run, parameters, prepared))
     network, path, dlc = _compile(run, parameters, network, toolchain)
     parameters = _as_made(parameters, network)
     checked(dlc, parameters, _overridden(parameters), network.wide)

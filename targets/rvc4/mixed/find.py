@@ -1,0 +1,210 @@
+"""The search: the fewest 16-bit nodes that keep `rvc4.max_drop`, judged on the quantized network."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from converter.errors import VerificationError
+from converter.findings import few
+from converter.target import Run
+from targets.rvc4.mixed.assignment import Assignment, of_ranges
+from targets.rvc4.mixed.judge import Drop, Judge, judge_of
+from targets.rvc4.mixed.search import Found, Step, fewest
+from targets.rvc4.mixed.wanted import MAX_DROP
+from targets.rvc4.parameters import Parameters
+from targets.rvc4.prepare import Prepared
+from targets.rvc4.quantization.network import Network, with_wide
+
+STAGE: Final = "search"
+FILE_NAME: Final = "precision.json"
+# From so many seconds on a user is told beforehand.
+_WORTH_TELLING_S: Final = 5.0
+
+
+def find(run: Run, parameters: Parameters, prepared: Prepared, network: Network) -> Network:
+    """The network with the fewest wide nodes that keeps the limit, or the one that was given.
+
+    Args:
+        network: With what is wide without a search.
+
+    Raises:
+        VerificationError: No number of wide nodes keeps it; the best one is named, and its assignment
+            lies in the work folder.
+    """
+    if parameters.mixed.max_drop is None or network.report is None:
+        return network
+    with run.stage(STAGE):
+        return _Search(run, parameters, prepared, network).result()
+
+
+class _Search:
+    def __init__(
+        self, run: Run, parameters: Parameters, prepared: Prepared, network: Network
+    ) -> None:
+        assert parameters.mixed.max_drop is not None
+        self._run, self._parameters, self._prepared = run, parameters, prepared
+        self._limit = parameters.mixed.max_drop
+        self._base = network
+        self._judge: Judge = judge_of(run, parameters, prepared)
+        self._steps: list[Step] = [Step(tensors=(), nodes=frozenset())]
+        self._networks: dict[int, Network] = {0: network}
+        self._drops: dict[int, Drop] = {}
+        self._apart: dict[int, Drop] = {}
+        self._sensitivity: Mapping[str, Any] = {"losses": {}, "frames": 0}
+
+    def result(self) -> Network:
+        if self._lost(0) > self._limit:
+            found = self._searched()
+            count = found.count
+        else:
+            count = 0
+        count = self._confirmed(count)
+        if count is None:
+            raise self._unreached()
+        made = self._network(count)
+        report = self._report(count)
+        self._tell(count, made)
+        return dataclasses.replace(made, report={**(made.report or {}), "mixed": report})
+
+    def _searched(self) -> Found:
+        self._sensitivity = self._measured()
+        self._steps = [
+            Step(tensors=tuple(step["tensors"]), nodes=frozenset(step["nodes"]))
+            for step in self._sensitivity["steps"]
+        ]
+        error = self._parameters.mixed.metric == "error"
+        return fewest(
+            len(self._steps) - 1,
+            self._lost,
+            self._limit,
+            start=self._sensitivity["guess"] if error else 1,
+        )
+
+    def _measured(self) -> Mapping[str, Any]:
+        run, parameters = self._run, self._parameters
+        assert parameters.calibration is not None
+        told: list[bool] = []
+
+        def on_line(line: str) -> None:
+            try:
+                at = json.loads(line)
+                done, total, each = int(at["done"]), int(at["total"]), float(at["run_s"])
+            except (ValueError, KeyError, TypeError):
+                return
+            if done == 2 and not told and each * total > _WORTH_TELLING_S:
+                told.append(True)
+                run.notice(f"Finding out which tensors matter takes about {each * total:.0f} s.")
+            run.progress(STAGE, done, total)
+
+        chosen = parameters.output_type in ("uint8", "uint16")
+        found: Mapping[str, Any] = run.processes.call(
+            "targets.rvc4.mixed.sensitivity:sensitivity_file",
+            {
+                "model": str(self._prepared.path),
+                "network": str(self._base.path),
+                "calibration": parameters.calibration.to_call(run.model),
+                "sources": [item.to_json() for item in run.plan.model.inputs],
+                "inputs": [item.to_json() for item in parameters.inputs],
+                "facts": {name: fact.to_json() for name, fact in self._prepared.outputs.items()},
+                "fixed": [item.name for item in parameters.outputs] if chosen else [],
+                "limit": self._limit,
+            },
+            what="The search for sensitive tensors",
+            work=run.work,
+            timeout_s=parameters.timeout_s,
+            on_line=on_line,
+        )
+        return found
+
+    def _lost(self, count: int) -> float:
+        if count not in self._drops:
+            drop = self._judge.lost(self._network(count), held_out=False)
+            assert drop is not None
+            self._drops[count] = drop
+        return self._drops[count].value
+
+    def _confirmed(self, count: int | None) -> int | None:
+        """The count that keeps the limit on the frames that are kept apart, too; None if none does."""
+        if count == 0 and self._lost_apart(0) > self._limit:
+            count = self._searched().count
+        while count is not None and self._lost_apart(count) > self._limit:
+            if count >= len(self._steps) - 1:
+                return None
+            count = min(len(self._steps) - 1, count + max(1, count // 4))
+        return count
+
+    def _lost_apart(self, count: int) -> float:
+        if count not in self._apart:
+            drop = self._judge.lost(self._network(count), held_out=True)
+            if drop is None:
+                return self._lost(count)
+            self._apart[count] = drop
+        return self._apart[count].value
+
+    def _network(self, count: int) -> Network:
+        if count not in self._networks:
+            self._networks[count] = with_wide(
+                self._run,
+                self._parameters,
+                self._prepared,
+                self._base,
+                self._steps[count].tensors,
+                f"try-{count}",
+            )
+        return self._networks[count]
+
+    def _assignment(self, count: int) -> Assignment:
+        made = self._network(count)
+        report = made.report or {}
+        return of_ranges(made.asked, sorted(made.wide), report["ranges"])
+
+    def _report(self, count: int) -> dict[str, Any]:
+        """The build record's entry: the assignment, and how it was found."""
+        drop, apart = self._drops.get(count), self._apart.get(count)
+        return {
+            **self._assignment(count).to_json(),
+            "search": {
+                "limit": self._limit,
+                "metric": self._parameters.mixed.metric,
+                "without": _coarse(self._drops[0].value),
+                "drop": _coarse(drop.value) if drop else None,
+                "held_out": _coarse(apart.value) if apart else None,
+                "where": (apart or drop or Drop(value=0.0, where="")).where,
+            },
+        }
+
+    def _tell(self, count: int, made: Network) -> None:
+        nodes, every = len(made.nodes), len(made.operators)
+        drop = self._apart.get(count) or self._drops[count]
+        kept = " on frames kept apart" if count in self._apart else ""
+        if not nodes:
+            self._run.notice(f"All nodes keep 8 bits: the loss is {drop.value:.3g}{kept} ({drop.where}).")
+            return
+        self._run.notice(
+            f"{nodes} of {every} nodes have 16-bit activations: the loss is {drop.value:.3g}{kept} "
+            f"({drop.where}), {self._drops[0].value:.3g} without. They are {few(made.nodes)}."
+        )
+
+    def _unreached(self) -> VerificationError:
+        """The limit is not kept: what came nearest, with its file."""
+        count = min(self._drops, key=lambda one: (self._lost_apart(one), one))
+        drop = self._apart.get(count) or self._drops[count]
+        made = self._network(count)
+        file = self._run.work / FILE_NAME
+        file.write_text(json.dumps(self._assignment(count).to_json(), indent=2))
+        return VerificationError(
+            f"{MAX_DROP}={self._limit:g} cannot be kept: the best found is {drop.value:.3g} "
+            f"({drop.where}), with {len(made.nodes)} of {len(made.operators)} nodes in 16 bits; "
+            f"{self._drops[0].value:.3g} in 8 bits.",
+            remedy=f"Nothing was written. Allow {drop.value:.2g}, choose INT16_STANDARD or "
+            f"FP16_STANDARD, or take the best: with --keep-work it is {FILE_NAME} there, for "
+            "rvc4.precision_file.",
+        )
+
+
+def _coarse(value: float) -> float:
+    """Two digits: the last ones depend on the processor."""
+    return float(f"{value:.2g}")
