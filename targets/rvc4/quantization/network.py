@@ -230,10 +230,11 @@ def with_wide(
 
     Args:
         tensors: Those that are asked to be wide besides the network's own.
-        name: Of its file, without a suffix.
+        name: Of a new folder for it. The file has the network's name, which gets into the DLC.
     """
     assert network.report is not None
-    path = run.work / f"{name}.onnx"
+    path = run.work / name / network.path.name
+    path.parent.mkdir()
     asked = list(dict.fromkeys((*network.asked, *tensors)))
     made = _quantize(
         run,
