@@ -54,6 +54,8 @@ def translate(
     recorded = _recorded(options)
     mixed, precision = wanted(model, options, mode, precision, backend, recorded)
     encodings = _encodings(model, archive, options, precision, recorded)
+    if mixed.assignment is not None and backend.toolchain != "native":
+        encodings = mixed.assignment.encodings(encodings)
     data, findings = _calibration(model, archive, options, precision, encodings, recorded, backend)
     if encodings and precision.is_float:
         findings.append(

@@ -4,12 +4,13 @@
      "encodings": {"conv1_out": {"min": -3.1, "max": 420.0}}}
 
 `wide` names tensors of the prepared graph that keep 16 bits from what makes them to what reads them.
-`encodings` has the range of every tensor that has 16 bits thereby: SNPE is given these. A build record has
-the same under `compiled.calibration.mixed`.
+`encodings` has the range of every tensor that has 16 bits thereby: SNPE is given these. A build record
+has the same under `compiled.calibration.mixed`.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import math
@@ -19,10 +20,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from converter.errors import UsageError, not_a_file
+from targets.rvc4.quantization.encodings import Encodings, TensorEncoding
 
 FORMAT: Final = "nnconvert-precision"
 VERSION: Final = 1
 _MAX_BYTES: Final = 64 << 20
+_STEPS: Final = 2**16 - 1
 _REMEDY: Final = (
     "Give a precision.json of this converter, or the buildinfo.json of an archive that it made."
 )
@@ -41,6 +44,16 @@ class Assignment:
     wide: tuple[str, ...]
     ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     sha256: str = ""
+
+    def encodings(self, given: Encodings | None) -> Encodings:
+        """The ranges as encodings of 16 bits, beside given ones, which win.
+
+        SNPE has no other way to say it.
+        """
+        own = {name: _encoding(*pair) for name, pair in self.ranges.items()}
+        if given is None:
+            return Encodings(activations=own, weights={}, sha256=self.sha256)
+        return dataclasses.replace(given, activations={**own, **given.activations})
 
     def to_json(self) -> dict[str, Any]:
         """The file's content."""
@@ -89,7 +102,9 @@ def read_assignment(path: Path, option: str) -> Assignment:
             for name, item in (own.get("encodings") or {}).items()
         }
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UsageError(f"{option}: {path.name} has no precision of tensors.", remedy=_REMEDY) from error
+        raise UsageError(
+            f"{option}: {path.name} has no precision of tensors.", remedy=_REMEDY
+        ) from error
     if odd := [name for name, pair in ranges.items() if not _is_range(pair)]:
         raise UsageError(f"{option}: {path.name}: {odd[0]!r} has no range.", remedy=_REMEDY)
     return Assignment(wide=wide, ranges=ranges, sha256=hashlib.sha256(content).hexdigest())
@@ -99,6 +114,13 @@ def _name(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError(value)
     return value
+
+
+def _encoding(low: float, high: float) -> TensorEncoding:
+    """Codes from the minimum to the maximum, with 0 among them."""
+    low, high = min(low, 0.0), max(high, 0.0)
+    scale = (high - low) / _STEPS or 1.0
+    return TensorEncoding(bitwidth=16, scales=(scale,), offsets=(round(low / scale),))
 
 
 def _is_range(pair: tuple[float, float]) -> bool:

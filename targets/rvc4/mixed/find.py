@@ -41,9 +41,7 @@ def find(run: Run, parameters: Parameters, prepared: Prepared, network: Network)
 
 
 class _Search:
-    def __init__(
-        self, run: Run, parameters: Parameters, prepared: Prepared, network: Network
-    ) -> None:
+    def __init__(self, run: Run, parameters: Parameters, prepared: Prepared, network: Network) -> None:
         assert parameters.mixed.max_drop is not None
         self._run, self._parameters, self._prepared = run, parameters, prepared
         self._limit = parameters.mixed.max_drop
@@ -181,7 +179,9 @@ class _Search:
         drop = self._apart.get(count) or self._drops[count]
         kept = " on frames kept apart" if count in self._apart else ""
         if not nodes:
-            self._run.notice(f"All nodes keep 8 bits: the loss is {drop.value:.3g}{kept} ({drop.where}).")
+            self._run.notice(
+                f"All nodes keep 8 bits: the loss is {drop.value:.3g}{kept} ({drop.where})."
+            )
             return
         self._run.notice(
             f"{nodes} of {every} nodes have 16-bit activations: the loss is {drop.value:.3g}{kept} "

@@ -58,9 +58,9 @@ def steps_of(order: Sequence[str], spread: Callable[[Sequence[str]], frozenset[s
 def fewest(last: int, loss: Callable[[int], float], limit: float, *, start: int = 0) -> Found:
     """The least number of steps whose loss is within the limit.
 
-    From `start` the distance doubles until the limit lies in between, then it is bisected. Where the loss
-    falls with every step, the number is the least there is; else one step less was tried and is beyond
-    the limit.
+    From `start` the distance doubles until the limit lies in between, then it is bisected. Where
+    the loss falls with every step, the number is the least there is; else one step less was tried, and
+    is beyond the limit.
 
     Args:
         last: The greatest number of steps.

@@ -47,7 +47,7 @@ def sensitivity_file(
     fixed: Sequence[str],
     limit: float,
 ) -> dict[str, Any]:
-    """Order a network's points by what they lose; a line of JSON on standard output tells how far it is.
+    """Order a network's points by what they lose; each line on standard output tells how far it is.
 
     Args:
         model: The prepared float model; network: the integer one that was made of it.
@@ -97,9 +97,7 @@ def sensitivity_file(
     )
     return {
         "steps": [{"tensors": list(s.tensors), "nodes": sorted(s.nodes)} for s in steps],
-        "losses": {
-            found[index].tensor: float(f"{math.sqrt(squares[index]):.3g}") for index in order
-        },
+        "losses": {found[index].tensor: float(f"{math.sqrt(squares[index]):.3g}") for index in order},
         "guess": guess.best if guess.count is None else guess.count,
         "frames": len(feeds),
     }
@@ -112,15 +110,11 @@ def _by_loss(squares: Mapping[int, float]) -> list[int]:
 def _still_narrow(found: Sequence[Point], links: Links, step: Step) -> list[int]:
     """The points that keep 8 bits: a node makes them narrow, or reads them so."""
     return [
-        index
-        for index, point in enumerate(found)
-        if not spread(links, [point.tensor]) <= step.nodes
+        index for index, point in enumerate(found) if not spread(links, [point.tensor]) <= step.nodes
     ]
 
 
-def _feeds(
-    model: str, frames: Any, total: int, most: int
-) -> list[dict[str, NDArray[Any]]]:
+def _feeds(model: str, frames: Any, total: int, most: int) -> list[dict[str, NDArray[Any]]]:
     """Some of the frames that were calibrated on, evenly apart, as the float model takes them."""
     kinds = {item.name: item.dtype for item in inputs_of(model)}
     wanted = set(some(total, most, held_out=False))
@@ -144,8 +138,8 @@ def _elements(graph: Any) -> int:
 class Loss:
     """The squared relative error of the worst part of the outputs.
 
-    Of a part with bounds or of several the error is relative to its standard deviation, of a whole output
-    to its RMS, as in `converter.verification.figures`.
+    Of a part with bounds or of several the error is relative to its standard deviation, of a whole
+    output to its RMS, as in `converter.verification.figures`.
     """
 
     def __init__(self, reference: Sequence[Outputs], facts: Mapping[str, Any]) -> None:

@@ -49,9 +49,7 @@ def write_switched(model: str, points: Sequence[Point]) -> str:
         plain = f"{_PLAIN}{index}" if is_output else point.tensor
         switched = point.tensor if is_output else f"{_PLAIN}{index}"
         switches[point.tensor] = [_switch(index, plain, switched)]
-    renamed = {
-        name: (f"{_PLAIN}{index}", name not in outputs) for name, index in place.items()
-    }
+    renamed = {name: (f"{_PLAIN}{index}", name not in outputs) for name, index in place.items()}
     nodes = [node for name in (v.name for v in graph.input) for node in switches.get(name, [])]
     for node in graph.node:
         for index, name in enumerate(node.input):

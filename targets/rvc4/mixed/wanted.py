@@ -28,7 +28,7 @@ class Wanted:
 
     Attributes:
         max_drop: What the outputs may lose; None where nothing is searched.
-        metric: What is lost: the worst part's relative RMSE, the head's figure, that of labelled frames.
+        metric: Of what: the worst part's relative RMSE, the head's figure, that of labelled frames.
         names: Nodes, tensors, patterns and heads that the user named.
         assignment: One that was given.
     """
@@ -63,8 +63,8 @@ def wanted(
 ) -> tuple[Wanted, Precision]:
     """What is asked for, and the precision of the network that it begins with.
 
-    A mode of 16-bit activations begins with 8 bits where a limit is given: its few 16-bit nodes are what
-    is searched for.
+    A mode of 16-bit activations begins with 8 bits where a limit is given: the search tells which
+    nodes need 16.
 
     Raises:
         UsageError: The mode or the toolchain has nothing of the kind, or options exclude each other.

@@ -1,7 +1,7 @@
 """Wide products of an 8-bit network that the HTP would fuse wrongly.
 
-The 16-bit modes prepare every x · sigmoid(x) for that (`htp_rules.activations.silu`). In an 8-bit network
-only those become so that are wide, which is known when the formats are.
+The 16-bit modes prepare every x · sigmoid(x) for that (`htp_rules.activations.silu`). In an 8-bit
+network only those become so that are wide, which is known when the formats are.
 """
 
 from __future__ import annotations
@@ -39,9 +39,8 @@ def keep_apart(graph: onnx.GraphProto, wide: Collection[str]) -> dict[str, tuple
                 nodes.append(helper.make_node("Max", [gate, zero], [kept], name=kept))
                 found[gate] = kept, zero
                 if gate in values:
-                    value = graph.value_info.add()
-                    value.CopyFrom(values[gate])
-                    value.name = kept
+                    graph.value_info.append(values[gate])
+                    graph.value_info[-1].name = kept
             node.input[list(node.input).index(gate)] = kept
         nodes.append(node)
     if found:
