@@ -18,7 +18,7 @@ from targets.rvc4 import toolchain as toolchains
 from targets.rvc4.dlc.check import checked, narrowed, read_back
 from targets.rvc4.dlc.islands import islands_warning
 from targets.rvc4.dlc.read import Dlc, clear_times, read_dlc_file
-from targets.rvc4.mixed.find import STAGE, find
+from targets.rvc4.mixed.find import STAGE, beyond_limit, find
 from targets.rvc4.parameters import QnnParameters
 from targets.rvc4.prepare import prepare
 from targets.rvc4.qnn import compile_dlc
@@ -139,6 +139,9 @@ def run(run: Run, parameters: QnnParameters) -> Artifact:
         warnings.append(warning)
     inputs, outputs = read_back(parameters, dlc)
     verification = compare(run, parameters, prepared, network, toolchain)
+    for warning in beyond_limit(parameters, verification):
+        run.warn(warning)
+        warnings.append(warning)
     facts = read_compiled(path)
     assert facts is not None
     return Artifact(

@@ -159,9 +159,9 @@ def test_one_session_computes_every_subset_of_the_points(net: Path) -> None:
     ).run(None, {"x": FRAMES[0]})
     codes = np.clip(np.round(big / F(point.scale)) + point.zero_point, 0, 255)
     after = onnx.utils.Extractor(by_hand).extract_model(["big"], ["out"])
-    (real,) = ort.InferenceSession(
-        after.SerializeToString(), providers=["CPUExecutionProvider"]
-    ).run(None, {"big": ((codes - point.zero_point) * F(point.scale)).astype(F)})
+    (real,) = ort.InferenceSession(after.SerializeToString(), providers=["CPUExecutionProvider"]).run(
+        None, {"big": ((codes - point.zero_point) * F(point.scale)).astype(F)}
+    )
     assert np.allclose(switched.run({"x": FRAMES[0]}, [4])["out"], real, atol=1e-4)
 
 

@@ -11,7 +11,7 @@ from converter.errors import VerificationError
 from converter.findings import few
 from converter.target import Run
 from targets.rvc4.mixed.assignment import Assignment, of_ranges
-from targets.rvc4.mixed.judge import Drop, Judge, judge_of
+from targets.rvc4.mixed.judge import Drop, Judge, judge_of, worst
 from targets.rvc4.mixed.search import Found, Step, fewest
 from targets.rvc4.mixed.wanted import MAX_DROP
 from targets.rvc4.parameters import Parameters
@@ -20,6 +20,8 @@ from targets.rvc4.quantization.network import Network, with_wide
 
 STAGE: Final = "search"
 FILE_NAME: Final = "precision.json"
+# A few other frames may be as far beyond the limit.
+_CLEARLY: Final = 1.5
 # From so many seconds on a user is told beforehand.
 _WORTH_TELLING_S: Final = 5.0
 
@@ -38,6 +40,20 @@ def find(run: Run, parameters: Parameters, prepared: Prepared, network: Network)
         return network
     with run.stage(STAGE):
         return _Search(run, parameters, prepared, network).result()
+
+
+def beyond_limit(parameters: Parameters, verification: Mapping[str, Any]) -> list[str]:
+    """The warning about a limit that the last comparison clearly breaks, on other frames or emulated."""
+    limit = parameters.mixed.max_drop
+    if limit is None or parameters.mixed.metric != "error" or not verification.get("outputs"):
+        return []
+    drop = worst(verification["outputs"])
+    if drop.value <= _CLEARLY * limit:
+        return []
+    return [
+        f"{MAX_DROP}={limit:g} was kept on calibration frames; on {verification['checked_on']} the loss "
+        f"is {_coarse(drop.value):g} ({drop.where})."
+    ]
 
 
 class _Search:
