@@ -43,7 +43,7 @@ def find(run: Run, parameters: Parameters, prepared: Prepared, network: Network)
 
 
 def beyond_limit(parameters: Parameters, verification: Mapping[str, Any]) -> list[str]:
-    """The warning about a limit that the last comparison clearly breaks, on other frames or emulated."""
+    """The warning about a limit that the last comparison clearly breaks."""
     limit = parameters.mixed.max_drop
     if limit is None or parameters.mixed.metric != "error" or not verification.get("outputs"):
         return []
@@ -51,8 +51,8 @@ def beyond_limit(parameters: Parameters, verification: Mapping[str, Any]) -> lis
     if drop.value <= _CLEARLY * limit:
         return []
     return [
-        f"{MAX_DROP}={limit:g} was kept on calibration frames; on {verification['checked_on']} the loss "
-        f"is {_coarse(drop.value):g} ({drop.where})."
+        f"{MAX_DROP}={limit:g} was kept on calibration frames. The loss is {_coarse(drop.value):g} "
+        f"({drop.where}) on {verification['checked_on']}."
     ]
 
 
