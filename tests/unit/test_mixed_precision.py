@@ -12,6 +12,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from converter.calibration.dataset import Calibration
+from converter.calibration.feeds import evenly
 from converter.errors import UsageError
 from targets.rvc4.mixed.assignment import Assignment, of_ranges, read_assignment
 from targets.rvc4.mixed.judge import worst
@@ -20,7 +22,6 @@ from targets.rvc4.mixed.points import points
 from targets.rvc4.mixed.search import fewest, steps_of
 from targets.rvc4.mixed.sensitivity import Loss
 from targets.rvc4.mixed.switched import Switched, write_switched
-from targets.rvc4.quantization.held_out import is_held_out, some
 from targets.rvc4.quantization.quantize import quantize_file
 from targets.rvc4.quantization.widths import Links, spread
 from tests.unit.test_rvc4_widths import RANGES, SHAPE, F, detector, model_of, node
@@ -72,13 +73,18 @@ def test_a_tensor_that_adds_no_node_joins_the_step_before() -> None:
 
 
 def test_a_fifth_of_the_frames_is_kept_apart_where_there_are_enough() -> None:
-    assert not any(is_held_out(index, 24) for index in range(24))
-    assert sum(is_held_out(index, 60) for index in range(60)) == 12
-    for total in (3, 24, 25, 60, 1000):
-        searched, apart = (some(total, 16, held_out=held) for held in (False, True))
-        assert not set(searched) & set(apart)
-        assert len(searched) == min(16, total)
-        assert len(apart) == (0 if total < 25 else min(16, total // 5))
+    few = Calibration(inputs=(), frames=24)
+    assert few.split() == (few, None)
+    assert Calibration(inputs=(), frames=60, random=True).split()[1] is None
+    for total in (25, 29, 60):
+        searched, apart = Calibration(inputs=(), frames=total).split()
+        assert apart is not None
+        sides = [list(one._places(one.frames)) for one in (searched, apart)]
+        assert sorted(sides[0] + sides[1]) == list(range(total))
+        assert Calibration.from_call(apart.to_call(Path())) == apart
+    assert evenly(3, 16) == [0, 1, 2]
+    assert evenly(60, 4) == [0, 15, 30, 45]
+    assert max(evenly(10_000, 16)) < 320
 
 
 # ------------------------------------------------------------- switches

@@ -119,7 +119,7 @@ class _Search:
             {
                 "model": str(self._prepared.path),
                 "network": str(self._base.path),
-                "calibration": parameters.calibration.to_call(run.model),
+                "calibration": parameters.calibration.split()[0].to_call(run.model),
                 "sources": [item.to_json() for item in run.plan.model.inputs],
                 "inputs": [item.to_json() for item in parameters.inputs],
                 "facts": {name: fact.to_json() for name, fact in self._prepared.outputs.items()},

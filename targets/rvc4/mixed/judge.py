@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 import numpy as np
 
+from converter.calibration.feeds import evenly
 from converter.errors import UsageError
 from converter.feeding import target_feeds
 from converter.target import Run
@@ -18,7 +19,6 @@ from converter.verification.accuracy import measure
 from converter.verification.compare import Judged, compare
 from targets.rvc4.parameters import Parameters
 from targets.rvc4.prepare import Prepared
-from targets.rvc4.quantization.held_out import some
 from targets.rvc4.quantization.network import Network
 
 if TYPE_CHECKING:
@@ -91,21 +91,19 @@ class _Frames:
     def __init__(self, run: Run, parameters: Parameters, prepared: Prepared) -> None:
         self._run, self._parameters, self._prepared = run, parameters, prepared
         self._made = 0
-        most = _MOST_FOR_HEADS if parameters.mixed.metric == "head" else _MOST_FRAMES
-        assert parameters.calibration is not None
-        total = parameters.calibration.frames
-        self._places = {apart: some(total, most, held_out=apart) for apart in (False, True)}
 
     @cached_property
     def _feeds(self) -> dict[bool, list[dict[str, NDArray[Any]]]]:
         model, parameters = self._run.plan.model, self._parameters
+        most = _MOST_FOR_HEADS if parameters.mixed.metric == "head" else _MOST_FRAMES
         assert parameters.calibration is not None
-        wanted = {place: apart for apart, places in self._places.items() for place in places}
         found: dict[bool, list[dict[str, NDArray[Any]]]] = {False: [], True: []}
-        frames = parameters.calibration.read(model.inputs, max(wanted) + 1)
-        for index, frame in enumerate(frames):
-            if index in wanted:
-                found[wanted[index]].append(target_feeds(model.inputs, parameters.inputs, frame))
+        for is_apart, data in enumerate(parameters.calibration.split()):
+            wanted = evenly(data.frames, most) if data is not None else []
+            for index, frame in enumerate(data.read(model.inputs, max(wanted) + 1) if data else ()):
+                if index in wanted:
+                    feed = target_feeds(model.inputs, parameters.inputs, frame)
+                    found[bool(is_apart)].append(feed)
         return found
 
     @cached_property

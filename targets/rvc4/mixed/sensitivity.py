@@ -15,13 +15,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from converter.calibration.feeds import frames_of
+from converter.calibration.feeds import evenly, frames_of
 from converter.graph.outputs import OutputFacts
 from targets.rvc4.mixed.points import Point, points
 from targets.rvc4.mixed.search import Step, fewest, steps_of
 from targets.rvc4.mixed.switched import Switched, write_switched
 from targets.rvc4.quantization.calibrate import inputs_of
-from targets.rvc4.quantization.held_out import some
 from targets.rvc4.quantization.widths import Links, spread
 
 if TYPE_CHECKING:
@@ -117,7 +116,7 @@ def _still_narrow(found: Sequence[Point], links: Links, step: Step) -> list[int]
 def _feeds(model: str, frames: Any, total: int, most: int) -> list[dict[str, NDArray[Any]]]:
     """Some of the frames that were calibrated on, evenly apart, as the float model takes them."""
     kinds = {item.name: item.dtype for item in inputs_of(model)}
-    wanted = set(some(total, most, held_out=False))
+    wanted = set(evenly(total, most))
     found = []
     for index, feed in enumerate(frames):
         if index in wanted:

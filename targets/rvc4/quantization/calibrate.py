@@ -8,7 +8,6 @@ from typing import Any, Final
 
 from converter.calibration.feeds import frames_of
 from converter.model import Tensor
-from targets.rvc4.quantization.held_out import is_held_out
 from targets.rvc4.quantization.modes import BEST_OF
 from targets.rvc4.quantization.observers import Observer, measure
 from targets.rvc4.quantization.settle import require_finite, rows_wanted, without_masks
@@ -26,29 +25,23 @@ def calibrate_file(
     percentile: float,
     bits: int,
     outputs: Sequence[str],
-    holds_out: bool = False,
 ) -> dict[str, Any]:
     """Measure the ranges of every float tensor, in a child process.
-
-    Args:
-        holds_out: Whether frames are kept apart (`held_out`), on which a choice is judged later.
 
     Returns:
         Ranges by method and tensor, and the values that were seen at each input.
     """
     kinds = {item.name: item.dtype for item in inputs_of(model)}
-    total = int(calibration["frames"])
     feeds = (
         {name: values.astype(kinds[name]) for name, values in feed.items()}
-        for index, feed in enumerate(frames_of(calibration, sources, inputs))
-        if not (holds_out and is_held_out(index, total))
+        for feed in frames_of(calibration, sources, inputs)
     )
     methods = BEST_OF if method == "best" else (method,)
     rows = rows_wanted(model)
     observers = measure(
         model,
         feeds,
-        total,
+        int(calibration["frames"]),
         percentile=percentile if "percentile" in methods else None,
         histogram="mse" in methods,
         rows=rows,

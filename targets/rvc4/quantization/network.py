@@ -84,6 +84,8 @@ def make_network(run: Run, parameters: Parameters, prepared: Prepared) -> Networ
     assert parameters.calibration is not None
     sources = [item.to_json() for item in run.plan.model.inputs]
     data = parameters.calibration
+    if parameters.mixed.max_drop is not None:
+        data, _ = data.split()  # the others judge the search
     shared = {
         "calibration": data.to_call(run.model),
         "sources": sources,
@@ -101,7 +103,6 @@ def make_network(run: Run, parameters: Parameters, prepared: Prepared) -> Networ
                 "percentile": parameters.percentile,
                 "bits": precision.activations,
                 "outputs": [item.name for item in parameters.outputs],
-                "holds_out": parameters.mixed.max_drop is not None,
             },
         )
     with run.stage("quantize"):
