@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from converter.calibration.dataset import Calibration
 from converter.calibration.feeds import evenly
 from converter.errors import UsageError
 from targets.rvc4.mixed.assignment import Assignment, of_ranges, read_assignment
-from targets.rvc4.mixed.judge import worst
+from targets.rvc4.mixed.judge import of_heads, worst
 from targets.rvc4.mixed.names import heads_of, named
 from targets.rvc4.mixed.points import points
 from targets.rvc4.mixed.search import fewest, steps_of
@@ -221,6 +222,19 @@ def test_the_worst_part_is_named() -> None:
     }
     assert (worst(rows).value, worst(rows).where) == (0.4, "scores [:, 4:] of 'b'")
     assert worst({"a": {"rel_rmse": None}}).value == np.inf
+
+
+def test_a_heads_loss_is_the_share_of_frames_that_do_not_agree() -> None:
+    def model(*heads: dict[str, Any]) -> Any:
+        return SimpleNamespace(config={"model": {"heads": list(heads)}}, inputs=(), outputs=())
+
+    expected = [{"y": np.eye(4)[[index]]} for index in range(4)]
+    found = [*expected[:3], {"y": np.eye(4)[[0]]}]
+    classes = {"parser": "ClassificationParser", "outputs": ["y"]}
+    drop = of_heads(model(classes), expected, found)
+    assert (drop.value, drop.where) == (0.25, "top-1 agreement of ClassificationParser")
+    with pytest.raises(UsageError, match="no head of the config"):
+        of_heads(model(), expected, found)
 
 
 # ---------------------------------------------------------------- names

@@ -24,8 +24,10 @@ from targets.rvc4.quantization.network import Network
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from converter.model import SourceModel
     from converter.verification.accuracy.labelled import Labelled
 
+Outputs = Mapping[str, "NDArray[Any]"]
 _MOST_FRAMES: Final = 16
 # Agreement is counted in frames: more of them tell smaller losses.
 _MOST_FOR_HEADS: Final = 64
@@ -81,6 +83,33 @@ def worst(rows: Mapping[str, Mapping[str, Any]]) -> Drop:
     return max(found, key=lambda drop: drop.value)
 
 
+def of_heads(model: SourceModel, expected: Sequence[Outputs], found: Sequence[Outputs]) -> Drop:
+    """What the config's heads lose: the share that does not agree, or a distance.
+
+    Args:
+        expected, found: For each frame the outputs by name, real numbers.
+
+    Raises:
+        UsageError: No head says what the outputs mean.
+    """
+    rows = [
+        row for row in meaning.of_model(model, expected, found) if isinstance(row["value"], int | float)
+    ]
+    if not rows:
+        raise UsageError(
+            "rvc4.drop_metric=head: no head of the config says what the outputs mean.",
+            remedy="Leave it out, or give labels and rvc4.drop_metric=labels.",
+        )
+    drops = [
+        Drop(
+            value=row["value"] if row["measure"] in _DISTANCES else 1.0 - row["value"],
+            where=f"{row['measure']} of {row['parser']}",
+        )
+        for row in rows
+    ]
+    return max(drops, key=lambda drop: drop.value)
+
+
 def _number(value: float | None) -> float:
     return float("inf") if value is None else float(value)
 
@@ -124,36 +153,12 @@ class _Frames:
             return None
         found = network.decoded(self._outputs(network.path, self._feeds[held_out]))
         if self._parameters.mixed.metric == "head":
-            return self._of_heads(expected, found)
+            return of_heads(self._run.plan.model, expected, found)
         judged = Judged(
             facts=self._prepared.outputs,
             layouts={item.name: item.layout for item in self._run.plan.model.outputs},
         )
         return worst(compare(expected, found, judged))
-
-    def _of_heads(
-        self,
-        expected: Sequence[Mapping[str, NDArray[Any]]],
-        found: Sequence[Mapping[str, NDArray[Any]]],
-    ) -> Drop:
-        rows = [
-            row
-            for row in meaning.of_run(self._run, expected, found)
-            if isinstance(row["value"], int | float)
-        ]
-        if not rows:
-            raise UsageError(
-                "rvc4.drop_metric=head: no head of the config says what the outputs mean.",
-                remedy="Leave it out, or give labels and rvc4.drop_metric=labels.",
-            )
-        drops = [
-            Drop(
-                value=row["value"] if row["measure"] in _DISTANCES else 1.0 - row["value"],
-                where=f"{row['measure']} of {row['parser']}",
-            )
-            for row in rows
-        ]
-        return max(drops, key=lambda drop: drop.value)
 
     def _outputs(
         self, path: Path, feeds: Sequence[Mapping[str, NDArray[Any]]]
