@@ -20,7 +20,7 @@ from targets.rvc4.mixed.assignment import Assignment, of_ranges, read_assignment
 from targets.rvc4.mixed.judge import of_heads, worst
 from targets.rvc4.mixed.names import heads_of, named
 from targets.rvc4.mixed.points import points
-from targets.rvc4.mixed.search import fewest, steps_of
+from targets.rvc4.mixed.search import Forecast, fewest, steps_of
 from targets.rvc4.mixed.sensitivity import Loss
 from targets.rvc4.mixed.switched import Switched, write_switched
 from targets.rvc4.quantization.quantize import quantize_file
@@ -33,13 +33,14 @@ from tests.unit.test_rvc4_widths import RANGES, SHAPE, F, detector, model_of, no
 @given(
     losses=st.lists(st.floats(0, 1), min_size=1, max_size=70),
     limit=st.floats(0, 1),
-    start=st.integers(0, 80),
+    hints=st.none() | st.lists(st.integers(-5, 80), min_size=1, max_size=9),
 )
-@example(losses=[0.5], limit=0.1, start=3)
-@example(losses=[0.1], limit=0.1, start=0)
+@example(losses=[0.5], limit=0.1, hints=None)
+@example(losses=[0.1], limit=0.1, hints=[3])
 def test_the_count_that_is_found_is_the_least_where_losses_fall(
-    losses: list[float], limit: float, start: int
+    losses: list[float], limit: float, hints: list[int] | None
 ) -> None:
+    """Whatever is suggested, and with no more tries than twice a bisection's."""
     table = sorted(losses, reverse=True)
     asked: list[int] = []
 
@@ -47,23 +48,43 @@ def test_the_count_that_is_found_is_the_least_where_losses_fall(
         asked.append(count)
         return table[count]
 
-    found = fewest(len(table) - 1, loss, limit, start=start)
+    suggest = (lambda tried: hints[len(tried) % len(hints)]) if hints else None
+    found = fewest(len(table) - 1, loss, limit, suggest=suggest)
     expected = next((count for count, value in enumerate(table) if value <= limit), None)
     assert found.count == expected
-    assert len(asked) == len(set(asked)) <= 2 * len(table).bit_length() + 3
+    assert len(asked) == len(set(asked)) <= 4 * len(table).bit_length() + 2
     assert table[found.best] == min(found.losses.values())
 
 
-@given(losses=st.lists(st.floats(0, 1), min_size=2, max_size=40), start=st.integers(0, 40))
+@given(losses=st.lists(st.floats(0, 1), min_size=2, max_size=40), hint=st.integers(0, 40))
 def test_in_any_table_one_step_less_than_what_is_found_was_tried_and_is_beyond_the_limit(
-    losses: list[float], start: int
+    losses: list[float], hint: int
 ) -> None:
-    found = fewest(len(losses) - 1, losses.__getitem__, 0.5, start=start)
+    found = fewest(len(losses) - 1, losses.__getitem__, 0.5, suggest=lambda _: hint)
     if found.count is None:
         assert losses[-1] > 0.5
     else:
         assert losses[found.count] <= 0.5
         assert found.count == 0 or found.losses[found.count - 1] > 0.5
+
+
+@given(
+    squares=st.lists(st.floats(1e-6, 1), min_size=3, max_size=150),
+    weights=st.floats(0, 0.3),
+    slope=st.floats(0.5, 2),
+    share=st.floats(0.01, 0.99),
+)
+def test_a_forecast_that_is_right_but_for_a_factor_and_an_offset_leaves_few_tries(
+    squares: list[float], weights: float, slope: float, share: float
+) -> None:
+    order = sorted(squares, reverse=True)
+    rests = [sum(order[count:]) for count in range(len(order) + 1)]
+    table = [float(np.sqrt(slope * rest + weights**2)) for rest in rests]
+    limit = table[-1] + share * (table[0] - table[-1])
+    forecast = Forecast(rests=rests, limit=limit)
+    found = fewest(len(order), table.__getitem__, limit, suggest=forecast)
+    assert found.count == next(count for count, value in enumerate(table) if value <= limit)
+    assert len(found.losses) <= 3 * len(rests).bit_length()
 
 
 def test_a_tensor_that_adds_no_node_joins_the_step_before() -> None:

@@ -12,7 +12,7 @@ from converter.findings import few
 from converter.target import Run
 from targets.rvc4.mixed.assignment import Assignment, of_ranges
 from targets.rvc4.mixed.judge import Drop, Judge, judge_of, worst
-from targets.rvc4.mixed.search import Found, Step, fewest
+from targets.rvc4.mixed.search import Forecast, Found, Step, fewest
 from targets.rvc4.mixed.wanted import MAX_DROP
 from targets.rvc4.parameters import Parameters
 from targets.rvc4.prepare import Prepared
@@ -94,7 +94,7 @@ class _Search:
             len(self._steps) - 1,
             self._lost,
             self._limit,
-            start=self._sensitivity["guess"] if error else 1,
+            suggest=Forecast(rests=self._sensitivity["rests"], limit=self._limit) if error else None,
         )
 
     def _measured(self) -> Mapping[str, Any]:
@@ -124,7 +124,6 @@ class _Search:
                 "inputs": [item.to_json() for item in parameters.inputs],
                 "facts": {name: fact.to_json() for name, fact in self._prepared.outputs.items()},
                 "fixed": [item.name for item in parameters.outputs] if chosen else [],
-                "limit": self._limit,
             },
             what="The search for sensitive tensors",
             work=run.work,

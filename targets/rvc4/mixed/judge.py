@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from converter.verification.accuracy.labelled import Labelled
 
 Outputs = Mapping[str, "NDArray[Any]"]
-_MOST_FRAMES: Final = 16
+_MOST_FRAMES: Final = 12
 # Agreement is counted in frames: more of them tell smaller losses.
 _MOST_FOR_HEADS: Final = 64
 # The measures that say how far something is off; the others say how much of it agrees.

@@ -55,46 +55,70 @@ def steps_of(order: Sequence[str], spread: Callable[[Sequence[str]], frozenset[s
     return steps
 
 
-def fewest(last: int, loss: Callable[[int], float], limit: float, *, start: int = 0) -> Found:
+def fewest(
+    last: int,
+    loss: Callable[[int], float],
+    limit: float,
+    *,
+    suggest: Callable[[Mapping[int, float]], int] | None = None,
+) -> Found:
     """The least number of steps whose loss is within the limit.
 
-    From `start` the distance doubles until the limit lies in between, then it is bisected. Where
-    the loss falls with every step, the number is the least there is; else one step less was tried, and
-    is beyond the limit.
+    From 0 on the distance doubles until the limit lies in between, then it is bisected; every other
+    time a suggestion is tried instead. Where the loss falls with every step, the number is the least
+    there is; else one step less was tried, and is beyond the limit.
 
     Args:
         last: The greatest number of steps.
         loss: What a number of steps loses; each is asked once.
         limit: What may be lost.
-        start: Where the number is expected.
+        suggest: Where the number is expected, from what was tried; any number is allowed.
     """
     losses: dict[int, float] = {}
-
-    def keeps(count: int) -> bool:
-        if count not in losses:
-            losses[count] = loss(count)
-        return losses[count] <= limit
-
     low, high = -1, last + 1  # the limit is not kept at `low`, and is at `high`
-    at, distance = min(max(start, 0), last), 1
+    at, distance = 0, 1
     while True:
-        if keeps(at):
+        losses[at] = loss(at)
+        if losses[at] <= limit:
             high = at
-            following = max(at - distance, 0)
         else:
             low = at
-            following = min(at + distance, last)
-        distance *= 2
-        if low >= 0 and high <= last:
+        if high - low <= 1:
             break
-        if following == at:
-            break
-        at = following
-    while high - low > 1 and low >= 0 and high <= last:
-        middle = (low + high) // 2
-        if keeps(middle):
-            high = middle
+        if suggest is not None and len(losses) % 2 == 1:
+            at = min(max(suggest(losses), low + 1), high - 1)
+        elif high > last:
+            at, distance = min(low + distance, last), 2 * distance
         else:
-            low = middle
+            at = (low + high) // 2
     best = min(losses, key=lambda count: (losses[count], count))
-    return Found(count=high if high <= last else None, best=best, losses=dict(losses))
+    return Found(count=high if high <= last else None, best=best, losses=losses)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forecast:
+    """Where the limit is kept, by what the steps leave to be lost.
+
+    The square of the loss is taken for `a · rest + b`: b is what 16 bits do not help, such as that of
+    the weights.
+
+    Attributes:
+        rests: By number of steps, the sum of the squares of what the remaining points lose alone.
+    """
+
+    rests: Sequence[float]
+    limit: float
+
+    def __call__(self, losses: Mapping[int, float]) -> int:
+        """The first number of steps that should keep the limit."""
+        wanted = self.limit**2
+        known = sorted(losses.items(), key=lambda item: (abs(item[1] ** 2 - wanted), item[0]))
+        (count, loss), slope = known[0], 1.0
+        if len(known) > 1:
+            other, its_loss = known[1]
+            run = self.rests[other] - self.rests[count]
+            slope = (its_loss**2 - loss**2) / run if run else 1.0
+            slope = slope if 0 < slope < float("inf") else 1.0
+        rest = self.rests[count] + (wanted - loss**2) / slope
+        fitting = (index for index, value in enumerate(self.rests) if value <= rest)
+        return next(fitting, len(self.rests) - 1)

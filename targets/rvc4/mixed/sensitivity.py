@@ -10,7 +10,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -18,7 +18,7 @@ import numpy as np
 from converter.calibration.feeds import evenly, frames_of
 from converter.graph.outputs import OutputFacts
 from targets.rvc4.mixed.points import Point, points
-from targets.rvc4.mixed.search import Step, fewest, steps_of
+from targets.rvc4.mixed.search import Step, steps_of
 from targets.rvc4.mixed.switched import Switched, write_switched
 from targets.rvc4.quantization.calibrate import inputs_of
 from targets.rvc4.quantization.widths import Links, spread
@@ -44,7 +44,6 @@ def sensitivity_file(
     inputs: Sequence[Mapping[str, Any]],
     facts: Mapping[str, Any],
     fixed: Sequence[str],
-    limit: float,
 ) -> dict[str, Any]:
     """Order a network's points by what they lose; each line on standard output tells how far it is.
 
@@ -52,11 +51,11 @@ def sensitivity_file(
         model: The prepared float model; network: the integer one that was made of it.
         facts: What the outputs consist of (`OutputFacts.to_json`), by name.
         fixed: Tensors that cannot be wide, such as outputs whose type was chosen.
-        limit: What the outputs may lose: for the guess.
 
     Returns:
-        `steps`: tensors and nodes of each step (`search.Step`); `losses`: what each tensor loses alone,
-        as a relative RMSE; `guess`: the step that keeps the limit if weights lost nothing.
+        `steps`: tensors and nodes of each step (`search.Step`); `rests`: the sum of squares of what the
+        points lose that a step leaves in 8 bits; `losses`: what each tensor loses alone, as a relative
+        RMSE; `frames`: on how many.
     """
     import onnx
 
@@ -71,33 +70,27 @@ def sensitivity_file(
     loss = Loss([switched.run(feed) for feed in feeds], facts)
     teller = _Teller(len(found) * min(first, len(feeds)))
 
-    def lost(on: Collection[int], count: int) -> float:
+    def lost(index: int, count: int) -> float:
         outputs = []
         for feed in feeds[:count]:
-            outputs.append(switched.run(feed, on))
+            outputs.append(switched.run(feed, [index]))
             teller.one_more()
         return loss.squared(outputs)
 
-    squares = {index: lost([index], first) for index in range(len(found))}
+    squares = {index: lost(index, first) for index in range(len(found))}
     order = _by_loss(squares)
     if first < len(feeds):
         again = order[:_LOOKED_AT_AGAIN]
         teller.more(len(again) * len(feeds))
-        squares |= {index: lost([index], len(feeds)) for index in again}
+        squares |= {index: lost(index, len(feeds)) for index in again}
         # What was looked at twice stays in front of the others.
         order = [*_by_loss({i: squares[i] for i in again}), *order[_LOOKED_AT_AGAIN:]]
     names = [found[index].tensor for index in order if found[index].tensor not in fixed]
     steps = steps_of(names, lambda tensors: spread(links, tensors))
-    guess = fewest(
-        len(steps) - 1,
-        lambda count: math.sqrt(lost(_still_narrow(found, links, steps[count]), len(feeds))),
-        limit,
-        start=1,
-    )
     return {
         "steps": [{"tensors": list(s.tensors), "nodes": sorted(s.nodes)} for s in steps],
+        "rests": [sum(squares[index] for index in _narrow(found, links, step)) for step in steps],
         "losses": {found[index].tensor: float(f"{math.sqrt(squares[index]):.3g}") for index in order},
-        "guess": guess.best if guess.count is None else guess.count,
         "frames": len(feeds),
     }
 
@@ -106,7 +99,7 @@ def _by_loss(squares: Mapping[int, float]) -> list[int]:
     return sorted(squares, key=lambda index: (-squares[index], index))
 
 
-def _still_narrow(found: Sequence[Point], links: Links, step: Step) -> list[int]:
+def _narrow(found: Sequence[Point], links: Links, step: Step) -> list[int]:
     """The points that keep 8 bits: a node makes them narrow, or reads them so."""
     return [
         index for index, point in enumerate(found) if not spread(links, [point.tensor]) <= step.nodes
