@@ -20,7 +20,7 @@ from targets.rvc4.mixed.assignment import Assignment, of_ranges, read_assignment
 from targets.rvc4.mixed.judge import of_heads, worst
 from targets.rvc4.mixed.names import heads_of, named
 from targets.rvc4.mixed.points import points
-from targets.rvc4.mixed.search import Forecast, fewest, steps_of
+from targets.rvc4.mixed.search import Forecast, confirmed, fewest, steps_of
 from targets.rvc4.mixed.sensitivity import Loss
 from targets.rvc4.mixed.switched import Switched, write_switched
 from targets.rvc4.quantization.quantize import quantize_file
@@ -85,6 +85,19 @@ def test_a_forecast_that_is_right_but_for_a_factor_and_an_offset_leaves_few_trie
     found = fewest(len(order), table.__getitem__, limit, suggest=forecast)
     assert found.count == next(count for count, value in enumerate(table) if value <= limit)
     assert len(found.losses) <= 3 * len(rests).bit_length()
+
+
+@given(losses=st.lists(st.floats(0, 1), min_size=1, max_size=60), found=st.integers(0, 59))
+def test_what_was_found_grows_until_it_keeps_the_limit_on_other_frames(
+    losses: list[float], found: int
+) -> None:
+    last = len(losses) - 1
+    count = confirmed(min(found, last), last, losses.__getitem__, 0.5)
+    if count is None:
+        assert losses[-1] > 0.5
+    else:
+        assert losses[count] <= 0.5
+        assert count == min(found, last) or losses[min(found, last)] > 0.5
 
 
 def test_a_tensor_that_adds_no_node_joins_the_step_before() -> None:

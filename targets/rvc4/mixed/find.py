@@ -12,7 +12,7 @@ from converter.findings import few
 from converter.target import Run
 from targets.rvc4.mixed.assignment import Assignment, of_ranges
 from targets.rvc4.mixed.judge import Drop, Judge, judge_of, worst
-from targets.rvc4.mixed.search import Forecast, Found, Step, fewest
+from targets.rvc4.mixed.search import Forecast, Found, Step, confirmed, fewest
 from targets.rvc4.mixed.wanted import MAX_DROP
 from targets.rvc4.parameters import Parameters
 from targets.rvc4.prepare import Prepared
@@ -70,12 +70,11 @@ class _Search:
         self._sensitivity: Mapping[str, Any] = {"losses": {}, "frames": 0}
 
     def result(self) -> Network:
-        if self._lost(0) > self._limit:
-            found = self._searched()
-            count = found.count
-        else:
-            count = 0
-        count = self._confirmed(count)
+        count: int | None = 0
+        if max(self._lost(0), self._lost_apart(0)) > self._limit:
+            count = self._searched().count
+        if count is not None:
+            count = confirmed(count, len(self._steps) - 1, self._lost_apart, self._limit)
         if count is None:
             raise self._unreached()
         made = self._network(count)
@@ -138,16 +137,6 @@ class _Search:
             assert drop is not None
             self._drops[count] = drop
         return self._drops[count].value
-
-    def _confirmed(self, count: int | None) -> int | None:
-        """The count that keeps the limit on the frames that are kept apart, too; None if none does."""
-        if count == 0 and self._lost_apart(0) > self._limit:
-            count = self._searched().count
-        while count is not None and self._lost_apart(count) > self._limit:
-            if count >= len(self._steps) - 1:
-                return None
-            count = min(len(self._steps) - 1, count + max(1, count // 4))
-        return count
 
     def _lost_apart(self, count: int) -> float:
         if count not in self._apart:

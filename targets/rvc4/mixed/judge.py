@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -166,7 +167,7 @@ class _Frames:
         self._made += 1
         folder = self._run.work / f"judge-{self._made}"
         folder.mkdir()
-        return reference.run(
+        found = reference.run(
             path,
             feeds,
             [item.name for item in self._run.plan.model.outputs],
@@ -175,6 +176,8 @@ class _Frames:
             timeout_s=self._parameters.timeout_s,
             exact=True,
         )
+        shutil.rmtree(folder)
+        return found
 
 
 class _Labels:

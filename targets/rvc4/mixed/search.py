@@ -95,6 +95,23 @@ def fewest(
     return Found(count=high if high <= last else None, best=best, losses=losses)
 
 
+def confirmed(count: int, last: int, loss: Callable[[int], float], limit: float) -> int | None:
+    """A number of steps that keeps the limit on other data, too: it grows by a quarter until it does.
+
+    Args:
+        count: What was found; last: the greatest number.
+        loss: What a number of steps loses on the other data.
+
+    Returns:
+        None if not even the greatest keeps it.
+    """
+    while loss(count) > limit:
+        if count >= last:
+            return None
+        count = min(last, count + max(1, count // 4))
+    return count
+
+
 @dataclass(frozen=True, kw_only=True)
 class Forecast:
     """Where the limit is kept, by what the steps leave to be lost.
