@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
+
+_LEAST: Final = 1e-12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,8 +119,8 @@ def confirmed(count: int, last: int, loss: Callable[[int], float], limit: float)
 class Forecast:
     """Where the limit is kept, by what the steps leave to be lost.
 
-    The square of the loss is taken for `a · rest + b`: b is what 16 bits do not help, such as that of
-    the weights.
+    The square of the loss is taken for a line over what the remaining points lose: where that is 0,
+    there is what 16 bits do not help, such as the loss of the weights.
 
     Attributes:
         rests: By number of steps, the sum of the squares of what the remaining points lose alone.
@@ -130,12 +133,13 @@ class Forecast:
         """The first number of steps that should keep the limit."""
         wanted = self.limit**2
         known = sorted(losses.items(), key=lambda item: (abs(item[1] ** 2 - wanted), item[0]))
-        (count, loss), slope = known[0], 1.0
+        count, loss = known[0]
+        # In proportion, as if 16 bits helped all of it; two losses tell a line.
+        rest = self.rests[count] * wanted / max(loss**2, _LEAST)
         if len(known) > 1:
             other, its_loss = known[1]
-            run = self.rests[other] - self.rests[count]
-            slope = (its_loss**2 - loss**2) / run if run else 1.0
-            slope = slope if 0 < slope < float("inf") else 1.0
-        rest = self.rests[count] + (wanted - loss**2) / slope
+            run, rise = self.rests[other] - self.rests[count], its_loss**2 - loss**2
+            on_line = self.rests[count] + (wanted - loss**2) * run / rise if rise else 0.0
+            rest = on_line if on_line > 0 and run * rise > 0 else rest
         fitting = (index for index, value in enumerate(self.rests) if value <= rest)
         return next(fitting, len(self.rests) - 1)
