@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,7 +21,7 @@ from targets.rvc4.mixed.assignment import Assignment, of_ranges, read_assignment
 from targets.rvc4.mixed.judge import of_heads, worst
 from targets.rvc4.mixed.names import heads_of, named
 from targets.rvc4.mixed.points import points
-from targets.rvc4.mixed.search import Forecast, confirmed, fewest, steps_of
+from targets.rvc4.mixed.search import Forecast, between, confirmed, fewest, probes, steps_of
 from targets.rvc4.mixed.sensitivity import Loss
 from targets.rvc4.mixed.switched import Switched, write_switched
 from targets.rvc4.quantization.quantize import quantize_file
@@ -66,6 +67,17 @@ def test_in_any_table_one_step_less_than_what_is_found_was_tried_and_is_beyond_t
     else:
         assert losses[found.count] <= 0.5
         assert found.count == 0 or found.losses[found.count - 1] > 0.5
+
+
+@given(st.integers(1, 300))
+def test_what_is_probed_covers_all_steps_and_what_is_between_falls(count: int) -> None:
+    places = probes(count)
+    assert places[0] == 0
+    assert places[-1] == count - 1
+    assert len(places) <= 2 * count.bit_length() + 2
+    values = between({at: 1.0 / (1 + at) + (at % 3) / 10 for at in places}, count)
+    assert len(values) == count
+    assert all(one >= other for one, other in itertools.pairwise(values))
 
 
 @given(

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
+
 _LEAST: Final = 1e-12
+_GROWS: Final = 1.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,15 +119,31 @@ def confirmed(count: int, last: int, loss: Callable[[int], float], limit: float)
     return count
 
 
+def probes(count: int) -> list[int]:
+    """Places below `count`, the farther apart the larger they are, with the first and the last."""
+    places, at = {0, max(count - 1, 0)}, 1.0
+    while at < count:
+        places.add(int(at))
+        at *= _GROWS
+    return sorted(places)
+
+
+def between(known: Mapping[int, float], count: int) -> list[float]:
+    """Values of places from 0 to below `count`, none above the one before, from those of some."""
+    places = sorted(known)
+    falling = list(itertools.accumulate((known[at] for at in places), min))
+    return [float(value) for value in np.interp(range(count), places, falling)]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Forecast:
     """Where the limit is kept, by what the steps leave to be lost.
 
-    The square of the loss is taken for a line over what the remaining points lose: where that is 0,
+    The square of the loss is taken for a line over what the remaining points lose. Where that is 0
     there is what 16 bits do not help, such as the loss of the weights.
 
     Attributes:
-        rests: By number of steps, the sum of the squares of what the remaining points lose alone.
+        rests: By number of steps, the square of what the remaining points lose together.
     """
 
     rests: Sequence[float]
@@ -134,8 +154,10 @@ class Forecast:
         wanted = self.limit**2
         known = sorted(losses.items(), key=lambda item: (abs(item[1] ** 2 - wanted), item[0]))
         count, loss = known[0]
-        # In proportion, as if 16 bits helped all of it; two losses tell a line.
-        rest = self.rests[count] * wanted / max(loss**2, _LEAST)
+        # What the points do not explain stays; else all of it falls in proportion.
+        rest = self.rests[count] + wanted - loss**2
+        if rest <= 0 or len(known) > 1:
+            rest = self.rests[count] * wanted / max(loss**2, _LEAST)
         if len(known) > 1:
             other, its_loss = known[1]
             run, rise = self.rests[other] - self.rests[count], its_loss**2 - loss**2

@@ -10,7 +10,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -18,7 +18,7 @@ import numpy as np
 from converter.calibration.feeds import evenly, frames_of
 from converter.graph.outputs import OutputFacts
 from targets.rvc4.mixed.points import Point, points
-from targets.rvc4.mixed.search import Step, steps_of
+from targets.rvc4.mixed.search import Step, between, probes, steps_of
 from targets.rvc4.mixed.switched import Switched, write_switched
 from targets.rvc4.quantization.calibrate import inputs_of
 from targets.rvc4.quantization.widths import Links, spread
@@ -53,9 +53,9 @@ def sensitivity_file(
         fixed: Tensors that cannot be wide, such as outputs whose type was chosen.
 
     Returns:
-        `steps`: tensors and nodes of each step (`search.Step`); `rests`: the sum of squares of what the
-        points lose that a step leaves in 8 bits; `losses`: what each tensor loses alone, as a relative
-        RMSE; `frames`: on how many.
+        `steps`: tensors and nodes of each step (`search.Step`); `rests`: the square of what the points
+        lose that a step leaves in 8 bits; `losses`: what each tensor loses alone, as a relative RMSE;
+        `frames`: on how many.
     """
     import onnx
 
@@ -70,26 +70,29 @@ def sensitivity_file(
     loss = Loss([switched.run(feed) for feed in feeds], facts)
     teller = _Teller(len(found) * min(first, len(feeds)))
 
-    def lost(index: int, count: int) -> float:
+    def lost(on: Collection[int], count: int) -> float:
         outputs = []
         for feed in feeds[:count]:
-            outputs.append(switched.run(feed, [index]))
+            outputs.append(switched.run(feed, on))
             teller.one_more()
         return loss.squared(outputs)
 
-    squares = {index: lost(index, first) for index in range(len(found))}
+    squares = {index: lost([index], first) for index in range(len(found))}
     order = _by_loss(squares)
     if first < len(feeds):
         again = order[:_LOOKED_AT_AGAIN]
         teller.more(len(again) * len(feeds))
-        squares |= {index: lost(index, len(feeds)) for index in again}
+        squares |= {index: lost([index], len(feeds)) for index in again}
         # What was looked at twice stays in front of the others.
         order = [*_by_loss({i: squares[i] for i in again}), *order[_LOOKED_AT_AGAIN:]]
     names = [found[index].tensor for index in order if found[index].tensor not in fixed]
     steps = steps_of(names, lambda tensors: spread(links, tensors))
+    places = probes(len(steps))
+    teller.more(len(places) * len(feeds))
+    rests = {at: lost(_narrow(found, links, steps[at]), len(feeds)) for at in places}
     return {
         "steps": [{"tensors": list(s.tensors), "nodes": sorted(s.nodes)} for s in steps],
-        "rests": [sum(squares[index] for index in _narrow(found, links, step)) for step in steps],
+        "rests": between(rests, len(steps)),
         "losses": {found[index].tensor: float(f"{math.sqrt(squares[index]):.3g}") for index in order},
         "frames": len(feeds),
     }
