@@ -24,6 +24,7 @@ from targets.rvc4.mixed.points import points
 from targets.rvc4.mixed.search import Forecast, between, confirmed, fewest, probes, steps_of
 from targets.rvc4.mixed.sensitivity import Loss
 from targets.rvc4.mixed.switched import Switched, write_switched
+from targets.rvc4.mixed.told import nodes_told, outputs_told
 from targets.rvc4.quantization.quantize import quantize_file
 from targets.rvc4.quantization.widths import Links, spread
 from tests.unit.test_rvc4_widths import RANGES, SHAPE, F, detector, model_of, node
@@ -333,6 +334,13 @@ def test_every_unknown_name_is_told_with_the_nearest() -> None:
 def test_a_head_without_outputs_has_all_of_them() -> None:
     config = {"model": {"heads": [{"parser": "YOLO", "name": "a", "outputs": ["x"]}, {"parser": "P"}]}}
     assert heads_of(config, ["x", "y"]) == {"a": ["x"], "P": ["x", "y"]}
+
+
+def test_an_output_that_leaves_in_16_bits_because_it_was_asked_for_is_told() -> None:
+    types = {"a": "uint16", "b": "uint16", "c": "float32"}
+    (said,) = outputs_told(["a", "c", "inner"], types)
+    assert said.startswith("Output 'a' has 16 bits")
+    assert nodes_told([*"abcdefgh"], 20).startswith("8 of 20 nodes have 16-bit activations: 'a', ")
 
 
 # ----------------------------------------------------------------- file

@@ -8,15 +8,15 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from converter.errors import VerificationError
-from converter.findings import few
 from converter.target import Run
 from targets.rvc4.mixed.assignment import Assignment, of_ranges
 from targets.rvc4.mixed.judge import Drop, Judge, judge_of, worst
 from targets.rvc4.mixed.search import Forecast, Found, Step, confirmed, fewest
+from targets.rvc4.mixed.told import nodes_told
 from targets.rvc4.mixed.wanted import MAX_DROP
 from targets.rvc4.parameters import Parameters
 from targets.rvc4.prepare import Prepared
-from targets.rvc4.quantization.network import Network, with_wide
+from targets.rvc4.quantization.network import Network, warned, with_wide
 
 STAGE: Final = "search"
 FILE_NAME: Final = "precision.json"
@@ -80,7 +80,11 @@ class _Search:
         made = self._network(count)
         report = self._report(count)
         self._tell(count, made)
-        return dataclasses.replace(made, report={**(made.report or {}), "mixed": report})
+        return dataclasses.replace(
+            made,
+            report={**(made.report or {}), "mixed": report},
+            warnings=(*made.warnings, *warned(self._run, made)),
+        )
 
     def _searched(self) -> Found:
         self._sensitivity = self._measured()
@@ -179,23 +183,23 @@ class _Search:
         }
 
     def _tell(self, count: int, made: Network) -> None:
-        nodes, every = len(made.nodes), len(made.operators)
         drop = self._apart.get(count) or self._drops[count]
         kept = " on frames kept apart" if count in self._apart else ""
-        if not nodes:
+        if not made.nodes:
             self._run.notice(
                 f"All nodes keep 8 bits: the loss is {drop.value:.3g}{kept} ({drop.where})."
             )
             return
         self._run.notice(
-            f"{nodes} of {every} nodes have 16-bit activations: the loss is {drop.value:.3g}{kept} "
-            f"({drop.where}), {self._drops[0].value:.3g} without. They are {few(made.nodes)}."
+            f"{nodes_told(made.nodes, len(made.operators))} The loss is {drop.value:.3g}{kept} "
+            f"({drop.where}), {self._drops[0].value:.3g} without."
         )
 
     def _unreached(self) -> VerificationError:
         """The limit is not kept: what came nearest, with its file."""
-        count = min(self._drops, key=lambda one: (self._lost_apart(one), one))
-        drop = self._apart.get(count) or self._drops[count]
+        known = {**self._drops, **self._apart}
+        count = min(known, key=lambda one: (known[one].value, one))
+        drop = known[count]
         made = self._network(count)
         file = self._run.work / FILE_NAME
         file.write_text(json.dumps(self._assignment(count).to_json(), indent=2))

@@ -13,6 +13,7 @@ from converter.findings import few
 from converter.target import Run
 from targets.rvc4.mixed.assignment import of_ranges
 from targets.rvc4.mixed.names import heads_of
+from targets.rvc4.mixed.told import nodes_told, outputs_told
 from targets.rvc4.mixed.wanted import FILE, WIDE
 from targets.rvc4.parameters import Parameters
 from targets.rvc4.prepare import Prepared
@@ -154,12 +155,21 @@ def asked_for(run: Run, parameters: Parameters, prepared: Prepared) -> list[str]
 def _with_assignment(run: Run, network: Network) -> Network:
     """The network with the record of what was asked to be wide, which is told."""
     assert network.report is not None
-    run.notice(
-        f"{len(network.nodes)} of {len(network.operators)} nodes have 16-bit activations: "
-        f"{few(network.nodes)}."
-    )
+    run.notice(nodes_told(network.nodes, len(network.operators)))
     assignment = of_ranges(network.asked, sorted(network.wide), network.report["ranges"])
-    return dataclasses.replace(network, report={**network.report, "mixed": assignment.to_json()})
+    return dataclasses.replace(
+        network,
+        report={**network.report, "mixed": assignment.to_json()},
+        warnings=(*network.warnings, *warned(run, network)),
+    )
+
+
+def warned(run: Run, network: Network) -> list[str]:
+    """The warnings about outputs that are wide because that was asked for; they are told."""
+    found = outputs_told(network.asked, network.types)
+    for warning in found:
+        run.warn(warning)
+    return found
 
 
 def _made(
