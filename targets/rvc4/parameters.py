@@ -51,6 +51,13 @@ class Parameters:
         """A toolchain's parameters: the shared ones and its own; `own` wins."""
         return cls(**{item.name: getattr(shared, item.name) for item in fields(Parameters)} | own)
 
+    @property
+    def deciding(self) -> Calibration | None:
+        """The calibration data that decides: without the frames that a search is judged on."""
+        if self.calibration is None or self.mixed.max_drop is None:
+            return self.calibration
+        return self.calibration.split()[0]
+
     def to_json(self) -> dict[str, Any]:
         """The parameters as plain JSON data; a time limit changes no result and is left out."""
         return {

@@ -34,14 +34,15 @@ def steps(model: SourceModel, parameters: QnnParameters, options: Options) -> tu
     planned = [
         prepare_step(model, simplify=parameters.simplify, call={"opset": 17}, gives=("float.onnx",))
     ]
-    if parameters.calibration is not None:
+    if parameters.deciding is not None:
+        frames = parameters.deciding.frames
         planned.append(
             Step(
                 name="calibrate",
-                title=f"Measuring ranges on {parameters.calibration.frames} frames",
+                title=f"Measuring ranges on {frames} frames",
                 tool="onnxruntime",
                 version=version("onnxruntime"),
-                call={"frames": parameters.calibration.frames, "ranges": precision.ranges},
+                call={"frames": frames, "ranges": precision.ranges},
                 needs=("float.onnx",),
                 gives=("ranges",),
             )

@@ -68,6 +68,8 @@ def test_a_search_tells_how_far_it_is(searched: tuple[Conversion, list[Event]]) 
     _, events = searched
     (started,) = [e for e in events if isinstance(e, StageStarted) and e.stage == "search"]
     assert started.title == "Searching for the fewest 16-bit nodes"
+    (measured,) = [e for e in events if isinstance(e, StageStarted) and e.stage == "calibrate"]
+    assert measured.title == "Measuring ranges on 48 frames"  # 12 of the 60 are kept apart
     steps = [e for e in events if isinstance(e, Progress) and e.stage == "search"]
     assert [e.done for e in steps] == list(range(1, len(steps) + 1))
     assert steps[-1].done == steps[-1].total

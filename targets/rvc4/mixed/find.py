@@ -102,7 +102,8 @@ class _Search:
 
     def _measured(self) -> Mapping[str, Any]:
         run, parameters = self._run, self._parameters
-        assert parameters.calibration is not None
+        data = parameters.deciding
+        assert data is not None
         told: list[bool] = []
 
         def on_line(line: str) -> None:
@@ -122,7 +123,7 @@ class _Search:
             {
                 "model": str(self._prepared.path),
                 "network": str(self._base.path),
-                "calibration": parameters.calibration.split()[0].to_call(run.model),
+                "calibration": data.to_call(run.model),
                 "sources": [item.to_json() for item in run.plan.model.inputs],
                 "inputs": [item.to_json() for item in parameters.inputs],
                 "facts": {name: fact.to_json() for name, fact in self._prepared.outputs.items()},

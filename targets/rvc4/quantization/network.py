@@ -82,11 +82,9 @@ def make_network(run: Run, parameters: Parameters, prepared: Prepared) -> Networ
     if parameters.recorded is not None:
         return _again(run, parameters, prepared, path)
     asked = asked_for(run, parameters, prepared)
-    assert parameters.calibration is not None
+    data = parameters.deciding
+    assert data is not None
     sources = [item.to_json() for item in run.plan.model.inputs]
-    data = parameters.calibration
-    if parameters.mixed.max_drop is not None:
-        data, _ = data.split()  # the others judge the search
     shared = {
         "calibration": data.to_call(run.model),
         "sources": sources,
