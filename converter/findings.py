@@ -68,3 +68,9 @@ def perhaps(name: str, names: Sequence[str]) -> str:
 def listed(names: Sequence[str]) -> str:
     """Names for a message."""
     return ", ".join(repr(name) for name in names) or "none"
+
+
+def few(names: Sequence[str], most: int = 6) -> str:
+    """The first names for a message, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return listed(names[:most]) + more
