@@ -10,12 +10,20 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 import sys
 import traceback
 from pathlib import Path
+from typing import Final
 
-from converter.errors import ConvertError, ToolError, to_json
+from converter.errors import ConvertError, ModelError, ToolError, to_json
 from converter.processes.linux import die_with_parent
+
+# ONNX Runtime's exceptions about the model that it was given.
+_OF_THE_MODEL: Final = ("InvalidGraph", "NotImplemented")
+_NO_KERNEL: Final = re.compile(
+    r"find an implementation for (?P<operator>\w+)\(\d+\) node with name '(?P<node>[^']*)'"
+)
 
 
 def main(request_file: str) -> None:
@@ -40,10 +48,23 @@ def _of_library(error: BaseException, what: str) -> ConvertError:
         innermost = innermost.__cause__
     said = " ".join(str(innermost).split())
     said = said if len(said) < 300 else said[:299] + "…"
+    trace = "".join(traceback.format_exception(error))
+    if type(innermost).__name__ in _OF_THE_MODEL:  # ONNX Runtime's exceptions have no common base
+        missing = _NO_KERNEL.search(said)
+        node = f"node {missing['node']!r} ({missing['operator']}): " if missing else ""
+        return ModelError(
+            f"{node}ONNX Runtime, which the result is compared on, "
+            + (
+                "has it not for these element types." if missing else f"does not take the model: {said}"
+            ),
+            remedy="Export it with other element types (int64 for indices, float32 else), or check the "
+            "file with onnx.checker.",
+            tool_text=trace,
+        )
     return ToolError(
         f"{what} failed on this model: {type(innermost).__name__}: {said}",
         remedy="Try onnx_simplification=false, or export the model with other operators.",
-        tool_text="".join(traceback.format_exception(error)),
+        tool_text=trace,
     )
 
 

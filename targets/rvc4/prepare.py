@@ -133,11 +133,10 @@ def prepare_file(
     from converter.graph.outputs import output_facts
     from converter.graph.rewrite import Rewrite, static_shape
     from converter.graph.rules.folding import RULES as FOLDING
-    from converter.graph.rules.recurrent import RULES as RECURRENT
     from converter.graph.simplify import infer_shapes
     from converter.graph.single_precision import SinglePrecision
     from converter.graph.source import name_every_node, read_source
-    from targets.rvc4.htp_rules import activations, pooling, table
+    from targets.rvc4.htp_rules import activations, pooling, shared, table
     from targets.rvc4.htp_rules.weights import UnshareWeights
     from targets.rvc4.quantization.source_grids import source_grids
 
@@ -161,7 +160,7 @@ def prepare_file(
         common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
         SinglePrecision(),
         *([Rewrite(FOLDING)] if folds and not ranges else []),
-        Rewrite(RECURRENT),
+        Rewrite(shared.RECURRENT),
         common.RemoveUnusedNodesPass(),
     )(model).model
     pools: list[str] = []

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from converter.graph.rewrite import Rewrite, Rule
-from converter.graph.rules import scattering
 from converter.graph.simplify import infer_shapes
 from targets.rvc4.htp_rules import convolution, layer_norm, padding, pooling, products, resize
 from tests.sources import make_model, one_op_model
@@ -177,39 +176,6 @@ def test_pads_of_named_axes(mode: str, axes: list[int], pads: list[int]) -> None
     edited = infer_shapes(ir.from_proto(model))
     Rewrite({"Pad": padding.of_all_axes})(edited)
     assert all(len(node.inputs) < 4 for node in edited.graph if node.op_type == "Pad")
-
-
-@FEW
-@given(
-    axis=st.integers(-3, 2),
-    is_constant=st.booleans(),
-    seed=seeds,
-    op=st.sampled_from(["Elements", "ND"]),
-)
-def test_scattering(axis: int, is_constant: bool, seed: int, op: str) -> None:
-    rng = np.random.default_rng(seed)
-    shape = (3, 4, 5)
-    if op == "Elements":
-        updates = list(shape)
-        updates[axis] = 2
-        indices = np.argsort(rng.random(shape), axis=axis).take(range(2), axis=axis)
-        indices -= shape[axis] * (rng.random(indices.shape) > 0.7)
-    else:
-        depth = axis % 3 + 1
-        rows = [rng.permutation(np.prod(shape[:depth]))[:2]]
-        indices = np.stack(np.unravel_index(rows[0], shape[:depth]), axis=-1)
-        updates = [2, *shape[depth:]]
-    written = {"u": rng.normal(0, 9, updates).astype(F)} if is_constant else {}
-    given_updates = {} if is_constant else {"u": tuple(updates)}
-    model = one_op_model(
-        f"Scatter{op}",
-        {"x": shape, **given_updates},
-        constants={"i": indices.astype(np.int64), **written},
-        order=["x", "i", "u"],
-        opset=17,
-        **({"axis": axis} if op == "Elements" else {}),
-    )
-    check(model, scattering.RULES, f"Scatter{op}")
 
 
 @FEW

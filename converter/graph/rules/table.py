@@ -23,6 +23,7 @@ from converter.graph.rules import (
     recurrent,
     resize,
     sampling,
+    scattering,
     sums,
     transposed_convolution,
     trigonometry,
@@ -50,4 +51,5 @@ DECOMPOSITIONS: Final[Mapping[str, Rule]] = {
     **normalization.RULES,
     **padding.RULES,
     **products.RULES,
+    **scattering.RULES,
 }

@@ -57,10 +57,10 @@ _REASONS: Final[Mapping[str, str]] = {
     "Attention": "only without past keys, and with its first output alone, it can be written out",
     "CenterCropPad": _COMPUTED.format("sizes"),
     "CumSum": _COMPUTED.format("axes"),
-    "GRU": "its weights or lengths are computed, or it has too many steps to be unrolled",
+    "GRU": "its weights are computed, or it has too many steps to be unrolled",
     "GridSample": _COMPUTED.format("grids"),
     "LSTM": "",
-    "RNN": "its weights or lengths are computed, or it has too many steps to be unrolled",
+    "RNN": "its weights are computed, or it has too many steps to be unrolled",
     "Trilu": _COMPUTED.format("diagonals"),
     "ReverseSequence": _COMPUTED.format("lengths"),
     "ScatterND": _COMPUTED.format("indices"),
@@ -161,22 +161,20 @@ def _reads(node: ir.Node, index: int) -> bool:
 
 def _of_lstm(node: ir.Node) -> str:
     """What of an LSTM the compiler's stage would leave out without a word."""
-    from converter.graph.rules.recurrent import MOST_STEPS, layer_of
-    from targets.openvino.myriad_rules.lstm import is_plain
+    from converter.graph.rules.recurrent import MOST_STEPS, is_plain, layer_of
 
-    if input_of(node, 4) is not None and array_of(input_of(node, 4)) is None:
-        return "its lengths (sequence_lens) are computed"
     if any(array_of(input_of(node, index)) is None for index in (1, 2)):
         return "its weights are computed"
     layer = layer_of(node)
     if layer is None:
         return "its activations or peepholes are of no known kind"
-    wrong = not is_plain(layer) or (_reads(node, 2) and not _reads(node, 0))
+    computed = input_of(node, 4) is not None and array_of(input_of(node, 4)) is None
+    wrong = not is_plain(layer) or computed or (_reads(node, 2) and not _reads(node, 0))
     if not wrong:
         return ""
     return (
-        "its attributes (clip, activations, input_forget, peepholes) or its last cell state need it "
-        f"unrolled, and it has more than {MOST_STEPS} steps"
+        "its attributes (clip, activations, input_forget, peepholes), its computed lengths or its last "
+        f"cell state need it unrolled, and it has more than {MOST_STEPS} steps"
     )
 
 

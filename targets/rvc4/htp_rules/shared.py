@@ -2,31 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
-from converter.graph.rewrite import Rule
+import onnx_ir as ir
+
+from converter.graph.rewrite import Builder, Rule, input_of
 from converter.graph.rules import (
     activations,
     attention,
     copying,
     einsum,
     logic,
+    lookups,
     lp_norms,
     normalization,
     padding,
     pooling,
     ranking,
+    recurrent,
     scattering,
     sums,
     trigonometry,
 )
 
 dilated_max_pool: Final = pooling.max_pool
-SCATTERING: Final = scattering.RULES
+
+
+def lstm(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
+    """Unrolled, but for the plain one, of which QNN has an operator."""
+    layer = recurrent.layer_of(node)
+    if layer is None or (recurrent.is_plain(layer) and input_of(node, 4) is None):
+        return None
+    return recurrent.unrolled(node, b)
+
+
+RECURRENT: Final[Mapping[str, Rule]] = {**recurrent.RULES, "LSTM": lstm}
 # What QNN's execution provider has nothing for, or computes wrongly: CumSum in INT8.
 MISSING: Final[Mapping[str, Rule]] = {
     **attention.RULES,
+    **lookups.BATCHES,
+    **lookups.ONE_HOT,
     **lp_norms.RULES,
     "ArgMax": ranking.RULES["ArgMax"],
     "ArgMin": ranking.RULES["ArgMin"],
@@ -43,6 +59,7 @@ MISSING: Final[Mapping[str, Rule]] = {
     "Mish": activations.mish,
     "Mod": logic.mod,
     "RMSNormalization": normalization.rms_normalization,
+    **scattering.RULES,
     "Selu": activations.selu,
     "Shrink": activations.shrink,
     "Softsign": activations.softsign,

@@ -64,7 +64,7 @@ _SHARED: Final[Sequence[Group]] = (
     },
     {"Max": limits.beyond, "Min": limits.beyond},
 )
-_INTEGER: Final[Sequence[Group]] = ({"Pad": padding.beyond_the_range, **shared.SCATTERING},)
+_INTEGER: Final[Sequence[Group]] = ({"Pad": padding.beyond_the_range},)
 _FLOAT: Final[Sequence[Group]] = (
     {"LogSoftmax": activations.log_softmax, "Softplus": activations.soft_plus},
     {"Exp": activations.exponential},
