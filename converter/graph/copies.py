@@ -5,14 +5,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import common
 
 from converter.errors import ModelError
-from converter.graph.rewrite import Builder, Rewrite, Rule, array_of, input_of, int_attribute, replace
+from converter.graph.rewrite import (
+    Builder,
+    Rewrite,
+    Rule,
+    array_of,
+    float_attribute,
+    input_of,
+    int_attribute,
+    replace,
+)
 
 # With one input these operators only copy it.
 _VARIADIC: Final = ("Max", "Mean", "Min", "Sum")
+# Factors that float16 does not tell from 1.
+_SAME: Final = 2.0**-12
 
 
 def settle_copies(model: ir.Model) -> ir.Model:
@@ -49,7 +61,19 @@ def _cast(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
     return [b.op("Identity", value)]
 
 
+def _batch_normalization(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
+    """Of mean 0 and variance 1, scaled by 1: the Myriad compiler removes it, and its output's name."""
+    x, parameters = node.inputs[0], [array_of(input_of(node, index)) for index in range(1, 5)]
+    scale, bias, mean, variance = parameters
+    if scale is None or bias is None or mean is None or variance is None or len(node.outputs) > 1:
+        return None
+    factor = scale / np.sqrt(variance + np.float32(float_attribute(node, "epsilon", 1e-5)))
+    same = (np.abs(factor - 1) < _SAME).all() and not (bias - mean * factor).any()
+    return [b.op("Identity", x)] if same else None
+
+
 _RULES: Final[dict[str, Rule]] = {
+    "BatchNormalization": _batch_normalization,
     **dict.fromkeys(_VARIADIC, _of_one_input),
     "Cast": _cast,
     "Dropout": _dropout,

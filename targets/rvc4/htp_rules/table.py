@@ -64,7 +64,9 @@ _SHARED: Final[Sequence[Group]] = (
     },
     {"Max": limits.beyond, "Min": limits.beyond},
 )
-_INTEGER: Final[Sequence[Group]] = ({"Pad": padding.beyond_the_range},)
+_INTEGER: Final[Sequence[Group]] = (
+    {"Pad": padding.beyond_the_range, "Reciprocal": activations.reciprocal},
+)
 _FLOAT: Final[Sequence[Group]] = (
     {"LogSoftmax": activations.log_softmax, "Softplus": activations.soft_plus},
     {"Exp": activations.exponential},
