@@ -30,10 +30,10 @@ dilated_max_pool: Final = pooling.max_pool
 
 
 def lstm(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
-    """Unrolled, but for the plain one, of which QNN has an operator."""
+    """Unrolled, but for the plain one, of which QNN has an operator with the time first."""
     layer = recurrent.layer_of(node)
     if layer is None or (recurrent.is_plain(layer) and input_of(node, 4) is None):
-        return None
+        return recurrent.time_first(node, b)
     return recurrent.unrolled(node, b)
 
 
