@@ -23,6 +23,9 @@ from converter.graph.rewrite import (
 
 # With one input these operators only copy it.
 _VARIADIC: Final = ("Max", "Mean", "Min", "Sum")
+_REDUCTIONS: Final = (
+    *("L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "Sum", "SumSquare"),
+)
 # Factors that float16 does not tell from 1.
 _SAME: Final = 2.0**-12
 
@@ -72,7 +75,24 @@ def _batch_normalization(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None
     return [b.op("Identity", x)] if same else None
 
 
+def _reduction(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
+    """Over no axes, with `noop_with_empty_axes`: what is left of it for each element."""
+    x, axes = node.inputs[0], array_of(input_of(node, 1))
+    empty = axes.size == 0 if axes is not None else input_of(node, 1) is None
+    if not empty or not int_attribute(node, "noop_with_empty_axes", 0):
+        return None
+    match node.op_type:
+        case "ReduceL1" | "ReduceL2":
+            return [b.op("Abs", x)]
+        case "ReduceLogSum":
+            return [b.op("Log", x)]
+        case "ReduceSumSquare":
+            return [b.op("Mul", x, x)]
+    return [b.op("Identity", x)]
+
+
 _RULES: Final[dict[str, Rule]] = {
+    **{f"Reduce{kind}": _reduction for kind in _REDUCTIONS},
     "BatchNormalization": _batch_normalization,
     **dict.fromkeys(_VARIADIC, _of_one_input),
     "Cast": _cast,

@@ -19,8 +19,7 @@ from typing import Final
 from converter.errors import ConvertError, ModelError, ToolError, to_json
 from converter.processes.linux import die_with_parent
 
-# ONNX Runtime's exceptions about the model that it was given.
-_OF_THE_MODEL: Final = ("InvalidGraph", "NotImplemented")
+# ONNX Runtime of a node whose types none of its kernels has.
 _NO_KERNEL: Final = re.compile(
     r"find an implementation for (?P<operator>\w+)\(\d+\) node with name '(?P<node>[^']*)'"
 )
@@ -49,16 +48,12 @@ def _of_library(error: BaseException, what: str) -> ConvertError:
     said = " ".join(str(innermost).split())
     said = said if len(said) < 300 else said[:299] + "…"
     trace = "".join(traceback.format_exception(error))
-    if type(innermost).__name__ in _OF_THE_MODEL:  # ONNX Runtime's exceptions have no common base
-        missing = _NO_KERNEL.search(said)
-        node = f"node {missing['node']!r} ({missing['operator']}): " if missing else ""
+    missing = _NO_KERNEL.search(said)
+    if missing:
         return ModelError(
-            f"{node}ONNX Runtime, which the result is compared on, "
-            + (
-                "has it not for these element types." if missing else f"does not take the model: {said}"
-            ),
-            remedy="Export it with other element types (int64 for indices, float32 else), or check the "
-            "file with onnx.checker.",
+            f"node {missing['node']!r} ({missing['operator']}): ONNX Runtime, which the result is "
+            "compared on, has it not for these element types.",
+            remedy="Export it with other element types: int64 for indices, float32 else.",
             tool_text=trace,
         )
     return ToolError(

@@ -15,7 +15,6 @@ _REASON: Final = re.compile(
     r"Operator type: (?P<op>\S+) Node name: (?P<name>.*?) Node index: \d+\s+REASON : (?P<reason>.*)"
 )
 # A node that ONNX Runtime put in, such as a transposition, and the tensor that it reads.
-_PUT_IN: Final = re.compile(r"_token_\d+$")
 _READS: Final = re.compile(
     r"Onnx node name: \[(?P<name>.*?)\] onnx node type(?:(?!Onnx node name).)*?node_inputs:\s*"
     r"name=(?P<tensor>.*?) id=",
@@ -52,7 +51,7 @@ def _makers(network: str, text: str) -> dict[str, tuple[str, str]]:
     read = {node.name: node.input[0] for node in graph.node if node.op_type in _QUANTIZERS}
     known = {node.name for node in graph.node}
     for match in _READS.finditer(text):
-        if match["name"] not in known and _PUT_IN.sub("", match["name"]) not in known:
+        if match["name"] not in known and MARK.sub("", match["name"]) not in known:
             read.setdefault(match["name"], match["tensor"])
     return {name: owner for name, tensor in read.items() if (owner := maker_of(tensor)) is not None}
 
@@ -77,8 +76,8 @@ def refusal(nodes: Sequence[tuple[str, str]], error: str, text: str, network: st
     named = [(op, name, reasons.pop(name, ("", ""))[1]) for op, name in nodes]
     named += [(op, name, reason) for name, (op, reason) in reasons.items()]
     for op, name, reason in named:
-        is_put_in = _PUT_IN.search(name) is not None and name in made
-        owner = made.get(name) if op in _QUANTIZERS or is_put_in else (op, _PUT_IN.sub("", name))
+        is_put_in = MARK.search(name) is not None and name in made
+        owner = made.get(name) if op in _QUANTIZERS or is_put_in else (op, MARK.sub("", name))
         if owner is not None and (reason or op not in _QUANTIZERS):
             found[owner] = found.get(owner) or reason
     findings = [refused_node(op, name, reason) for (op, name), reason in found.items()]

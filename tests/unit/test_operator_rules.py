@@ -16,7 +16,6 @@ from converter.graph.rewrite import Rewrite
 from converter.graph.rules import activations, lookups, normalization, scattering
 from converter.graph.simplify import infer_shapes
 from targets.openvino.myriad_rules.dropped_attributes import dropped_attributes
-from targets.openvino.myriad_rules.opset13 import LowerOpset
 from tests.blobs import run_source
 from tests.sources import make_model
 
@@ -42,10 +41,8 @@ def model_of(
 
 
 def _rewritten(model: onnx.ModelProto) -> ir.Model:
-    """The rules applied; with the axes of reductions, which they write as attributes, the opset is 13."""
-    after = Rewrite(RULES)(infer_shapes(ir.from_proto(model))).model
-    reduces = any(node.op_type.startswith("Reduce") for node in after.graph)
-    return LowerOpset()(after).model if reduces else after
+    """The rules applied."""
+    return Rewrite(RULES)(infer_shapes(ir.from_proto(model))).model
 
 
 def compared(model: onnx.ModelProto, feeds: Inputs, tolerance: float = 1e-5) -> set[str]:

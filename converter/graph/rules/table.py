@@ -9,6 +9,7 @@ from converter.graph.rewrite import Rule
 from converter.graph.rules import (
     activations,
     attention,
+    blocks,
     convolution,
     copying,
     einsum,
@@ -31,7 +32,7 @@ from converter.graph.rules import (
 
 # What a rule makes is seen by the groups behind it.
 FIRST: Final[Sequence[Mapping[str, Rule]]] = (
-    recurrent.RULES,
+    {**recurrent.RULES, **blocks.RULES},
     {
         **attention.RULES,
         **einsum.EINSUM_RULES,

@@ -7,10 +7,11 @@ from typing import Final
 
 import onnx_ir as ir
 
-from converter.graph.rewrite import Builder, Rule, input_of
+from converter.graph.rewrite import Builder, Rule, input_of, static_shape, text_attribute
 from converter.graph.rules import (
     activations,
     attention,
+    blocks,
     copying,
     einsum,
     logic,
@@ -21,6 +22,7 @@ from converter.graph.rules import (
     pooling,
     ranking,
     recurrent,
+    sampling,
     scattering,
     sums,
     trigonometry,
@@ -37,10 +39,18 @@ def lstm(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
     return recurrent.unrolled(node, b)
 
 
+def grid_sample(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
+    """Written out where QNN has no such mode, or the frame is a volume."""
+    shape = static_shape(node.inputs[0])
+    cubic = text_attribute(node, "mode", "linear") in ("bicubic", "cubic")
+    return sampling.grid_sample(node, b) if cubic or (shape is not None and len(shape) > 4) else None
+
+
 RECURRENT: Final[Mapping[str, Rule]] = {**recurrent.RULES, "LSTM": lstm}
 # What QNN's execution provider has nothing for, or computes wrongly: CumSum in INT8.
 MISSING: Final[Mapping[str, Rule]] = {
     **attention.RULES,
+    **blocks.RULES,
     **lookups.BATCHES,
     **lookups.ONE_HOT,
     **lp_norms.RULES,
@@ -52,6 +62,7 @@ MISSING: Final[Mapping[str, Rule]] = {
     "CumSum": sums.cumulative_sum,
     **einsum.EINSUM_RULES,
     "GroupNormalization": normalization.group_normalization,
+    "GridSample": grid_sample,
     "Hardmax": ranking.RULES["Hardmax"],
     "IsInf": logic.is_inf,
     "IsNaN": logic.is_nan,

@@ -50,6 +50,7 @@ _SHARED: Final[Sequence[Group]] = (
         "Gemm": products.biased_gemm,
         "LayerNormalization": normalization.layer_normalization,
         "ConvTranspose": convolution.whole_kernel,
+        "Mean": products.mean_of_several,
         "MaxPool": pooling.max_pool_of_volumes,
         "Mul": _first_of(activations.product, layer_norm.written_out),
         "Pad": _first_of(padding.mirrored, padding.of_all_axes),
