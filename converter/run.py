@@ -312,7 +312,7 @@ def carry_out(run: Run, archive: Archive, compiled: Path | None = None) -> Artif
     try:
         artifact = target.run(run)
     except ToolError as error:
-        check_source(run.source, error, processes=run.processes, work=run.work)
+        check_source(run.source, error, work=run.work)
         raise
     if run.plan.second is None:
         return artifact

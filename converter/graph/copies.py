@@ -97,6 +97,8 @@ _RULES: Final[dict[str, Rule]] = {
     **dict.fromkeys(_VARIADIC, _of_one_input),
     "Cast": _cast,
     "Dropout": _dropout,
+    "Optional": _of_one_input,
+    "OptionalGetElement": _of_one_input,
 }
 
 

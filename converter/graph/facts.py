@@ -180,6 +180,16 @@ def _read_names(graph: Any) -> set[str]:
     return names
 
 
+def _other_type(value: Any) -> str:
+    """What a value is that is no tensor of the usual element types."""
+    import onnx
+
+    kind = value.type.WhichOneof("value") or ""
+    if kind in ("", "tensor_type"):
+        return str(onnx.TensorProto.DataType.Name(value.type.tensor_type.elem_type)).lower()
+    return kind.removesuffix("_type").replace("_", " ")
+
+
 def _tensor(value: Any) -> TensorFacts:
     kind = value.type.tensor_type
     shape = None
@@ -191,7 +201,7 @@ def _tensor(value: Any) -> TensorFacts:
         )  # fmt: skip
     return TensorFacts(
         name=value.name,
-        dtype=DTYPES.get(kind.elem_type, f"onnx type {kind.elem_type}"),
+        dtype=DTYPES.get(kind.elem_type) or _other_type(value),
         shape=shape,
     )
 

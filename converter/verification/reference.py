@@ -157,14 +157,15 @@ def run_files(
             tensors.write(Path(result), dict(zip(outputs, values, strict=True)))
 
 
-def check_source(model: Path, error: ToolError, *, processes: Processes, work: Path) -> None:
+def check_source(model: Path, error: ToolError, *, work: Path) -> None:
     """Where a tool failed: whether the source is a model at all, which only its own runtime tells.
 
     Raises:
         ModelError: It is not.
     """
     try:
-        processes.call(
+        # The conversion's own children were ended when it failed.
+        Processes().call(
             "converter.verification.reference:check_file",
             {"model": str(model)},
             what="The source's runtime",
@@ -174,7 +175,7 @@ def check_source(model: Path, error: ToolError, *, processes: Processes, work: P
     except ModelError as refused:
         refused.tool_text = error.tool_text
         raise refused from error
-    except ToolError:  # what failed first is told
+    except ConvertError:  # what failed first is told
         return
 
 

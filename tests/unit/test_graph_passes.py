@@ -23,6 +23,7 @@ from converter.graph.opset import raise_opset
 from converter.graph.rewrite import Rewrite
 from converter.graph.rules import table
 from converter.graph.simplify import infer_shapes, simplify
+from converter.graph.single_precision import SinglePrecision
 from converter.preprocessing import Color, Preprocessing
 from targets.openvino.myriad_rules import opset13, scalars
 from tests.sources import COPIES, conv_model, copies_model, make_model, one_op_model
@@ -477,3 +478,19 @@ def test_raising_keeps_the_rows_of_old_operators(operator: str, axis: int) -> No
     raised = ir.to_proto(raise_opset(ir.from_proto(model), 17, 17))
     feeds = {"x": np.random.default_rng(0).normal(0, 1, (2, 3, 4)).astype(F)}
     np.testing.assert_allclose(run(raised, feeds)[0], run(model, feeds)[0], rtol=1e-6)
+
+
+def test_casts_between_floats_and_optional_values_are_copies() -> None:
+    graph = helper.make_graph(
+        [
+            helper.make_node("Relu", ["x"], ["r"]),
+            helper.make_node("Cast", ["r"], ["c"], to=TensorProto.FLOAT),
+            helper.make_node("Optional", ["c"], ["o"]),
+            helper.make_node("OptionalGetElement", ["o"], ["y"]),
+        ],
+        "half",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT16, [1, 4])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 4])],
+    )
+    model = SinglePrecision()(infer_shapes(ir.from_proto(make_model(graph, 18)))).model
+    assert operators(ir.to_proto(settle_copies(model))) == {"Relu"}

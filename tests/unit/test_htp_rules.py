@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from converter.graph.rewrite import Rewrite, Rule
 from converter.graph.simplify import infer_shapes
-from targets.rvc4.htp_rules import convolution, layer_norm, padding, pooling, products, resize
+from targets.rvc4.htp_rules import convolution, layer_norm, padding, pooling, products, resize, volumes
 from tests.sources import make_model, one_op_model
 
 F = np.float32
@@ -259,3 +259,29 @@ def test_layer_normalization_written_out(
     edited = infer_shapes(ir.from_proto(model))
     Rewrite(rules)(edited)
     assert "LayerNormalization" in {node.op_type for node in edited.graph}
+
+
+@FEW
+@given(
+    op=st.sampled_from(["ArgMax", "ArgMin", "GlobalMaxPool", "InstanceNormalization"]),
+    axis=st.integers(-5, 4),
+    keepdims=st.integers(0, 1),
+    seed=seeds,
+)
+def test_volumes(op: str, axis: int, keepdims: int, seed: int) -> None:
+    rule = {
+        "GlobalMaxPool": volumes.global_max_pool,
+        "InstanceNormalization": volumes.instance_normalization,
+    }.get(op, volumes.arg_of_lines)
+    rng = np.random.default_rng(seed)
+    names = "sb" if op == "InstanceNormalization" else ""
+    model = one_op_model(
+        op,
+        {"x": (2, 3, 2, 4, 3)},
+        constants={name: rng.normal(0, 1, 3).astype(F) for name in names},
+        opset=17,
+        **({"axis": axis, "keepdims": keepdims} if op.startswith("Arg") else {}),
+    )
+    if op.startswith("Arg"):
+        model.graph.output[0].type.tensor_type.elem_type = TensorProto.INT64
+    check(model, {op: rule})

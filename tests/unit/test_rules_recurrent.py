@@ -221,3 +221,16 @@ def test_a_clip_changes_the_result(op: str) -> None:
         for clip in (0.0, 0.25)
     )
     assert float(np.abs(plain - clipped).max()) > 0.05
+
+
+def test_a_split_without_one_of_its_outputs_runs(tmp_path: Path) -> None:
+    """ONNX Runtime 1.32 crashes on the node as it is written."""
+    nodes = [helper.make_node("Split", ["x"], ["", "y"], name="split", axis=1, num_outputs=2)]
+    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 4])]
+    outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 2])]
+    model = make_model(helper.make_graph(nodes, "split", inputs, outputs), 18)
+    onnx.save(model, tmp_path / "it.onnx")
+    (found,) = session_of(readable(str(tmp_path / "it.onnx"))).run(
+        None, {"x": np.arange(4, dtype=np.float32)[None]}
+    )
+    assert found.tolist() == [[2, 3]]

@@ -142,7 +142,6 @@ def test_a_transposed_convolution_keeps_groups_dilations_and_sizes(model: onnx.M
 
 @settings(max_examples=60, deadline=None)
 @given(
-    rank=st.integers(1, 3),
     block=st.integers(1, 3),
     stride=st.integers(1, 3),
     dilation=st.integers(1, 2),
@@ -150,13 +149,13 @@ def test_a_transposed_convolution_keeps_groups_dilations_and_sizes(model: onnx.M
     more=st.integers(0, 2),
 )
 def test_blocks_are_put_together_by_a_transposed_convolution(
-    rank: int, block: int, stride: int, dilation: int, pad: int, more: int
+    block: int, stride: int, dilation: int, pad: int, more: int
 ) -> None:
+    rank = 2  # ONNX Runtime has nothing to compare others with
     wide = (block - 1) * dilation + 1
     frame = wide + 2 * stride + min(more, stride - 1) - 2 * pad
     places = (frame + 2 * pad - wide) // stride + 1
     assume(frame > 0)
-    assume(rank == 2)  # ONNX Runtime has nothing to compare others with
     attributes = {"strides": [stride] * rank, "dilations": [dilation] * rank, "pads": [pad] * 2 * rank}
     constants = [np.array([frame] * rank), np.array([block] * rank)]
     shape = [2, 3 * block**rank, places**rank]

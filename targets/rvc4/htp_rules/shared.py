@@ -47,6 +47,7 @@ def grid_sample(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
 
 
 RECURRENT: Final[Mapping[str, Rule]] = {**recurrent.RULES, "LSTM": lstm}
+MATRICES: Final = einsum.MATMUL_RULES
 # What QNN's execution provider has nothing for, or computes wrongly: CumSum in INT8.
 MISSING: Final[Mapping[str, Rule]] = {
     **attention.RULES,

@@ -20,6 +20,7 @@ from targets.rvc4.htp_rules import (
     products,
     resize,
     shared,
+    volumes,
 )
 
 Group = Mapping[str, Rule]
@@ -59,8 +60,13 @@ _SHARED: Final[Sequence[Group]] = (
         "Sum": products.sum_of_several,
     },
     {
+        "ArgMax": volumes.arg_of_lines,
+        "ArgMin": volumes.arg_of_lines,
         "Erf": activations.erf,
+        "GlobalMaxPool": volumes.global_max_pool,
         "HardSigmoid": activations.gating_hard_sigmoid,
+        "InstanceNormalization": volumes.instance_normalization,
+        **shared.MATRICES,
         **POOLS,
     },
     {"Max": limits.beyond, "Min": limits.beyond},
