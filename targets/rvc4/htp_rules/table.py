@@ -60,8 +60,6 @@ _SHARED: Final[Sequence[Group]] = (
         "Sum": products.sum_of_several,
     },
     {
-        "ArgMax": volumes.arg_of_lines,
-        "ArgMin": volumes.arg_of_lines,
         "Erf": activations.erf,
         "GlobalMaxPool": volumes.global_max_pool,
         "HardSigmoid": activations.gating_hard_sigmoid,

@@ -8,7 +8,7 @@ from typing import Final
 
 import onnx_ir as ir
 
-from converter.graph.rewrite import Builder, int_attribute, static_shape
+from converter.graph.rewrite import Builder, static_shape
 from converter.graph.rules.common import x_of
 from converter.graph.rules.forms import reduced, reshaped
 
@@ -33,17 +33,3 @@ def instance_normalization(node: ir.Node, b: Builder) -> Sequence[ir.Value] | No
     flat = reshaped(b, x_of(node), [*shape[:2], math.prod(shape[2:])])
     (made,) = b.again(node, flat, *node.inputs[1:])
     return [reshaped(b, made, shape)]
-
-
-def arg_of_lines(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
-    """The same over the second of (in front, axis, behind)."""
-    shape = static_shape(x_of(node))
-    if shape is None or len(shape) <= _FRAME:
-        return None
-    axis = int_attribute(node, "axis", 0) % len(shape)
-    front, behind = shape[:axis], shape[axis + 1 :]
-    lines = reshaped(b, x_of(node), [math.prod(front), shape[axis], math.prod(behind)])
-    first = b.op(node.op_type, lines, axis=1, keepdims=1)
-    first.dtype = ir.DataType.INT64
-    kept = [1] if int_attribute(node, "keepdims", 1) else []
-    return [reshaped(b, first, [*front, *kept, *behind])]
