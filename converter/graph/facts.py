@@ -186,7 +186,8 @@ def _other_type(value: Any) -> str:
 
     kind = value.type.WhichOneof("value") or ""
     if kind in ("", "tensor_type"):
-        return str(onnx.TensorProto.DataType.Name(value.type.tensor_type.elem_type)).lower()
+        names = {number: name for name, number in onnx.TensorProto.DataType.items()}
+        return names.get(value.type.tensor_type.elem_type, "undefined").lower()
     return kind.removesuffix("_type").replace("_", " ")
 
 

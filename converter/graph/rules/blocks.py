@@ -43,7 +43,7 @@ def col2im(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
         pads=list(pads),
         output_padding=[size % stride for size, stride in zip(room, strides, strict=True)],
     )
-    y.dtype, y.shape = x_of(node).dtype, ir.Shape([shape[0] * channels, 1, *frame.tolist()])
+    y.type, y.shape = x_of(node).type, ir.Shape([shape[0] * channels, 1, *frame.tolist()])
     return [reshaped(b, y, [shape[0], channels, *frame.tolist()])]
 
 
