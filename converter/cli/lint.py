@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -47,8 +48,8 @@ def lint(
         tried = [Tried(subject=str(sources[0]), result=check(sources[0], target=target))]
     else:
         tried = [
-            attempt(str(source), lambda path=source: check(path, target=target)) for source in sources
-        ]  # type: ignore[misc]
+            attempt(str(source), functools.partial(check, source, target=target)) for source in sources
+        ]
     order = list(Severity)
     worse = order[: order.index(Severity(fail_on)) + 1]
     found = [finding for one in tried for finding in one.result or ()]

@@ -182,13 +182,11 @@ def _read_names(graph: Any) -> set[str]:
 
 def _other_type(value: Any) -> str:
     """What a value is that is no tensor of the usual element types."""
-    import onnx
-
     kind = value.type.WhichOneof("value") or ""
     if kind in ("", "tensor_type"):
-        names = {number: name for name, number in onnx.TensorProto.DataType.items()}
-        return names.get(value.type.tensor_type.elem_type, "undefined").lower()
-    return kind.removesuffix("_type").replace("_", " ")
+        number = value.type.tensor_type.elem_type
+        return f"onnx type {number}" if number else "undefined"
+    return str(kind).removesuffix("_type").replace("_", " ")
 
 
 def _tensor(value: Any) -> TensorFacts:
