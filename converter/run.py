@@ -45,6 +45,7 @@ from converter.sources.settled_archive import settled_archive
 from converter.target import Run, modules_called
 from converter.target import load as load_target
 from converter.verification.frames import find_frames
+from converter.verification.reference import check_source
 
 Overrides = Options | Mapping[str, Any] | None
 
@@ -308,7 +309,11 @@ def carry_out(run: Run, archive: Archive, compiled: Path | None = None) -> Artif
     """
     import_source(run)
     target = load_target(run.plan.target)
-    artifact = target.run(run)
+    try:
+        artifact = target.run(run)
+    except ToolError as error:
+        check_source(run.source, error, work=run.work)
+        raise
     if run.plan.second is None:
         return artifact
     work = run.work / "second"
