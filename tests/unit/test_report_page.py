@@ -82,8 +82,8 @@ def test_plots_are_well_formed_and_stay_inside_their_frame(a: Any, seed: int) ->
         for path in root.iter("path"):
             numbers = re.findall(r"[ML](-?[\d.]+) (-?[\d.]+)", path.attrib["d"])
             for x, y in numbers:
-                assert 0 <= float(x) <= 320
-                assert 0 <= float(y) <= 240
+                assert 0 <= float(x) <= 260
+                assert 0 <= float(y) <= 200
 
 
 def test_a_scatter_keeps_the_values_that_are_furthest_apart() -> None:
@@ -93,7 +93,7 @@ def test_a_scatter_keeps_the_values_that_are_furthest_apart() -> None:
     path = re.findall(r'class="points" d="([^"]+)"', scatter(a, b))[0]
     assert 1000 < path.count("M") < 2000
     # Equal values lie on the diagonal; that one lies at the top.
-    across = 52 + a[12_345] * (320 - 52 - 10)
+    across = 62 + a[12_345] * (260 - 62 - 12)
     assert f"M{across:.1f} 10.0h0" in path
 
 
@@ -101,7 +101,7 @@ def test_a_histogram_is_as_high_as_its_count() -> None:
     a = np.array([0.0] * 9 + [1.0])
     outline = re.findall(r'class="filled" d="([^"]+)"', histogram(a, a))[0]
     heights = {float(y) for _, y in re.findall(r"([\d.]+) ([\d.]+)", outline)}
-    bottom, top = 240 - 34, 10
+    bottom, top = 200 - 34, 10
     assert min(heights) == top
     # One value beside nine: log(2) / log(10) of the height.
     assert any(abs(bottom - y - np.log10(2) * (bottom - top)) < 0.1 for y in heights)
