@@ -43,21 +43,47 @@ class Subject:
     error: str = ""
 
 
-def write_page(place: Path, subject: Subject) -> None:
+@dataclass(frozen=True, repr=False)
+class Page:
+    """A page; a notebook shows it in a frame.
+
+    Attributes:
+        html: All of it, one document that needs no other.
+        path: Where it was written, if it was.
+    """
+
+    html: str
+    path: Path | None = None
+
+    def __repr__(self) -> str:
+        """Where it is, and its size."""
+        return f"<Page {self.path or 'in memory'}: {len(self.html):,} characters>"
+
+    def _repr_html_(self) -> str:
+        """The page in a frame of its own, so that its style stays inside."""
+        return (
+            f'<iframe srcdoc="{escape(self.html)}" title="report" '
+            'style="width: 100%; height: 40rem; border: 0"></iframe>'
+        )
+
+
+def write_page(place: Path, subject: Subject) -> Page:
     """Write a page; an older one is replaced.
 
     Raises:
         UsageError: It cannot be written.
     """
+    written = Page(page(subject).html, place)
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_text(page(subject), encoding="utf-8")
+        place.write_text(written.html, encoding="utf-8")
     except OSError as error:
         raise UsageError(f"The report {place} cannot be written: {error.strerror or error}.") from error
+    return written
 
 
-def page(subject: Subject) -> str:
-    """The page as HTML. Every text of a model, a config or a tool is escaped."""
+def page(subject: Subject) -> Page:
+    """The page. Every text of a model, a config or a tool is escaped."""
     title = f"{subject.archive.name}: {subject.plan.model.name} for {subject.plan.target.upper()}"
     sections = [
         _head(subject),
@@ -67,7 +93,7 @@ def page(subject: Subject) -> str:
         _lines("What was guessed", [str(guess) for guess in subject.plan.guesses]),
         _loading(subject),
     ]
-    return (
+    return Page(
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(title)}</title><style>{STYLE}</style></head>\n"

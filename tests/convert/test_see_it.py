@@ -91,6 +91,10 @@ def test_a_browser_shows_the_page_on_a_desk_and_on_a_phone(made: tuple[Path, Pat
 def test_the_report_changes_no_byte_of_the_archive(made: tuple[Path, Path], tmp_path: Path) -> None:
     done = converter.convert(DIGITS_ARCHIVE, "rvc2", output=tmp_path / "digits.tar.xz")
     assert done.output.read_bytes() == made[0].read_bytes()
+    # A conversion without it can still tell: the same page.
+    assert done.report().html == made[1].read_text()
+    assert done.report(tmp_path / "later.html").path == tmp_path / "later.html"
+    assert (tmp_path / "later.html").read_text() == made[1].read_text()
 
 
 def test_a_failed_verification_has_a_page_and_pictures(made: tuple[Path, Path], tmp_path: Path) -> None:

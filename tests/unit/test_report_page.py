@@ -142,7 +142,7 @@ def subject(**fields: Any) -> Subject:
 
 
 def test_a_page_without_a_comparison_says_so_and_shows_the_rest() -> None:
-    seen = check_page(page(subject(warnings=["mind the gap"])))
+    seen = check_page(page(subject(warnings=["mind the gap"])).html)
     for said in ("Not compared with the source", "mind the gap", "scores", "How to load it"):
         assert said in seen.text, said
 
@@ -153,12 +153,27 @@ def test_no_text_of_a_model_becomes_markup() -> None:
     record = {"status": "failed", "diagnosis": {"said": [evil]}, "checked_on": evil, "outputs": {}}
     text = page(
         subject(archive=Path(evil.replace("/", "")), record=record, warnings=[evil], error=evil)
-    )
+    ).html
     assert "<script" not in text
     assert Elements(text).text.count("alert(1)") >= 5
 
 
 def test_what_failed_was_not_written_and_is_not_loaded() -> None:
-    seen = check_page(page(subject(size_bytes=None, record={"status": "failed", "outputs": {}})))
+    seen = check_page(page(subject(size_bytes=None, record={"status": "failed", "outputs": {}})).html)
     assert "was not written" in seen.text
     assert "How to load it" not in seen.text
+
+
+def test_a_notebook_shows_a_page_in_a_frame_of_its_own() -> None:
+    """Nothing of the page gets out of the frame: its style is not the notebook's."""
+
+    class Frame(HTMLParser):
+        def handle_starttag(self, tag: str, attributes: Any) -> None:
+            assert tag == "iframe"
+            self.inside = dict(attributes)["srcdoc"]
+
+    made = page(subject(warnings=['a "quoted" & <b>bold</b> name']))
+    frame = Frame()
+    frame.feed(made._repr_html_())
+    assert frame.inside == made.html
+    assert "in memory" in repr(made)
