@@ -208,7 +208,11 @@ class _Told:
             if text:
                 self._listen(Notice(text=text))
         for finding in made.warnings:
-            self.event(Warned(text=str(finding)))
+            if finding.severity is Severity.INFO:
+                self.warnings.append(str(finding))
+                self._listen(Notice(text=finding.said))
+            else:
+                self.event(Warned(text=str(finding)))
 
     def lint(self, findings: Iterable[Finding]) -> None:
         """Tell what the result is warned of, but not again what was told already."""
