@@ -39,6 +39,12 @@ class Finding:
         """`where: message`, without the remedy."""
         return f"{self.where}: {self.message}" if self.where else self.message
 
+    @property
+    def said(self) -> str:
+        """The finding behind the word for it: `warning: …`, or `note: …` for a fact."""
+        word = "note" if self.severity is Severity.INFO else self.severity.value
+        return f"{word}: {self}"
+
     def __str__(self) -> str:
         return f"{self.one_line} {self.remedy}".strip()
 
