@@ -167,6 +167,7 @@ def families(session: nox.Session) -> None:
     session.run("python", "-m", "tests.benchmarks.families", *session.posargs)
 
 
+@nox.session
 def yolo_parsers(session: nox.Session) -> None:
     """DepthAI's and depthai-nodes' parsers on cut YOLO exports; writes tests/benchmarks/results."""
     session.install("-e", ".[test]", "depthai-nodes==0.7.0")
