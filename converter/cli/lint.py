@@ -22,7 +22,7 @@ _BAD_ARCHIVE = 3
 def lint(
     sources: Sequence[Path],
     *,
-    target: str | None,
+    target: str | None = None,
     as_json: bool,
     as_sarif: bool,
     fail_on: str,

@@ -78,7 +78,10 @@ def _chosen(
         spread = b.op("Gather", reshaped(b, updates, [-1]), b.ints(*source.clip(0)), axis=0)
         spread = reshaped(b, spread, shape)
     new = b.op(reduction, data, spread) if reduction else spread
-    return new if written.all() else b.op("Where", b.constant(written, np.bool_), new, data)
+    if reduction and written.all():
+        return new
+    # Also where all is written: a compiler takes no input that nothing reads.
+    return b.op("Where", b.constant(written, np.bool_), new, data)
 
 
 def _of_elements(indices: NDArray[Any], shape: Sequence[int], node: ir.Node) -> NDArray[np.int64]:
