@@ -25,6 +25,7 @@ class Parameters:
         calibration: Where ranges are measured; None for floating point.
         encodings: Given ranges, which win over measured ones.
         output_type: The element type that float outputs leave in; `auto` for the mode's.
+        bias_correction: Whether biases are corrected for the rounding of weights.
         recorded: The ranges of a build record, to make its network again; None to measure.
         backend: What converts.
     """
@@ -41,6 +42,7 @@ class Parameters:
     timeout_s: float
     backend: Backend
     output_type: str = "auto"
+    bias_correction: bool = False
     recorded: Mapping[str, Any] | None = None
 
     @classmethod
@@ -57,6 +59,7 @@ class Parameters:
             "precision": self.precision.to_json(),
             "per_channel": self.per_channel,
             "output_type": self.output_type,
+            "bias_correction": self.bias_correction,
             "percentile": self.percentile if self.precision.ranges in ("percentile", "best") else None,
             "soc": None,
             "onnx_simplification": self.simplify,

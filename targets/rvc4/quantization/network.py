@@ -183,6 +183,7 @@ def _quantize(
             "per_channel": parameters.per_channel,
             "encodings": parameters.encodings.to_call() if parameters.encodings else None,
             "output_type": parameters.output_type,
+            "corrects": parameters.bias_correction and arguments["calibration"] is not None,
         },
     )
     return made
@@ -203,6 +204,7 @@ def _again(run: Run, parameters: Parameters, prepared: Prepared, path: Path) -> 
                 "sources": [],
                 "inputs": [item.to_json() for item in parameters.inputs],
                 "ranges": {recorded["method"]: recorded["ranges"]},
+                "shifts": (recorded.get("bias_correction") or {}).get("shifts"),
             },
         )
     return _made(run, path, made)
@@ -230,6 +232,7 @@ def _report(
         "ranges": measured["ranges"][made["method"]],
         "wide": made["wide"],
         "from_source": made["from_source"],
+        "bias_correction": made["bias_correction"],
         # Given encodings as well: with both, the network can be made again without the data.
         "encodings": parameters.encodings.to_call() if parameters.encodings else None,
     }

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from converter.calibration.feeds import frames_of
 from converter.feeding import TargetInput
 from converter.graph.heavy import HEAVY_BYTES
+from targets.rvc4.quantization.bias_correction import correct, mean_shifts
 from targets.rvc4.quantization.calibrate import inputs_of
 from targets.rvc4.quantization.formats import Formats, choose
 from targets.rvc4.quantization.io_codes import WIDE_SCALE, decoded, expose, take_half
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
 _CLEARLY: Final = 0.9
 # On how many calibration frames the ways to choose ranges are compared.
 _CHOOSING_FRAMES: Final = 48
+# An error that falls by less is as well without a correction.
+_FALLS: Final = 0.99
+# On how many of them means are taken, and whether the corrected biases help is judged.
+_CORRECTING_FRAMES: Final = 8
 
 
 # ----------------------------------------------------------- quantization
@@ -49,6 +54,8 @@ def quantize_file(
     inputs: Sequence[Mapping[str, Any]],
     output_type: str,
     grids: Mapping[str, Any],
+    corrects: bool = False,
+    shifts: Mapping[str, Sequence[float]] | None = None,
 ) -> dict[str, Any]:
     """Write the integer network, in a child process.
 
@@ -59,10 +66,13 @@ def quantize_file(
         encodings: Given encodings (`Encodings.to_call`), which win over the ranges.
         grids: Encodings of a quantized source, which the given ones win over.
         output_type: `auto`, or the element type that every output leaves in (`outputs`).
+        corrects: Whether biases may be corrected on calibration frames.
+        shifts: A recorded correction (`bias_correction`), which is made again.
 
     Returns:
         The method that was kept, the error of each that was tried (relative RMSE over all outputs),
-        scale and zero point of the outputs' codes, the outputs' element types, and what is wide.
+        scale and zero point of the outputs' codes, the outputs' element types, what is wide, and how
+        biases were corrected.
     """
     frames = [TargetInput.from_json(item) for item in inputs]
     images = [item.name for item in frames if item.dtype == "uint8" and item.dai_type]
@@ -88,7 +98,13 @@ def quantize_file(
             errors[method] = float(f"{error:.3g}")
     best = _best(errors) if errors else next(iter(made))
     network, codes, formats = made[best]
+    correction = None
+    if shifts:
+        correct(network, shifts)
     _save(network, target)
+    if corrects and calibration is not None and not calibration["random"] and not grids:
+        feeds = list(frames_of(calibration, sources, inputs, _CORRECTING_FRAMES))
+        correction = _corrected(model, target, network, codes, feeds, _encoded(encodings))
     return {
         "method": best,
         "errors": errors,
@@ -99,6 +115,7 @@ def quantize_file(
         "from_source": list(formats.from_source),
         "measured": list(formats.measured),
         "operators": formats.operators,
+        "bias_correction": correction,
     }
 
 
@@ -257,6 +274,46 @@ def _save(model: ir.Model, target: str) -> None:
 
 
 # ----------------------------------------------------------------- choice
+
+
+def _corrected(
+    model: str,
+    target: str,
+    network: ir.Model,
+    codes: Mapping[str, Any],
+    feeds: Sequence[Mapping[str, Any]],
+    kept: Collection[str],
+) -> dict[str, Any] | None:
+    """Correct the biases of a written network, and write it again if that helps on the frames.
+
+    Returns:
+        The build record's entry: the shifts that were taken out, and the error (relative RMSE over all
+        outputs) without and with that; None where no weights are rounded.
+    """
+    kinds = {item.name: item.dtype for item in inputs_of(model)}
+    floats = [{name: x.astype(kinds[name]) for name, x in feed.items()} for feed in feeds]
+    shifts = mean_shifts(model, network, floats, kept)
+    if not shifts:
+        return None
+    expected = _run_float(model, feeds)
+    without = _error(expected, _run_integer(network, codes, feeds, target))
+    correct(network, shifts)
+    with_it = _error(expected, _run_integer(network, codes, feeds, target))
+    helps = with_it < _FALLS * without
+    if helps:
+        _save(network, target)
+    return {
+        "kept": helps,
+        "frames": len(feeds),
+        "error": {"without": float(f"{without:.3g}"), "with": float(f"{with_it:.3g}")},
+        "shifts": shifts if helps else {},
+    }
+
+
+def _encoded(encodings: Mapping[str, Any] | None) -> set[str]:
+    """Weights and biases whose encodings are given: their rounding is not the converter's."""
+    kinds = ("activations", "weights", "unused")
+    return set() if encodings is None else {name for kind in kinds for name in encodings[kind]}
 
 
 def _run_float(model: str, feeds: Sequence[Mapping[str, Any]]) -> list[dict[str, NDArray[Any]]]:
