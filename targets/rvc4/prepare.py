@@ -137,7 +137,7 @@ def prepare_file(
     from converter.graph.simplify import infer_shapes
     from converter.graph.single_precision import SinglePrecision
     from converter.graph.source import name_every_node, read_source
-    from targets.rvc4.htp_rules import activations, pooling, table
+    from targets.rvc4.htp_rules import activations, pooling, table, written_out
     from targets.rvc4.htp_rules.weights import UnshareWeights
     from targets.rvc4.quantization.source_grids import source_grids
 
@@ -160,7 +160,7 @@ def prepare_file(
     model = Sequential(
         common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
         SinglePrecision(),
-        *([Rewrite(FOLDING)] if folds and not ranges else []),
+        *([Rewrite(written_out.RULES), Rewrite(FOLDING)] if folds and not ranges else []),
         Rewrite(RECURRENT),
         common.RemoveUnusedNodesPass(),
     )(model).model
