@@ -25,8 +25,8 @@ from converter.processes.run import Processes
 from converter.verification import reference
 from targets.rvc4 import qnn, toolchain
 from targets.rvc4.dlc.read import read_dlc_file
+from targets.rvc4.quantization.io_codes import decoded
 from targets.rvc4.quantization.modes import MODES
-from targets.rvc4.quantization.quantize import decoded
 from tests.benchmarks.speed import RESULTS
 from tests.sources import DIGITS, DIGITS_ARCHIVE
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from converter.sources.onnx_session import session_of
-from targets.rvc4.quantization.bias_correction import correct, mean_shifts
+from targets.rvc4.quantization.bias_correction import correct, encoded, mean_shifts
 from targets.rvc4.quantization.quantize import quantize_file
 from tests.sources import make_model, write_folder
 from tests.unit.test_rvc4_quantization import quantized
@@ -166,10 +166,8 @@ def test_generated_frames_correct_no_bias(biased_down: Path, tmp_path: Path) -> 
 
 def test_weights_with_given_encodings_keep_their_bias(biased_down: Path, tmp_path: Path) -> None:
     """Their rounding was trained, or chosen by somebody."""
-    from targets.rvc4.quantization.quantize import _encoded
-
     encodings = {"activations": {}, "weights": {"w": {}}, "unused": {"b": "a bias"}}
-    assert _encoded(encodings) == {"w", "b"}
+    assert encoded(encodings) == {"w", "b"}
     onnx.save(layer("Conv", 8, biased=True), tmp_path / "float.onnx")
     frame = {"x": RNG.uniform(0, 1, [1, 4, 7, 7]).astype(np.float32)}
     quantize_file(

@@ -28,6 +28,7 @@ from converter.graph.rewrite import (
     static_shape,
 )
 from converter.graph.rules.forms import reduced
+from targets.rvc4.quantization.trial import as_floats, error_of, run_float, run_integer, save
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -38,6 +39,8 @@ _LAYERS: Final = ("Conv", "ConvTranspose", "Gemm")
 _DIGITS: Final = 3
 # What the layers' second weights may take at a time.
 _CHUNK_BYTES: Final = 512 << 20
+# An error that falls by less is as well without a correction.
+_FALLS: Final = 0.99
 _INT32: Final = np.iinfo(np.int32)
 
 
@@ -88,6 +91,44 @@ def correct(network: ir.Model, shifts: Shifts) -> None:
         (value,) = b.again(node, *node.inputs[:2], bias)
         b.nodes[-1].name = node.name
         replace(graph, node, b, [value])
+
+
+def correct_written(
+    model: str,
+    target: str,
+    network: ir.Model,
+    codes: Mapping[str, Any],
+    feeds: Sequence[Mapping[str, Any]],
+    kept: Collection[str],
+) -> dict[str, Any] | None:
+    """Correct the biases of a written network, and write it again if that helps on the frames.
+
+    Returns:
+        The build record's entry: the shifts that were taken out, and the error (relative RMSE over all
+        outputs) without and with that; None where no weights are rounded.
+    """
+    shifts = mean_shifts(model, network, as_floats(model, feeds), kept)
+    if not shifts:
+        return None
+    expected = run_float(model, feeds)
+    without = error_of(expected, run_integer(network, codes, feeds, target))
+    correct(network, shifts)
+    with_it = error_of(expected, run_integer(network, codes, feeds, target))
+    helps = with_it < _FALLS * without
+    if helps:
+        save(network, target)
+    return {
+        "kept": helps,
+        "frames": len(feeds),
+        "error": {"without": float(f"{without:.3g}"), "with": float(f"{with_it:.3g}")},
+        "shifts": shifts if helps else {},
+    }
+
+
+def encoded(encodings: Mapping[str, Any] | None) -> set[str]:
+    """Weights and biases whose encodings are given: their rounding is not the converter's."""
+    kinds = ("activations", "weights", "unused")
+    return set() if encodings is None else {name for kind in kinds for name in encodings[kind]}
 
 
 def _chunks(model: str, rounded: Mapping[str, ir.Node], kept: Collection[str]) -> Iterator[list[str]]:
