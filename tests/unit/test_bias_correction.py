@@ -97,6 +97,9 @@ def test_a_corrected_layers_channels_have_the_means_of_the_float_layer(
     correct(network, shifts)
     ir.save(network, folder / "corrected.onnx")
     after = np.abs(means(folder / "corrected.onnx", made["outputs"], feeds) - expected)
+    read = {value.name for node in network.graph for value in node.inputs if value is not None}
+    read |= {value.name for value in network.graph.outputs}
+    assert all(node.outputs[0].name in read for node in network.graph)
     step = made["outputs"]["y"]["scale"]
     assert after.max() <= 0.02 * np.abs(shifts.get("layer", [0.0])).max() + 0.6 * step
     assert after.mean() <= before.mean() + 0.6 * step

@@ -91,6 +91,8 @@ def correct(network: ir.Model, shifts: Shifts) -> None:
         (value,) = b.again(node, *node.inputs[:2], bias)
         b.nodes[-1].name = node.name
         replace(graph, node, b, [value])
+    # QNN takes no node whose result nothing reads.
+    common.RemoveUnusedNodesPass()(network)
 
 
 def correct_written(
@@ -143,7 +145,7 @@ def _chunks(model: str, rounded: Mapping[str, ir.Node], kept: Collection[str]) -
             or shape is None
             or array_of(weights) is None
             or any(value is not None and value.name in kept for value in node.inputs[1:])
-            or _dequantized(input_of(other, 1)) is None
+            or dequantized(input_of(other, 1)) is None
         ):
             continue
         size = 4 * math.prod(shape)
@@ -164,7 +166,7 @@ def _session(model: str, rounded: Mapping[str, ir.Node], names: Collection[str])
     graph = made.graph
     del graph.outputs[:]
     for node in [node for node in graph if str(node.name) in names]:
-        weights, integer = array_of(input_of(node, 1)), _dequantized(rounded[str(node.name)].inputs[1])
+        weights, integer = array_of(input_of(node, 1)), dequantized(rounded[str(node.name)].inputs[1])
         assert weights is not None
         assert integer is not None
         b = Builder(graph, f"{node.name}/shift")
@@ -181,7 +183,7 @@ def _session(model: str, rounded: Mapping[str, ir.Node], names: Collection[str])
     return session_of(path)
 
 
-def _dequantized(value: ir.Value | None) -> NDArray[np.float64] | None:
+def dequantized(value: ir.Value | None) -> NDArray[np.float64] | None:
     """The real numbers of constant codes; None for anything else."""
     node = value.producer() if value is not None else None
     if node is None or node.op_type != "DequantizeLinear":
