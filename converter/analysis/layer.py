@@ -116,7 +116,7 @@ class Layer:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         """The value that `to_json` wrote down."""
-        known = {
+        known: dict[str, Any] = {
             # What is not finite is text.
             key: float(value) if key in _FIGURES and value is not None else value
             for key, value in data.items()
