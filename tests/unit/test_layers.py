@@ -26,10 +26,10 @@ ROOT = Path(__file__).parents[2]
 # From low to high. A room may import what is below it; rooms side by side may not import each other.
 LAYERS: tuple[tuple[str, ...], ...] = (
     (
-        *("arguments", "digests", "events", "findings", "formats", "html"),
+        *("arguments", "digests", "events", "findings", "html"),
         *("preprocessing", "profile", "resources", "system"),
     ),
-    ("errors", "model", "notebook"),
+    ("errors", "formats", "model", "notebook"),
     ("archive", "artifact", "backend", "graph", "options", "processes", "storage"),
     ("feeding", "plans"),
     ("target",),
