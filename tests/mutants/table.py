@@ -51,7 +51,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         name="verify-forgets-corrected-biases",
         file="targets/rvc4/quantization/network.py",
-        before='"shifts": (recorded.get("bias_correction") or {}).get("shifts"),',
+        before='"shifts": shifts_of(recorded),',
         after='"shifts": None,',
         tests=_unit(
             "bias_correction.py::test_a_correction_is_recorded_and_made_again_without_the_data"

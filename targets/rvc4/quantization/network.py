@@ -160,6 +160,8 @@ def wider(run: Run, parameters: Parameters, prepared: Prepared, network: Network
             "sources": [],
             "inputs": [item.to_json() for item in parameters.inputs],
             "ranges": {network.report["method"]: network.report["ranges"]},
+            # In the layers' own unit, whatever width their inputs have.
+            "shifts": shifts_of(network.report),
         },
     )
     return Network(path=path, codes=made["outputs"])
@@ -204,10 +206,15 @@ def _again(run: Run, parameters: Parameters, prepared: Prepared, path: Path) -> 
                 "sources": [],
                 "inputs": [item.to_json() for item in parameters.inputs],
                 "ranges": {recorded["method"]: recorded["ranges"]},
-                "shifts": (recorded.get("bias_correction") or {}).get("shifts"),
+                "shifts": shifts_of(recorded),
             },
         )
     return _made(run, path, made)
+
+
+def shifts_of(report: Mapping[str, Any]) -> Mapping[str, Sequence[float]] | None:
+    """What the biases of a network are corrected by, out of its record; records of old have none."""
+    return (report.get("bias_correction") or {}).get("shifts")
 
 
 def _call(run: Run, parameters: Parameters, function: str, arguments: Mapping[str, Any]) -> Any:
