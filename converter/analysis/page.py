@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from converter.analysis.table import filled, number, remedy
-from converter.errors import UsageError
 from converter.html import table
+from converter.report_page.place import write_text
 from converter.report_page.plots import counted
 from converter.report_page.style import STYLE
 from converter.verification.trace import node_name
@@ -34,11 +34,7 @@ def write_page(place: Path, document: Mapping[str, Any]) -> None:
     Raises:
         UsageError: It cannot be written.
     """
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_text(page(document), encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"The report {place} cannot be written: {error.strerror or error}.") from error
+    write_text(place, page(document))
 
 
 def page(document: Mapping[str, Any]) -> str:

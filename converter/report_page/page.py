@@ -14,13 +14,14 @@ import numpy as np
 
 from converter.drawing.draw import picture_of, tensor_picture
 from converter.drawing.sides import image_of, pairs
-from converter.errors import ConvertError, UsageError
+from converter.errors import ConvertError
 from converter.feeding import source_feeds
 from converter.html import table
 from converter.model import ModelInput
 from converter.plans import Plan
 from converter.preprocessing import Color
 from converter.report_page.load import example
+from converter.report_page.place import write_text
 from converter.report_page.plots import histogram, scatter
 from converter.report_page.style import STYLE
 from converter.report_page.values import values_of
@@ -72,11 +73,7 @@ def write_page(place: Path, subject: Subject) -> None:
     Raises:
         UsageError: It cannot be written.
     """
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_text(page(subject), encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"The report {place} cannot be written: {error.strerror or error}.") from error
+    write_text(place, page(subject))
 
 
 def page(subject: Subject) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from converter.analysis.layer import Analysis, Layer, Remedy
 from converter.target import Run
-from converter.verification.reference import Tensors
+from targets.rvc2.blob.blame import call_with_both
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -35,21 +35,13 @@ def analysis(
     """
     folder = run.work / "layers"
     folder.mkdir()
-    tensors = Tensors([*blob_feed, *graph_feed])
-    feeds = {
-        side: str(tensors.write(folder / f"{side}.npz", feed))
-        for side, feed in (("blob", blob_feed), ("graph", graph_feed))
-    }
-    rows = run.processes.call(
+    rows = call_with_both(
         "targets.rvc2.blob.layer_errors:measure_files",
-        {
-            "blob": str(blob),
-            "graph": str(prepared),
-            "feeds": feeds,
-            "inputs": {"blob": list(blob_feed), "graph": list(graph_feed)},
-            "keys": tensors.keys,
-        },
-        what="The analysis",
+        blob,
+        prepared,
+        blob_feed,
+        graph_feed,
+        processes=run.processes,
         work=folder,
         timeout_s=run.plan.options.number("verify.timeout_s"),
     )

@@ -6,24 +6,20 @@ joined nothing is in memory. Ranges and weights are held against those of float1
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from converter.analysis.layer import Layer
 from converter.analysis.measure import Sums
-from converter.verification.reference import Tensors, with_outputs
-from targets.rvc2.blob.run import blobs_of
+from targets.rvc2.blob.blame import Both, views
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from targets.rvc2.blob.running import Running
 
-_IMAGE: Final = "NCHW"
 _LARGEST: Final = 65504.0
 _SMALLEST: Final = 2.0**-14
 # A tensor further off than that is not known to be the same.
@@ -52,32 +48,13 @@ def measure_files(
     import onnx
     from onnx import numpy_helper
 
-    from converter.sources.onnx_session import session_of
-    from targets.rvc2.blob.execute import Program
-
-    model = onnx.load(graph)
-    nodes = list(model.graph.node)
-    tensors = Tensors(list(keys))
-    names = [name for node in nodes for name in node.output if name]
-    given = tensors.read(Path(feeds["graph"]), inputs["graph"])
-    values = session_of(with_outputs(graph, names)).run(names, given)
-    known = {
-        name: array
-        for name, array in zip(names, values, strict=True)
-        if array.dtype.kind == "f" and array.size > 1
-    }
+    both = Both.of(blob, graph, feeds, inputs, keys)
+    known = {name: array for name, array in both.known.items() if array.size > 1}
     found = Found(known)
-    _, data = next(iter(blobs_of(Path(blob))))
-    program = Program(data)
-    orders = {item.name: item.order for item in program.header.inputs}
-    frame = {
-        name: array.transpose(0, 2, 3, 1) if orders.get(name) == "NHWC" else array
-        for name, array in tensors.read(Path(feeds["blob"]), inputs["blob"]).items()
-    }
-    program.run(frame, found.see)
-    weights = {item.name: numpy_helper.to_array(item) for item in model.graph.initializer}
+    both.program.run(both.frame, found.see)
+    weights = {item.name: numpy_helper.to_array(item) for item in onnx.load(graph).graph.initializer}
     layers = []
-    for node in nodes:
+    for node in both.nodes:
         for name in node.output:
             if name in known:
                 constants = [weights[item] for item in node.input if item in weights]
@@ -104,16 +81,8 @@ class Found:
 
     def see(self, running: Running) -> None:
         """Look at what a stage read and wrote."""
-        from targets.rvc2.blob.running import in_order
-        from targets.rvc2.blob.words import NotKnown
-
-        for buffer in (*running.reads, *running.writes):
-            view = running.memory.view(buffer)
-            if view.dtype.kind not in "fu" or view.size not in self._by_size:
-                continue
-            with contextlib.suppress(NotKnown):
-                view = in_order(view, buffer.order, _IMAGE)
-            flat = view.astype(np.float64).ravel()
+        for view in views(running, self._by_size):
+            flat = view.astype(np.float64)
             for name, values, energy in self._by_size[flat.size]:
                 with np.errstate(over="ignore", invalid="ignore"):
                     error = float(np.sqrt(np.square(flat - values).sum() / energy))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import logging
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -120,7 +121,10 @@ def quantize_file(
     if shifts:
         correct(network, shifts)
     save(network, target)
-    if corrects and calibration is not None and not calibration["random"] and not grids:
+    if calibration is None or calibration["random"] or grids or _is_heavy(model):
+        corrects = False
+    if corrects:
+        assert calibration is not None
         feeds = list(frames_of(calibration, sources, inputs, _CORRECTING_FRAMES))
         correction = correct_written(model, target, network, codes, feeds, encoded(encodings))
     return {
@@ -142,6 +146,12 @@ def quantize_file(
 def _ort(module: str) -> Any:
     """A module of ONNX Runtime's quantizer, which has no types."""
     return importlib.import_module(f"onnxruntime.quantization.{module}")
+
+
+def _is_heavy(model: str) -> bool:
+    """Whether a model's weights are better not held several times."""
+    files = (Path(model), Path(f"{model}.data"))
+    return sum(file.stat().st_size for file in files if file.exists()) >= HEAVY_BYTES
 
 
 def _quantized_tensors(network: ir.Model) -> set[str]:
