@@ -124,8 +124,9 @@ def benchmarks_container(session: nox.Session) -> None:
 
 @nox.session
 def accuracy_rvc4(session: nox.Session) -> None:
-    """What each RVC4 mode tells apart on the emulator; writes the table in the README."""
+    """What each RVC4 mode tells apart on the emulator; trains two nets; writes the README's table."""
     session.install("-e", ".[test]")
+    session.install(os.environ.get("BENCH_TORCH", "torch==2.13.0"))
     session.run("python", "-m", "tests.benchmarks.accuracy", *session.posargs)
 
 

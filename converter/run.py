@@ -337,7 +337,7 @@ def carry_out(run: Run, archive: Archive, compiled: Path | None = None) -> Artif
     run.notice(f"The second stage, {run.plan.second.model.path}:")
     second = Run.of(archive, run.plan.second, work=work, on_event=run.on_event, processes=run.processes)
     second.compiled = compiled
-    second.kept = run.kept
+    second.kept, second.layers = run.kept, run.layers
     import_source(second)
     made = target.run(second)
     run.timings_s |= {f"second {name}": seconds for name, seconds in second.timings_s.items()}

@@ -8,12 +8,12 @@ from html import escape
 from pathlib import Path
 from typing import Any, Final
 
-from converter.errors import UsageError
 from converter.html import table
 from converter.plans import Plan
 from converter.report_page.load import example
 from converter.report_page.outputs import outputs
 from converter.report_page.pictures import pictures
+from converter.report_page.place import write_text
 from converter.report_page.style import STYLE
 from converter.target import Kept
 
@@ -74,11 +74,7 @@ def write_page(place: Path, subject: Subject) -> Page:
         UsageError: It cannot be written.
     """
     written = Page(page(subject).html, place)
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_text(written.html, encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"The report {place} cannot be written: {error.strerror or error}.") from error
+    write_text(place, written.html)
     return written
 
 

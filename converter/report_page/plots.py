@@ -61,12 +61,17 @@ def histogram(a: NDArray[Any], b: NDArray[Any]) -> str:
     if not x.size:
         return _empty("no finite values")
     low, high = _range(x, y)
-    counts = [np.histogram(values, bins=_BINS, range=(low, high))[0] for values in (x, y)]
-    heights = [np.log10(1.0 + count) for count in counts]
+    one, other = (np.histogram(values, bins=_BINS, range=(low, high))[0].tolist() for values in (x, y))
+    return counted(low, high, one, other)
+
+
+def counted(low: float, high: float, source: Sequence[int], result: Sequence[int]) -> str:
+    """`histogram` of values that were counted, in bins of one width from `low` to `high`."""
+    heights = [np.log10(1.0 + np.asarray(count)) for count in (source, result)]
     top = max(float(height.max()) for height in heights)
-    edges = np.linspace(low, high, _BINS + 1)
+    edges = np.linspace(low, high, len(source) + 1)
     filled, line = (_steps(edges, height, top, low, high) for height in heights)
-    most = max(int(count.max()) for count in counts)
+    most = max(int(np.max(count)) for count in (source, result))
     return _svg(
         "how often each value occurs",
         f'<path class="filled" d="{filled}Z"/><path class="line" d="{line}"/>',

@@ -27,6 +27,7 @@ class Parameters:
         encodings: Given ranges, which win over measured ones.
         output_type: The element type that float outputs leave in; `auto` for the mode's.
         mixed: Which tensors of an 8-bit network are to have 16 bits.
+        bias_correction: Whether biases are corrected for the rounding of weights.
         recorded: The ranges of a build record, to make its network again; None to measure.
         backend: What converts.
     """
@@ -44,6 +45,7 @@ class Parameters:
     backend: Backend
     output_type: str = "auto"
     mixed: Wanted = field(default_factory=Wanted)
+    bias_correction: bool = False
     recorded: Mapping[str, Any] | None = None
 
     @classmethod
@@ -67,6 +69,7 @@ class Parameters:
             "precision": self.precision.to_json(),
             "per_channel": self.per_channel,
             "output_type": self.output_type,
+            "bias_correction": self.bias_correction,
             "percentile": self.percentile if self.precision.ranges in ("percentile", "best") else None,
             "soc": None,
             "onnx_simplification": self.simplify,

@@ -137,7 +137,7 @@ def prepare_file(
     from converter.graph.simplify import infer_shapes
     from converter.graph.single_precision import SinglePrecision
     from converter.graph.source import name_every_node, read_source
-    from targets.rvc4.htp_rules import activations, pooling, shared, table
+    from targets.rvc4.htp_rules import activations, pooling, shared, table, written_out
     from targets.rvc4.htp_rules.weights import UnshareWeights
     from targets.rvc4.quantization.source_grids import source_grids
 
@@ -162,7 +162,7 @@ def prepare_file(
         SinglePrecision(),
     )(model).model
     model = Sequential(
-        *([Rewrite(FOLDING)] if folds and not ranges else []),
+        *([Rewrite(written_out.RULES), Rewrite(FOLDING)] if folds and not ranges else []),
         Rewrite(shared.RECURRENT),
         common.RemoveUnusedNodesPass(),
     )(settle_copies(model)).model

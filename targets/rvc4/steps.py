@@ -57,6 +57,7 @@ def steps(model: SourceModel, parameters: QnnParameters, options: Options) -> tu
                 **precision.to_json(),
                 "per_channel": parameters.per_channel,
                 "output_type": parameters.output_type,
+                "bias_correction": parameters.bias_correction,
             },
             needs=("float.onnx",) if precision.is_float else ("float.onnx", "ranges"),
             gives=("network.onnx",),

@@ -85,6 +85,7 @@ def translate(
         backend=backend,
         output_type=output_type,
         mixed=mixed,
+        bias_correction=_corrects(options, precision, backend),
         recorded=recorded,
     )
     if backend.toolchain == "native":
@@ -236,6 +237,12 @@ def _input(item: ModelInput, options: Options) -> TargetInput:
 
 def _normalized(item: TargetInput) -> bool:
     return item.dai_type is None and item.embedded is not None
+
+
+def _corrects(options: Options, precision: Precision, backend: Backend) -> bool:
+    """Whether biases are corrected: the native toolchain does it for integers."""
+    chosen = options.flag("rvc4.bias_correction")
+    return chosen and not precision.is_float and backend.toolchain == "native"
 
 
 def _output_type(options: Options, mode: str, precision: Precision, backend: Backend) -> str:

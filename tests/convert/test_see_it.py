@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 import converter
+from converter.cli.analyze import analyze
 from converter.errors import UsageError, VerificationError
 from targets.rvc2.myriad.toolchain import Toolchain
 from tests.sources import DIGITS, DIGITS_ARCHIVE
@@ -124,6 +125,36 @@ def test_a_preview_draws_each_photo_twice_and_says_the_difference(
     # The same digit on both sides, pixel for pixel.
     row = [picture.getpixel((x, 200)) for x in range(picture.width)]
     assert row[12 : 12 + 320] == row[24 + 320 : 24 + 640]
+
+
+def test_an_analysis_has_a_row_for_each_layer_of_a_blob(
+    made: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "layers.html"
+    assert analyze(made[0], DIGITS_ARCHIVE, None, [], report=page, as_json=True, quiet=True) == 0
+    (stage,) = json.loads(capsys.readouterr().out)["stages"].values()
+    known = [layer["accumulated"] for layer in stage["layers"] if layer["accumulated"] is not None]
+    assert len(known) >= 5
+    assert 0 < max(known) < 0.01
+    seen = check_page(page.read_text())
+    assert seen.found.count("details") == len(stage["layers"])
+    assert seen.found.count("svg") >= len(known)
+
+
+def test_an_analysis_measures_what_helps_an_rvc4_network(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = {"calibration.path": str(DIGITS / "calibration")}
+    off = {"verify.enabled": False}
+    archive = tmp_path / "digits.tar"
+    converter.convert(DIGITS_ARCHIVE, "rvc4", output=archive, options={**data, **off})
+    frames = DIGITS / "calibration"
+    assert analyze(archive, DIGITS_ARCHIVE, frames, [], report=None, as_json=False, quiet=True) == 0
+    text = capsys.readouterr().out
+    assert "8 frames" in text
+    assert "'/0/Conv' (Conv)" in text
+    assert "Bias correction: relative RMSE" in text
+    assert "the outputs' error falls by" in text
 
 
 @pytest.mark.parametrize(

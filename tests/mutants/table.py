@@ -37,6 +37,35 @@ def _unit(*names: str) -> tuple[str, ...]:
 
 
 MUTANTS: tuple[Mutant, ...] = (
+    # ------------------------------------------------- what integers lose
+    Mutant(
+        name="bias-corrected-the-wrong-way",
+        file="targets/rvc4/quantization/bias_correction.py",
+        before="moved = codes - np.rint(",
+        after="moved = codes + np.rint(",
+        tests=_unit(
+            "bias_correction.py::test_a_corrected_layers_channels_have_the_means_of_the_float_layer"
+        ),
+        harm="Every bias is off by twice what it was.",
+    ),
+    Mutant(
+        name="verify-forgets-corrected-biases",
+        file="targets/rvc4/quantization/network.py",
+        before='"shifts": shifts_of(recorded),',
+        after='"shifts": None,',
+        tests=_unit(
+            "bias_correction.py::test_a_correction_is_recorded_and_made_again_without_the_data"
+        ),
+        harm="An archive cannot be verified: another DLC is made of its record.",
+    ),
+    Mutant(
+        name="a-ranges-search-changes-nothing",
+        file="targets/rvc4/quantization/range_choice.py",
+        before="            tried = chosen | dict.fromkeys(group, way)",
+        after="            tried = dict(chosen)",
+        tests=_unit("rvc4_ranges.py::test_tensors_get_unlike_ways_where_the_outputs_gain"),
+        harm="The accuracy-focused modes leave accuracy behind, without a word.",
+    ),
     # ------------------------------------------------------ cache and hash
     Mutant(
         name="cache-without-calibration-bytes",

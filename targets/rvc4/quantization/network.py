@@ -222,6 +222,8 @@ def wider(run: Run, parameters: Parameters, prepared: Prepared, network: Network
             "sources": [],
             "inputs": [item.to_json() for item in parameters.inputs],
             "ranges": {network.report["method"]: network.report["ranges"]},
+            # In the layers' own unit, whatever width their inputs have.
+            "shifts": shifts_of(network.report),
         },
     )
     return Network(path=path, codes=made["outputs"])
@@ -256,6 +258,7 @@ def with_wide(
             "inputs": [item.to_json() for item in parameters.inputs],
             "ranges": {network.report["method"]: network.report["ranges"]},
             "wide": asked,
+            "shifts": shifts_of(network.report),
         },
     )
     report = {**network.report, "wide": made["wide"]}
@@ -280,6 +283,7 @@ def _quantize(
             "per_channel": parameters.per_channel,
             "encodings": parameters.encodings.to_call() if parameters.encodings else None,
             "output_type": parameters.output_type,
+            "corrects": parameters.bias_correction and arguments["calibration"] is not None,
         },
     )
     return made
@@ -302,9 +306,15 @@ def _again(run: Run, parameters: Parameters, prepared: Prepared, path: Path) -> 
                 "inputs": [item.to_json() for item in parameters.inputs],
                 "ranges": {recorded["method"]: recorded["ranges"]},
                 "wide": asked,
+                "shifts": shifts_of(recorded),
             },
         )
     return _made(run, path, made, asked)
+
+
+def shifts_of(report: Mapping[str, Any]) -> Mapping[str, Sequence[float]] | None:
+    """What the biases of a network are corrected by, out of its record; records of old have none."""
+    return (report.get("bias_correction") or {}).get("shifts")
 
 
 def _call(run: Run, parameters: Parameters, function: str, arguments: Mapping[str, Any]) -> Any:
@@ -326,9 +336,11 @@ def _report(
         **calibration_report(parameters.calibration, parameters.inputs, measured["seen"]),
         "method": made["method"],
         "errors": made["errors"],
-        "ranges": measured["ranges"][made["method"]],
+        "ranges": made["ranges"],
+        "methods": made["methods"],
         "wide": made["wide"],
         "from_source": made["from_source"],
+        "bias_correction": made["bias_correction"],
         # Given encodings as well: with both, the network can be made again without the data.
         "encodings": parameters.encodings.to_call() if parameters.encodings else None,
     }
