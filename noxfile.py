@@ -44,6 +44,13 @@ def quick(session: nox.Session) -> None:
 
 
 @nox.session
+def properties(session: nox.Session) -> None:
+    """The property tests with all their examples, of which CI tries a third."""
+    session.env["NNCONVERT_EXAMPLES"] = "all"
+    _run(session, " ".join([PARALLEL, "-m hypothesis", "tests/unit", "tests/convert", *session.posargs]))
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Format, lint and types only."""
     _run(session, *LINT)

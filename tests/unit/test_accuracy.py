@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 from PIL import Image
@@ -27,6 +27,7 @@ from converter.verification.accuracy.meaning import ClassMap, _exports
 from converter.verification.accuracy.metrics import MeanAveragePrecision, MeanIou, TopK
 from converter.verification.accuracy.placement import Placement
 from tests.sources import RGB, config_for, conv_model, make_model, write_folder
+from tests.space import space
 
 FILES = ["cat/0.png", "cat/1.png", "dog/2.png"]
 NAMES = ["cat", "dog", "7"]
@@ -172,7 +173,7 @@ def test_a_name_that_two_files_have_needs_its_folder(tmp_path: Path) -> None:
 
 
 @given(st.text(max_size=200))
-@settings(max_examples=60, deadline=None)
+@space(60)
 def test_any_table_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, content: str) -> None:
     path = tmp_path_factory.mktemp("any") / "l.csv"
     path.write_text(content, encoding="utf-8", errors="replace")
@@ -193,7 +194,7 @@ def test_any_table_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, 
     method=st.sampled_from(["RESIZE", "CROP", "PAD"]),
     data=st.data(),
 )
-@settings(max_examples=60, deadline=None)
+@space(60)
 def test_boxes_and_masks_go_where_the_readers_resizing_puts_the_picture(
     size: tuple[int, int], shape: tuple[int, int], method: str, data: Any
 ) -> None:
@@ -283,7 +284,7 @@ def encoded(
     interleaved=st.booleans(),
     data=st.data(),
 )
-@settings(max_examples=80, deadline=None)
+@space(80)
 def test_a_box_that_a_head_writes_is_the_box_that_is_read(
     subtype: str, level: int, n_classes: int, interleaved: bool, data: Any
 ) -> None:
@@ -450,7 +451,7 @@ def test_exports_without_a_head_are_known_by_their_shapes(case: str) -> None:
 
 
 @given(st.integers(1, 40), st.integers(1, 3), st.sampled_from([0.3, 0.5, 0.7]), st.integers(0, 99))
-@settings(max_examples=60, deadline=None)
+@space(60)
 def test_overlapping_boxes_are_dropped_as_onnx_runtime_drops_them(
     count: int, classes: int, iou: float, seed: int
 ) -> None:
@@ -486,7 +487,7 @@ def test_overlapping_boxes_are_dropped_as_onnx_runtime_drops_them(
 
 
 @given(st.integers(2, 12), st.integers(1, 60), st.integers(0, 99))
-@settings(max_examples=40, deadline=None)
+@space(40)
 def test_top_k_is_scikit_learns(classes: int, items: int, seed: int) -> None:
     from sklearn.metrics import top_k_accuracy_score
 
@@ -513,7 +514,7 @@ def test_scores_that_are_not_finite_or_all_equal_find_nothing_but_the_first() ->
 
 
 @given(st.integers(2, 6), st.integers(0, 99))
-@settings(max_examples=40, deadline=None)
+@space(40)
 def test_mean_iou_is_scikit_learns(classes: int, seed: int) -> None:
     from sklearn.metrics import accuracy_score, jaccard_score
 

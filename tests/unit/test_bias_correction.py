@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
@@ -17,6 +17,7 @@ from converter.sources.onnx_session import session_of
 from targets.rvc4.quantization.bias_correction import correct, encoded, mean_shifts
 from targets.rvc4.quantization.quantize import quantize_file
 from tests.sources import make_model, write_folder
+from tests.space import space
 from tests.unit.test_rvc4_quantization import quantized
 
 RNG = np.random.default_rng(5)
@@ -57,7 +58,7 @@ def means(path: Path, codes: Any, feeds: list[dict[str, Any]]) -> np.ndarray:
     return np.mean([np.moveaxis(values, 1, 0).reshape(values.shape[1], -1) for values in found], (0, 2))
 
 
-@settings(max_examples=20, deadline=None)
+@space(20)
 @given(
     kind=st.sampled_from(["Conv", "Conv", "ConvTranspose", "Gemm"]),
     biased=st.booleans(),

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from tests.blob_reference import assert_same, drawn, reference
 from tests.blob_writer import NOTHING, BlobWriter, run_one
+from tests.space import space
 
 SMALL = settings(max_examples=20, deadline=None)
 SEEDS = st.integers(0, 2**31)
@@ -350,7 +351,7 @@ def test_an_lstm(forward: int, steps: int, batches: int) -> None:
     assert_same(outputs["y2"], outs[1][0], 3e-3)
 
 
-@settings(max_examples=12, deadline=None)
+@space(12)
 @given(st.integers(0, 1), st.integers(0, 3), st.sampled_from([1.0, 0.5]), SEEDS)
 def test_regions(mode: int, samples: int, scale: float, seed: int) -> None:
     x, random = drawn(seed, 2, 3, 9, 11), np.random.default_rng(seed)

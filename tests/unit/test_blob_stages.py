@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from tests.blob_reference import LIMIT, assert_same, drawn, reference
 from tests.blob_writer import BlobWriter, run_one
+from tests.space import space
 
 ORDERS = st.sampled_from(["NCHW", "NHWC"])
 SMALL = settings(max_examples=25, deadline=None)
@@ -247,7 +248,7 @@ UNARY = {
 
 
 @pytest.mark.parametrize("kind", UNARY)
-@settings(max_examples=6, deadline=None)
+@space(6)
 @given(ORDERS, SEEDS)
 def test_functions_of_one_element(kind: str, order: str, seed: int) -> None:
     number, form, values, attributes = UNARY[kind]
@@ -257,7 +258,7 @@ def test_functions_of_one_element(kind: str, order: str, seed: int) -> None:
     assert_same(run_one(number, form, values, x, x.shape, order=order), wanted)
 
 
-@settings(max_examples=10, deadline=None)
+@space(10)
 @given(ORDERS, SEEDS)
 def test_functions_without_an_operator_of_their_own(order: str, seed: int) -> None:
     x = drawn(seed, 1, 3, 5, 7, scale=2)
@@ -290,7 +291,7 @@ BINARY = {
 
 
 @pytest.mark.parametrize("kind", BINARY)
-@settings(max_examples=6, deadline=None)
+@space(6)
 @given(st.sampled_from([(1, 3, 5, 7), (1, 3, 1, 1), (5, 7), (1,)]), SEEDS)
 def test_functions_of_two_tensors(kind: int, shape: tuple[int, ...], seed: int) -> None:
     a = np.round(drawn(seed, 1, 3, 5, 7), 1)
@@ -305,7 +306,7 @@ def test_functions_of_two_tensors(kind: int, shape: tuple[int, ...], seed: int) 
     assert_same(writer.run().outputs["y0"], wanted, 2e-3 if kind == 89 else LIMIT)
 
 
-@settings(max_examples=12, deadline=None)
+@space(12)
 @given(st.sampled_from([-1, 6, 44, 57]), st.sampled_from(["float16", "int32"]), SEEDS)
 def test_a_sum_has_coefficients_and_an_activation(activation: int, dtype: str, seed: int) -> None:
     scale = 1 if dtype == "float16" else 20

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
@@ -18,6 +18,7 @@ from converter.graph.control_flow import MOST_NODES, settle_control_flow
 from converter.graph.copies import settle_copies
 from converter.graph.freeze import FreezeShapes
 from converter.graph.simplify import infer_shapes
+from tests.space import space
 from tests.unit.test_graph_passes import Arrays, assert_same, run
 
 F = TensorProto.FLOAT
@@ -171,7 +172,7 @@ GROW = [
 ]  # fmt: skip
 
 
-@settings(max_examples=25, deadline=None)
+@space(25)
 @given(st.integers(1, 6), st.booleans(), st.sampled_from([11, 13, 17]), st.sampled_from([True, None]))
 def test_a_loop_of_known_length_is_written_out(
     count: int, gathers: bool, opset: int, first: bool | None
@@ -216,7 +217,7 @@ def test_a_loop_that_a_frame_ends_is_refused() -> None:
         settled(loop(None, body, states="w", gathered=""), {"x": (1, 8)})
 
 
-@settings(max_examples=20, deadline=None)
+@space(20)
 @given(
     st.sampled_from([0, 1, -1]),
     st.booleans(),

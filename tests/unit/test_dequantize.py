@@ -8,13 +8,14 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from converter.errors import ModelError
 from converter.graph.dequantize import fold_quantization, is_quantized
 from tests.quantized import MICROSOFT, Net
+from tests.space import space
 from tests.unit.test_graph_passes import run
 
 F = np.float32
@@ -63,7 +64,7 @@ scales = st.sampled_from([0.003, 0.05, 1.0])
 domains = st.sampled_from(["", MICROSOFT])
 
 
-@settings(max_examples=60, deadline=None)
+@space(60)
 @given(quantized_kinds, zeros, scales, domains, st.sampled_from([13, 17, 21]), st.integers(1, 5))
 def test_a_pair_around_an_activation_keeps_what_its_codes_cut_off(
     kind: str, at: float, scale: float, domain: str, opset: int, rank: int
@@ -75,7 +76,7 @@ def test_a_pair_around_an_activation_keeps_what_its_codes_cut_off(
     same(net.model(shape, shape), on_grid(shape, scale, zero, rank), scale / 2)
 
 
-@settings(max_examples=60, deadline=None)
+@space(60)
 @given(quantized_kinds, domains, st.integers(-4, 3), zeros)
 def test_a_pair_by_channel_keeps_what_its_codes_cut_off(
     kind: str, domain: str, axis: int, at: float
@@ -89,7 +90,7 @@ def test_a_pair_by_channel_keeps_what_its_codes_cut_off(
     same(net.model(shape, shape), x, float(scale.max()) / 2)
 
 
-@settings(max_examples=60, deadline=None)
+@space(60)
 @given(
     st.sampled_from(["int8", "uint8", "int16"]),
     st.sampled_from(["tensor", "channel", "float"]),
@@ -182,7 +183,7 @@ def test_weights_in_blocks_and_of_four_bits(block: int, axis: int) -> None:
     same(model, rng.normal(0, 1, (2, 8)).astype(F), 1e-4)
 
 
-@settings(max_examples=40, deadline=None)
+@space(40)
 @given(quantized_kinds, quantized_kinds, scales, scales)
 def test_codes_read_on_another_grid(first: str, second: str, one: float, other: float) -> None:
     if (first[0], first[-2:]) != (second[0], second[-2:]):

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from tests.nets import Graph
 from tests.quantized import MICROSOFT, Net
+from tests.space import space
 from tests.unit.test_dequantize import F, folded, on_grid, same, zero_of
 from tests.unit.test_graph_passes import run
 
@@ -30,7 +31,7 @@ def finished(net: Net, codes: str, scale: Any, zero: NDArray[Any]) -> None:
     net.op("DequantizeLinear", codes, np.asarray(scale, F), zero, out="y")
 
 
-@settings(max_examples=40, deadline=None)
+@space(40)
 @given(
     st.sampled_from(["int8", "uint8"]), st.booleans(), st.booleans(), st.sampled_from([1, 2]),
     st.sampled_from(["uint8", "int8"]),
@@ -54,7 +55,7 @@ def test_qlinear_conv(kind: str, by_channel: bool, biased: bool, group: int, out
     same(net.model((1, 4, 7, 7), (1, 6, 4, 6)), x, 0.05)
 
 
-@settings(max_examples=20, deadline=None)
+@space(20)
 @given(st.booleans(), st.booleans())
 def test_qlinear_matmul(by_column: bool, computed: bool) -> None:
     rng = np.random.default_rng(1)
@@ -133,7 +134,7 @@ def test_qgemm(flipped: int, by_column: bool, floats: bool) -> None:
     same(net.model((4, 5), (4, 6)), on_grid((4, 5), 0.02, ZERO, 2), 1e-4 if floats else 0.05)
 
 
-@settings(max_examples=40, deadline=None)
+@space(40)
 @given(st.sampled_from(["int8", "uint8"]), st.booleans(), st.booleans(), st.booleans())
 def test_a_product_of_measured_codes_takes_the_scale_into_its_weights(
     kind: str, by_column: bool, dynamic: bool, scale_first: bool

@@ -11,7 +11,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from converter import plan
@@ -23,6 +23,7 @@ from targets.rvc4.dlc.check import bit_width_findings, checked, io_findings
 from targets.rvc4.dlc.read import Dlc, DlcTensor, read_dlc, read_records
 from targets.rvc4.parameters import Parameters
 from tests.sources import DIGITS, DIGITS_ARCHIVE
+from tests.space import space
 
 FILE = Path(__file__).parents[1] / "data" / "digits-float.dlc"
 DATA = FILE.read_bytes()
@@ -148,7 +149,7 @@ def test_a_dlc_cut_short_is_a_clean_error(share: float) -> None:
         read_dlc(DATA[: int(len(DATA) * share)])
 
 
-@settings(max_examples=300, deadline=None)
+@space(300)
 @given(
     st.sampled_from(sorted(read_records(memoryview(DATA)))),
     st.integers(0, 10**6),
@@ -165,7 +166,7 @@ def test_any_damage_is_read_or_a_clean_error(record: str, at: int, noise: bytes)
         return
 
 
-@settings(max_examples=200, deadline=None)
+@space(200)
 @given(st.integers(0, 2000), st.binary(min_size=1, max_size=16))
 def test_a_damaged_directory_is_read_or_a_clean_error(back: int, noise: bytes) -> None:
     data = bytearray(DATA)

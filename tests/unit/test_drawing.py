@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from converter.drawing.draw import PALETTE, color_of, drawn, picture_of, scale_of, sheet, tensor_picture
@@ -16,6 +16,7 @@ from converter.model import ModelInput, SourceModel, Tensor
 from converter.preprocessing import Color, Preprocessing
 from converter.verification.accuracy import instances
 from converter.verification.accuracy.boxes import YoloGrids
+from tests.space import space
 
 GRAY = (90, 90, 90)
 
@@ -183,7 +184,7 @@ def test_a_mask_fills_its_box_and_keypoints_lie_at_their_pixels() -> None:
     assert picture.getpixel((20 * scale, 40 * scale)) == GRAY
 
 
-@settings(max_examples=30, deadline=None)
+@space(30)
 @given(
     anchors=st.integers(1, 3),
     strides=st.lists(st.sampled_from([8, 16, 32]), min_size=1, max_size=3, unique=True).map(sorted),

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
@@ -23,6 +23,7 @@ from targets.openvino.myriad_rules.float16_weights import (
 from tests import nets
 from tests.blobs import relative_error, run_source
 from tests.sources import make_model
+from tests.space import space
 
 F = np.float32
 
@@ -111,7 +112,7 @@ def layers(draw: st.DrawFn) -> onnx.ModelProto:
     return make_model(graph)
 
 
-@settings(max_examples=150, deadline=None)
+@space(150)
 @given(layers())
 def test_what_the_compiler_rounds_is_computed_all_the_same(model: onnx.ModelProto) -> None:
     shape = [dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim]
@@ -125,7 +126,7 @@ def test_what_the_compiler_rounds_is_computed_all_the_same(model: onnx.ModelProt
     assert off < 4e-3 * float(np.sqrt(np.mean(wanted**2))) + 2.0**-14
 
 
-@settings(max_examples=60, deadline=None)
+@space(60)
 @given(
     st.lists(st.floats(-30, 20), min_size=1, max_size=6),
     st.floats(-20, 20),

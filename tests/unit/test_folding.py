@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import onnxruntime as ort
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 from onnx_ir.passes import common
@@ -17,6 +17,7 @@ from converter.graph.rewrite import Rewrite
 from converter.graph.rules import folding
 from converter.graph.simplify import infer_shapes
 from tests.sources import make_model
+from tests.space import space
 
 CHANNELS = 4
 
@@ -79,7 +80,7 @@ def layers(draw: st.DrawFn) -> tuple[onnx.ModelProto, bool]:
     return make_model(graph, 13), foldable
 
 
-@settings(max_examples=120, deadline=None)
+@space(120)
 @given(layers())
 def test_a_folded_layer_computes_the_same(made: tuple[onnx.ModelProto, bool]) -> None:
     model, foldable = made
@@ -119,7 +120,7 @@ def test_what_is_used_elsewhere_or_varies_over_the_picture_stays() -> None:
     assert [node.op_type for node in after.graph] == ["Conv", "Mul", "Conv", "Div"]
 
 
-@settings(max_examples=15, deadline=None)
+@space(15)
 @given(
     factor=st.sampled_from(["Mul", "Div"]), sum_=st.sampled_from(["Add", "Sub"]), axes=st.integers(1, 2)
 )

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 from PIL import Image
@@ -24,6 +24,7 @@ from converter.model import ModelInput
 from converter.plans import Plan
 from converter.preprocessing import Color, Preprocessing
 from tests.sources import RGB, conv_model, make_model, write_folder
+from tests.space import space
 
 # Every target, and RVC4 with and without calibration.
 WAYS = {
@@ -141,7 +142,7 @@ SIZES = st.integers(1, 70)
 
 
 @given(index=st.integers(0, 7), width=SIZES, height=SIZES)
-@settings(max_examples=40, deadline=None)
+@space(40)
 def test_a_picture_of_any_size_can_be_drawn(index: int, width: int, height: int) -> None:
     drawn = picture(index, width, height, np.random.default_rng(1))
     assert (drawn.shape, drawn.dtype) == ((height, width, 3), np.dtype(np.uint8))
@@ -227,7 +228,7 @@ DTYPES = (
     ),
     count=st.integers(1, 5),
 )
-@settings(max_examples=150, deadline=None)
+@space(150)
 def test_numbers_have_the_inputs_type_and_stay_in_their_range(
     dtype: str, shape: list[int], values: Values | None, count: int
 ) -> None:

@@ -9,7 +9,7 @@ import onnx
 import onnx_ir as ir
 import onnxruntime as ort
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
@@ -27,6 +27,7 @@ from converter.graph.single_precision import SinglePrecision
 from converter.preprocessing import Color, Preprocessing
 from targets.openvino.myriad_rules import opset13, scalars
 from tests.sources import COPIES, conv_model, copies_model, make_model, one_op_model
+from tests.space import space
 
 LIMIT = 1e-4
 Arrays = dict[str, NDArray[Any]]
@@ -354,7 +355,7 @@ finite = st.floats(-200, 200, width=32)
 scales = st.floats(0.015625, 300, width=32).flatmap(lambda v: st.sampled_from([v, -v]))
 
 
-@settings(max_examples=80, deadline=None)
+@space(80)
 @given(
     color=st.sampled_from(list(Color)),
     layout=st.sampled_from(["NCHW", "NHWC"]),

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from onnx import helper
@@ -21,6 +21,7 @@ from converter.verification.figures import Resolution
 from converter.verification.groups import range_groups
 from converter.verification.limits import Limits
 from converter.verification.rows import matched
+from tests.space import space
 from tests.unit.test_outputs import detections, facts_of, graph
 
 RNG = np.random.default_rng(11)
@@ -147,7 +148,7 @@ def test_a_score_alone_behind_boxes_is_a_part_and_a_quiet_feature_is_none() -> N
     assert range_groups(features, "") == ()
 
 
-@settings(max_examples=60, deadline=None)
+@space(60)
 @given(
     hnp.arrays(
         np.float64, hnp.array_shapes(min_dims=0, max_dims=3, max_side=24), elements=st.floats(0, 1)
@@ -320,7 +321,7 @@ def test_a_constant_column_does_not_decide_which_rows_are_pairs() -> None:
     )
 
 
-@settings(max_examples=80, deadline=None)
+@space(80)
 @given(
     hnp.arrays(np.float64, (7, 3), elements=st.sampled_from([0.0, 1.0, -2.0, 1e200, np.inf, np.nan])),
     st.permutations(range(7)),
@@ -357,7 +358,7 @@ def test_a_result_without_all_outputs_and_frames_is_refused() -> None:
 VALUES = st.sampled_from([0.0, -0.0, 1.0, -3.5, 1e-9, 1e30, np.inf, -np.inf, np.nan])
 
 
-@settings(max_examples=150, deadline=None)
+@space(150)
 @given(st.data())
 def test_equal_results_pass_whatever_the_shape_and_the_values(data: st.DataObject) -> None:
     shape = data.draw(hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=4))
@@ -456,7 +457,7 @@ KINDS = [
 ]
 
 
-@settings(max_examples=80, deadline=None)
+@space(80)
 @given(st.sampled_from(KINDS), st.integers(0, 10**6), st.sampled_from(["", "NCHW"]))
 def test_float16_of_a_sound_network_passes(kind: str, seed: int, layout: str) -> None:
     rng = np.random.default_rng(seed)
@@ -467,7 +468,7 @@ def test_float16_of_a_sound_network_passes(kind: str, seed: int, layout: str) ->
     assert record["status"] == "passed", record["reasons"]
 
 
-@settings(max_examples=100, deadline=None)
+@space(100)
 @given(st.sampled_from(KINDS), st.integers(0, 10**6), st.sampled_from(["", "NCHW"]))
 def test_eight_bits_of_a_sound_network_pass(kind: str, seed: int, layout: str) -> None:
     rng = np.random.default_rng(seed)

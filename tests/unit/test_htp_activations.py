@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 from onnx_ir.passes import common
@@ -16,10 +16,11 @@ from onnx_ir.passes import common
 from converter.graph.rewrite import Rewrite
 from targets.rvc4.htp_rules import activations, normalization, shared, written_out
 from tests.sources import make_model, one_op_model
+from tests.space import space
 from tests.unit.test_htp_rules import check
 
 F = np.float32
-FEW = settings(max_examples=40, deadline=None)
+FEW = space(40)
 SHAPES = st.lists(st.integers(1, 5), min_size=2, max_size=4).map(tuple)
 
 
@@ -124,7 +125,7 @@ def graph_of(
     return onnx.shape_inference.infer_shapes(make_model(graph, opset=17))
 
 
-@settings(max_examples=20, deadline=None)
+@space(20)
 @given(model=hard_swishes())
 def test_a_written_out_hard_swish_is_the_operator(model: onnx.ModelProto) -> None:
     check(model, written_out.RULES)
@@ -134,7 +135,7 @@ def test_a_written_out_hard_swish_is_the_operator(model: onnx.ModelProto) -> Non
     assert [node.op_type for node in edited.graph] == ["HardSwish"]
 
 
-@settings(max_examples=15, deadline=None)
+@space(15)
 @given(shape=SHAPES, form=st.sampled_from(["Reciprocal", "one", "x"]), first=st.booleans())
 def test_a_written_out_sigmoid_is_the_operator(shape: tuple[int, ...], form: str, first: bool) -> None:
     add = ["one", "exp"] if first else ["exp", "one"]

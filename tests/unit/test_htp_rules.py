@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import onnxruntime as ort
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
@@ -17,9 +17,10 @@ from converter.graph.rewrite import Rewrite, Rule
 from converter.graph.simplify import infer_shapes
 from targets.rvc4.htp_rules import convolution, layer_norm, padding, pooling, products, resize, volumes
 from tests.sources import make_model, one_op_model
+from tests.space import space
 
 F = np.float32
-FEW = settings(max_examples=40, deadline=None)
+FEW = space(40)
 seeds = st.integers(0, 1000)
 
 

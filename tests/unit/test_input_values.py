@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
@@ -19,6 +19,7 @@ from converter.graph.inputs.read import read_values, values_of
 from converter.graph.inputs.values import Kind, Values
 from converter.graph.simplify import infer_shapes
 from converter.model import ModelInput
+from tests.space import space
 
 MASK, ADDITIVE = Values(kind=Kind.MASK), Values(kind=Kind.ADDITIVE_MASK)
 
@@ -73,7 +74,7 @@ INT, FLOAT, BOOL = TensorProto.INT64, TensorProto.FLOAT, TensorProto.BOOL
     way=st.lists(st.sampled_from(["Identity", "Cast", "Unsqueeze", "Transpose", "Slice"]), max_size=4),
     kind=st.sampled_from([TensorProto.INT32, TensorProto.INT64]),
 )
-@settings(max_examples=60, deadline=None)
+@space(60)
 def test_indices_count_the_rows_of_the_table_on_every_axis_and_by_every_way(
     sizes: list[int], data: Any, offset: int, way: list[str], kind: int
 ) -> None:
@@ -242,7 +243,7 @@ def test_only_onnx_files_tell(tmp_path: Any) -> None:
     assert Values.from_json(whole(0, 3).to_json()) == whole(0, 3)
 
 
-@settings(max_examples=150, deadline=None)
+@space(150)
 @given(
     st.lists(st.integers(0, 9), max_size=4).map(tuple),
     st.sampled_from(["float32", "float16", "int8", "uint8", "int32", "int64", "uint64", "boolean"]),

@@ -9,7 +9,7 @@ import onnx
 import onnx_ir as ir
 import onnxruntime as ort
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
@@ -17,6 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 from converter.graph.masks import DEEP, ClampMasks, Seen, clip_bounds, masked
 from converter.graph.simplify import infer_shapes
 from tests.sources import make_model
+from tests.space import space
 
 N = 6
 F = np.float32
@@ -87,7 +88,7 @@ def run(
     return dict(zip(outputs, found, strict=True))
 
 
-@settings(max_examples=40, deadline=None)
+@space(40)
 @given(
     form=st.sampled_from(sorted(FORMS)),
     low=st.sampled_from(HIDING),

@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from converter.verification.meaning import boxes, headlines
+from tests.space import space
 
 RNG = np.random.default_rng(11)
 
@@ -111,7 +112,7 @@ def test_masks_with_the_channels_last_and_with_numbers_that_are_none() -> None:
     assert found["value"] == 0
 
 
-@settings(max_examples=100, deadline=None)
+@space(100)
 @given(
     st.sampled_from(
         ["ClassificationParser", "EmbeddingsParser", "KeypointParser", "SegmentationParser"]

@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
@@ -25,6 +25,7 @@ from converter.run import convert, plan
 from targets.rvc2.myriad.toolchain import Toolchain
 from tests import modelconv
 from tests.sources import MEAN, RGB, SCALE, config_for, conv_model, make_model, write_folder
+from tests.space import space
 from tests.unit.test_cli import nnconvert
 
 # Keys that its validators replace before there is a model: what a stage says for all of its inputs, and
@@ -457,7 +458,7 @@ _ANYTHING = st.recursive(
 _NAMES = [*{key.split(".")[0] for key in KEYS}, "verify", "calibration.path", "a"]
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@space(60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.dictionaries(st.sampled_from(sorted(_NAMES)), _ANYTHING, max_size=4))
 def test_a_hostile_document_is_an_error_and_no_crash(net: Path, more: dict[str, Any]) -> None:
     file = write(net.with_name("a.yaml"), stage(**more))

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
@@ -18,6 +18,7 @@ from converter.graph.simplify import infer_shapes
 from targets.openvino.myriad_rules.dropped_attributes import dropped_attributes
 from tests.blobs import run_source
 from tests.sources import make_model
+from tests.space import space
 
 F = np.float32
 RULES = {**activations.RULES, **lookups.RULES, **normalization.RULES, **scattering.RULES}
@@ -59,7 +60,7 @@ def normal(*shape: int, seed: int = 0) -> Any:
     return np.random.default_rng(seed).normal(0, 1, shape).astype(F)
 
 
-@settings(max_examples=60, deadline=None)
+@space(60)
 @given(
     kind=st.sampled_from(["InstanceNormalization", "GroupNormalization", "LayerNormalization"]),
     epsilon=st.sampled_from([1e-12, 1e-5, 1e-3, 0.3]),
@@ -96,7 +97,7 @@ def test_a_normalization_stays_within_float16(kind: str, spread: float) -> None:
         assert np.abs(values).max() < 65504
 
 
-@settings(max_examples=60, deadline=None)
+@space(60)
 @given(
     shape=st.lists(st.integers(1, 5), min_size=1, max_size=5).map(tuple),
     data=st.data(),
@@ -111,7 +112,7 @@ def test_a_slope_of_any_shape(shape: tuple[int, ...], data: st.DataObject) -> No
         assert np.prod(slope) == 1 or wide == (1, shape[1], *[1] * (len(shape) - 2))
 
 
-@settings(max_examples=40, deadline=None)
+@space(40)
 @given(
     kind=st.sampled_from(["Softmax", "LogSoftmax", "Hardmax"]),
     shape=st.lists(st.integers(1, 5), min_size=1, max_size=4).map(tuple),
@@ -125,7 +126,7 @@ def test_an_old_softmax_is_of_all_axes_behind(
     compared(model_of(kind, x, {}, 11, axis=axis), x)
 
 
-@settings(max_examples=40, deadline=None)
+@space(40)
 @given(bias=st.floats(0.01, 5), alpha=st.floats(1e-4, 0.5), beta=st.floats(0.3, 1.2))
 def test_a_response_normalization_has_a_whole_bias(bias: float, alpha: float, beta: float) -> None:
     x = {"x": normal(1, 7, 4, 5)}
@@ -169,13 +170,13 @@ def scatters(draw: st.DrawFn) -> tuple[onnx.ModelProto, Inputs]:
     return make_model(graph, 18), feeds
 
 
-@settings(max_examples=100, deadline=None)
+@space(100)
 @given(scatters())
 def test_a_scatter_of_constant_indices_is_a_lookup(case: tuple[onnx.ModelProto, Inputs]) -> None:
     assert not {"ScatterElements", "ScatterND"} & compared(*case)
 
 
-@settings(max_examples=60, deadline=None)
+@space(60)
 @given(
     kind=st.sampled_from(["Gather", "GatherElements", "GatherND"]),
     shape=st.lists(st.integers(1, 5), min_size=2, max_size=4).map(tuple),
@@ -205,7 +206,7 @@ def test_constant_indices_count_from_the_start(
         assert tensor.name not in read or (numpy_helper.to_array(tensor) >= 0).all()
 
 
-@settings(max_examples=30, deadline=None)
+@space(30)
 @given(
     shape=st.lists(st.integers(1, 5), min_size=2, max_size=4).map(tuple),
     seed=st.integers(0, 99),
@@ -226,7 +227,7 @@ def test_computed_indices_of_batches_have_the_batch_in_front(
     np.testing.assert_array_equal(found, run_source(model, inputs)["y"])
 
 
-@settings(max_examples=40, deadline=None)
+@space(40)
 @given(
     rank=st.integers(1, 3),
     depth=st.integers(1, 6),
@@ -267,7 +268,7 @@ def test_a_number_is_true_if_it_is_not_0(dtype: Any) -> None:
     assert "Not" in compared(make_model(graph), {"x": x})
 
 
-@settings(max_examples=40, deadline=None)
+@space(40)
 @given(
     mode=st.sampled_from(["avg", "max"]),
     scale=st.sampled_from([0.25, 0.5, 1.0]),

@@ -9,7 +9,7 @@ import onnx
 import onnx_ir as ir
 import onnxruntime as ort
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
@@ -21,6 +21,7 @@ from converter.verification.compare import Judged, compare
 from converter.verification.figures import Resolution
 from converter.verification.limits import Limits
 from tests.sources import make_model
+from tests.space import space
 
 EIGHT_BITS = Limits(min_cosine=0.95, max_rel_rmse=0.35)
 RNG = np.random.default_rng(3)
@@ -87,7 +88,7 @@ def joined(draw: st.DrawFn) -> tuple[ir.Model, list[str]]:
     return graph(nodes, shapes, **constants), names
 
 
-@settings(max_examples=80, deadline=None)
+@space(80)
 @given(joined())
 def test_the_parts_are_where_each_branch_has_its_elements(made: tuple[ir.Model, list[str]]) -> None:
     model, names = made
@@ -103,7 +104,7 @@ def test_the_parts_are_where_each_branch_has_its_elements(made: tuple[ir.Model, 
         assert np.array_equal(part.mask(still.shape), changed != still)
 
 
-@settings(max_examples=50, deadline=None)
+@space(50)
 @given(st.lists(st.booleans(), min_size=12, max_size=12))
 def test_boxes_cover_a_mask_exactly(bits: list[bool]) -> None:
     mask = np.array(bits).reshape(2, 3, 2)

@@ -33,6 +33,7 @@ from converter.options.resolve import Layer, Options, _pattern, from_arguments, 
 from converter.preprocessing import Preprocessing
 from converter.target_archive import target_config
 from tests.sources import DIGITS, DIGITS_ARCHIVE, config_for, conv_model, write_folder
+from tests.space import space
 
 SLOW = settings(
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
@@ -220,7 +221,7 @@ def _as_word(value: Any) -> str:
 
 
 @given(values=_values())
-@settings(max_examples=150, deadline=None, derandomize=True)
+@space(150, derandomize=True)
 def test_options_mean_the_same_wherever_they_stand(values: dict[str, Any]) -> None:
     expected = resolve([Layer(origin="api", values=values)])
     args = {key for key in values if specs_by_key()[_pattern(key)].type == "args"}
@@ -263,7 +264,7 @@ _parts = st.text("abcé-_. ", min_size=1, max_size=12).filter(lambda text: text.
     compression=st.sampled_from(["xz", "gz", "bz2", ""]),
     resize=st.sampled_from([None, "CROP", "LETTERBOX"]),
 )
-@settings(max_examples=40, deadline=None, derandomize=True)
+@space(40, derandomize=True)
 def test_an_archive_that_we_write_is_read_back_equal(
     metadata: dict[str, Any],
     model_name: str,
@@ -354,7 +355,7 @@ def _understood(path: Path) -> None:
 
 
 @given(changes=_mutations())
-@settings(max_examples=120, deadline=None, derandomize=True)
+@space(120, derandomize=True)
 def test_a_config_of_any_values_gives_no_traceback(changes: list[tuple[Any, Any]]) -> None:
     config = json.loads(DIGITS_CONFIG)
     for path, value in changes:
@@ -378,7 +379,7 @@ def test_a_config_of_any_values_gives_no_traceback(changes: list[tuple[Any, Any]
     cut=st.none() | st.floats(0, 1),
     packed=st.booleans(),
 )
-@settings(max_examples=120, deadline=None, derandomize=True)
+@space(120, derandomize=True)
 def test_a_corrupted_archive_gives_no_traceback(
     flips: list[tuple[float, int]], cut: float | None, packed: bool
 ) -> None:

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -21,6 +21,7 @@ from converter.report_page.place import page_place
 from converter.report_page.plots import histogram, scatter
 from converter.run import plan
 from tests.sources import DIGITS_ARCHIVE
+from tests.space import space
 
 VOID = {"meta", "img"}
 
@@ -70,7 +71,7 @@ values = arrays.arrays(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@space(60)
 @given(a=values, seed=st.integers(0, 99))
 def test_plots_are_well_formed_and_stay_inside_their_frame(a: Any, seed: int) -> None:
     b = a + np.random.default_rng(seed).normal(0, 1, a.shape)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import onnx_ir as ir
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from onnx import helper, numpy_helper
 from onnx.onnx_pb import ModelProto, TensorProto
@@ -17,6 +17,7 @@ from converter.graph.rules.resize import resize_as_products, resize_nearest_as_g
 from converter.graph.simplify import infer_shapes
 from tests.blobs import run_source
 from tests.sources import make_model
+from tests.space import space
 
 COORDINATES = ("half_pixel", "pytorch_half_pixel", "asymmetric", "align_corners", "half_pixel_symmetric",
                "tf_crop_and_resize", "tf_half_pixel_for_nn")  # fmt: skip
@@ -88,7 +89,7 @@ def resizes(draw: st.DrawFn) -> ModelProto:
     return make_model(graph, opset)
 
 
-@settings(max_examples=120, deadline=None)
+@space(120)
 @given(resizes())
 def test_products_and_lookups_compute_what_resize_computes(model: ModelProto) -> None:
     after = ir.to_proto(Rewrite({"Resize": everything})(infer_shapes(ir.from_proto(model))).model)
@@ -104,7 +105,7 @@ def test_products_and_lookups_compute_what_resize_computes(model: ModelProto) ->
     np.testing.assert_allclose(found, wanted, rtol=0, atol=2e-5)
 
 
-@settings(max_examples=40, deadline=None)
+@space(40)
 @given(
     opset=st.sampled_from([9, 10]),
     mode=st.sampled_from(["nearest", "linear"]),

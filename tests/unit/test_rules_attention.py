@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from tests.blob_models import whole
 from tests.rewriting import assert_same
+from tests.space import space
 
 BATCH, LENGTH, KEYS, WIDTH = 2, 3, 4, 6
 
@@ -48,7 +49,7 @@ def attention_model(
     return whole(nodes, inputs, weights, ["y"], opset), feeds
 
 
-@settings(max_examples=60, deadline=None)
+@space(60)
 @given(
     heads=st.sampled_from([(1, 1), (4, 1), (4, 2), (4, 4)]),
     flat=st.booleans(),
@@ -69,7 +70,7 @@ def test_attention(
     assert_same(model, "Attention", feeds)
 
 
-@settings(max_examples=40, deadline=None)
+@space(40)
 @given(
     flat=st.booleans(),
     interleaved=st.integers(0, 1),

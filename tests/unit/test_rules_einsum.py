@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 import onnx
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from converter.graph.rules.einsum import MATMUL_RULES
 from converter.graph.simplify import infer_shapes
 from tests.blob_models import one
 from tests.rewriting import assert_equal, assert_same, rewritten, run
+from tests.space import space
 
 SIZES = dict(zip("abcdef", (2, 3, 4, 5, 2, 3), strict=True))
 
@@ -43,7 +44,7 @@ def equations(draw: st.DrawFn) -> tuple[str, list[list[int]]]:
     return f"{','.join(terms)}->{result}", shapes
 
 
-@settings(max_examples=120, deadline=None)
+@space(120)
 @given(drawn_equation=equations(), opset=st.sampled_from([12, 13]))
 def test_equations(drawn_equation: tuple[str, list[list[int]]], opset: int) -> None:
     equation, shapes = drawn_equation
@@ -62,7 +63,7 @@ def ranks(model: onnx.ModelProto) -> dict[str, int]:
     return {str(value.name): len(value.shape) for value in values if value.shape is not None}
 
 
-@settings(max_examples=60, deadline=None)
+@space(60)
 @given(
     lead=st.lists(st.tuples(st.sampled_from([1, 2, 3]), st.integers(0, 2)), min_size=3, max_size=4),
     missing=st.integers(0, 4),

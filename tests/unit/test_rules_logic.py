@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from onnx import helper, numpy_helper
 
 from tests.blob_models import whole
 from tests.rewriting import assert_same
+from tests.space import space
 
 F = np.float32
 # Shapes that broadcast.
@@ -40,7 +41,7 @@ def check(op: str, values: list[Any], constant: bool = False, **attributes: Any)
 
 
 @pytest.mark.parametrize("op", ["GreaterOrEqual", "LessOrEqual", "Or", "Xor"])
-@settings(max_examples=25, deadline=None)
+@space(25)
 @given(data=st.data(), shapes=PAIRS, whole=st.booleans(), constant=st.booleans())
 def test_a_comparison(op: str, data: st.DataObject, shapes: Any, whole: bool, constant: bool) -> None:
     if op in ("Or", "Xor"):
@@ -52,7 +53,7 @@ def test_a_comparison(op: str, data: st.DataObject, shapes: Any, whole: bool, co
     check(op, [data.draw(item) for item in elements], constant)
 
 
-@settings(max_examples=25, deadline=None)
+@space(25)
 @given(
     values=hnp.arrays(F, (2, 4), elements=st.floats(width=32)),
     signs=st.tuples(st.integers(0, 1), st.integers(0, 1)),
@@ -62,7 +63,7 @@ def test_what_is_no_number(values: Any, signs: tuple[int, int]) -> None:
     check("IsInf", [values], detect_negative=signs[0], detect_positive=signs[1])
 
 
-@settings(max_examples=25, deadline=None)
+@space(25)
 @given(
     values=hnp.arrays(F, (2, 4), elements=st.floats(-65504, 65504, width=32))
     | hnp.arrays(np.int32, (2, 4))
@@ -72,7 +73,7 @@ def test_a_sign(values: Any) -> None:
     check("Sign", [values])
 
 
-@settings(max_examples=60, deadline=None)
+@space(60)
 @given(
     data=st.data(),
     shapes=PAIRS,
@@ -88,7 +89,7 @@ def test_a_remainder_of_whole_numbers(
     check("Mod", [x, y], constant, fmod=fmod)
 
 
-@settings(max_examples=60, deadline=None)
+@space(60)
 @given(data=st.data(), shapes=PAIRS, constant=st.booleans())
 def test_a_remainder_of_floats(data: st.DataObject, shapes: Any, constant: bool) -> None:
     """Quarters: what is exact in float32, so that nothing is at a wrap by rounding alone."""

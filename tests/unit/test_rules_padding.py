@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import onnx
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from onnx import numpy_helper
 
@@ -14,6 +14,7 @@ from converter.graph.rules import padding
 from targets.openvino.myriad_rules import padding as of_myriad
 from tests.blob_models import ints, one
 from tests.rewriting import assert_equal, operators, rewritten, run
+from tests.space import space
 
 F = np.float32
 SHAPES = st.lists(st.integers(3, 5), min_size=1, max_size=5)
@@ -38,7 +39,7 @@ def values_of_pads(model: onnx.ModelProto) -> list[Any]:
     ]
 
 
-@settings(max_examples=80, deadline=None)
+@space(80)
 @given(
     data=st.data(),
     shape=SHAPES,
@@ -71,7 +72,7 @@ def test_pads(data: st.DataObject, shape: list[int], mode: str, opset: int) -> N
         assert_equal(wanted, run(rewritten(model, [of_myriad.RULES]), feeds), 0)
 
 
-@settings(max_examples=40, deadline=None)
+@space(40)
 @given(data=st.data(), shape=SHAPES, some=st.booleans())
 def test_the_middle(data: st.DataObject, shape: list[int], some: bool) -> None:
     axes = list(range(len(shape)))
@@ -85,7 +86,7 @@ def test_the_middle(data: st.DataObject, shape: list[int], some: bool) -> None:
     assert_equal(run(model, feeds), run(after, feeds), 0)
 
 
-@settings(max_examples=80, deadline=None)
+@space(80)
 @given(
     sizes=st.lists(st.integers(7, 11), min_size=1, max_size=3),
     kernel=st.integers(1, 3),

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
@@ -18,6 +18,7 @@ from converter.sources.onnx_session import readable, session_of
 from tests.blob_models import ints, one
 from tests.rewriting import assert_equal, operators, rewritten, run
 from tests.sources import make_model
+from tests.space import space
 
 LENGTH, BATCH, FEATURES, SIZE = 4, 3, 5, 4
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
@@ -185,7 +186,7 @@ def cases(draw: st.DrawFn) -> Case:
     )
 
 
-@settings(max_examples=80, deadline=None)
+@space(80)
 @given(case=cases(), seed=st.integers(0, 99))
 def test_an_unrolled_layer_computes_the_same(case: Case, seed: int) -> None:
     assert_unrolled(case, seed)

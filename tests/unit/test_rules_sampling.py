@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.blob_models import one
 from tests.rewriting import assert_same
+from tests.space import space
 
 
-@settings(max_examples=100, deadline=None)
+@space(100)
 @given(
     size=st.lists(st.integers(1, 5), min_size=2, max_size=3),
     points=st.lists(st.integers(1, 3), min_size=3, max_size=3),

@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from tests.blob_models import ints, one
 from tests.rewriting import assert_same
+from tests.space import space
 
 SHAPES = st.lists(st.integers(1, 5), min_size=1, max_size=5)
 
@@ -20,7 +21,7 @@ def drawn(shape: Any, seed: int = 0, spread: float = 1.0) -> Any:
 
 
 @pytest.mark.parametrize("kind", ["L1", "L2", "LogSum", "LogSumExp", "Prod", "SumSquare"])
-@settings(max_examples=30, deadline=None)
+@space(30)
 @given(data=st.data(), shape=SHAPES, keepdims=st.integers(0, 1), opset=st.sampled_from([13, 17, 18]))
 def test_reductions(
     kind: str, data: st.DataObject, shape: list[int], keepdims: int, opset: int
@@ -40,7 +41,7 @@ def test_reductions(
     assert_same(model, f"Reduce{kind}", {"x0": x})
 
 
-@settings(max_examples=60, deadline=None)
+@space(60)
 @given(
     data=st.data(),
     shape=SHAPES | st.sampled_from([[2, 600], [513, 2], [1025]]),
@@ -61,7 +62,7 @@ def test_running_sums(
     assert_same(model, "CumSum", {"x0": x})
 
 
-@settings(max_examples=40, deadline=None)
+@space(40)
 @given(
     lead=st.lists(st.integers(1, 3), max_size=3),
     size=st.tuples(st.integers(1, 5), st.integers(1, 5)),
@@ -77,7 +78,7 @@ def test_triangles(lead: list[int], size: Any, k: int | None, upper: int, dtype:
     assert_same(model, "Trilu", {"x0": (drawn(shape) * 9).astype(dtype)})
 
 
-@settings(max_examples=40, deadline=None)
+@space(40)
 @given(
     data=st.data(), shape=SHAPES, op=st.sampled_from(["ArgMax", "ArgMin"]), keepdims=st.integers(0, 1)
 )
@@ -89,7 +90,7 @@ def test_the_last_of_the_largest(data: st.DataObject, shape: list[int], op: str,
     assert not [a for node in after.graph.node for a in node.attribute if a.name == "select_last_index"]
 
 
-@settings(max_examples=40, deadline=None)
+@space(40)
 @given(data=st.data(), shape=SHAPES, opset=st.sampled_from([12, 13]), seed=st.integers(0, 9))
 def test_hardmax(data: st.DataObject, shape: list[int], opset: int, seed: int) -> None:
     axis = data.draw(st.integers(-len(shape), len(shape) - 1))
@@ -97,7 +98,7 @@ def test_hardmax(data: st.DataObject, shape: list[int], opset: int, seed: int) -
     assert_same(one("Hardmax", [shape], axis=axis, opset=opset), "Hardmax", {"x0": x})
 
 
-@settings(max_examples=60, deadline=None)
+@space(60)
 @given(
     sizes=st.lists(st.integers(6, 9), min_size=1, max_size=3),
     kernel=st.integers(1, 3),
@@ -129,7 +130,7 @@ def test_pooling_by_a_norm(
     assert_same(whole, "GlobalLpPool", {"x0": drawn((1, 2, *sizes))})
 
 
-@settings(max_examples=40, deadline=None)
+@space(40)
 @given(data=st.data(), shape=SHAPES, p=st.integers(1, 2), zeros=st.booleans())
 def test_normalization_by_a_norm(data: st.DataObject, shape: list[int], p: int, zeros: bool) -> None:
     axis = data.draw(st.integers(-len(shape), len(shape) - 1))
@@ -137,7 +138,7 @@ def test_normalization_by_a_norm(data: st.DataObject, shape: list[int], p: int, 
     assert_same(one("LpNormalization", [shape], axis=axis, p=p), "LpNormalization", {"x0": x})
 
 
-@settings(max_examples=30, deadline=None)
+@space(30)
 @given(shape=st.tuples(*[st.integers(2, 4)] * 3), batch=st.integers(0, 1), data=st.data())
 def test_rows_backwards(shape: tuple[int, ...], batch: int, data: st.DataObject) -> None:
     count, steps = shape[batch], shape[1 - batch]

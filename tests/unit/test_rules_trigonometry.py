@@ -6,12 +6,13 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from tests.blob_models import one
 from tests.rewriting import rewritten, run
+from tests.space import space
 
 # Where a function is defined; of the angles, where float16 has them to a hundredth.
 RANGES = {
@@ -33,7 +34,7 @@ def error(op: str, x: np.ndarray, found: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("op", FUNCTIONS)
-@settings(max_examples=20, deadline=None)
+@space(20)
 @given(data=st.data())
 def test_an_approximation_in_float32(op: str, data: st.DataObject) -> None:
     low, high = RANGES[op]

@@ -9,7 +9,7 @@ from pathlib import Path
 import bsdiff4
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from converter import plan
@@ -23,6 +23,7 @@ from targets.rvc2.parameters import Parameters
 from targets.rvc2.steps import _Patching
 from tests.archives import blob_double
 from tests.sources import RGB, conv_model, write_folder
+from tests.space import space
 
 
 def fake_blob(shaves: int, constants: bytes, stages: bytes = b"", *, at: int = 320) -> bytes:
@@ -34,7 +35,7 @@ def fake_blob(shaves: int, constants: bytes, stages: bytes = b"", *, at: int = 3
     return header.ljust(at, b"\0") + stages + constants
 
 
-@settings(max_examples=40, deadline=None)
+@space(40)
 @given(st.lists(st.one_of(st.binary(max_size=2000), st.integers(0, 400_000)), max_size=6))
 def test_a_stream_of_blocks_is_what_bzip2_reads(parts: list[bytes | int]) -> None:
     whole = b"".join(part if isinstance(part, bytes) else bytes(part) for part in parts)
@@ -50,7 +51,7 @@ def test_zero_runs_and_full_blocks_are_split_and_joined() -> None:
     assert bz2.decompress(bzip2.compress(parts)) == data.tobytes()
 
 
-@settings(max_examples=25, deadline=None)
+@space(25)
 @given(st.integers(0, 2**32), st.integers(0, 5), st.booleans())
 def test_a_patch_gives_the_other_blob_back_whatever_moved(seed: int, moves: int, plain: bool) -> None:
     rng = np.random.default_rng(seed)
@@ -166,7 +167,7 @@ def test_a_patch_that_does_not_give_the_blob_back_is_refused(monkeypatch: pytest
         checked_patch(Base(blobs[8]), blobs[3])
 
 
-@settings(max_examples=300, deadline=None)
+@space(300)
 @given(st.binary(max_size=400), st.integers(0, 400), st.integers(0, 255))
 def test_any_bytes_are_a_blob_or_a_clean_error(noise: bytes, at: int, value: int) -> None:
     blob = bytearray(fake_blob(8, b"constants" * 20))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
@@ -24,6 +24,7 @@ from tests.blob_models import ints, one, whole
 from tests.blobs import inputs_of
 from tests.rewriting import assert_equal, rewritten, run
 from tests.sources import write_folder
+from tests.space import space
 
 
 def refusal(model: onnx.ModelProto, folder: Path) -> ModelError:
@@ -166,7 +167,7 @@ def test_what_the_compiler_says_of_the_model_is_no_fault_of_the_tool(
     assert where in error.message
 
 
-@settings(max_examples=30, deadline=None)
+@space(30)
 @given(
     operator=st.sampled_from(["ArgMax", "ArgMin", "ReduceMax", "ReduceMean", "TopK"]),
     shape=st.lists(st.integers(1, 4), min_size=1, max_size=4).map(tuple),

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
@@ -16,6 +16,7 @@ from onnxruntime.quantization import CalibrationMethod, create_calibrator
 
 from targets.rvc4.quantization.observers import Observer, measure
 from tests.sources import conv_model, make_model, write_folder
+from tests.space import space
 from tests.unit.test_rvc4_quantization import quantized
 
 
@@ -59,7 +60,7 @@ def test_ranges_are_those_of_onnx_runtimes_calibrators(
     assert compared >= 6
 
 
-@settings(max_examples=60, deadline=None)
+@space(60)
 @given(
     seed=st.integers(0, 10_000),
     tails=st.floats(0.3, 4),

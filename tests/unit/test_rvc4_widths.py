@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
@@ -16,6 +16,7 @@ from targets.rvc4.quantization.outputs import LostPart, lost_parts, notes, wide_
 from targets.rvc4.quantization.quantize import quantize_file
 from targets.rvc4.quantization.widths import Links, Widths, producers, spread
 from tests.sources import make_model
+from tests.space import space
 
 F = np.float32
 SHAPE = (1, 4, 6, 6)
@@ -179,7 +180,7 @@ def measured(model: onnx.ModelProto, frames: list[Any]) -> dict[str, tuple[float
     return ranges | {"x": (float(min(map(np.min, frames))), float(max(map(np.max, frames))))}
 
 
-@settings(max_examples=25, deadline=None)
+@space(25)
 @given(model=graphs(), data=st.data())
 def test_every_node_of_any_graph_has_one_width(
     tmp_path_factory: pytest.TempPathFactory, model: onnx.ModelProto, data: st.DataObject

@@ -8,13 +8,14 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 from converter.graph.control_flow import settle_control_flow
 from converter.graph.sequences import settle_sequences
 from converter.graph.simplify import infer_shapes
+from tests.space import space
 from tests.unit.test_control_flow import constant, model, node, tensor
 from tests.unit.test_graph_passes import assert_same
 
@@ -29,7 +30,7 @@ def same(source: onnx.ModelProto, **feeds: Any) -> None:
 X = np.random.default_rng(0).normal(0, 1, (4, 6)).astype(np.float32)
 
 
-@settings(max_examples=40, deadline=None)
+@space(40)
 @given(
     st.sampled_from([11, 12, 13, 17]), st.sampled_from([0, 1, -1]), st.booleans(), st.sampled_from([0, 1, 3]),
     st.sampled_from([-1, 0, 1]), st.booleans(),
@@ -49,7 +50,7 @@ def test_what_is_put_into_a_sequence_is_put_together(
     same(model(nodes, [tensor("x", [4, 6])], [tensor("y"), tensor("whole")], opset), x=X)
 
 
-@settings(max_examples=30, deadline=None)
+@space(30)
 @given(st.sampled_from([0, 1, -1]), st.sampled_from([None, 2, 4, "list"]), st.sampled_from([0, 1]))
 def test_a_tensor_that_is_split_into_a_sequence(axis: int, split: Any, keeps: int) -> None:
     lengths = (

@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
@@ -25,6 +25,7 @@ from converter.sources.settle import settle
 from converter.sources.settled_archive import settled_archive
 from tests.quantized import Net
 from tests.sources import config_for, conv_model, write_folder
+from tests.space import space
 from tests.tflite_models import Lite, lstm
 from tests.unit.test_init import nnconvert
 
@@ -71,7 +72,7 @@ KINDS = {
 }  # fmt: skip
 
 
-@settings(max_examples=40, deadline=None)
+@space(40)
 @given(
     st.sampled_from(list(KINDS)), st.sampled_from([(), (1,), (3,), (2, 3), (1, 1)]), st.booleans(),
     st.sampled_from(["text", "list", "file"]), st.data(),
@@ -212,7 +213,7 @@ def node(kind: str, inputs: str, out: str, **attributes: Any) -> onnx.NodeProto:
     return helper.make_node(kind, inputs.split(), [out], name=f"my{kind}", **attributes)
 
 
-@settings(max_examples=30, deadline=None)
+@space(30)
 @given(st.integers(1, 4), st.integers(3, 20), st.integers(3, 20))
 def test_a_fixed_shape_is_changed_where_the_graph_allows_it(
     batch: int, height: int, width: int
@@ -373,7 +374,7 @@ def test_integers_at_the_edges_of_an_onnx_model_are_no_frames(tmp_path: Path) ->
     assert plan(source, "rvc2").model.inputs[0].dtype == "uint8"
 
 
-@settings(max_examples=20, deadline=None)
+@space(20)
 @given(st.sampled_from([(), (3,), (2, 3), (2, 1)]), st.integers(0, 99))
 def test_a_boolean_input_takes_numbers(
     tmp_path_factory: pytest.TempPathFactory, shape: tuple[int, ...], seed: int

@@ -18,7 +18,7 @@ from typing import IO
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from converter.archive import tar, xz
@@ -26,6 +26,7 @@ from converter.archive.opened import archive_name
 from converter.errors import ArchiveError, UsageError
 from converter.open_source import open_archive
 from tests.sources import DIGITS_ARCHIVE
+from tests.space import space
 
 CONFIG = json.dumps({"model": {}}).encode()
 
@@ -326,7 +327,7 @@ def test_weights_are_packed_no_larger_than_with_preset_6(kind: str, at_most: flo
     assert len(buffer.getvalue()) <= at_most * len(lzma.compress(content, preset=6))
 
 
-@settings(max_examples=30, deadline=None)
+@space(30)
 @given(st.lists(st.binary(max_size=3000), max_size=5), st.integers(0, 3))
 def test_whatever_goes_in_comes_out(pieces: list[bytes], repeat: int) -> None:
     buffer = io.BytesIO()

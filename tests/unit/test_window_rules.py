@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import onnx
 import onnx_ir as ir
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
@@ -17,6 +17,7 @@ from converter.graph.rules import blocks, pooling, transposed_convolution
 from converter.graph.simplify import infer_shapes
 from tests.blobs import run_source
 from tests.sources import make_model
+from tests.space import space
 
 F = np.float32
 
@@ -81,7 +82,7 @@ def pools(draw: st.DrawFn) -> onnx.ModelProto:
     )
 
 
-@settings(max_examples=120, deadline=None)
+@space(120)
 @given(pools())
 def test_a_pool_divides_by_what_it_counts(model: onnx.ModelProto) -> None:
     after = compared(model, {"AveragePool": pooling.average_pool})
@@ -124,7 +125,7 @@ def transposed(draw: st.DrawFn) -> onnx.ModelProto:
     return model_of("ConvTranspose", [1, into, *shape], constants, 13, attributes)
 
 
-@settings(max_examples=120, deadline=None)
+@space(120)
 @given(transposed())
 def test_a_transposed_convolution_keeps_groups_dilations_and_sizes(model: onnx.ModelProto) -> None:
     after = compared(model, dict(transposed_convolution.RULES))
@@ -140,7 +141,7 @@ def test_a_transposed_convolution_keeps_groups_dilations_and_sizes(model: onnx.M
         assert found.get("auto_pad", b"NOTSET") == b"NOTSET"
 
 
-@settings(max_examples=60, deadline=None)
+@space(60)
 @given(
     block=st.integers(1, 3),
     stride=st.integers(1, 3),

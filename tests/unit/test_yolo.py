@@ -11,7 +11,7 @@ import onnx
 import onnx_ir as ir
 import onnxruntime
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import converter
@@ -23,6 +23,7 @@ from converter.yolo.families import metadata_of
 from converter.yolo.find import find
 from converter.yolo.write import write
 from tests import yolo_models
+from tests.space import space
 from tests.yolo_models import Net
 
 Model = Callable[[Net], onnx.ModelProto]
@@ -161,7 +162,7 @@ def test_an_export_is_cut_without_a_difference(name: str, tmp_path: Path) -> Non
     assert {entry["layout"] for entry in config["outputs"] if len(entry["shape"]) == 4} == {"NCHW"}
 
 
-@settings(max_examples=12, deadline=None)
+@space(12)
 @given(
     seed=st.integers(0, 1000),
     classes=st.integers(1, 12),

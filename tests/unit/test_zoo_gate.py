@@ -8,7 +8,7 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from converter.findings import Severity
@@ -16,6 +16,7 @@ from converter.zoo.gate import Verdict, judge
 from converter.zoo.index import Cell, Status
 from converter.zoo.summaries import junit, markdown
 from converter.zoo.thresholds import Thresholds
+from tests.space import space
 from tests.zoo_builds import VERIFICATION, cell, expected, failed, index
 
 TODAY = date(2026, 11, 29)
@@ -200,7 +201,7 @@ def test_junit_has_a_case_for_each_cell() -> None:
     assert (root.get("tests"), root.get("failures"), root.get("skipped")) == ("4", "2", "1")
 
 
-@settings(max_examples=30, deadline=None)
+@space(30)
 @given(text=st.text())
 def test_junit_and_markdown_take_any_text(text: str) -> None:
     root, summary = shown(
