@@ -165,6 +165,17 @@ def families(session: nox.Session) -> None:
     session.install("--no-deps", "torchvision==0.28.0", "timm==1.0.24")
     session.install("huggingface-hub", "safetensors", "pyyaml", "pillow")
     session.run("python", "-m", "tests.benchmarks.families", *session.posargs)
+def yolo_parsers(session: nox.Session) -> None:
+    """DepthAI's and depthai-nodes' parsers on cut YOLO exports; writes tests/benchmarks/results."""
+    session.install("-e", ".[test]", "depthai-nodes==0.7.0")
+    # What exports them wants torch, and gets an environment of its own.
+    other = session.create_tmp()
+    session.run("python", "-m", "venv", f"{other}/venv")
+    packages = (os.environ.get("BENCH_TORCH", "torch==2.13.0"), "torchvision", "ultralytics==8.4.190")
+    session.run(f"{other}/venv/bin/pip", "install", "-q", *packages, "onnx", "onnxslim", external=True)
+    script = "tests/benchmarks/yolo_exports.py"
+    session.run(f"{other}/venv/bin/python", script, f"{other}/exports", external=True)
+    session.run("python", "-m", "tests.benchmarks.yolo_parsers", f"{other}/exports", "--write")
 
 
 @nox.session

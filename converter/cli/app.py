@@ -249,6 +249,9 @@ def inspect(
 @app.command(help_epilogue="Example: nnconvert lint model.rvc2.tar.xz --fail-on warning")
 def lint(
     *source: Annotated[Path, Parameter(help="Archives, sources or targets.")],
+    target: Annotated[
+        str | None, Parameter(help="Name what a conversion for this target will refuse, too.")
+    ] = None,
     json: AsJson = False,
     sarif: Annotated[bool, Parameter(negative="", help="Print SARIF 2.1.0, for code hosts.")] = False,
     fail_on: Annotated[
@@ -269,6 +272,7 @@ def lint(
 
     return command.lint(
         source,
+        target=target,
         as_json=json,
         as_sarif=sarif,
         fail_on=fail_on,

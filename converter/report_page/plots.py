@@ -12,12 +12,15 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-_WIDTH: Final = 320
-_HEIGHT: Final = 240
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 10, 10, 34
+# About the pixels that a page has for a plot, so that the letters have their size.
+_WIDTH: Final = 260
+_HEIGHT: Final = 200
+_LEFT, _RIGHT, _TOP, _BOTTOM = 62, 12, 10, 34
 _BINS: Final = 48
 _POINTS: Final = 1500
 _WORST: Final = 100
+# A longer number does not fit beside an axis.
+_MOST_DIGITS: Final = 7
 
 
 def scatter(a: NDArray[Any], b: NDArray[Any]) -> str:
@@ -116,7 +119,8 @@ def _places(
 
 
 def _number(value: float) -> str:
-    return f"{value:.3g}"
+    text = f"{value:.3g}"
+    return text if len(text) <= _MOST_DIGITS else f"{value:.0e}"
 
 
 def _svg(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -49,9 +51,50 @@ def test_a_conversions_page_tells_what_the_record_does(made: tuple[Path, Path]) 
         assert said in seen.text, said
 
 
+def test_a_browser_shows_the_page_on_a_desk_and_on_a_phone(made: tuple[Path, Path]) -> None:
+    """Chromium, from a folder: nothing is fetched, nothing is cut, and the dark page is dark."""
+    from playwright.sync_api import sync_playwright
+
+    said: list[str] = []
+    paper: dict[str, str] = {}
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"), args=["--no-sandbox"]
+        )
+        for scheme, width in (("light", 1280), ("dark", 375)):
+            page = browser.new_page(color_scheme=scheme, viewport={"width": width, "height": 800})
+            page.on("console", lambda message: said.append(message.text))
+            page.on("pageerror", lambda error: said.append(str(error)))
+            page.on(
+                "request",
+                lambda sent: None if sent.url.startswith(("file:", "data:")) else said.append(sent.url),
+            )
+            page.goto(made[1].as_uri())
+            assert page.evaluate("document.documentElement.scrollWidth") == width
+            cut = """[...document.querySelectorAll("svg text")].filter(text => {
+                const own = text.getBoundingClientRect()
+                const all = text.ownerSVGElement.getBoundingClientRect()
+                return own.left < all.left || own.right > all.right || own.bottom > all.bottom
+            }).map(text => text.textContent)"""
+            assert page.evaluate(cut) == []
+            assert page.evaluate("[...document.images].every(image => image.naturalWidth > 0)")
+            paper[scheme] = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        browser.close()
+    assert said == []
+    brightness = {
+        scheme: sum(map(int, re.findall(r"\d+", color))) / 3 for scheme, color in paper.items()
+    }
+    assert brightness["light"] > 200
+    assert brightness["dark"] < 60
+
+
 def test_the_report_changes_no_byte_of_the_archive(made: tuple[Path, Path], tmp_path: Path) -> None:
     done = converter.convert(DIGITS_ARCHIVE, "rvc2", output=tmp_path / "digits.tar.xz")
     assert done.output.read_bytes() == made[0].read_bytes()
+    # A conversion without it can still tell: the same page.
+    assert done.report().html == made[1].read_text()
+    assert done.report(tmp_path / "later.html").path == tmp_path / "later.html"
+    assert (tmp_path / "later.html").read_text() == made[1].read_text()
 
 
 def test_a_failed_verification_has_a_page_and_pictures(made: tuple[Path, Path], tmp_path: Path) -> None:

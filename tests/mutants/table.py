@@ -117,6 +117,24 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     # ------------------------------------------------------ quantization
     Mutant(
+        name="wide-gate-fused",
+        file="targets/rvc4/quantization/gates.py",
+        before="if gate is not None and made[gate].name in wide:",
+        after="if gate is not None and made[gate].name not in wide:",
+        tests=_unit("mixed_precision.py::test_wide_tensors_lose_less_and_a_wide_gate_is_kept_apart"),
+        harm="The HTP computes something else for a SiLU in 16 bits: the result is off by more than itself.",
+    ),
+    Mutant(
+        name="held-out-frames-decide",
+        file="converter/calibration/dataset.py",
+        before='frames=self.frames - apart, part="others")',
+        after='frames=self.frames - apart, part="all")',
+        tests=_unit(
+            "mixed_precision.py::test_a_fifth_of_the_frames_is_kept_apart_where_there_are_enough"
+        ),
+        harm="The frames that judge a search have decided it: the loss that is told is too small.",
+    ),
+    Mutant(
         name="percentile-not-used",
         file="targets/rvc4/quantization/calibrate.py",
         before="return seen.percentile(percentile)",
@@ -232,7 +250,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         name="first-frame-only",
         file="converter/calibration/dataset.py",
-        before="for index in range(count):",
+        before="for index in self._places(count):",
         after="for index in range(min(count, 1)):",
         tests=_unit(
             "rvc4_quantization.py::test_every_frame_of_the_calibration_data_is_measured",

@@ -21,6 +21,7 @@ from converter.feeding import TargetInput
 from converter.graph.heavy import HEAVY_BYTES
 from targets.rvc4.quantization.calibrate import inputs_of
 from targets.rvc4.quantization.formats import Formats, choose
+from targets.rvc4.quantization.gates import keep_apart
 from targets.rvc4.quantization.io_codes import WIDE_SCALE, decoded, expose, take_half
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def quantize_file(
     inputs: Sequence[Mapping[str, Any]],
     output_type: str,
     grids: Mapping[str, Any],
+    wide: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Write the integer network, in a child process.
 
@@ -59,6 +61,7 @@ def quantize_file(
         encodings: Given encodings (`Encodings.to_call`), which win over the ranges.
         grids: Encodings of a quantized source, which the given ones win over.
         output_type: `auto`, or the element type that every output leaves in (`outputs`).
+        wide: Tensors that are asked to have 16 bits in an 8-bit mode.
 
     Returns:
         The method that was kept, the error of each that was tried (relative RMSE over all outputs),
@@ -71,11 +74,13 @@ def quantize_file(
     for method, by_name in ranges.items():
         changed = [item.name for item in frames if item.embedded is not None]
         formats = choose(
-            model, by_name, weights, activations, output_type, encodings, grids, images, changed
+            model, by_name, weights, activations, output_type, encodings, grids, images, changed, wide
         )
         overrides = _overrides(model, images, weights, activations)
         overrides |= formats.overrides
-        network = _quantized(model, by_name, weights, activations, per_channel, overrides)
+        network = _quantized(
+            model, by_name, weights, activations, per_channel, overrides, formats.nodes
+        )
         take_half(network.graph, [item.name for item in frames if item.dtype == "float16"])
         codes = expose(network, images, activations, formats.leaving, by_name)
         made[method] = (network, codes, formats)
@@ -126,8 +131,13 @@ def _quantized(
     activations: int,
     per_channel: bool,
     overrides: dict[str, list[dict[str, Any]]],
+    wide: Sequence[str] = (),
 ) -> ir.Model:
-    """The model with a pair of QuantizeLinear and DequantizeLinear around every node."""
+    """The model with a pair of QuantizeLinear and DequantizeLinear around every node.
+
+    Args:
+        wide: Nodes that have 16 bits in an 8-bit mode.
+    """
     import onnx
     import onnx_ir as ir
 
@@ -137,6 +147,7 @@ def _quantized(
     weight_type = {8: kinds.QInt8, 16: kinds.QInt16}[weights]
     activation_type = {8: kinds.QUInt8, 16: kinds.QUInt16}[activations]
     proto, structure = _loaded(model)
+    ranges = _with_gates((proto, structure), ranges, overrides, wide)
     for node in proto.graph.node:
         # The quantizer gives every Softmax the range from 0 to 1, however small its values are.
         if node.op_type == "Softmax" and node.output[0] in ranges:
@@ -182,6 +193,23 @@ def _quantized(
     made.quantize_model()
     quantized: ir.Model = ir.from_proto(made.model.model)
     return quantized
+
+
+def _with_gates(
+    protos: tuple[onnx.ModelProto, onnx.ModelProto],
+    ranges: Mapping[str, tuple[float, float]],
+    overrides: dict[str, list[dict[str, Any]]],
+    wide: Sequence[str],
+) -> Mapping[str, tuple[float, float]]:
+    """Keep wide gates apart from their products in both models; the ranges with the new tensors'."""
+    found = {}
+    for proto in (protos[0], *(protos[1:] if protos[1] is not protos[0] else ())):
+        found = keep_apart(proto.graph, wide)
+    kind = {"quant_type": _ort("quant_utils").QuantType.QUInt16}
+    for gate, (kept, zero) in found.items():
+        row = {key: value for key, value in overrides.get(gate, [{}])[0].items() if key != "convert"}
+        overrides[kept], overrides[zero] = [row | kind], [dict(kind)]
+    return {**ranges, **{kept: ranges[gate] for gate, (kept, _) in found.items() if gate in ranges}}
 
 
 def _limit(
