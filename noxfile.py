@@ -165,6 +165,9 @@ def families(session: nox.Session) -> None:
     session.install("--no-deps", "torchvision==0.28.0", "timm==1.0.24")
     session.install("huggingface-hub", "safetensors", "pyyaml", "pillow")
     session.run("python", "-m", "tests.benchmarks.families", *session.posargs)
+
+
+@nox.session
 def yolo_parsers(session: nox.Session) -> None:
     """DepthAI's and depthai-nodes' parsers on cut YOLO exports; writes tests/benchmarks/results."""
     session.install("-e", ".[test]", "depthai-nodes==0.7.0")

@@ -21,7 +21,7 @@ from converter.cache.key import key_of
 from converter.cache.store import Store
 from converter.calibration.given import as_files
 from converter.cameras import target_of
-from converter.conversion import Conversion
+from converter.conversion import Conversion, small_enough
 from converter.errors import (
     Cancelled,
     ToolError,
@@ -30,8 +30,6 @@ from converter.errors import (
     disk_error,
     from_findings,
 )
-from converter.conversion import Conversion, small_enough
-from converter.errors import Cancelled, UsageError, VerificationError, disk_error, from_findings
 from converter.events import Notice, OnEvent, Warned
 from converter.findings import Finding, Severity, errors
 from converter.model import SourceModel
@@ -290,9 +288,8 @@ def _made(
     )
 
 
-def _taken(entry: results.Entry, made: Plan, place: Path, told: _Told, *, force: bool) -> Conversion:
 def _taken(
-    entry: cache.Entry, made: Plan, place: Path, told: _Told, *, source: Path | None, force: bool
+    entry: results.Entry, made: Plan, place: Path, told: _Told, *, source: Path | None, force: bool
 ) -> Conversion:
     """Copy a result of the cache, and tell what was told when it was made."""
     from converter.checks.lint import lint
