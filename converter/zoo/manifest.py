@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -185,8 +186,8 @@ class Manifest(_Strict):
     @field_validator("models")
     @classmethod
     def _names_once(cls, models: list[Model]) -> list[Model]:
-        names = [model.name for model in models]
-        if twice := sorted({name for name in names if names.count(name) > 1}):
+        counts = Counter(model.name for model in models)
+        if twice := sorted(name for name, count in counts.items() if count > 1):
             raise ValueError(f"two models are called {twice[0]!r}")
         return models
 

@@ -166,9 +166,11 @@ def loop(folder: Path, count: int) -> list[dict[str, Any]]:
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """The results as Markdown."""
     lines = [
+        "# A zoo: rebuilds, plans, conversions",
+        "",
         f"Measured {date.today()} on {usable_cores()} cores ({platform.machine()}), Python "
-        f"{platform.python_version()}. The machine was shared with other work: wall seconds are not fair,",
-        "CPU seconds are.",
+        f"{platform.python_version()}. Wall seconds are fair on a machine of its own alone.",
+        "Goals: 600 cells that are all cached in 5 s; 1.8 times as fast as a loop.",
         "",
         "| what | wall s | CPU s | peak MB |",
         "| --- | ---: | ---: | ---: |",
