@@ -12,8 +12,8 @@ from converter.jobs.executor import Place
 from converter.jobs.rows import Rows
 from converter.jobs.values import Job
 
-# How many jobs of the queue are looked at in one turn.
-_LOOKED_AT: Final = 64
+# How many jobs that do not fit are looked past in one turn.
+_LOOKED_PAST: Final = 16
 # How often it is told why jobs wait, while every place is taken.
 _EXPLAIN_S: Final = 5.0
 # What a conversion takes beside its model, and for each byte of the source; generous, for want of a
@@ -66,7 +66,8 @@ class Admission:
         offered = [labels for labels in wanted if any(labels <= place.labels for place in room)]
         if is_full or not offered:
             return
-        jobs = self._rows.queue(offered, _LOOKED_AT)
+        free = sum(max(0, place.free) for place in room)
+        jobs = self._rows.queue(offered, free + _LOOKED_PAST)
         peaks = self._rows.peaks({job.kind for job in jobs})
         now = self._clock()
         waiting, self._waiting_since = self._waiting_since, {}

@@ -5,20 +5,36 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
+from types import MappingProxyType
 from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
+from converter.jobs.database import reading
 from converter.jobs.errors import Missing
 from converter.jobs.reading import Reading, label_text
-from converter.jobs.schema import ATTEMPTS, EVENTS, JOBS
+from converter.jobs.schema import ARTEFACTS, ATTEMPTS, EVENTS, JOBS
 from converter.jobs.states import ENDED, FOLLOWS, State
 from converter.jobs.values import Event, Submission
 
 # What one level of priority is worth: a job overtakes those that are one level below it and have waited
 # up to this long, so that none waits for ever.
 _LEVEL_S: Final = 600.0
+_NO_VALUES: Final[Mapping[str, Any]] = MappingProxyType({})
+# Made once: it is the making that takes time.
+INSERT_EVENTS: Final = sa.insert(EVENTS)
+INSERT_ATTEMPT: Final = sa.insert(ATTEMPTS)
+INSERT_ARTEFACTS: Final = sa.insert(ARTEFACTS)
+_OF_JOB: Final = JOBS.c.id == sa.bindparam("of_job")
+_OF_ATTEMPT: Final = JOBS.c.attempt == sa.bindparam("of_attempt")
+FENCED: Final = sa.update(JOBS).where(_OF_JOB, _OF_ATTEMPT, JOBS.c.state == State.RUNNING)
+_RUNNING: Final = (
+    sa.select(1)
+    .select_from(JOBS)
+    .where(_OF_JOB, _OF_ATTEMPT, JOBS.c.state == State.RUNNING)
+    .with_for_update()
+)
 
 
 def rank(queued_at: float, priority: int) -> float:
@@ -47,11 +63,8 @@ class Changing(Reading):
 
     def _is_running(self, connection: Connection, job_id: str, attempt: int) -> bool:
         """The fence; the row is locked until the transaction ends."""
-        fenced = (JOBS.c.id == job_id, JOBS.c.attempt == attempt, JOBS.c.state == State.RUNNING)
-        return (
-            connection.execute(sa.select(1).select_from(JOBS).where(*fenced).with_for_update()).first()
-            is not None
-        )
+        of = {"of_job": job_id, "of_attempt": attempt}
+        return connection.execute(_RUNNING, of).first() is not None
 
     def _attempt_state(self, connection: Connection, job_id: str, attempt: int) -> str | None:
         chosen = sa.select(ATTEMPTS.c.state).where(
@@ -80,7 +93,7 @@ class Changing(Reading):
         if row is None:
             return None
         told = state_event(job_id, row.events, self._clock(), to, row.attempt, row.reason)
-        connection.execute(sa.insert(EVENTS), told)
+        connection.execute(INSERT_EVENTS, told)
         return int(row.attempt)
 
     def _set(
@@ -100,26 +113,63 @@ class Changing(Reading):
         assert state in ENDED
         return {"ended_at": self._clock(), "reason": reason, "expires_at": None}
 
-    def _append(
-        self, connection: Connection, job_id: str, attempt: int, events: Iterable[Event]
-    ) -> None:
-        """Put events behind the job's others; its row is locked."""
-        of_attempt = (EVENTS.c.job_id == job_id, EVENTS.c.attempt == attempt)
+    def _reserve(
+        self,
+        connection: Connection,
+        job_id: str,
+        attempt: int,
+        count: int,
+        values: Mapping[str, Any] = _NO_VALUES,
+    ) -> int | None:
+        """Make place for events behind the job's others, and lock its row: the fence of an attempt.
+
+        Args:
+            values: Other columns to set.
+
+        Returns:
+            The position of the last one; None if the attempt is not the job's any more.
+        """
+        change = FENCED.values(events=JOBS.c.events + count, **values)
+        of = {"of_job": job_id, "of_attempt": attempt}
+        last = connection.execute(change.returning(JOBS.c.events), of).scalar()
+        return None if last is None else int(last)
+
+    def _unkept(self, job_id: str, attempt: int, events: Iterable[Event]) -> list[Event]:
+        """Those of an attempt's events that are not kept yet.
+
+        Raises:
+            IntegrityError: None of them is kept: that was not why they could not be written.
+        """
         events = list(events)
-        first_number = min((one.number for one in events), default=0)
-        known = sa.select(EVENTS.c.number).where(*of_attempt, EVENTS.c.number >= first_number)
-        kept = set(connection.execute(known).scalars())
+        known = sa.select(EVENTS.c.number).where(
+            EVENTS.c.job_id == job_id,
+            EVENTS.c.attempt == attempt,
+            EVENTS.c.number >= min((one.number for one in events), default=0),
+        )
+        with reading(self.engine) as connection:
+            kept = set(connection.execute(known).scalars())
         new = [one for one in events if one.number not in kept]
-        if not new:
-            return
-        change = sa.update(JOBS).where(JOBS.c.id == job_id).values(events=JOBS.c.events + len(new))
-        last = connection.execute(change.returning(JOBS.c.events)).scalar_one()
-        first = last - len(new) + 1
-        told = [
-            asdict(one) | {"job_id": job_id, "attempt": attempt, "position": first + index}
-            for index, one in enumerate(new)
-        ]
-        connection.execute(sa.insert(EVENTS), told)
+        if len(new) == len(events):
+            raise sa.exc.IntegrityError("events", None, ValueError("they are not kept"))
+        return new
+
+
+def event_values(
+    job_id: str, attempt: int, after: int, events: Sequence[Event]
+) -> list[dict[str, Any]]:
+    """The rows of an attempt's events, behind a position."""
+    return [
+        {
+            "job_id": job_id,
+            "position": after + index,
+            "attempt": attempt,
+            "number": one.number,
+            "at": one.at,
+            "kind": one.kind,
+            "data": dict(one.data),
+        }
+        for index, one in enumerate(events, 1)
+    ]
 
 
 def first_values(one: Submission, now: float) -> dict[str, Any]:

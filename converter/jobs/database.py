@@ -117,13 +117,16 @@ def _sqlite(url: sa.URL) -> Engine:
         # The driver would begin transactions itself, and not where we want them.
         connection.isolation_level = None
         connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
 
     @sa.event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
+        options = connection.get_execution_options()
+        if writes := options.get("writes", False):
+            # https://sqlite.org/pragma.html#pragma_synchronous: in WAL mode, NORMAL syncs no commit.
+            how = "FULL" if options.get("durable", True) else "NORMAL"
+            connection.exec_driver_sql(f"PRAGMA synchronous = {how}")
         # A transaction that reads first and then writes fails at once if another one wrote meanwhile.
-        writes = connection.get_execution_options().get("writes", False)
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
@@ -155,15 +158,19 @@ def reading(engine: Engine) -> Iterator[Connection]:
 
 
 @contextlib.contextmanager
-def writing(engine: Engine) -> Iterator[Connection]:
+def writing(engine: Engine, *, durable: bool = True) -> Iterator[Connection]:
     """A transaction that is carried out as a whole when the block is left, or not at all.
+
+    Args:
+        durable: Whether it survives a power cut, for which SQLite waits for the disk. Without, it
+            survives whatever happens to processes, and a power cut once a durable one has followed.
 
     Raises:
         DatabaseAway: The database does not answer. If it went away as the transaction was to end, it
             may have been carried out.
     """
     with _told(), engine.connect() as connection:
-        connection = connection.execution_options(writes=True)
+        connection = connection.execution_options(writes=True, durable=durable)
         with connection.begin():
             yield connection
 

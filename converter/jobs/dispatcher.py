@@ -36,6 +36,7 @@ class _Live:
     """An attempt that the executor has. Times are of the monotonic clock: the wall's may jump."""
 
     job: Job
+    place: str
     started_at: float | None = None
     cancelled_at: float | None = None
 
@@ -158,9 +159,11 @@ class Dispatcher:
         key = (report.job_id, report.attempt)
         match report:
             case Started():
-                if (live := self._live.get(key)) is not None:
+                live = self._live.get(key)
+                if live is not None:
                     live.started_at = self._clock()
-                if not self._rows.start(*key, report.worker):
+                is_known = live is not None and live.place == report.worker
+                if not is_known and not self._rows.start(*key, report.worker):
                     self._executor.cancel(*key)
             case Told():
                 if not self._rows.append_events(*key, report.events):
@@ -202,11 +205,11 @@ class Dispatcher:
         room = self._executor.room()
         for chosen in self._admission.chosen(room, self._executor.refusals):
             job = chosen.job
-            attempt = self._rows.claim(job.id)
+            attempt = self._rows.claim(job.id, chosen.place)
             if attempt is None:  # it was cancelled meanwhile
                 continue
             running = dataclasses.replace(job, state=State.RUNNING, attempt=attempt.number)
-            self._live[job.id, attempt.number] = _Live(running)
+            self._live[job.id, attempt.number] = _Live(running, chosen.place)
             self._executor.start(
                 Ticket(
                     job_id=job.id,

@@ -7,14 +7,23 @@ job that ended stays as it ended.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from converter.errors import ConvertError, ToolError
-from converter.jobs.changing import Changing, first_values, rank, state_event
+from converter.jobs.changing import (
+    INSERT_ARTEFACTS,
+    INSERT_ATTEMPT,
+    INSERT_EVENTS,
+    Changing,
+    event_values,
+    first_values,
+    rank,
+    state_event,
+)
 from converter.jobs.database import writing
 from converter.jobs.errors import Conflict
 from converter.jobs.reading import job_of, label_text
@@ -69,7 +78,7 @@ class Rows(Changing):
                 made = set(connection.execute(new, values).scalars())
                 told = [state_event(v["id"], 1, now, v["state"]) for v in values if v["id"] in made]
                 if told:
-                    connection.execute(sa.insert(EVENTS), told)
+                    connection.execute(INSERT_EVENTS, told)
                 ids = [one.id for one in chunk]
                 for row in connection.execute(sa.select(JOBS).where(JOBS.c.id.in_(ids))):
                     found[row.id] = row
@@ -174,12 +183,12 @@ class Rows(Changing):
                 started_at=now,
                 ended_at=None,
             )
-            connection.execute(sa.insert(ATTEMPTS), asdict(attempt) | {"state": str(State.RUNNING)})
+            connection.execute(INSERT_ATTEMPT, asdict(attempt) | {"state": str(State.RUNNING)})
             return attempt
 
     def start(self, job_id: str, attempt: int, worker: str) -> bool:
         """Note where an attempt has begun to work; False if it is not the job's any more."""
-        with writing(self.engine) as connection:
+        with writing(self.engine, durable=False) as connection:
             if not self._is_running(connection, job_id, attempt):
                 return False
             self._set_attempt(connection, job_id, attempt, worker=worker)
@@ -187,26 +196,42 @@ class Rows(Changing):
 
     def append_events(self, job_id: str, attempt: int, events: Iterable[Event]) -> bool:
         """Keep what an attempt tells, once; False if the attempt is not the job's any more."""
-        with writing(self.engine) as connection:
-            if not self._is_running(connection, job_id, attempt):
-                return False
-            self._append(connection, job_id, attempt, events)
-            return True
+        new = list(events)
+        try:
+            with writing(self.engine, durable=False) as connection:
+                last = self._reserve(connection, job_id, attempt, len(new))
+                if last is not None and new:
+                    told = event_values(job_id, attempt, last - len(new), new)
+                    connection.execute(INSERT_EVENTS, told)
+                return last is not None
+        except sa.exc.IntegrityError:  # some are kept already
+            return self.append_events(job_id, attempt, self._unkept(job_id, attempt, new))
 
     def finish(self, outcome: Outcome) -> bool:
         """End a job as its attempt ended; False if the attempt is not the job's any more.
 
         The files become the job's in the same transaction: nobody sees half a result.
         """
-        job_id, attempt = outcome.job_id, outcome.attempt
+        try:
+            return self._finish(outcome)
+        except sa.exc.IntegrityError:  # some of its events are kept already
+            new = self._unkept(outcome.job_id, outcome.attempt, outcome.events)
+            return self._finish(replace(outcome, events=tuple(new)))
+
+    def _finish(self, outcome: Outcome) -> bool:
+        job_id, attempt, events = outcome.job_id, outcome.attempt, outcome.events
+        ended = {"result": dict(outcome.result), "state": str(outcome.state)}
+        ended |= self._ended(outcome.state, outcome.reason)
         with writing(self.engine) as connection:
-            if not self._is_running(connection, job_id, attempt):
+            last = self._reserve(connection, job_id, attempt, len(events) + 1, ended)
+            if last is None:
                 # Also when this same call was carried out before, and the answer was lost.
                 state = self._attempt_state(connection, job_id, attempt)
                 return state == str(outcome.state)
-            self._append(connection, job_id, attempt, outcome.events)
-            ended = self._ended(outcome.state, outcome.reason) | {"result": dict(outcome.result)}
-            self._move(connection, job_id, outcome.state, ended)
+            told = event_values(job_id, attempt, last - len(events) - 1, events)
+            now = self._clock()
+            told.append(state_event(job_id, last, now, outcome.state, attempt, outcome.reason))
+            connection.execute(INSERT_EVENTS, told)
             self._set_attempt(
                 connection,
                 job_id,
@@ -214,11 +239,11 @@ class Rows(Changing):
                 state=str(outcome.state),
                 reason=outcome.reason,
                 peak_bytes=outcome.peak_bytes,
-                ended_at=self._clock(),
+                ended_at=now,
             )
             made = [asdict(one) | {"job_id": job_id} for one in outcome.artefacts]
             if made:
-                connection.execute(sa.insert(ARTEFACTS), made)
+                connection.execute(INSERT_ARTEFACTS, made)
             return True
 
     def lost(
