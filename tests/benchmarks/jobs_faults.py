@@ -65,7 +65,8 @@ def run(path: str, kills: int, seed: int) -> Row:
             submitted = 1
             for _ in range(kills):
                 submitted = _top_up(arena, submitted)
-                time.sleep(rng.uniform(0, 1.5))
+                _wait_for_work(arena)
+                time.sleep(rng.uniform(0, 0.7))
                 arena.kill(rng.choice(victims))
             for name in range(submitted):
                 arena.wait(str(name), timeout_s=300)
@@ -82,6 +83,16 @@ def run(path: str, kills: int, seed: int) -> Row:
         lost=sum(one.state is None for one in attempts),
         seconds=time.monotonic() - started,
     )
+
+
+def _wait_for_work(arena: Arena) -> None:
+    """Wait until a job runs: a part that has not begun is not worth killing."""
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        with contextlib.suppress(DatabaseAway):
+            if arena.rows.running():
+                return
+        time.sleep(0.05)
 
 
 def _top_up(arena: Arena, submitted: int) -> int:
