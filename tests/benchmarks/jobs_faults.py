@@ -20,7 +20,7 @@ from pathlib import Path
 from converter.jobs.errors import DatabaseAway
 from converter.jobs.states import State
 from tests.benchmarks.versions_line import line
-from tests.jobs_arena import Arena
+from tests.jobs_arena import Arena, is_alive
 from tests.postgres import postgres
 
 RESULTS = Path(__file__).with_name("results") / "jobs-faults.md"
@@ -86,13 +86,10 @@ def run(path: str, kills: int, seed: int) -> Row:
 
 
 def _wait_for_work(arena: Arena) -> None:
-    """Wait until a job runs: a part that has not begun is not worth killing."""
+    """Wait until an attempt works: a part that has not begun is not worth killing."""
     until = time.monotonic() + 60
-    while time.monotonic() < until:
-        with contextlib.suppress(DatabaseAway):
-            if arena.rows.running():
-                return
-        time.sleep(0.05)
+    while time.monotonic() < until and not any(map(is_alive, arena.marked())):
+        time.sleep(0.02)
 
 
 def _top_up(arena: Arena, submitted: int) -> int:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
+import os
+import subprocess
+import sys
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,6 +16,9 @@ from pathlib import Path
 import pytest
 
 from converter.jobs import Dispatcher, Here, Request, Rows, State, Storage, Submission, connect
+from converter.jobs.cluster import Cluster
+from tests.documents import ROOT
+from tests.jobs_arena import free_port
 from tests.sources import DIGITS_ARCHIVE
 
 
@@ -84,3 +91,40 @@ def test_a_job_is_converted_in_a_process_and_its_row_names_the_files(
     assert wrong.result["error"]["class"] == "UsageError"
     assert "nonsense" in wrong.reason
     assert "archive" not in jobs.rows.artefacts("wrong")
+
+
+def test_a_job_is_converted_by_a_worker_of_a_scheduler(jobs: Jobs, tmp_path: Path) -> None:
+    port = free_port()
+    address = f"tcp://127.0.0.1:{port}"
+    listen = ["--host", "127.0.0.1", "--port", str(port), "--no-dashboard"]
+    command = "from converter.cli import main; main()"
+    started = [
+        [sys.executable, "-m", "distributed.cli.dask_scheduler", *listen],
+        [sys.executable, "-c", command, "worker", "--scheduler", address, "--slots", "1"],
+    ]
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    cluster = Cluster(address, jobs.storage)
+    dispatcher = Dispatcher(jobs.rows, cluster, poll_s=0.1)
+    with (tmp_path / "log").open("wb") as log, contextlib.ExitStack() as stack:
+        processes = [
+            stack.enter_context(subprocess.Popen(one, stdout=log, stderr=log, env=env))
+            for one in started
+        ]
+        try:
+            request = digits(jobs.storage, **{"rvc2.number_of_shaves": 5})
+            labels = frozenset({"rvc2/native"})
+            jobs.rows.submit(Submission(id="far", request=request, labels=labels))
+            dispatcher.run_until_idle()
+            job = jobs.rows.get("far")
+            assert job.state is State.SUCCEEDED, (job.reason, (tmp_path / "log").read_text())
+            archive = jobs.rows.artefacts("far")["archive"]
+            assert jobs.storage.verify(archive.digest)
+            stages = [one for one in jobs.rows.events("far") if one.kind == "stage"]
+            assert len(stages) == 8
+            dispatcher.close()
+            # It drains, and ends.
+            processes[1].terminate()
+            assert processes[1].wait(60) == 0
+        finally:
+            for one in processes:
+                one.kill()

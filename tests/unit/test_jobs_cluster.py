@@ -1,0 +1,90 @@
+"""What a cluster makes of what Dask says; Dask itself is in `test_jobs_faults`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from converter.jobs import versions
+from converter.jobs.admission import _why
+from converter.jobs.attempt import Tail
+from converter.jobs.cluster import Cluster
+from converter.jobs.executor import Lost, Ticket
+from converter.jobs.storage import Storage
+from converter.jobs.values import Request
+
+
+class Client:
+    """A double of Dask's client, with the workers that the test names."""
+
+    status = "running"
+
+    def __init__(self, workers: dict[str, Any]) -> None:
+        self.workers = workers
+
+    def scheduler_info(self) -> dict[str, Any]:
+        return {"workers": self.workers}
+
+
+def offer(name: str, **changes: object) -> dict[str, Any]:
+    told = {"name": name, "slots": 2, "memory_bytes": 100, "labels": ["engine"]}
+    return {"name": name, "nnconvert": {**told, "versions": versions.own(), **changes}}
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Cluster:
+    return Cluster("tcp://127.0.0.1:1", Storage(tmp_path))
+
+
+def test_workers_of_other_versions_are_refused_by_name(cluster: Cluster) -> None:
+    other = versions.own() | {"onnx": "1.0", "code": "another"}
+    draining = offer("leaving") | {"metrics": {"nnconvert": {"draining": True}}}
+    cluster._client = Client(
+        {
+            "tcp://a": offer("good"),
+            "tcp://b": offer("old", versions=other),
+            "tcp://c": {"name": "stranger"},
+            "tcp://d": draining,
+        }
+    )
+    room = {place.name: place for place in cluster.room()}
+    assert {name: place.free for name, place in room.items()} == {"good": 2, "leaving": 0}
+    assert room["good"].labels == {"engine"}
+    ours = versions.own()
+    assert cluster.refusals == {
+        "old": f"has code another and not {ours['code']}, onnx 1.0 and not {ours['onnx']}",
+        "stranger": "is no worker of nnconvert",
+    }
+    said = _why(frozenset(), [], cluster.refusals)
+    assert said.startswith("It waits for a worker: there is none, for old has code another")
+
+
+def test_a_scheduler_that_does_not_answer_has_no_room_and_loses_what_ran(cluster: Cluster) -> None:
+    request = Request(source=None, source_name="a", target="rvc2")
+    ticket = Ticket(
+        job_id="a", attempt=1, request=request, labels=frozenset(), time_s=1, memory_bytes=1, place="w"
+    )
+    assert Ticket.from_json(ticket.to_json()) == ticket
+    cluster.start(ticket)
+    assert cluster.finished(0) == [Lost(job_id="a", attempt=1, reason="It is gone.", counts=False)]
+    cluster._running["a", 1] = (ticket, "tcp://a", None)
+    cluster._tried_at = float("inf")
+    assert cluster.room() == []
+    lost = Lost(job_id="a", attempt=1, reason="The scheduler went away.", counts=False)
+    assert cluster.finished(0) == [lost]
+    assert cluster.finished(0) == []
+
+
+def test_half_a_line_of_events_is_left_for_later(tmp_path: Path) -> None:
+    path = tmp_path / "events"
+    tail = Tail(path)
+    assert tail.read() == ()
+    line = '{"number": 1, "at": 1.0, "kind": "log", "data": {}}\n'
+    path.write_text('{"pid": 7}\n' + line + line[:20])
+    assert [one.number for one in tail.read()] == [1]
+    assert tail.pid == 7
+    with path.open("a") as file:
+        file.write(line[20:].replace("1,", "2,"))
+    assert len(tail.read()) == 1
