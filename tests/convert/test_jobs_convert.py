@@ -93,6 +93,32 @@ def test_a_job_is_converted_in_a_process_and_its_row_names_the_files(
     assert "archive" not in jobs.rows.artefacts("wrong")
 
 
+def test_a_conversion_that_is_cancelled_leaves_nothing(jobs: Jobs) -> None:
+    request = digits(jobs.storage, **{"rvc2.number_of_shaves": 3})
+    jobs.rows.submit(Submission(id="cancelled", request=request))
+    compiling = False
+    while not compiling and not jobs.rows.get("cancelled").has_ended:
+        jobs.dispatcher.step()
+        compiling = any(one.data.get("stage") == "compile" for one in jobs.rows.events("cancelled"))
+    folder = jobs.here._working["cancelled", 1]._folder
+
+    def left() -> list[str]:
+        found = []
+        for place in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if str(folder).encode() in (place / "environ").read_bytes():
+                    found.append((place / "cmdline").read_text())
+        return found
+
+    assert left(), "the compiler runs"
+    jobs.rows.cancel("cancelled")
+    jobs.dispatcher.run_until_idle()
+    assert jobs.rows.get("cancelled").state is State.CANCELLED
+    assert left() == []
+    assert not folder.exists()
+    assert "archive" not in jobs.rows.artefacts("cancelled")
+
+
 def test_a_job_is_converted_by_a_worker_of_a_scheduler(jobs: Jobs, tmp_path: Path) -> None:
     port = free_port()
     address = f"tcp://127.0.0.1:{port}"
