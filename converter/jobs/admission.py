@@ -16,8 +16,8 @@ from converter.jobs.values import Job
 _LOOKED_PAST: Final = 16
 # How often it is told why jobs wait, while every place is taken.
 _EXPLAIN_S: Final = 5.0
-# What a conversion takes beside its model, and for each byte of the source, before it was measured: 0.36
-# GB were measured for the digits example, and 2.95 GB for a model of 2.2 GB.
+# What a conversion takes beside its model, and for each byte of the source, until it is measured:
+# 0.36 GB were measured for the digits example, and 2.95 GB for a model of 2.2 GB.
 _BASE_BYTES: Final = 800 << 20
 _BYTES_PER_BYTE: Final = 4
 # A measured peak is of one run; the next one may take a little more.
