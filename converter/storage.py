@@ -20,7 +20,7 @@ from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, BinaryIO, Final, cast
 
-from converter.errors import ConvertError, UsageError, disk_error
+from converter.errors import ToolError, UsageError, disk_error
 
 _CHUNK: Final = 1 << 20
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
@@ -30,16 +30,12 @@ _ATOMIC: Final = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "ad
 _GRACE_S: Final = 3600.0
 
 
-class Missing(ConvertError):  # noqa: N818 - what happened
+class Missing(UsageError):  # noqa: N818 - what happened
     """There is no such job, or no such file in the storage."""
 
-    exit_code = 2
 
-
-class Corrupt(ConvertError):  # noqa: N818 - what happened
+class Corrupt(ToolError):  # noqa: N818 - what happened
     """A file of the storage was damaged; it was removed."""
-
-    exit_code = 6
 
 
 class Storage:

@@ -13,14 +13,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from converter.jobs.storage import Storage
-
 from converter.jobs.database import connect
 from converter.jobs.dispatcher import Dispatcher
 from converter.jobs.here import Here
 from converter.jobs.rows import Rows
 from converter.jobs.states import State
 from converter.jobs.values import Event, Outcome, Request, Submission
+from converter.storage import Storage
 from tests import jobs_double
 from tests.benchmarks.versions_line import line
 from tests.postgres import postgres

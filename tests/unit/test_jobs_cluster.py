@@ -12,8 +12,8 @@ from converter.jobs.admission import _why
 from converter.jobs.attempt import Tail
 from converter.jobs.cluster import Cluster
 from converter.jobs.executor import Lost, Ticket
-from converter.jobs.storage import Storage
 from converter.jobs.values import Request
+from converter.storage import Storage
 
 
 class Client:

@@ -11,10 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from converter import storage as storage_module
 from converter.errors import ToolError, UsageError
-from converter.jobs import storage as storage_module
-from converter.jobs.errors import Corrupt, Missing
-from converter.jobs.storage import Storage
+from converter.storage import Corrupt, Missing, Storage
 
 DATA = bytes(range(256)) * 9000
 DIGEST = f"sha256:{hashlib.sha256(DATA).hexdigest()}"
