@@ -133,11 +133,11 @@ def test_a_database_of_a_later_version_is_refused_by_name(rows: Rows, url: str) 
     with writing(rows.engine) as connection:
         connection.execute(version, {"to": "0999"})
     try:
-        with pytest.raises(OtherVersion, match=f"0999.*{database.VERSION}"):
+        with pytest.raises(OtherVersion, match=f"0999.*{database.JOBS.version}"):
             connect(url)
     finally:
         with writing(rows.engine) as connection:
-            connection.execute(version, {"to": database.VERSION})
+            connection.execute(version, {"to": database.JOBS.version})
 
 
 def test_what_is_no_database_for_jobs_is_refused(
