@@ -57,6 +57,10 @@ def test_few_wide_nodes_keep_the_limit_on_frames_kept_apart_and_on_the_emulator(
     assert (
         max(found["search"]["drop"], found["search"]["held_out"]) <= LIMIT < found["search"]["without"]
     )
+    # One step less was tried, and is beyond the limit.
+    tried = {item["nodes"]: item["drop"] for item in found["search"]["tried"] if item["drop"]}
+    fewer = max(count for count in tried if count < len(wide["nodes"]))
+    assert tried[len(wide["nodes"])] <= LIMIT < tried[fewer]
     assert done.verification["outputs"]["scores"]["rel_rmse"] <= LIMIT
     made = widths_of(done.output)
     assert {made[name] for name in wide["tensors"]} == {"uint16"}

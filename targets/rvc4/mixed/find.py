@@ -180,6 +180,14 @@ class _Search:
                 "drop": _coarse(drop.value) if drop else None,
                 "held_out": _coarse(apart.value) if apart else None,
                 "where": (apart or drop or Drop(value=0.0, where="")).where,
+                "tried": [
+                    {
+                        "nodes": len(self._networks[one].nodes),
+                        "drop": _coarse(self._drops[one].value) if one in self._drops else None,
+                        "held_out": _coarse(self._apart[one].value) if one in self._apart else None,
+                    }
+                    for one in sorted({*self._drops, *self._apart})
+                ],
             },
         }
 
