@@ -47,7 +47,9 @@ def quick(session: nox.Session) -> None:
 def properties(session: nox.Session) -> None:
     """The property tests with all their examples, of which CI tries a third."""
     session.env["NNCONVERT_EXAMPLES"] = "all"
-    _run(session, " ".join([PARALLEL, "-m hypothesis", "tests/unit", "tests/convert", *session.posargs]))
+    _run(
+        session, " ".join([PARALLEL, "-m hypothesis", "tests/unit", "tests/convert", *session.posargs])
+    )
 
 
 @nox.session
