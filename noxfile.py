@@ -103,6 +103,12 @@ def benchmarks_rvc4(session: nox.Session) -> None:
 
 
 @nox.session
+def zoo_benchmark(session: nox.Session) -> None:
+    """A quarter of an hour: a rebuild, plans of up to 100,000 cells, conversions beside a loop."""
+    _run(session, " ".join(["tests.benchmarks.zoo", *(session.posargs or ["--write"])]))
+
+
+@nox.session
 def benchmarks_zoo_scale(session: nox.Session) -> None:
     """Gate, site and index of a zoo of up to 100,000 simulated cells."""
     session.install("-e", ".[test]")
@@ -118,8 +124,9 @@ def benchmarks_container(session: nox.Session) -> None:
 
 @nox.session
 def accuracy_rvc4(session: nox.Session) -> None:
-    """What each RVC4 mode tells apart on the emulator; writes the table in the README."""
+    """What each RVC4 mode tells apart on the emulator; trains two nets; writes the README's table."""
     session.install("-e", ".[test]")
+    session.install(os.environ.get("BENCH_TORCH", "torch==2.13.0"))
     session.run("python", "-m", "tests.benchmarks.accuracy", *session.posargs)
 
 
@@ -159,6 +166,20 @@ def families(session: nox.Session) -> None:
     session.install("--no-deps", "torchvision==0.28.0", "timm==1.0.24")
     session.install("huggingface-hub", "safetensors", "pyyaml", "pillow")
     session.run("python", "-m", "tests.benchmarks.families", *session.posargs)
+
+
+@nox.session
+def yolo_parsers(session: nox.Session) -> None:
+    """DepthAI's and depthai-nodes' parsers on cut YOLO exports; writes tests/benchmarks/results."""
+    session.install("-e", ".[test]", "depthai-nodes==0.7.0")
+    # What exports them wants torch, and gets an environment of its own.
+    other = session.create_tmp()
+    session.run("python", "-m", "venv", f"{other}/venv")
+    packages = (os.environ.get("BENCH_TORCH", "torch==2.13.0"), "torchvision", "ultralytics==8.4.190")
+    session.run(f"{other}/venv/bin/pip", "install", "-q", *packages, "onnx", "onnxslim", external=True)
+    script = "tests/benchmarks/yolo_exports.py"
+    session.run(f"{other}/venv/bin/python", script, f"{other}/exports", external=True)
+    session.run("python", "-m", "tests.benchmarks.yolo_parsers", f"{other}/exports", "--write")
 
 
 @nox.session

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 from converter.errors import UsageError
 from converter.html import table, titled
 from converter.plans import Plan
+from converter.target import Kept
+
+if TYPE_CHECKING:
+    from converter.report_page.page import Page
+
+# Of a comparison whose tensors are larger, `report` has no frames and no plots.
+_MOST_KEPT_BYTES: Final = 500_000_000
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -25,6 +33,7 @@ class Conversion:
         timings_s: Wall seconds by stage.
         peak_bytes: Peak memory of the tools by stage, where they report it.
         cached: Whether it was taken from the cache (`cache.enabled`).
+        source: What was converted; None for an archive that was open already.
     """
 
     output: Path
@@ -37,6 +46,9 @@ class Conversion:
     timings_s: Mapping[str, float] = field(default_factory=dict)
     peak_bytes: Mapping[str, int] = field(default_factory=dict)
     cached: bool = False
+    source: Path | None = None
+    # The tensors of the comparison, the second stage's behind the first's: `report` draws them.
+    _kept: tuple[Kept, ...] = field(default=(), compare=False)
 
     def __repr__(self) -> str:
         """A few lines: all of it is in `to_json`."""
@@ -98,6 +110,33 @@ class Conversion:
         rows = self._rows()
         return pandas.DataFrame(rows).set_index("output") if rows else pandas.DataFrame()
 
+    def report(self, path: str | os.PathLike[str] | None = None) -> Page:
+        """A page of the conversion: frames, plots, figures, warnings, how a program loads the archive.
+
+        A notebook shows it below the cell. Frames and plots are missing if the archive came from the
+        cache, if nothing was compared, or if the comparison's tensors are larger than 500 MB.
+
+        Args:
+            path: Where to write it, `.html`; an older one is replaced. None writes no file.
+
+        Raises:
+            UsageError: It is no HTML file, or it cannot be written.
+        """
+        from converter.report_page.page import Subject, page, write_page
+        from converter.report_page.place import page_place
+
+        place = page_place(path)
+        subject = Subject(
+            archive=self.output,
+            size_bytes=self.size_bytes,
+            source=self.source,
+            plan=self.plan,
+            record=self.verification,
+            kept=self._kept,
+            warnings=self.warnings,
+        )
+        return page(subject) if place is None else write_page(place, subject)
+
     def to_json(self) -> dict[str, Any]:
         """The document that `--json` prints."""
         return {
@@ -114,3 +153,16 @@ class Conversion:
             "peak_bytes": dict(self.peak_bytes),
             "cache": {"hit": self.cached},
         }
+
+
+def small_enough(kept: Iterable[Kept]) -> tuple[Kept, ...]:
+    """The tensors of comparisons; none if they would fill the memory of whoever keeps the result."""
+    found = tuple(kept)
+    size = sum(
+        array.nbytes
+        for one in found
+        for side in (one.frames, one.source, one.result)
+        for tensors in side
+        for array in tensors.values()
+    )
+    return found if size <= _MOST_KEPT_BYTES else ()

@@ -39,6 +39,12 @@ class Finding:
         """`where: message`, without the remedy."""
         return f"{self.where}: {self.message}" if self.where else self.message
 
+    @property
+    def said(self) -> str:
+        """The finding behind the word for it: `warning: …`, or `note: …` for a fact."""
+        word = "note" if self.severity is Severity.INFO else self.severity.value
+        return f"{word}: {self}"
+
     def __str__(self) -> str:
         return f"{self.one_line} {self.remedy}".strip()
 
@@ -68,3 +74,9 @@ def perhaps(name: str, names: Sequence[str]) -> str:
 def listed(names: Sequence[str]) -> str:
     """Names for a message."""
     return ", ".join(repr(name) for name in names) or "none"
+
+
+def few(names: Sequence[str], most: int = 6) -> str:
+    """The first names for a message, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return listed(names[:most]) + more

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, Final, cast
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from converter.profile import Profile
+
 ENTRY_POINTS: Final = "converter.formats"
 # The type of a piece whose content is not known.
 BYTES: Final = "bytes"
@@ -57,6 +59,8 @@ class Format:
             padding. Raises ArchiveError for a damaged file. None if the inside of the format is not
             known: two files are then only compared as a whole.
         note: What is not known of such a file, in a line made from the result of `read`; or nothing.
+        profile: What the file asks of a camera. Raises ArchiveError for a damaged file. None if the
+            inside of the format is not known.
     """
 
     suffix: str
@@ -67,6 +71,7 @@ class Format:
     load_with: str
     parts: Callable[[Path], Iterable[Part]] | None = None
     note: Callable[[Mapping[str, Any]], str] = lambda _facts: ""
+    profile: Callable[[Path], Profile] | None = None
 
 
 @cache

@@ -8,8 +8,9 @@ from typing import Any, Final
 
 from converter.archive.opened import BUILDINFO, read_json
 from converter.errors import UsageError
-from converter.formats import read_compiled
+from converter.formats import format_of, read_compiled
 from converter.open_source import open_archive
+from converter.profile import Profile
 from converter.sources.facts import facts_of, kind_of
 
 # What a file is called in JSON, by its format.
@@ -49,6 +50,37 @@ def inspect(source: str | os.PathLike[str]) -> dict[str, Any]:
             "model_file": facts,
             "buildinfo": record,
         }
+
+
+def profile(source: str | os.PathLike[str]) -> Profile:
+    """What a compiled file asks of a camera, or the one in a converted archive: sizes, no times.
+
+    Raises:
+        UsageError: There is no such file, or it is not compiled.
+        ArchiveError: It is damaged.
+    """
+    path = Path(source)
+    if not path.exists():
+        raise UsageError(f"{path}: no such file or folder.")
+    if path.is_file() and format_of(path) is not None:
+        return _profile(path)
+    with open_archive(path) as archive:
+        model = archive.config.get("model")
+        metadata = model.get("metadata") if isinstance(model, dict) else None
+        inside = metadata.get("path") if isinstance(metadata, dict) else None
+        if not isinstance(inside, str) or not archive.member(inside):
+            raise UsageError(f"{path}: the archive has no model file.", remedy="Run lint on it.")
+        return _profile(archive.path(inside))
+
+
+def _profile(path: Path) -> Profile:
+    found = format_of(path)
+    if found is None or found.profile is None:
+        raise UsageError(
+            f"{path.name}: what it asks of a camera is not in such a file.",
+            remedy="Give a .blob, a .superblob, a .dlc, or a converted archive with one.",
+        )
+    return found.profile(path)
 
 
 def model_facts(path: Path) -> dict[str, Any] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import shutil
 import tempfile
@@ -14,6 +15,7 @@ from converter.calibration.files import IMAGES
 from converter.errors import UsageError, VerificationError
 from converter.events import OnEvent
 from converter.findings import listed
+from converter.html import titled
 from converter.options.resolve import Options
 from converter.recheck import Compared, compare_again
 
@@ -37,6 +39,14 @@ class Preview:
     output: Path
     said: tuple[str, ...]
     verification: Mapping[str, Any]
+
+    def _repr_html_(self) -> str:
+        """The picture with what was said, for a notebook."""
+        kind = self.output.suffix.lower().lstrip(".").replace("jpg", "jpeg")
+        data = base64.b64encode(self.output.read_bytes()).decode()
+        return titled(
+            str(self.output), f'<img alt="" src="data:image/{kind};base64,{data}">', lines=self.said
+        )
 
     def to_json(self) -> dict[str, Any]:
         """The document that `--json` prints."""

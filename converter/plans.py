@@ -155,7 +155,7 @@ class Plan:
             f"{self.backend.tool} {self.backend.version}, toolchain {self.toolchain}",
             *filter(None, (self.backend.reason, self.backend.caveat)),
             f"plan {self.hash}",
-            *(f"warning: {warning}" for warning in self.warnings),
+            *(warning.said for warning in self.warnings),
         ]
         return titled(
             f"{self.model.path} for {self.target}",

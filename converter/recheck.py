@@ -53,12 +53,14 @@ class Compared:
 
     Attributes:
         kept: By model file the tensors; filled before they are judged.
+        layers: Where they are asked for, what each layer loses (`Run.layers`).
         record: The verification record with the `sha256` of the compiled file; of a comparison that
             failed what the error has of it.
         warnings: What was told on the way.
     """
 
     kept: dict[str, Kept] = field(default_factory=dict)
+    layers: dict[str, dict[str, Any]] | None = None
     record: Mapping[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
@@ -188,7 +190,7 @@ def _compare_again(
             processes.warm_up(modules_called(plan.target), work)
             require_source(record, plan.model.files, source.name)
             run = Run.of(source, plan, work=work, on_event=on_event, processes=processes)
-            run.kept = compared.kept
+            run.kept, run.layers = compared.kept, compared.layers
             run.compiled = made.path(made.config["model"]["metadata"]["path"])
             second = postprocessor_path(made.config["model"])
             artifact = carry_out(run, source, made.path(second) if second else None)

@@ -21,7 +21,7 @@ from converter.cache.key import key_of
 from converter.cache.store import Store
 from converter.calibration.given import as_files
 from converter.cameras import target_of
-from converter.conversion import Conversion
+from converter.conversion import Conversion, small_enough
 from converter.errors import (
     Cancelled,
     ToolError,
@@ -45,6 +45,7 @@ from converter.sources.settled_archive import settled_archive
 from converter.target import Run, modules_called
 from converter.target import load as load_target
 from converter.verification.frames import find_frames
+from converter.verification.reference import check_source
 
 Overrides = Options | Mapping[str, Any] | None
 
@@ -117,6 +118,7 @@ def convert(
     """
     started = time.monotonic()
     target = target_of(target).target
+    given = Path(source) if isinstance(source, str | os.PathLike) else None
     with contextlib.ExitStack() as stack:
         try:
             page = page_place(report)
@@ -141,13 +143,14 @@ def convert(
             may_take = keep_work is None and page is None
             entry = results.find(store, key) if store and key and may_take else None
             if entry is not None:
-                done = _taken(entry, made, place, told, force=force)
+                done = _taken(entry, made, place, told, source=given, force=force)
             else:
                 run = Run.of(archive, made, work=work, on_event=told.event, processes=processes)
+                run.kept = {}
                 done = (
-                    _made(run, archive, place, told, force=force)
+                    _made(run, archive, place, told, source=given, force=force)
                     if page is None
-                    else _reported(page, run, archive, place, told, source=source, force=force)
+                    else _reported(page, run, archive, place, told, source=given, force=force)
                 )
         except OSError as error:
             raise disk_error(error, "converting") from error
@@ -204,7 +207,11 @@ class _Told:
             if text:
                 self._listen(Notice(text=text))
         for finding in made.warnings:
-            self.event(Warned(text=str(finding)))
+            if finding.severity is Severity.INFO:
+                self.warnings.append(str(finding))
+                self._listen(Notice(text=finding.said))
+            else:
+                self.event(Warned(text=str(finding)))
 
     def lint(self, findings: Iterable[Finding]) -> None:
         """Tell what the result is warned of, but not again what was told already."""
@@ -215,37 +222,42 @@ class _Told:
 
 
 def _reported(
-    page: Path, run: Run, archive: Archive, place: Path, told: _Told, *, source: object, force: bool
+    page: Path,
+    run: Run,
+    archive: Archive,
+    place: Path,
+    told: _Told,
+    *,
+    source: Path | None,
+    force: bool,
 ) -> Conversion:
     """`_made`, and a page of it; also of a verification that failed."""
     from converter.report_page.page import Subject, write_page
 
-    def write(record: Mapping[str, Any], size_bytes: int | None, error: str = "") -> None:
-        subject = Subject(
+    try:
+        done = _made(run, archive, place, told, source=source, force=force)
+    except VerificationError as error:
+        failed = Subject(
             archive=place,
-            size_bytes=size_bytes,
-            source=path,
+            size_bytes=None,
+            source=source,
             plan=run.plan,
-            record=record,
+            record=json.loads(error.tool_text or "{}"),
             kept=list((run.kept or {}).values()),
             warnings=told.warnings,
-            error=error,
+            error=error.message,
         )
-        write_page(page, subject)
-
-    path = Path(source) if isinstance(source, str | os.PathLike) else None
-    run.kept = {}
-    try:
-        done = _made(run, archive, place, told, force=force)
-    except VerificationError as error:
-        write(json.loads(error.tool_text or "{}"), None, error.message)
+        write_page(page, failed)
         error.remedy = f"{page} shows it. {error.remedy}"
         raise
-    write(done.verification, done.size_bytes)
+    # Whoever asks for a page beforehand gets all of it, whatever its size.
+    dataclasses.replace(done, _kept=tuple((run.kept or {}).values())).report(page)
     return done
 
 
-def _made(run: Run, archive: Archive, place: Path, told: _Told, *, force: bool) -> Conversion:
+def _made(
+    run: Run, archive: Archive, place: Path, told: _Told, *, source: Path | None, force: bool
+) -> Conversion:
     """Carry a plan out and write its archive."""
     from converter.checks.lint import own_warnings
     from converter.target_archive import entries
@@ -271,10 +283,14 @@ def _made(run: Run, archive: Archive, place: Path, told: _Told, *, force: bool) 
         warnings=tuple(told.warnings),
         peak_bytes=run.peak_bytes,
         timings_s=run.timings_s,
+        source=source,
+        _kept=small_enough((run.kept or {}).values()),
     )
 
 
-def _taken(entry: results.Entry, made: Plan, place: Path, told: _Told, *, force: bool) -> Conversion:
+def _taken(
+    entry: results.Entry, made: Plan, place: Path, told: _Told, *, source: Path | None, force: bool
+) -> Conversion:
     """Copy a result of the cache, and tell what was told when it was made."""
     from converter.checks.lint import lint
 
@@ -297,6 +313,7 @@ def _taken(entry: results.Entry, made: Plan, place: Path, told: _Told, *, force:
         verification=entry.verification,
         warnings=tuple(told.warnings),
         cached=True,
+        source=source,
     )
 
 
@@ -308,7 +325,11 @@ def carry_out(run: Run, archive: Archive, compiled: Path | None = None) -> Artif
     """
     import_source(run)
     target = load_target(run.plan.target)
-    artifact = target.run(run)
+    try:
+        artifact = target.run(run)
+    except ToolError as error:
+        check_source(run.source, error, work=run.work)
+        raise
     if run.plan.second is None:
         return artifact
     work = run.work / "second"
@@ -316,7 +337,7 @@ def carry_out(run: Run, archive: Archive, compiled: Path | None = None) -> Artif
     run.notice(f"The second stage, {run.plan.second.model.path}:")
     second = Run.of(archive, run.plan.second, work=work, on_event=run.on_event, processes=run.processes)
     second.compiled = compiled
-    second.kept = run.kept
+    second.kept, second.layers = run.kept, run.layers
     import_source(second)
     made = target.run(second)
     run.timings_s |= {f"second {name}": seconds for name, seconds in second.timings_s.items()}

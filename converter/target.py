@@ -97,6 +97,8 @@ class Run:
             none. None to make one.
         processes: Every child is started here, so that all of them end with the run.
         kept: By model file, the tensors of its comparison, where somebody will draw them; else None.
+        layers: By model file, what each layer loses, where somebody asks for it (a target that can tell
+            fills it before it judges, as `converter.analysis.layer.Analysis.to_json`); else None.
         timings_s: Wall seconds by stage; peak_bytes: the tools' peak memory by stage.
     """
 
@@ -109,6 +111,7 @@ class Run:
     compiled: Path | None = None
     processes: Processes = field(default_factory=Processes)
     kept: dict[str, Kept] | None = None
+    layers: dict[str, dict[str, Any]] | None = None
     timings_s: dict[str, float] = field(default_factory=dict)
     peak_bytes: dict[str, int] = field(default_factory=dict)
     _done: int = 0

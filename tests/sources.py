@@ -17,7 +17,7 @@ MEAN = [110.0, 70.0, 30.0]
 SCALE = [20.0, 45.0, 90.0]
 
 
-COPIES = ("w", "y", "z", "a", "b", "c", "d", "e", "f", "g", "h")
+COPIES = ("w", "y", "z", "a", "b", "c", "d", "e", "f", "g", "h", "i")
 
 
 def conv_model(
@@ -130,6 +130,7 @@ def copies_model() -> onnx.ModelProto:
     ```
     x (1, 3, 8, 8) ─ w        x ─ Relu ─ y ─ z        x ─ Neg ─ (n) ─ a, b, c, d, e
     n ─ Greater ─ f ─ g  of booleans            n ─ Mul ─ h  with the dropout's mask
+    x ─ BatchNormalization ─ i  by nothing
     ```
     """
     nodes = [
@@ -146,7 +147,9 @@ def copies_model() -> onnx.ModelProto:
         helper.make_node("Identity", ["f"], ["g"], name="truth"),
         helper.make_node("Cast", ["mask"], ["kept"], name="number", to=TensorProto.FLOAT),
         helper.make_node("Mul", ["n", "kept"], ["h"], name="masked"),
+        helper.make_node("BatchNormalization", ["x", *"opqo"], ["i"], name="normalized", epsilon=0.0),
     ]
+    parameters = {"o": np.ones(3, np.float32)} | dict.fromkeys("pq", np.zeros(3, np.float32))
     shape = [1, 3, 8, 8]
     graph = helper.make_graph(
         nodes,
@@ -158,6 +161,7 @@ def copies_model() -> onnx.ModelProto:
             )
             for name in COPIES
         ],
+        [numpy_helper.from_array(values, name) for name, values in parameters.items()],
     )
     return make_model(graph)
 

@@ -131,6 +131,7 @@ def ultralytics(
     keypoints: tuple[int, int] | None = None,
     newer: bool = False,
     names: bool = True,
+    suppressed: bool = False,
 ) -> onnx.ModelProto:
     """YOLOv8 and its successors.
 
@@ -140,6 +141,7 @@ def ultralytics(
         end_to_end: The best boxes sorted out in the graph.
         newer: The keypoints' formula of Pose26.
         names: Whether the file says its classes.
+        suppressed: The boxes that a suppression of overlaps leaves, [1, boxes, 6], as nms=True.
     """
     middle = 2.0 if bins == 1 else 0.0
     raw = [(net.conv(s, 4 * bins, 0.3, middle), net.conv(s, classes)) for s in net.strides]
@@ -153,7 +155,10 @@ def ultralytics(
     else:
         box = net.flat([pair[0] for pair in raw], 4 * bins)
         scores = net.flat([pair[1] for pair in raw], classes)
-    parts = [net.boxes(net.distances(box, bins), corners=end_to_end), net.op("Sigmoid", scores)]
+    parts = [
+        net.boxes(net.distances(box, bins), corners=end_to_end or suppressed),
+        net.op("Sigmoid", scores),
+    ]
     outputs = []
     if masks:
         parts.append(net.flat([net.conv(s, masks) for s in net.strides], masks))
@@ -163,6 +168,11 @@ def ultralytics(
     joined_parts = net.op("Concat", *parts, axis=1)
     if end_to_end:
         joined_parts = _best(net, joined_parts, classes)
+    if suppressed:
+        rows = net.op("Transpose", joined_parts, perm=[0, 2, 1])
+        ends = net.slice(rows, 0, 4, 2), net.slice(rows, 4, 4 + classes, 2)
+        left = net.op("Concat", *_suppressed(net, *ends)[1:], axis=1)
+        joined_parts = net.op("Unsqueeze", left, axes=[0])
     said = {
         "description": "Ultralytics test model",
         "author": "Ultralytics",
@@ -256,10 +266,23 @@ ANCHORS = {
 
 
 def with_anchors(
-    net: Net, classes: int = 3, *, masks: int = 0, seventh: bool = False
+    net: Net,
+    classes: int = 3,
+    *,
+    masks: int = 0,
+    seventh: bool = False,
+    raw_levels: bool = False,
+    decoded: bool = True,
+    suppressed: bool = False,
 ) -> onnx.ModelProto:
-    """YOLOv5, with masks too, and YOLOv7, which multiplies its constants out."""
-    size, levels = 5 + classes + masks, []
+    """YOLOv5, with masks too, and YOLOv7, which multiplies its constants out.
+
+    Args:
+        raw_levels: The raw numbers of each stride as outputs, too.
+        decoded: Whether the decoded rows are an output.
+        suppressed: The boxes that a suppression of overlaps leaves, [boxes, 7], as YOLOv7 --end2end.
+    """
+    size, levels, raws = 5 + classes + masks, [], []
     for s in net.strides:
         height, width = net.cells(s)
         rows, columns = np.meshgrid(np.arange(height), np.arange(width), indexing="ij")
@@ -267,6 +290,7 @@ def with_anchors(
         pairs = np.array(ANCHORS[s]).reshape(1, 3, 1, 1, 2)
         raw = net.reshape(net.conv(s, 3 * size), 1, 3, size, height, width)
         raw = net.op("Transpose", raw, perm=[0, 1, 3, 4, 2])
+        raws.append(raw)
         rest = net.slice(raw, 5 + classes, size, 4)
         active = net.op("Sigmoid", net.slice(raw, 0, 5 + classes, 4))
         xy, wh = net.slice(active, 0, 2, 4), net.slice(active, 2, 4, 4)
@@ -281,7 +305,31 @@ def with_anchors(
             wh = net.op("Mul", wh, net.constant(pairs))
         parts = [xy, wh, net.slice(active, 4, 5 + classes, 4), *([rest] if masks else [])]
         levels.append(net.reshape(net.op("Concat", *parts, axis=4), 1, -1, size))
-    outputs = [net.op("Concat", *levels, axis=1)]
+    rows = net.op("Concat", *levels, axis=1)
+    outputs = [_left(net, rows, classes) if suppressed else rows] if decoded else []
     if masks:
         outputs.append(net.op("Relu", net.conv(4, masks)))
-    return net.model(*outputs)
+    return net.model(*outputs, *(raws if raw_levels else []))
+
+
+def _left(net: Net, rows: str, classes: int) -> str:
+    """Boxes that are left: batch, x1, y1, x2, y2, class, score, as YOLOv7 writes it."""
+    centre, size = net.slice(rows, 0, 2, 2), net.slice(rows, 2, 4, 2)
+    half = net.op("Mul", size, net.constant(0.5))
+    boxes = net.op("Concat", net.op("Sub", centre, half), net.op("Add", centre, half), axis=2)
+    scores = net.op("Mul", net.slice(rows, 5, 5 + classes, 2), net.slice(rows, 4, 5, 2))
+    found, box, best, kind = _suppressed(net, boxes, scores)
+    batch = net.op("Cast", net.slice(found, 0, 1, 1), to=1)
+    return net.op("Concat", batch, box, kind, best, axis=1)
+
+
+def _suppressed(net: Net, boxes: str, scores: str) -> list[str]:
+    """Overlaps suppressed, whatever the class: what was selected, and its boxes, scores and classes."""
+    best = net.op("ReduceMax", scores, axes=[2], keepdims=1)
+    kind = net.op("Cast", net.op("ArgMax", scores, axis=2, keepdims=1), to=1)
+    limits = [net.constant([50], np.int64), net.constant([0.5]), net.constant([0.2])]
+    chances = net.op("Transpose", best, perm=[0, 2, 1])
+    found = net.op("NonMaxSuppression", boxes, chances, *limits)
+    cells = net.op("Squeeze", net.slice(found, 2, 3, 1), axes=[1])
+    parts = [net.op("Gather", part, cells, axis=1) for part in (boxes, best, kind)]
+    return [found, *(net.op("Squeeze", part, axes=[0]) for part in parts)]

@@ -151,7 +151,7 @@ def _refuse(facts: GraphFacts, path: str, name: str | None, hints: Mapping[str, 
         Finding(
             code="init.dtype",
             where=tensor.name,
-            message=f"is of {tensor.dtype}, which the format cannot describe.",
+            message=f"is of the type {tensor.dtype}, which the format cannot describe.",
             remedy="Export the model with float32 here.",
         )
         for tensor in tensors

@@ -67,9 +67,10 @@ def recognize(
         return Recognized()
     task = exported.task if exported else ""
     known = exported.classes if exported else None
-    found = find(model, shape, len(known) if known else None, rotated=task == "obb")
+    n_classes = len(known) if known else None
+    found = find(model, shape, n_classes, rotated=task == "obb", anchors=hints.anchors)
     if found.detector is None:
-        return Recognized(told=_whole(found.reason))
+        return Recognized(told=_whole(found.reason, found.remedy))
     detector = found.detector
     head, told = _head(detector, exported, hints)
     names = {facts.inputs[0].name: shape}
@@ -96,7 +97,7 @@ def recognize(
     )
 
 
-def _whole(reason: str) -> tuple[Finding, ...]:
+def _whole(reason: str, remedy: str = "") -> tuple[Finding, ...]:
     if not reason:
         return ()
     return (
@@ -105,7 +106,7 @@ def _whole(reason: str) -> tuple[Finding, ...]:
             severity=Severity.WARNING,
             where="model.outputs",
             message=f"the detector is left whole: {reason}.",
-            remedy="No parser of a camera decodes its outputs; decode them in your own code.",
+            remedy=remedy or "No parser of a camera decodes its outputs; decode them in your own code.",
         ),
     )
 

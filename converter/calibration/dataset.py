@@ -6,11 +6,12 @@ The second stage of an archive is calibrated on the outputs of the first stage f
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 from converter.archive.opened import Archive
 from converter.calibration.files import ARRAYS, IMAGES, InputData, Tree, batch_of
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
 FOLDER: Final = "calibration"
 _RANDOM_FRAMES: Final = 20
+# Where some frames are kept apart it is every fifth; with fewer than so many all are needed.
+_EVERY: Final = 5
+_ENOUGH_TO_SPLIT: Final = 25
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +76,7 @@ class Calibration:
         random: Whether the frames are generated and not the user's data.
         values: For generated frames, by input name: what the graph says of the values.
         first: For a second stage: the model that makes its frames from those of the first.
+        part: Which of the files' frames these are: all, every fifth (`apart`), or the others.
     """
 
     inputs: tuple[InputData, ...]
@@ -80,6 +85,27 @@ class Calibration:
     random: bool = False
     values: Mapping[str, Values] = field(default_factory=dict)
     first: FirstStage | None = None
+    part: Literal["all", "apart", "others"] = "all"
+
+    def split(self) -> tuple[Self, Self | None]:
+        """Frames to decide by, and a fifth of them that is kept apart to judge the decision by.
+
+        Returns:
+            All of them and None, where there are fewer than 25, or where they are generated.
+        """
+        if self.random or self.frames < _ENOUGH_TO_SPLIT:
+            return self, None
+        apart = self.frames // _EVERY
+        return (
+            dataclasses.replace(self, frames=self.frames - apart, part="others"),
+            dataclasses.replace(self, frames=apart, part="apart"),
+        )
+
+    def _places(self, count: int) -> Iterator[int]:
+        """The indices of the first frames among those of the files."""
+        wanted = {"all": (True, True), "apart": (False, True), "others": (True, False)}[self.part]
+        places = (i for i in itertools.count() if wanted[i % _EVERY == _EVERY - 1])
+        return itertools.islice(places, count)
 
     def to_json(self) -> dict[str, Any]:
         """The data as the plan and the build record describe it."""
@@ -105,6 +131,7 @@ class Calibration:
             "frames": self.frames,
             "random": self.random,
             "npy_color": self.npy_color,
+            "part": self.part,
             "inputs": [vars(item) for item in self.inputs],
             "first": self.first
             and {
@@ -157,7 +184,7 @@ class Calibration:
             data.input: Reader(data, self.npy_color, next(i for i in inputs if i.name == data.input))
             for data in self.inputs
         }
-        for index in range(count):
+        for index in self._places(count):
             yield {name: reader.frame(index) for name, reader in readers.items()}
 
 

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _LISTED_FILES: Final = 1000
+# To take some of the frames of a large set, no more of it is read.
+_LOOKED_AT: Final = 320
 
 
 def frames_of(
@@ -31,6 +33,12 @@ def frames_of(
     fed = [TargetInput.from_json(item) for item in inputs]
     for frame in Calibration.from_call(calibration).read(items, limit):
         yield target_feeds(items, fed, frame)
+
+
+def evenly(total: int, most: int) -> list[int]:
+    """Up to `most` indices below `total`, evenly apart; none beyond the first few hundred frames."""
+    total = min(total, _LOOKED_AT)
+    return list(range(total)) if total <= most else [place * total // most for place in range(most)]
 
 
 def calibration_report(

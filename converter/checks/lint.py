@@ -10,15 +10,17 @@ from pathlib import Path
 from converter.archive.opened import Archive, staged
 from converter.artifact import Artifact
 from converter.bare.open import is_bare
+from converter.cameras import target_of
 from converter.checks.registry import run
-from converter.checks.subject import Subject, as_finding
+from converter.checks.subject import Side, Subject, as_finding
 from converter.errors import ArchiveError, ToolError
 from converter.findings import Finding, Severity, errors
 from converter.open_source import open_archive, open_source
 from converter.options.resolve import Options
+from converter.target import load
 
 
-def lint(source: str | os.PathLike[str] | Archive) -> tuple[Finding, ...]:
+def lint(source: str | os.PathLike[str] | Archive, *, target: str | None = None) -> tuple[Finding, ...]:
     """Every finding, errors first.
 
     `configs/codes.yaml` declares every finding, why it matters and what to do; `nnconvert lint --list`
@@ -26,12 +28,14 @@ def lint(source: str | os.PathLike[str] | Archive) -> tuple[Finding, ...]:
 
     Args:
         source: An archive (file or unpacked folder), source or target.
+        target: A target, or a camera, for which a source's nodes are looked at, too.
 
     Raises:
-        UsageError: There is no such file.
+        UsageError: There is no such file, or no such target.
     """
+    name = target_of(target).target if target is not None else None
     if isinstance(source, Archive):
-        return run(Subject(archive=source))
+        return _found(Subject(archive=source), name)
     try:
         path = Path(source)
         is_model = is_bare(path) and path.is_file()
@@ -39,9 +43,21 @@ def lint(source: str | os.PathLike[str] | Archive) -> tuple[Finding, ...]:
         opened = open_source(path, Options({}))[0] if is_model else open_archive(source)
         with opened as archive:
             is_packed = path.is_file() and not is_model
-            return run(Subject(archive=archive, file_name=Path(source).name, is_packed=is_packed))
+            subject = Subject(archive=archive, file_name=Path(source).name, is_packed=is_packed)
+            return _found(subject, name)
     except ArchiveError as error:
         return error.findings or (as_finding(error, "archive.unreadable"),)
+
+
+def _found(subject: Subject, target: str | None) -> tuple[Finding, ...]:
+    """The findings of every rule, and the nodes that a target will refuse in a source."""
+    found = run(subject)
+    ask = getattr(load(target), "foreseen", None) if target is not None else None
+    if ask is None or subject.side is not Side.SOURCE:
+        return found
+    model, _ = subject.understood
+    stages = [stage for stage in (model, model and model.second) if stage is not None]
+    return (*(item for stage in stages for item in ask(stage, subject.archive, Severity.ERROR)), *found)
 
 
 def own_warnings(

@@ -106,6 +106,8 @@ def _call(words: list[str]) -> Any:
             print_error=False,
             result_action="return_value",
         )
+    except Cancelled:
+        raise  # it says what was written
     except Exception as error:
         if _stops:
             # Libraries turn it into other errors: pybind11 into an ImportError, while one is loaded.

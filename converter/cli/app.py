@@ -213,6 +213,27 @@ def verify(
 
 
 @app.command(
+    help_epilogue="Example: nnconvert analyze model.rvc4.tar.xz --against model.tar.xz --data images/"
+)
+def analyze(
+    archive: Annotated[Path, Parameter(help="An archive that this converter wrote.")],
+    *overrides: Overrides,
+    against: Annotated[Path, Parameter(help="The source archive it was made from.")],
+    data: Annotated[
+        Path | None,
+        Parameter(help="Frames to measure on: a folder or a .zip. Default: generated."),
+    ] = None,
+    report: Report = None,
+    quiet: Quiet = False,
+    json: AsJson = False,
+) -> int:
+    """Show where a converted network loses its accuracy, layer by layer, and what helps."""
+    from converter.cli.analyze import analyze as run
+
+    return run(archive, against, data, overrides, report=report, as_json=json, quiet=quiet)
+
+
+@app.command(
     help_epilogue="Example: nnconvert preview model.rvc2.tar.xz photo.jpg --against model.tar.xz"
 )
 def preview(
@@ -238,9 +259,21 @@ def preview(
 def inspect(
     source: Annotated[Path, Parameter(help="An archive, a .blob, a .superblob or a .dlc.")],
     *more: Annotated[Path, Parameter(help="More of them: a line for each.")],
+    profile: Annotated[
+        bool,
+        Parameter(
+            negative="",
+            help="Show what compiled files ask of a camera, side by side: multiply-accumulates, "
+            "bytes of weights and activations, live memory. Sizes, no times.",
+        ),
+    ] = False,
     json: AsJson = False,
 ) -> int:
     """Show what an archive or a compiled file holds, and how to load it."""
+    if profile:
+        from converter.cli.profile import show
+
+        return show([source, *more], as_json=json)
     from converter.cli.inspect import inspect as look
 
     return look([source, *more], as_json=json)
@@ -249,6 +282,9 @@ def inspect(
 @app.command(help_epilogue="Example: nnconvert lint model.rvc2.tar.xz --fail-on warning")
 def lint(
     *source: Annotated[Path, Parameter(help="Archives, sources or targets.")],
+    target: Annotated[
+        str | None, Parameter(help="Name what a conversion for this target will refuse, too.")
+    ] = None,
     json: AsJson = False,
     sarif: Annotated[bool, Parameter(negative="", help="Print SARIF 2.1.0, for code hosts.")] = False,
     fail_on: Annotated[
@@ -269,6 +305,7 @@ def lint(
 
     return command.lint(
         source,
+        target=target,
         as_json=json,
         as_sarif=sarif,
         fail_on=fail_on,

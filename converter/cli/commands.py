@@ -32,20 +32,19 @@ def layers(
     verify: bool,
 ) -> Options:
     """The options in their order of strength: preset, file, command line."""
-    stack: list[Layer] = []
-    if preset is not None or config is not None:
-        from converter.options.files import from_file, preset_layer
-
-        stack += [preset_layer(preset)] if preset is not None else []
-        stack += [from_file(config)] if config is not None else []
-    stack += [from_arguments(overrides), flags_given]
     flags: dict[str, Any] = {}
     if preprocess is not None:
         flags["preprocess"] = preprocess
     if not verify:
         flags["verify.enabled"] = False
-    stack.append(Layer(origin="command line", values=flags))
-    return resolve(stack)
+    said = [from_arguments(overrides), flags_given, Layer(origin="command line", values=flags)]
+    weaker: list[Layer] = []
+    if preset is not None or config is not None:
+        from converter.options.files import from_file, preset_layer
+
+        weaker += [preset_layer(preset)] if preset is not None else []
+        weaker += [from_file(config, given=resolve(said))] if config is not None else []
+    return resolve([*weaker, *said])
 
 
 def _left_out(record: Mapping[str, Any]) -> str:
@@ -211,7 +210,7 @@ def print_plan(made: Plan, *, explain: bool, file: Any = None) -> None:
         if step.argv:
             say(f"     {shlex.join(step.argv)}")
     for warning in made.warnings:
-        say(f"\nwarning: {warning}")
+        say(f"\n{warning.said}")
     if explain:
         say("\noptions:")
         width = max(len(key) for key in made.origins)

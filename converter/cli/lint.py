@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ _BAD_ARCHIVE = 3
 def lint(
     sources: Sequence[Path],
     *,
+    target: str | None = None,
     as_json: bool,
     as_sarif: bool,
     fail_on: str,
@@ -43,9 +45,11 @@ def lint(
     from converter.checks.lint import lint as check
 
     if len(sources) == 1:
-        tried = [Tried(subject=str(sources[0]), result=check(sources[0]))]
+        tried = [Tried(subject=str(sources[0]), result=check(sources[0], target=target))]
     else:
-        tried = [attempt(str(source), lambda path=source: check(path)) for source in sources]  # type: ignore[misc]
+        tried = [
+            attempt(str(source), functools.partial(check, source, target=target)) for source in sources
+        ]
     order = list(Severity)
     worse = order[: order.index(Severity(fail_on)) + 1]
     found = [finding for one in tried for finding in one.result or ()]

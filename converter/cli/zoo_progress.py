@@ -108,18 +108,20 @@ class ZooReporter:
 
     def _table(self) -> Any:
         """What is done, what runs at which stage, what failed, and how long it will take."""
+        from rich.console import Group
         from rich.table import Table
+        from rich.text import Text
 
         total = self._began.total if self._began else 0
         left = f", about {self._left():.0f} s left" if self._left() is not None else ""
         title = f"{self._ended}/{total} done, {self._cached} cached, {self._failed} failed{left}"
-        table = Table(title=title, title_justify="left", box=None, show_header=False)
+        table = Table(box=None, show_header=False)
         now = time.monotonic()
         for name, (begun, stage) in list(self._running.items())[:_SHOWN]:
             table.add_row(name, stage or "starting", f"{now - begun:.0f} s")
         if len(self._running) > _SHOWN:
             table.add_row(f"and {len(self._running) - _SHOWN} more", "", "")
-        return table
+        return Group(Text(title), table)
 
     def _left(self) -> float | None:
         """Seconds that are left, by what the cells of this build took; None before the first."""

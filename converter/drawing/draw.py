@@ -59,16 +59,20 @@ def picture_of(frame: NDArray[Any], image: ModelInput, item: int = 0) -> Picture
 
 
 def tensor_picture(tensor: NDArray[Any], image: ModelInput) -> Picture:
-    """A network's input as a picture: its first channel is red, its range is black to white.
+    """A network's input as a picture: its first channel is red, mean and scale are taken back.
 
     Args:
         tensor: The first of a batch is drawn; in the input's shape and layout.
     """
-    values = tensor.take(0, image.layout.index("N")) if "N" in image.layout else tensor
-    numbers = np.nan_to_num(values.astype(np.float64))
-    low, high = float(numbers.min()), float(numbers.max())
-    shade = np.rint((numbers - low) * (255 / (high - low or 1.0))).astype(np.uint8)
-    return _as_picture(shade, image, reverse=False)
+    values = np.moveaxis(np.nan_to_num(tensor.astype(np.float64)), image.channel_axis, -1)
+    if image.preprocessing.scale:
+        values = values * image.preprocessing.scale
+    if image.preprocessing.mean:
+        values = values + image.preprocessing.mean
+    pixels = np.moveaxis(np.rint(values).clip(0, 255).astype(np.uint8), -1, image.channel_axis)
+    if "N" in image.layout:
+        pixels = np.asarray(pixels.take(0, image.layout.index("N")))
+    return _as_picture(pixels, image, reverse=False)
 
 
 def _as_picture(values: NDArray[Any], image: ModelInput, *, reverse: bool) -> Picture:
@@ -135,7 +139,7 @@ def _boxes(base: Picture, shown: Boxes, scale: float) -> Picture:
         if not (right >= left and bottom >= top):
             continue
         pen.rectangle((left, top, right, bottom), outline=color, width=2)
-        text = f"{name_of(shown.names, labels[index])} {row[4]:.2f}"
+        text = f"{name_of(shown.names, labels[index])} {_score(row[4])}"
         # Above the box, or inside where there is no room.
         height = _LINE if top >= _LINE else 0
         place = (min(max(left, 0), base.width - 1), max(top - height, 0))
@@ -146,6 +150,11 @@ def _boxes(base: Picture, shown: Boxes, scale: float) -> Picture:
         for index, points in enumerate(shown.keypoints):
             base = _points(base, points, scale, color_of(labels[index] + 1))
     return base
+
+
+def _score(value: float) -> str:
+    """Two digits behind the point; a small score in two digits that tell it."""
+    return f"{value:.2f}" if value >= 0.1 else f"{value:.2g}"
 
 
 def _points(

@@ -5,14 +5,29 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import common
 
 from converter.errors import ModelError
-from converter.graph.rewrite import Builder, Rewrite, Rule, array_of, input_of, int_attribute, replace
+from converter.graph.rewrite import (
+    Builder,
+    Rewrite,
+    Rule,
+    array_of,
+    float_attribute,
+    input_of,
+    int_attribute,
+    replace,
+)
 
 # With one input these operators only copy it.
 _VARIADIC: Final = ("Max", "Mean", "Min", "Sum")
+_REDUCTIONS: Final = (
+    *("L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "Sum", "SumSquare"),
+)
+# Factors that float16 does not tell from 1.
+_SAME: Final = 2.0**-12
 
 
 def settle_copies(model: ir.Model) -> ir.Model:
@@ -49,10 +64,41 @@ def _cast(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
     return [b.op("Identity", value)]
 
 
+def _batch_normalization(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
+    """Of mean 0 and variance 1, scaled by 1: the Myriad compiler removes it, and its output's name."""
+    x, parameters = node.inputs[0], [array_of(input_of(node, index)) for index in range(1, 5)]
+    scale, bias, mean, variance = parameters
+    if scale is None or bias is None or mean is None or variance is None or len(node.outputs) > 1:
+        return None
+    factor = scale / np.sqrt(variance + np.float32(float_attribute(node, "epsilon", 1e-5)))
+    same = (np.abs(factor - 1) < _SAME).all() and not (bias - mean * factor).any()
+    return [b.op("Identity", x)] if same else None
+
+
+def _reduction(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
+    """Over no axes, with `noop_with_empty_axes`: what is left of it for each element."""
+    x, axes = node.inputs[0], array_of(input_of(node, 1))
+    empty = axes.size == 0 if axes is not None else input_of(node, 1) is None
+    if not empty or not int_attribute(node, "noop_with_empty_axes", 0):
+        return None
+    match node.op_type:
+        case "ReduceL1" | "ReduceL2":
+            return [b.op("Abs", x)]
+        case "ReduceLogSum":
+            return [b.op("Log", x)]
+        case "ReduceSumSquare":
+            return [b.op("Mul", x, x)]
+    return [b.op("Identity", x)]
+
+
 _RULES: Final[dict[str, Rule]] = {
+    **{f"Reduce{kind}": _reduction for kind in _REDUCTIONS},
+    "BatchNormalization": _batch_normalization,
     **dict.fromkeys(_VARIADIC, _of_one_input),
     "Cast": _cast,
     "Dropout": _dropout,
+    "Optional": _of_one_input,
+    "OptionalGetElement": _of_one_input,
 }
 
 

@@ -180,6 +180,15 @@ def _read_names(graph: Any) -> set[str]:
     return names
 
 
+def _other_type(value: Any) -> str:
+    """What a value is that is no tensor of the usual element types."""
+    kind = value.type.WhichOneof("value") or ""
+    if kind in ("", "tensor_type"):
+        number = value.type.tensor_type.elem_type
+        return f"onnx type {number}" if number else "undefined"
+    return str(kind).removesuffix("_type").replace("_", " ")
+
+
 def _tensor(value: Any) -> TensorFacts:
     kind = value.type.tensor_type
     shape = None
@@ -191,7 +200,7 @@ def _tensor(value: Any) -> TensorFacts:
         )  # fmt: skip
     return TensorFacts(
         name=value.name,
-        dtype=DTYPES.get(kind.elem_type, f"onnx type {kind.elem_type}"),
+        dtype=DTYPES.get(kind.elem_type) or _other_type(value),
         shape=shape,
     )
 

@@ -23,6 +23,7 @@ from typing import Any, Final
 import numpy as np
 import onnx_ir as ir
 
+from converter.graph.moves import MOVES
 from converter.graph.rewrite import array_of
 
 # What a mask becomes in floating point: float16 can still add scores and a second mask to it.
@@ -32,11 +33,7 @@ _HIDES: Final = -50.0
 _HIDES_AS_INPUT: Final = -9e3  # an input may as well be the scores, or anything, themselves
 # Beyond this distance e^x is below the steps of 8 bits (and nearly of float32) in sums of thousands.
 MARGIN: Final = 20.0
-_MOVES: Final = (
-    *("Clip", "Concat", "DepthToSpace", "Expand", "Flatten", "Gather", "GatherElements", "GatherND"),
-    *("Identity", "Min", "Pad", "Reshape", "ScatterElements", "ScatterND", "Slice"),
-    *("SpaceToDepth", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze", "Where"),
-)
+_MOVES: Final = (*MOVES, "Clip", "Concat", "Min", "Pad", "ScatterElements", "ScatterND", "Where")
 _MAXIMA: Final = ("GlobalMaxPool", "MaxPool", "ReduceMax")
 _WHOLE: Final = (-math.inf, math.inf)
 

@@ -8,7 +8,15 @@ import numpy as np
 import onnx_ir as ir
 
 from converter.graph.heavy import through_proto
-from converter.graph.rewrite import Builder, array_of, input_of, replace, text_attribute
+from converter.graph.rewrite import (
+    Builder,
+    Rewrite,
+    array_of,
+    input_of,
+    replace,
+    text_attribute,
+)
+from converter.graph.rules.ranking import HARDMAX_ALONG_AN_AXIS, hardmax
 from converter.graph.simplify import infer_shapes
 
 if TYPE_CHECKING:
@@ -27,6 +35,9 @@ def raise_opset(model: ir.Model, oldest: int = _OLDEST_OPSET, target: int = _TAR
     version = model.graph.opset_imports.get("", 0)
     if version >= oldest:
         return model
+    if version < HARDMAX_ALONG_AN_AXIS <= target and any(n.op_type == "Hardmax" for n in model.graph):
+        # onnx's converter leaves the node as it is, which takes rows of all axes before.
+        model = Rewrite({"Hardmax": hardmax})(infer_shapes(model)).model
     if version < 7:
         model = infer_shapes(model)
         for node in model.graph:

@@ -63,6 +63,7 @@ def read_source(
     try:
         model = ir.load(path)
         settle(model)
+        name_left_out(model)
     except Exception as error:  # whatever protobuf, onnx or the file system say of a broken file
         said = " ".join(str(error).split())[:300]
         raise ArchiveError(f"The model file or its external data is damaged: {said}.") from error
@@ -89,6 +90,14 @@ def _refuse_unknown_domains(model: ir.Model) -> None:
             f"The model uses operators that are not ONNX's own: {', '.join(foreign)}.",
             remedy="Export it without them.",
         )
+
+
+def name_left_out(model: ir.Model) -> None:
+    """Name the pieces of a Split that nobody reads: ONNX Runtime crashes on them, QNN refuses them."""
+    for index, node in enumerate(model.graph):
+        if node.op_type == "Split":
+            for place, value in enumerate(node.outputs):
+                value.name = value.name or f"{node.name or index}/left_out.{place}"
 
 
 def name_every_node(model: ir.Model) -> None:

@@ -1,4 +1,4 @@
-"""What can be wrong with jobs and their files."""
+"""What can be wrong with jobs."""
 
 from __future__ import annotations
 

@@ -114,13 +114,18 @@ def _types(stage: Mapping[str, Any], path: Path) -> dict[str, str]:
     return {key: str(value) for key, value in written.items() if value is not None}
 
 
-def layer(values: Mapping[str, Any], path: Path, origin: str) -> Layer:
+def layer(values: Mapping[str, Any], path: Path, origin: str, given: Options | None = None) -> Layer:
     """The options in a file that is given beside an archive, which has the model.
+
+    Args:
+        given: As for `read`.
 
     Raises:
         UsageError: It names every key and value that is unknown or not possible.
     """
-    found, _, outputs = _read(_stage(values, path)[1], path, origin, Options({}), "")
+    given = given or Options({})
+    stage = _stage(values, path, given.text("main_stage"))[1]
+    found, _, outputs = _read(stage, path, origin, given, "")
     told = ", ".join(key for key, there in (("input_model", True), ("outputs", outputs)) if there)
     note = Finding(
         code="modelconverter.ignored",

@@ -55,7 +55,7 @@ def text(plan: Plan, source: str | os.PathLike[str]) -> str:
             remedy="Give ModelConverter the archive itself: it reads both stages.",
         )
     stage = _stage(plan, Path(source))
-    comments = [*_how_to_use(plan, Path(source)), *_not_said(plan, stage)]
+    comments = [*_how_to_use(plan, Path(source)), *_cut(plan), *_not_said(plan, stage)]
     document = {"name": plan.model.archive_name, "stages": {plan.model.archive_name: stage}}
     lines = [f"# {' '.join(comment.split())}\n" for comment in comments]
     return "".join(lines) + yaml.safe_dump(
@@ -90,6 +90,22 @@ def _stage(plan: Plan, source: Path) -> dict[str, Any]:
         "onnx_optimizations": False,
         target: {key: value for key, value in section.items() if value is not None},
     }
+
+
+def _cut(plan: Plan) -> list[str]:
+    """What a file cannot say of a cut: ModelConverter reads the whole model."""
+    cut = plan.model.cut
+    if cut is None:
+        return []
+    chosen = cut.get("outputs")
+    if isinstance(chosen, Mapping) and all(new == tensor for new, tensor in chosen.items()):
+        return []  # ModelConverter cuts at the outputs that its file names
+    names = ", ".join(item.name for item in plan.model.outputs)
+    return [
+        f"The plan cuts the model, and the outputs {names} are only in the cut one: {plan.model.path} "
+        "has others. Write an archive with the cut model (nnconvert init), unpack it, and name its "
+        "model as input_model; or leave the cut out with --no-cut."
+    ]
 
 
 def _plain(value: Any) -> Any:

@@ -8,12 +8,17 @@ from pathlib import Path
 from converter.errors import UsageError
 from converter.modelconverter import document
 from converter.options.declared import configs
-from converter.options.resolve import Layer
+from converter.options.resolve import Layer, Options
 from converter.options.yaml import load
 
 
-def from_file(path: str | os.PathLike[str], origin: str | None = None) -> Layer:
+def from_file(
+    path: str | os.PathLike[str], origin: str | None = None, *, given: Options | None = None
+) -> Layer:
     """A YAML or JSON file of options, this converter's or ModelConverter's.
+
+    Args:
+        given: Stronger options: what they set cannot be wrong in a file of ModelConverter's.
 
     Raises:
         UsageError: It cannot be read, is no mapping, or asks for something impossible.
@@ -22,7 +27,7 @@ def from_file(path: str | os.PathLike[str], origin: str | None = None) -> Layer:
     values = load(path)
     origin = origin or f"file {path.name}"
     if document.is_document(values):
-        return document.layer(values, path, origin)
+        return document.layer(values, path, origin, given)
     return Layer(origin=origin, values=values)
 
 

@@ -178,6 +178,7 @@ class Processes:
         work: Path,
         timeout_s: float,
         grace_s: float = 0.0,
+        on_line: Callable[[str], None] | None = None,
     ) -> Any:
         """Call a function of the converter in a child process.
 
@@ -187,6 +188,7 @@ class Processes:
             work: A folder for the request and the answer.
             grace_s: How long the function may clean up after SIGTERM when it is ended before its time;
                 0 for one that need not.
+            on_line: Called with each line that the function prints, as `run` does.
 
         Raises:
             ConvertError: Whatever the function raised of that kind.
@@ -196,7 +198,7 @@ class Processes:
         request = Path(name)
         with os.fdopen(handle, "w") as file:
             json.dump({"function": function, "arguments": dict(arguments), "what": what}, file)
-        done = self._work(request, work, timeout_s, grace_s)
+        done = self._work(request, work, timeout_s, grace_s, on_line)
         answer_file = request.with_suffix(".answer")
         if done.returncode == 0 and answer_file.is_file():
             answer = json.loads(answer_file.read_text())
@@ -205,25 +207,38 @@ class Processes:
             return answer["result"]
         raise died(done, what, timeout_s)
 
-    def _work(self, request: Path, work: Path, timeout_s: float, grace_s: float) -> Completed:
+    def _work(
+        self,
+        request: Path,
+        work: Path,
+        timeout_s: float,
+        grace_s: float,
+        on_line: Callable[[str], None] | None,
+    ) -> Completed:
         """Let `converter.processes.worker` carry out a request."""
         server = next((one for one in (self._server, _kept) if one is not None and one.is_alive), None)
-        if (
-            server is not None
-            and (done := self._forked(server, request, work, timeout_s, grace_s)) is not None
-        ):
-            return done
+        if server is not None:
+            done = self._forked(server, request, work, timeout_s, grace_s, on_line)
+            if done is not None:
+                return done
         argv = [sys.executable, "-m", "converter.processes.worker", str(request), str(os.getpid())]
         return self.run(
             argv,
             timeout_s=timeout_s,
             env=python_env(work),
             cwd=work,
+            on_line=on_line,
             grace_s=max(grace_s, _GRACE_S),
         )
 
     def _forked(
-        self, server: ForkServer, request: Path, work: Path, timeout_s: float, grace_s: float
+        self,
+        server: ForkServer,
+        request: Path,
+        work: Path,
+        timeout_s: float,
+        grace_s: float,
+        on_line: Callable[[str], None] | None,
     ) -> Completed | None:
         """The same by a server's child; None if the server ended before there was one."""
         asked = {
@@ -239,7 +254,7 @@ class Processes:
             return begun[0]
 
         try:
-            done = self._complete(start, timeout_s, None, max(grace_s, _GRACE_S))
+            done = self._complete(start, timeout_s, on_line, max(grace_s, _GRACE_S))
         except OSError:
             if begun:
                 raise

@@ -10,12 +10,19 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 import sys
 import traceback
 from pathlib import Path
+from typing import Final
 
-from converter.errors import ConvertError, ToolError, to_json
+from converter.errors import ConvertError, ModelError, ToolError, to_json
 from converter.processes.linux import die_with_parent
+
+# ONNX Runtime of a node whose types none of its kernels has.
+_NO_KERNEL: Final = re.compile(
+    r"find an implementation for (?P<operator>\w+)\(\d+\) node with name '(?P<node>[^']*)'"
+)
 
 
 def main(request_file: str) -> None:
@@ -40,10 +47,19 @@ def _of_library(error: BaseException, what: str) -> ConvertError:
         innermost = innermost.__cause__
     said = " ".join(str(innermost).split())
     said = said if len(said) < 300 else said[:299] + "…"
+    trace = "".join(traceback.format_exception(error))
+    missing = _NO_KERNEL.search(said)
+    if missing:
+        return ModelError(
+            f"node {missing['node']!r} ({missing['operator']}): ONNX Runtime, which the result is "
+            "compared on, has it not for these element types.",
+            remedy="Export it with other element types: int64 for indices, float32 else.",
+            tool_text=trace,
+        )
     return ToolError(
         f"{what} failed on this model: {type(innermost).__name__}: {said}",
         remedy="Try onnx_simplification=false, or export the model with other operators.",
-        tool_text="".join(traceback.format_exception(error)),
+        tool_text=trace,
     )
 
 

@@ -2,44 +2,21 @@
 
 from __future__ import annotations
 
-import base64
-import io
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-import numpy as np
-
-from converter.drawing.draw import picture_of, tensor_picture
-from converter.drawing.sides import image_of, pairs
-from converter.errors import ConvertError, UsageError
-from converter.feeding import source_feeds
 from converter.html import table
-from converter.model import ModelInput
 from converter.plans import Plan
-from converter.preprocessing import Color
 from converter.report_page.load import example
-from converter.report_page.plots import histogram, scatter
+from converter.report_page.outputs import outputs
+from converter.report_page.pictures import pictures
+from converter.report_page.place import write_text
 from converter.report_page.style import STYLE
-from converter.report_page.values import values_of
 from converter.target import Kept
 
-if TYPE_CHECKING:
-    from PIL.Image import Image as Picture
-
-# So many frames are shown, and outputs or parts plotted.
-_MOST_FRAMES: Final = 4
-_MOST_PLOTS: Final = 24
-# A larger picture is written as JPEG.
-_MOST_PNG_BYTES: Final = 150_000
-# How a reader tells swapped colours, by the colours that the config says the network takes.
-_SWAPPED: Final[Mapping[Color | None, str]] = {
-    Color.RGB: "The config says RGB, so these colours should look right.",
-    Color.BGR: "The config says BGR, so these colours look swapped. If the network was trained on RGB "
-    "pictures, the config is wrong.",
-}
 _SKIPPED: Final[Mapping[str, Any]] = {"status": "skipped", "reason": "nothing was compared"}
 
 
@@ -66,31 +43,53 @@ class Subject:
     error: str = ""
 
 
-def write_page(place: Path, subject: Subject) -> None:
+@dataclass(frozen=True, repr=False)
+class Page:
+    """A page; a notebook shows it in a frame.
+
+    Attributes:
+        html: All of it, one document that needs no other.
+        path: Where it was written, if it was.
+    """
+
+    html: str
+    path: Path | None = None
+
+    def __repr__(self) -> str:
+        """Where it is, and its size."""
+        return f"<Page {self.path or 'in memory'}: {len(self.html):,} characters>"
+
+    def _repr_html_(self) -> str:
+        """The page in a frame of its own, so that its style stays inside."""
+        return (
+            f'<iframe srcdoc="{escape(self.html)}" title="report" '
+            'style="width: 100%; height: 40rem; border: 0"></iframe>'
+        )
+
+
+def write_page(place: Path, subject: Subject) -> Page:
     """Write a page; an older one is replaced.
 
     Raises:
         UsageError: It cannot be written.
     """
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_text(page(subject), encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"The report {place} cannot be written: {error.strerror or error}.") from error
+    written = Page(page(subject).html, place)
+    write_text(place, written.html)
+    return written
 
 
-def page(subject: Subject) -> str:
-    """The page as HTML. Every text of a model, a config or a tool is escaped."""
+def page(subject: Subject) -> Page:
+    """The page. Every text of a model, a config or a tool is escaped."""
     title = f"{subject.archive.name}: {subject.plan.model.name} for {subject.plan.target.upper()}"
     sections = [
         _head(subject),
         *(_stage(kept, subject.record, index) for index, kept in enumerate(subject.kept)),
         _tensors(subject.plan),
-        _lines("Warnings", subject.warnings),
-        _lines("What was guessed", [guess.one_line for guess in subject.plan.guesses]),
+        _lines("Warnings", _without_guesses(subject)),
+        _lines("What was guessed", [str(guess) for guess in subject.plan.guesses]),
         _loading(subject),
     ]
-    return (
+    return Page(
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(title)}</title><style>{STYLE}</style></head>\n"
@@ -121,13 +120,23 @@ def _head(subject: Subject) -> str:
         ("archive", _written(subject)),
     ]
     shown = table(["", ""], [row for row in rows if row[1]])
-    diagnosis = [str(text) for text in (record.get("diagnosis") or {}).get("said", ())]
+    diagnosis = [
+        str(text)
+        for text in (record.get("diagnosis") or {}).get("said", ())
+        if str(text) not in subject.error
+    ]
     return (
         f'<p class="verdict {escape(status)}">{escape(said)}</p>'
         + (f"<p>{escape(subject.error)}</p>" if subject.error else "")
-        + f'<div class="wide">{shown}</div>'
+        + f'<div class="facts">{shown}</div>'
         + _lines("Where the difference comes from", diagnosis)
     )
+
+
+def _without_guesses(subject: Subject) -> list[str]:
+    """The warnings that are no guess of the plan: those have a list of their own."""
+    guessed = [guess.one_line for guess in subject.plan.guesses]
+    return [text for text in subject.warnings if not text.startswith(tuple(guessed))]
 
 
 def _written(subject: Subject) -> str:
@@ -152,131 +161,7 @@ def _accuracy(record: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 def _stage(kept: Kept, record: Mapping[str, Any], index: int) -> str:
     own = record if index == 0 else record.get("postprocessor") or {}
     title = "" if index == 0 else f"<h2>Second stage: {escape(kept.plan.model.path)}</h2>"
-    return title + _pictures(kept) + _plots(kept, own)
-
-
-# ---------------------------------------------------------------- pictures
-
-
-def _pictures(kept: Kept) -> str:
-    model = kept.plan.model
-    if image_of(model) is None or model.link is not None:
-        return ""
-    parts = ["<h2>What it sees and finds</h2>"]
-    found = _found(kept)
-    sent = {item.name: item.dai_type for item in getattr(kept.plan.parameters, "inputs", ())}
-    for at, frame in enumerate(kept.frames[:_MOST_FRAMES]):
-        feeds = source_feeds(model.inputs, frame)
-        cards = []
-        for image in (item for item in model.inputs if item.is_image):
-            cards += [
-                _figure(
-                    picture_of(frame[image.name], image),
-                    f"Frame {at + 1}{_of(image, model.inputs)}: what the camera sends"
-                    + (f" ({sent[image.name]})" if sent.get(image.name) else ""),
-                ),
-                _figure(tensor_picture(feeds[image.name], image), _seen(image, feeds[image.name])),
-            ]
-        cards += found.get(at, [])
-        parts.append(f'<div class="cards">{"".join(cards)}</div>')
-    return "".join(parts)
-
-
-def _of(image: ModelInput, inputs: Sequence[ModelInput]) -> str:
-    return f", {image.name}" if len(inputs) > 1 else ""
-
-
-def _found(kept: Kept) -> dict[int, list[str]]:
-    """By frame the figures of what source and result found; a batch shows its first picture."""
-    cards: dict[int, list[str]] = {}
-    image = image_of(kept.plan.model)
-    assert image is not None
-    batch = image.shape[image.layout.index("N")] if "N" in image.layout else 1
-    try:
-        for pair in pairs(kept, _MOST_FRAMES * batch):
-            frame, item = divmod(pair.index, batch)
-            if item == 0:
-                cards.setdefault(frame, []).extend(
-                    [
-                        _figure(pair.source, f"The source, {pair.title}"),
-                        _figure(pair.result, f"The result, {pair.title}. {pair.said}"),
-                    ]
-                )
-    except (ConvertError, KeyError, ValueError, IndexError):
-        return {}  # outputs that are not what the head says: the plots are left
-    return cards
-
-
-def _seen(image: ModelInput, tensor: Any) -> str:
-    """What a network's input holds, and how to tell swapped colours."""
-    values = np.moveaxis(np.asarray(tensor, np.float64), image.channel_axis, 0)
-    ranges = ", ".join(f"{channel.min():.3g} to {channel.max():.3g}" for channel in values)
-    swapped = _SWAPPED.get(image.preprocessing.color, "")
-    first = "its first channel as red, " if len(values) == 3 else ""
-    return f"What the network gets, {first}lowest value black. Channels: {ranges}. {swapped}"
-
-
-def _figure(picture: Picture, caption: str) -> str:
-    return (
-        f'<figure><img alt="{escape(caption)}" src="{_uri(picture)}">'
-        f"<figcaption>{escape(caption)}</figcaption></figure>"
-    )
-
-
-def _uri(picture: Picture) -> str:
-    """A picture as a data URI: PNG, or JPEG where that would be large."""
-    stream = io.BytesIO()
-    picture.save(stream, "PNG")
-    kind = "png"
-    if stream.tell() > _MOST_PNG_BYTES:
-        stream, kind = io.BytesIO(), "jpeg"
-        picture.convert("RGB").save(stream, "JPEG", quality=88)
-    return f"data:image/{kind};base64,{base64.b64encode(stream.getvalue()).decode()}"
-
-
-# ------------------------------------------------------------------- plots
-
-
-def _plots(kept: Kept, record: Mapping[str, Any]) -> str:
-    """Each output's figures and plots, then those of its parts."""
-    figures = record.get("outputs") or {}
-    tolerance = float((record.get("limits") or {}).get("max_rel_rmse", 0.01))
-    parts = ["<h2>Outputs, source against result</h2>"]
-    reasons = record.get("reasons") or {}
-    for count, values in enumerate(values_of(kept, tolerance)):
-        if count == _MOST_PLOTS:
-            parts.append('<p class="faint">More outputs and parts are not plotted.</p>')
-            break
-        if values.part:
-            parts.append(
-                f"<h3>{escape(values.output)}{escape(values.part)}: {escape(values.name)}</h3>"
-            )
-            row = _part_row(figures.get(values.output) or {}, values.part)
-        else:
-            parts.append(f"<h3>{escape(values.output)}</h3>")
-            row = figures.get(values.output) or {}
-            parts += [
-                f'<p class="failed">{escape(said)}</p>' for said in reasons.get(values.output, ())
-            ]
-        single = {key: value for key, value in row.items() if isinstance(value, int | float | str)}
-        told = ", ".join(f"{key} {value}" for key, value in single.items())
-        parts.append(
-            f'<p class="faint">{escape(told)}</p><div class="cards">'
-            f"<figure>{scatter(values.source, values.result)}</figure>"
-            f"<figure>{histogram(values.source, values.result)}<figcaption>Filled: the source. "
-            "Line: the result.</figcaption></figure></div>"
-        )
-    for name, reason in (record.get("not_compared") or {}).items():
-        parts.append(f"<p>{escape(name)} was not compared: {escape(str(reason))}.</p>")
-    return "".join(parts)
-
-
-def _part_row(row: Mapping[str, Any], where: str) -> Mapping[str, Any]:
-    parts: Iterable[Mapping[str, Any]] = row.get("parts", ())
-    return next((part for part in parts if part.get("where") == where), {})
-
-
-# ------------------------------------------------------------------ tables
+    return title + pictures(kept) + outputs(kept, own)
 
 
 def _tensors(plan: Plan) -> str:

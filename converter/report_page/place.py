@@ -8,6 +8,19 @@ from pathlib import Path
 from converter.errors import UsageError
 
 
+def write_text(place: Path, page: str) -> None:
+    """Write a page; an older one is replaced.
+
+    Raises:
+        UsageError: It cannot be written.
+    """
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"The report {place} cannot be written: {error.strerror or error}.") from error
+
+
 def page_place(path: str | os.PathLike[str] | None) -> Path | None:
     """Where a page is written.
 

@@ -12,12 +12,15 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-_WIDTH: Final = 320
-_HEIGHT: Final = 240
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 10, 10, 34
+# About the pixels that a page has for a plot, so that the letters have their size.
+_WIDTH: Final = 260
+_HEIGHT: Final = 200
+_LEFT, _RIGHT, _TOP, _BOTTOM = 62, 12, 10, 34
 _BINS: Final = 48
 _POINTS: Final = 1500
 _WORST: Final = 100
+# A longer number does not fit beside an axis.
+_MOST_DIGITS: Final = 7
 
 
 def scatter(a: NDArray[Any], b: NDArray[Any]) -> str:
@@ -58,12 +61,17 @@ def histogram(a: NDArray[Any], b: NDArray[Any]) -> str:
     if not x.size:
         return _empty("no finite values")
     low, high = _range(x, y)
-    counts = [np.histogram(values, bins=_BINS, range=(low, high))[0] for values in (x, y)]
-    heights = [np.log10(1.0 + count) for count in counts]
+    one, other = (np.histogram(values, bins=_BINS, range=(low, high))[0].tolist() for values in (x, y))
+    return counted(low, high, one, other)
+
+
+def counted(low: float, high: float, source: Sequence[int], result: Sequence[int]) -> str:
+    """`histogram` of values that were counted, in bins of one width from `low` to `high`."""
+    heights = [np.log10(1.0 + np.asarray(count)) for count in (source, result)]
     top = max(float(height.max()) for height in heights)
-    edges = np.linspace(low, high, _BINS + 1)
+    edges = np.linspace(low, high, len(source) + 1)
     filled, line = (_steps(edges, height, top, low, high) for height in heights)
-    most = max(int(count.max()) for count in counts)
+    most = max(int(np.max(count)) for count in (source, result))
     return _svg(
         "how often each value occurs",
         f'<path class="filled" d="{filled}Z"/><path class="line" d="{line}"/>',
@@ -116,7 +124,8 @@ def _places(
 
 
 def _number(value: float) -> str:
-    return f"{value:.3g}"
+    text = f"{value:.3g}"
+    return text if len(text) <= _MOST_DIGITS else f"{value:.0e}"
 
 
 def _svg(

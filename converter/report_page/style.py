@@ -28,14 +28,23 @@ h3 { font-size: 1rem; margin: 1rem 0 .25rem; }
 .passed { color: var(--good); }
 .failed { color: var(--bad); }
 .faint { color: var(--faint); }
-.cards {
-  display: grid; gap: 1rem; margin-bottom: 1rem; align-items: start;
-  grid-template-columns: repeat(auto-fill, minmax(min(100%, 17rem), 1fr));
+.told { margin: .25rem 0 .5rem; font-size: .9rem; color: var(--faint); }
+.frames, .plots, .outputs { display: grid; gap: .75rem; align-items: start; }
+.frames { grid-template-columns: repeat(2, minmax(0, 1fr)); margin-bottom: 1rem; }
+.plots { grid-template-columns: repeat(2, minmax(0, 1fr)); }
+.outputs { grid-template-columns: minmax(0, 1fr); gap: 1rem 1.5rem; }
+@media (min-width: 60rem) {
+  .frames { grid-template-columns: repeat(4, minmax(0, 1fr)); }
+  .outputs { grid-template-columns: repeat(2, minmax(0, 1fr)); }
+}
+@media (max-width: 26rem) {
+  .plots { grid-template-columns: minmax(0, 1fr); }
 }
 figure { margin: 0; padding: .5rem; background: var(--card); border-radius: .4rem; }
 figcaption { font-size: .85rem; color: var(--faint); margin-top: .3rem; }
-img { width: 100%; max-width: 24rem; height: auto; display: block; image-rendering: pixelated; }
-svg { width: 100%; max-width: 30rem; height: auto; display: block; }
+img { width: 100%; height: auto; display: block; }
+.pixels { image-rendering: pixelated; }
+svg { width: 100%; height: auto; display: block; }
 svg text { font: 11px system-ui, sans-serif; fill: var(--faint); }
 .axes { fill: none; stroke: var(--rule); }
 .even { fill: none; stroke: var(--faint); stroke-dasharray: 4 3; }
@@ -44,8 +53,11 @@ svg text { font: 11px system-ui, sans-serif; fill: var(--faint); }
 }
 .filled { fill: var(--source); stroke: none; }
 .line { fill: none; stroke: var(--result); stroke-width: 1.3; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .9rem; overflow-wrap: normal; }
+.wide { overflow-x: auto; overflow-wrap: normal; }
+.wide td, .facts td:first-child { white-space: nowrap; }
+table { border-collapse: collapse; font-size: .9rem; }
+ul { padding-left: 1.2rem; }
+li { margin: .3rem 0; }
 th, td {
   text-align: left; vertical-align: top; padding: .2rem .8rem .2rem 0;
   border-bottom: 1px solid var(--rule);

@@ -12,7 +12,8 @@ def readable(path: str) -> str | bytes:
     """A model that ONNX Runtime takes, and whose results have one order.
 
     It implements ONNX from opset 7 on, so that older opsets are raised, and recurrent layers in layout
-    0 only. A TopK that may give any order (`sorted` 0) gives it in order, as compiled networks do.
+    0 only. A Split gets all of its outputs. A TopK that may give any order (`sorted` 0) gives it in
+    order, as compiled networks do.
     """
     import onnx
 
@@ -28,13 +29,17 @@ def readable(path: str) -> str | bytes:
     from converter.graph.rewrite import Rewrite
     from converter.graph.rules.ranking import IN_ORDER
     from converter.graph.rules.recurrent import TIME_FIRST
+    from converter.graph.source import name_left_out
 
     model = ir.from_proto(onnx.load(path))
+    name_left_out(model)
     model = raise_opset(model) if old else Rewrite({**IN_ORDER, **TIME_FIRST})(model).model
     return ir.to_proto(model).SerializeToString()  # type: ignore[no-any-return, no-untyped-call]
 
 
 def _is_changed(node: Any) -> bool:
+    if node.op_type == "Split" and "" in node.output:
+        return True
     return any((item.name, item.i) in (("layout", 1), ("sorted", 0)) for item in node.attribute)
 
 

@@ -45,7 +45,7 @@ def trace_files(
     made = {name: node for node in graph.node for name in node.output if name}
     sums = {name: _Sums() for name in made}
     tensors = Tensors(list(keys))
-    for names in _chunks(graph, list(made)):
+    for names in chunks(graph, list(made)):
         wanted = [name for name in names if name in there]
         rounded = [f"{name}{suffix}" for name in names if suffix and f"{name}{suffix}" in there]
         models = with_outputs(reference, names), with_outputs(actual, [*wanted, *rounded])
@@ -80,7 +80,7 @@ def trace_files(
     ]
 
 
-def _chunks(graph: Any, names: Sequence[str]) -> Iterator[list[str]]:
+def chunks(graph: Any, names: Sequence[str]) -> Iterator[list[str]]:
     """Names of tensors whose values fit into memory together, by the shapes that are known."""
     sizes: dict[str, int] = {}
     for value in (*graph.value_info, *graph.output):

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from converter.errors import ConvertError, ModelError
+from converter.errors import ConvertError, ModelError, ToolError
 from converter.processes.run import Processes
 from converter.sources.facts import kind_of
 from converter.sources.runtimes import RUNTIMES, open_runtime
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+_CHECK_TIMEOUT_S: Final = 60
 
 
 class Tensors:
@@ -147,11 +150,50 @@ def run_files(
     if inner:
         # The model may be the user's own file, whose folder is none of our business.
         model = with_outputs(model, outputs, Path(jobs[0][1]).parent)
-    try:
+    with _blaming(model):
         runtime = open_runtime(model, exact=exact)
         for feed, result in jobs:
             values = runtime(tensors.read(Path(feed), inputs), outputs)
             tensors.write(Path(result), dict(zip(outputs, values, strict=True)))
+
+
+def check_source(model: Path, error: ToolError, *, work: Path) -> None:
+    """Where a tool failed: whether the source is a model at all, which only its own runtime tells.
+
+    Raises:
+        ModelError: It is not.
+    """
+    try:
+        # The conversion's own children were ended when it failed.
+        Processes().call(
+            "converter.verification.reference:check_file",
+            {"model": str(model)},
+            what="The source's runtime",
+            work=work,
+            timeout_s=_CHECK_TIMEOUT_S,
+        )
+    except ModelError as refused:
+        refused.tool_text = error.tool_text
+        raise refused from error
+    except ConvertError:  # what failed first is told
+        return
+
+
+def check_file(model: str) -> None:
+    """Open a source model with its own runtime, in a child process.
+
+    Raises:
+        ModelError: The runtime does not take it.
+    """
+    with _blaming(model):
+        open_runtime(model, exact=True)
+
+
+@contextlib.contextmanager
+def _blaming(model: str) -> Iterator[None]:
+    """Whatever a runtime raises is the model's fault."""
+    try:
+        yield
     except ConvertError:
         raise
     except Exception as error:  # the runtimes' exceptions have no common base

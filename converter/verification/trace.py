@@ -100,7 +100,12 @@ class Traced:
 
 def node_name(node: str, operator: str) -> str:
     """A node as the source's author knows it: rewrites put their own names behind a node's."""
-    return f"{_MADE.sub('', node)!r} ({operator})"
+    return f"{source_name(node)!r} ({operator})"
+
+
+def source_name(node: str) -> str:
+    """A node's name in the source, without what rewrites put behind it."""
+    return _MADE.sub("", node)
 
 
 def trace(

@@ -61,8 +61,6 @@ def match(
         n_classes: How many classes there are; None if it is not known.
         prototypes: The channels of outputs that may be prototypes of masks.
     """
-    if probed.output.ndim != 2:
-        return None
     for candidate in _candidates(grids, probed, prototypes):
         if n_classes not in (None, candidate.detector.n_classes):
             continue

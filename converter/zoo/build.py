@@ -18,7 +18,7 @@ from converter.jobs.states import State
 from converter.storage import Corrupt, Missing, Storage
 from converter.zoo import index as indices
 from converter.zoo.cells import cell_of, document_of, failed
-from converter.zoo.events import Began, CellEnded, OnZooEvent
+from converter.zoo.events import Began, CellEnded, Noted, OnZooEvent
 from converter.zoo.index import Build, Cell, Index
 from converter.zoo.output import Output
 from converter.zoo.plan import PlannedCell, ZooPlan, make_plan
@@ -130,6 +130,8 @@ class _Building:
 
     def _tell_plan(self, total: int, to_run: int, estimate: float | None, done: Sequence[Cell]) -> None:
         self._on_event(Began(total=total, to_run=to_run, estimate_s=estimate, at_once=0))
+        for target, why in self._plan.left_out.items() if self._plan else ():
+            self._on_event(Noted(text=f"{target} is left out: {why}"))
         for cell in done:
             self._on_event(CellEnded(cell=cell))
 

@@ -13,8 +13,9 @@ from typing import Any, Final
 from converter.backend import Backend
 from converter.cache.key import made_by, question_of
 from converter.cache.store import Record, Store
+from converter.digests import sha256_of
 from converter.errors import ConvertError, ToolchainError, UsageError, disk_error
-from converter.options.resolve import Layer, Options, resolve
+from converter.options.resolve import Layer, Options, kind_of, resolve
 from converter.system import System
 from converter.target import backend_of, toolchains_on
 from converter.zoo.index import Index
@@ -161,6 +162,7 @@ class _Planner:
             files = self._places.model_files(wanted.source)
             planned = replace(planned, source={**planned.source, "sha256": files[""]})
             named = {key: self._places.digest(place) for key, place in sorted(wanted.files.items())}
+            named |= _named_by_tools(wanted.options)
         except ConvertError as error:
             return replace(planned, error=error)
         except OSError as error:
@@ -217,6 +219,17 @@ class _Planner:
                     remedy="Install that one, or write the new one into the manifest.",
                 )
         return backend
+
+
+def _named_by_tools(options: Options) -> dict[str, str]:
+    """SHA-256 of the files that a tool's own arguments name, by option and word."""
+    found = {}
+    for key, setting in options.settings.items():
+        words = setting.value if kind_of(key) == "args" and isinstance(setting.value, tuple) else ()
+        for word in map(str, words):
+            if "/" in word and Path(word).is_file():
+                found[f"{key} {word}"] = sha256_of(Path(word))
+    return found
 
 
 def _with_costs(cells: Sequence[PlannedCell], before: Index | None) -> list[PlannedCell]:

@@ -93,6 +93,7 @@ def prepare_file(
     import onnx_ir as ir
     from onnx_ir.passes import Sequential, common
 
+    from converter.graph.copies import settle_copies
     from converter.graph.embed import EmbedPreprocessing, entries
     from converter.graph.outputs import output_facts
     from converter.graph.rewrite import Rewrite, forget_origins
@@ -123,8 +124,8 @@ def prepare_file(
     model = Sequential(
         common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
         SinglePrecision(),
-        *rewrites,
     )(model).model
+    model = Sequential(*rewrites)(settle_copies(model)).model if rewrites else settle_copies(model)
     dropped = dropped_attributes(model) if for_myriad else {}
     model = Sequential(
         *([LowerOpset()] if for_myriad else []),

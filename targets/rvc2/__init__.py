@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from converter.errors import UsageError
 from converter.events import OnEvent
+from converter.findings import Finding, Severity
 from converter.target import Check, Run, TargetPlan
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def backend(options: Options, toolchain: str) -> Backend:
 
 def plan(
     model: SourceModel,
-    archive: Archive,  # noqa: ARG001 - the Protocol's; the model says it all
+    archive: Archive,
     options: Options,
     toolchain: str,
 ) -> TargetPlan:
@@ -68,7 +69,19 @@ def plan(
         from targets.openvino.compile_tool import check_names
 
         check_names(names)
-    return TargetPlan(backend=taken, parameters=parameters, steps=steps(model, parameters, options))
+    return TargetPlan(
+        backend=taken,
+        parameters=parameters,
+        steps=steps(model, parameters, options),
+        warnings=foreseen(model, archive, Severity.WARNING) if taken.tool == MYRIAD else (),
+    )
+
+
+def foreseen(model: SourceModel, archive: Archive, severity: Severity) -> tuple[Finding, ...]:
+    """The nodes that a conversion will refuse; of a bare or packed ONNX file, which is read again."""
+    from targets.openvino.myriad_rules.foreseen import foreseen as nodes
+
+    return nodes(archive.path(model.path), severity) if model.format == "ONNX" else ()
 
 
 def run(run: Run) -> Artifact:

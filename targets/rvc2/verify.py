@@ -24,7 +24,7 @@ from converter.verification.figures import Resolution
 from converter.verification.frames import frames_for
 from converter.verification.limits import Limits
 from targets.openvino.prepare import Prepared
-from targets.rvc2 import explain
+from targets.rvc2 import explain, layers
 from targets.rvc2.blob.run import BlobRun, run_blob
 from targets.rvc2.parameters import Parameters
 
@@ -121,6 +121,9 @@ class Comparison:
             folder.mkdir()
             done = self._execute(path, folder)
             self._warn(done)
+            if self._run.layers is not None:
+                found = layers.analysis(self._run, path, self._prepared, self._feeds[0], self._typed[0])
+                self._run.layers[self._run.plan.model.path] = found.to_json()
             source = [
                 {name: values for name, values in row.items() if name not in done.not_compared}
                 for row in self._source.result()

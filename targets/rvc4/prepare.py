@@ -127,17 +127,17 @@ def prepare_file(
     import onnx_ir as ir
     from onnx_ir.passes import Sequential, common
 
+    from converter.graph.copies import settle_copies
     from converter.graph.embed import EmbedPreprocessing, entries
     from converter.graph.masks import ClampMasks
     from converter.graph.opset import raise_opset
     from converter.graph.outputs import output_facts
     from converter.graph.rewrite import Rewrite, static_shape
     from converter.graph.rules.folding import RULES as FOLDING
-    from converter.graph.rules.recurrent import RULES as RECURRENT
     from converter.graph.simplify import infer_shapes
     from converter.graph.single_precision import SinglePrecision
     from converter.graph.source import name_every_node, read_source
-    from targets.rvc4.htp_rules import activations, pooling, table
+    from targets.rvc4.htp_rules import activations, pooling, shared, table, written_out
     from targets.rvc4.htp_rules.weights import UnshareWeights
     from targets.rvc4.quantization.source_grids import source_grids
 
@@ -160,10 +160,12 @@ def prepare_file(
     model = Sequential(
         common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
         SinglePrecision(),
-        *([Rewrite(FOLDING)] if folds and not ranges else []),
-        Rewrite(RECURRENT),
-        common.RemoveUnusedNodesPass(),
     )(model).model
+    model = Sequential(
+        *([Rewrite(written_out.RULES), Rewrite(FOLDING)] if folds and not ranges else []),
+        Rewrite(shared.RECURRENT),
+        common.RemoveUnusedNodesPass(),
+    )(settle_copies(model)).model
     pools: list[str] = []
     while name := pooling.forget_wrong_shapes(model, pools):
         pools.append(name)
@@ -181,6 +183,7 @@ def prepare_file(
     model = infer_shapes(model)
     ClampMasks()(model)
     name_every_node(model)
+    _check_outputs(model)
     _check_weights(model, _MULTIPLIED if not weight_bits else ())
     _free_names(model)
     name = Path(target).name
@@ -193,6 +196,30 @@ def prepare_file(
         "shapes": {str(value.name): static_shape(value) for value in model.graph.outputs},
         "outputs": {name: facts.to_json() for name, facts in outputs.items()},
     }
+
+
+def _check_outputs(model: ir.Model) -> None:
+    """Refuse outputs that are constants, which QNN leaves out.
+
+    Raises:
+        ModelError: It names each.
+    """
+    computed = {id(value) for value in model.graph.inputs}
+    for node in model.graph:
+        if any(id(value) in computed for value in node.inputs):
+            computed.update(id(value) for value in node.outputs)
+    constants = [value for value in model.graph.outputs if id(value) not in computed]
+    findings = [
+        Finding(
+            code="rvc4.tensor",
+            where=f"output {value.name!r}",
+            message="it is a constant, the same for every frame; QNN has no such output.",
+            remedy="Keep its values on the host, and cut it off (--outputs takes the others).",
+        )
+        for value in constants
+    ]
+    if findings:
+        raise from_findings(ModelError, "The model", findings)
 
 
 def _check_weights(model: ir.Model, among: Sequence[str]) -> None:

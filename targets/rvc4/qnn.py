@@ -10,20 +10,18 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
-import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from converter.errors import ModelError, ToolchainError, ToolError, from_findings
-from converter.findings import Finding
+from converter.errors import ModelError, ToolchainError, ToolError
 from converter.options.declared import Value
 from converter.processes.linux import peak_rss_bytes
 from converter.processes.run import Processes
 from converter.verification.reference import Tensors
-from targets.rvc4.dlc.islands import MARK
+from targets.rvc4.refusal import refusal
 from targets.rvc4.toolchain import PINNED, PROVIDER, VERSION, Toolchain
 from targets.rvc4.translate import SOC_MODELS
 
@@ -32,19 +30,6 @@ if TYPE_CHECKING:
 
 _VERBOSE, _SILENT = 0, 4
 _KEPT_TEXT: Final = 4000
-# In the verbose log, below "Validation FAILED for N nodes in …": the node, and in the next line why.
-_REASON: Final = re.compile(
-    r"Operator type: (?P<op>\S+) Node name: (?P<name>.*?) Node index: \d+\s+REASON : (?P<reason>.*)"
-)
-_QUANTIZERS: Final = ("QuantizeLinear", "DequantizeLinear")
-# What the provider made of the nodes that it took, and looks at again.
-_ITS_OWN: Final = "QNNExecutionProvider_"
-# What QNN says in place of a reason.
-_NO_REASON: Final = ("Failed to add node",)
-_REMEDIES: Final = (
-    ("float", "rvc4.quantization_mode=INT8_STANDARD"),
-    ("per-channel", "rvc4.use_per_channel_quantization=false"),
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,7 +159,7 @@ def compile_file(
         with _captured() as text:
             session, error = _session(network, provider, options, _VERBOSE)
         refused = _elsewhere(session) if session is not None else []
-        raise _refusal(refused, error, text(), network)
+        raise refusal(refused, error, text(), network)
     made = sorted(path.name for path in Path(folder).glob("*.dlc"))
     if len(made) != 1:
         raise ToolError(f"QNN wrote {len(made)} DLC files where one was expected.", tool_text=text())
@@ -259,72 +244,6 @@ def _elsewhere(session: Any) -> list[tuple[str, str]]:
     ]
     parts = sum(1 for group in groups if group.ep_name == PROVIDER)
     return away or ([("", f"{parts} partitions")] if parts != 1 else [])
-
-
-def _makers(network: str) -> dict[str, tuple[str, str]]:
-    """For each node of a Quantize/Dequantize pair the node (operator, name) that makes its tensor."""
-    import onnx
-
-    graph = onnx.load(network, load_external_data=False).graph
-    makers = {output: node for node in graph.node for output in node.output}
-    found = {}
-    for node in graph.node:
-        if node.op_type not in _QUANTIZERS:
-            continue
-        maker = makers.get(node.input[0])
-        while maker is not None and maker.op_type in _QUANTIZERS:
-            maker = makers.get(maker.input[0])
-        if maker is not None:
-            found[node.name] = (maker.op_type, maker.name)
-    return found
-
-
-def _refusal(nodes: Sequence[tuple[str, str]], error: str, text: str, network: str) -> Exception:
-    """What a user is told of a network that QNN does not take whole.
-
-    Args:
-        nodes: Operators and names of those that are not on QNN.
-        error: What ONNX Runtime said.
-        text: QNN's log, with reasons.
-        network: The file, to find the node that a Quantize/Dequantize pair belongs to.
-    """
-    reasons = {
-        match["name"].strip(): (match["op"], " ".join(match["reason"].split()))
-        for match in _REASON.finditer(text)
-        if not match["op"].startswith(_ITS_OWN)
-    }
-    made = _makers(network)
-    # QNN refuses a quantized node together with the pair behind it, which has the reason.
-    found: dict[tuple[str, str], str] = {}
-    named = [(op, name, reasons.pop(name, ("", ""))[1]) for op, name in nodes]
-    named += [(op, name, reason) for name, (op, reason) in reasons.items()]
-    for op, name, reason in named:
-        owner = made.get(name) if op in _QUANTIZERS else (op, name)
-        if owner is not None and (reason or op not in _QUANTIZERS):
-            found[owner] = found.get(owner) or reason
-    findings = [refused_node(op, name, reason) for (op, name), reason in found.items()]
-    if not findings and nodes:
-        findings = [refused_node(op, name, "") for op, name in nodes[:1]]
-    if not findings:
-        return ToolError(f"QNN failed on this network: {error or 'no word'}.", tool_text=text)
-    refusal = from_findings(ModelError, "QNN does not take the whole model", findings)
-    refusal.tool_text = text[-1_000_000:]
-    return refusal
-
-
-def refused_node(op: str, name: str, reason: str) -> Finding:
-    """What a user is told of a node, by its name in the source."""
-    said = reason if len(reason) < 300 else reason[:299] + "…"
-    if said.rstrip(".") in _NO_REASON:
-        said = ""
-    low = said.lower()
-    remedy = next((f"Try {option}." for word, option in _REMEDIES if word in low), "")
-    return Finding(
-        code="rvc4.refused-node",
-        where=f"node {MARK.sub('', name)!r} ({op})" if op else "network",
-        message=f"the HTP does not take it{': ' if said else ''}{said.rstrip('.')}.",
-        remedy=remedy or "Cut the model in front of it, or export it with another operator.",
-    )
 
 
 def _one_line(error: object) -> str:

@@ -18,6 +18,7 @@ from targets.rvc4 import toolchain as toolchains
 from targets.rvc4.dlc.check import checked, narrowed, read_back
 from targets.rvc4.dlc.islands import islands_warning
 from targets.rvc4.dlc.read import Dlc, clear_times, read_dlc_file
+from targets.rvc4.mixed.find import STAGE, beyond_limit, find
 from targets.rvc4.parameters import QnnParameters
 from targets.rvc4.prepare import prepare
 from targets.rvc4.qnn import compile_dlc
@@ -33,14 +34,15 @@ def steps(model: SourceModel, parameters: QnnParameters, options: Options) -> tu
     planned = [
         prepare_step(model, simplify=parameters.simplify, call={"opset": 17}, gives=("float.onnx",))
     ]
-    if parameters.calibration is not None:
+    if parameters.deciding is not None:
+        frames = parameters.deciding.frames
         planned.append(
             Step(
                 name="calibrate",
-                title=f"Measuring ranges on {parameters.calibration.frames} frames",
+                title=f"Measuring ranges on {frames} frames",
                 tool="onnxruntime",
                 version=version("onnxruntime"),
-                call={"frames": parameters.calibration.frames, "ranges": precision.ranges},
+                call={"frames": frames, "ranges": precision.ranges},
                 needs=("float.onnx",),
                 gives=("ranges",),
             )
@@ -55,10 +57,12 @@ def steps(model: SourceModel, parameters: QnnParameters, options: Options) -> tu
                 **precision.to_json(),
                 "per_channel": parameters.per_channel,
                 "output_type": parameters.output_type,
+                "bias_correction": parameters.bias_correction,
             },
             needs=("float.onnx",) if precision.is_float else ("float.onnx", "ranges"),
             gives=("network.onnx",),
         ),
+        *_searching(parameters),
         Step(
             name="compile",
             title="Writing the DLC",
@@ -97,6 +101,23 @@ def steps(model: SourceModel, parameters: QnnParameters, options: Options) -> tu
     return (*planned, PACK)
 
 
+def _searching(parameters: QnnParameters) -> list[Step]:
+    """The step of a search; none where an archive is verified, whose record has what was found."""
+    if parameters.mixed.max_drop is None:
+        return []
+    return [
+        Step(
+            name=STAGE,
+            title="Searching for the fewest 16-bit nodes",
+            tool="onnxruntime",
+            version=version("onnxruntime"),
+            call=parameters.mixed.to_json(),
+            needs=("float.onnx", "ranges", "network.onnx"),
+            gives=("network.onnx",),
+        )
+    ]
+
+
 def _quantizing(parameters: QnnParameters) -> str:
     if parameters.precision.is_float:
         return "Converting to float16"
@@ -111,7 +132,7 @@ def run(run: Run, parameters: QnnParameters) -> Artifact:
         warnings = [*prepared.warnings]
         for warning in warnings:
             run.warn(warning)
-    network = make_network(run, parameters, prepared)
+    network = find(run, parameters, prepared, make_network(run, parameters, prepared))
     network, path, dlc = _compile(run, parameters, network, toolchain)
     parameters = _as_made(parameters, network)
     checked(dlc, parameters, _overridden(parameters), network.wide)
@@ -120,6 +141,9 @@ def run(run: Run, parameters: QnnParameters) -> Artifact:
         warnings.append(warning)
     inputs, outputs = read_back(parameters, dlc)
     verification = compare(run, parameters, prepared, network, toolchain)
+    for warning in beyond_limit(parameters, verification):
+        run.warn(warning)
+        warnings.append(warning)
     facts = read_compiled(path)
     assert facts is not None
     return Artifact(

@@ -16,6 +16,7 @@ from converter.feeding import TargetInput
 from converter.findings import Finding, Severity
 from converter.model import ModelInput, SourceModel, Tensor
 from converter.options.resolve import Options
+from targets.rvc4.mixed.wanted import wanted
 from targets.rvc4.parameters import Parameters, QnnParameters
 from targets.rvc4.quantization.aimet import read_encodings
 from targets.rvc4.quantization.encodings import MEMBER, Encodings
@@ -51,7 +52,10 @@ def translate(
     mode = str(options.get("rvc4.quantization_mode"))
     precision = _precision(mode, options)
     recorded = _recorded(options)
+    mixed, precision = wanted(model, options, mode, precision, backend, recorded)
     encodings = _encodings(model, archive, options, precision, recorded)
+    if mixed.assignment is not None and backend.toolchain != "native":
+        encodings = mixed.assignment.encodings(encodings)
     data, findings = _calibration(model, archive, options, precision, encodings, recorded, backend)
     if encodings and precision.is_float:
         findings.append(
@@ -80,6 +84,8 @@ def translate(
         timeout_s=options.number("rvc4.compile_timeout_s"),
         backend=backend,
         output_type=output_type,
+        mixed=mixed,
+        bias_correction=_corrects(options, precision, backend),
         recorded=recorded,
     )
     if backend.toolchain == "native":
@@ -231,6 +237,12 @@ def _input(item: ModelInput, options: Options) -> TargetInput:
 
 def _normalized(item: TargetInput) -> bool:
     return item.dai_type is None and item.embedded is not None
+
+
+def _corrects(options: Options, precision: Precision, backend: Backend) -> bool:
+    """Whether biases are corrected: the native toolchain does it for integers."""
+    chosen = options.flag("rvc4.bias_correction")
+    return chosen and not precision.is_float and backend.toolchain == "native"
 
 
 def _output_type(options: Options, mode: str, precision: Precision, backend: Backend) -> str:

@@ -19,7 +19,7 @@ from converter.verification.accuracy.measure import Frames, measured
 from converter.verification.figures import Resolution
 from converter.verification.frames import frames_for
 from converter.verification.limits import Limits
-from targets.rvc4 import explain, qnn
+from targets.rvc4 import explain, layers, qnn
 from targets.rvc4.parameters import QnnParameters
 from targets.rvc4.prepare import Prepared
 from targets.rvc4.quantization.modes import Precision
@@ -107,6 +107,8 @@ def compare(
             feeds=feeds,
             timeout_s=timeout_s,
         )
+        if run.layers is not None:
+            run.layers[model.path] = layers.analysis(subject).to_json()
         if not emulates or record["status"] == "failed":
             verdict.settle(run, record, allowed, lambda: explain.losses(subject, record))
         if accuracy := _accuracy(subject, toolchain):

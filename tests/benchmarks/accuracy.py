@@ -1,13 +1,15 @@
 """How many held-out digits each mode tells apart: on the HTP emulator, on no camera.
 
-    nox -s accuracy_rvc4              # or: python -m tests.benchmarks.accuracy
+    nox -s accuracy_rvc4              # or: python -m tests.benchmarks.accuracy --archives FOLDER
 
-Converts the examples in every mode and runs the network that was compiled over 719 frames that neither
+Converts the examples and two nets that are trained for it (`integer_nets`) in every mode, the INT modes
+with and without bias correction, and runs the network that was compiled over 719 frames that neither
 training nor calibration saw. Writes `results/accuracy-rvc4.*` and the table in the README.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import platform
 import tempfile
@@ -25,8 +27,8 @@ from converter.processes.run import Processes
 from converter.verification import reference
 from targets.rvc4 import qnn, toolchain
 from targets.rvc4.dlc.read import read_dlc_file
+from targets.rvc4.quantization.io_codes import decoded
 from targets.rvc4.quantization.modes import MODES
-from targets.rvc4.quantization.quantize import decoded
 from tests.benchmarks.speed import RESULTS
 from tests.sources import DIGITS, DIGITS_ARCHIVE
 
@@ -101,22 +103,28 @@ def emulated_scores(
     return scores, record
 
 
-def rows_of(name: str, images: np.ndarray, labels: np.ndarray) -> list[dict[str, Any]]:
-    archive, options = NETS[name]
+def rows_of(
+    name: str, net: tuple[Path, dict[str, Any]], images: np.ndarray, labels: np.ndarray
+) -> list[dict[str, Any]]:
+    archive, options = net
     with tempfile.TemporaryDirectory() as temporary:
         exact = float_scores(archive, images, Path(temporary))
     rows = [{"net": name, "mode": "float, ONNX Runtime", "top1": top1(exact, labels)}]
-    for mode in MODES:
+    for mode, plain in [(mode, plain) for mode in MODES for plain in (True, False)]:
+        if MODES[mode].is_float and plain:
+            continue
         with tempfile.TemporaryDirectory() as temporary:
-            chosen = {**options, "rvc4.quantization_mode": mode}
+            chosen = {**options, "rvc4.quantization_mode": mode, "rvc4.bias_correction": not plain}
             scores, record = emulated_scores(archive, chosen, images, Path(temporary))
         error = np.sqrt(np.mean((scores - exact) ** 2) / np.mean(exact**2))
         report = record["compiled"].get("calibration") or {}
+        correction = report.get("bias_correction") or {}
         rows.append(
             {
                 "net": name,
-                "mode": mode,
+                "mode": f"{mode}, biases as they are" if plain else mode,
                 "top1": top1(scores, labels),
+                "bias_correction": "kept" if correction.get("kept") else "",
                 "rel_rmse": round(float(error), 4),
                 "ranges": report.get("method", ""),
             }
@@ -125,14 +133,30 @@ def rows_of(name: str, images: np.ndarray, labels: np.ndarray) -> list[dict[str,
     return rows
 
 
+def trained(folder: Path | None, made: Path) -> dict[str, tuple[Path, dict[str, Any]]]:
+    """The nets of `integer_nets`: those in a folder, or trained anew into another one."""
+    from tests.benchmarks import integer_nets
+
+    if folder is not None:
+        return {name: (folder / f"{name}.tar.xz", {}) for name in integer_nets.NETS}
+    images, labels = integer_nets.frames()
+    return {name: (integer_nets.make(name, made, images, labels), {}) for name in integer_nets.NETS}
+
+
 def top1(scores: np.ndarray, labels: np.ndarray) -> float:
     return round(100 * float(np.mean(scores.argmax(axis=1) == labels)), 2)
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--frames", type=int, help="of the held-out frames; all if left out")
+    parser.add_argument("--archives", type=Path, help="where the trained nets are, to train none")
+    given = parser.parse_args()
     stored = np.load(DIGITS / "held_out.npz")
-    images, labels = stored["images"], stored["labels"]
-    rows = [row for name in NETS if NETS[name][0].exists() for row in rows_of(name, images, labels)]
+    images, labels = (stored[name][: given.frames] for name in ("images", "labels"))
+    with tempfile.TemporaryDirectory() as temporary:
+        nets = NETS | trained(given.archives, Path(temporary))
+        rows = [row for name, net in nets.items() for row in rows_of(name, net, images, labels)]
     header = {
         "date": date.today().isoformat(),
         "python": platform.python_version(),
@@ -155,7 +179,11 @@ def main() -> None:
         shown = []
         for net in nets:
             row = cells[net, mode]
-            error = f" ({row['rel_rmse']})" if "rel_rmse" in row else ""
+            error = (
+                f" ({row['rel_rmse']}{', corrected' if row['bias_correction'] else ''})"
+                if "rel_rmse" in row
+                else ""
+            )
             shown.append(f"{row['top1']} %{error}")
         lines.append(f"| {mode} | " + " | ".join(shown) + " |")
     table = "\n".join(lines)

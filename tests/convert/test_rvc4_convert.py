@@ -368,6 +368,22 @@ def test_several_inputs_of_different_kinds_keep_names_order_and_types(tmp_path: 
     assert {path.name for path in tmp_path.iterdir()} == {"a", "o.tar"}
 
 
+def test_a_model_of_half_precision_with_a_float_output_is_computed_as_it_is(tmp_path: Path) -> None:
+    """QNN computes something else of a Cast between equal types: exporters end such models with one."""
+    graph = helper.make_graph(
+        [
+            helper.make_node("Relu", ["x"], ["r"], name="relu"),
+            helper.make_node("Cast", ["r"], ["y"], name="cast", to=TensorProto.FLOAT),
+        ],
+        "half",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT16, [1, 64])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 64])],
+    )
+    folder = write_folder(tmp_path / "a", make_model(graph), image=False)
+    done = converter.convert(folder, "rvc4", output=tmp_path / "o.tar", options=RANDOM)
+    assert done.verification["outputs"]["y"]["rel_rmse"] < 0.01
+
+
 @pytest.mark.parametrize("options", [RANDOM, FP16], ids=["INT8", "FP16"])
 def test_outputs_that_are_copies_keep_their_names(tmp_path: Path, options: Mapping[str, Any]) -> None:
     folder = write_folder(tmp_path / "a", copies_model(), image=False)
@@ -731,6 +747,18 @@ def test_every_node_that_is_refused_is_named_with_its_reason(tmp_path: Path) -> 
         assert not any("'fine'" in line for line in told)
         assert caught.value.exit_code == 4
     assert {path.name for path in tmp_path.iterdir()} == {"a"}
+
+
+def test_an_output_that_is_a_constant_is_refused_by_name(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Conv", ["images", "w"], ["y"], pads=[1, 1, 1, 1], name="conv"),
+        helper.make_node("Constant", [], ["anchors"], value=numpy_helper.from_array(np.ones(3, F))),
+    ]
+    model = net_of(nodes, first=False)
+    model.graph.output.append(helper.make_tensor_value_info("anchors", TensorProto.FLOAT, [3]))
+    folder = write_folder(tmp_path / "a", model, preprocessing=RGB)
+    with pytest.raises(ModelError, match="output 'anchors': it is a constant"):
+        converter.convert(folder, "rvc4", output=tmp_path / "o.tar", options=FP16)
 
 
 def test_a_network_of_several_partitions_is_refused(tmp_path: Path) -> None:

@@ -37,6 +37,35 @@ def _unit(*names: str) -> tuple[str, ...]:
 
 
 MUTANTS: tuple[Mutant, ...] = (
+    # ------------------------------------------------- what integers lose
+    Mutant(
+        name="bias-corrected-the-wrong-way",
+        file="targets/rvc4/quantization/bias_correction.py",
+        before="moved = codes - np.rint(",
+        after="moved = codes + np.rint(",
+        tests=_unit(
+            "bias_correction.py::test_a_corrected_layers_channels_have_the_means_of_the_float_layer"
+        ),
+        harm="Every bias is off by twice what it was.",
+    ),
+    Mutant(
+        name="verify-forgets-corrected-biases",
+        file="targets/rvc4/quantization/network.py",
+        before='"shifts": shifts_of(recorded),',
+        after='"shifts": None,',
+        tests=_unit(
+            "bias_correction.py::test_a_correction_is_recorded_and_made_again_without_the_data"
+        ),
+        harm="An archive cannot be verified: another DLC is made of its record.",
+    ),
+    Mutant(
+        name="a-ranges-search-changes-nothing",
+        file="targets/rvc4/quantization/range_choice.py",
+        before="            tried = chosen | dict.fromkeys(group, way)",
+        after="            tried = dict(chosen)",
+        tests=_unit("rvc4_ranges.py::test_tensors_get_unlike_ways_where_the_outputs_gain"),
+        harm="The accuracy-focused modes leave accuracy behind, without a word.",
+    ),
     # ------------------------------------------------------ cache and hash
     Mutant(
         name="cache-without-calibration-bytes",
@@ -116,6 +145,24 @@ MUTANTS: tuple[Mutant, ...] = (
         harm="The file out.tar holds a tar.xz, which a reader that goes by the name refuses.",
     ),
     # ------------------------------------------------------ quantization
+    Mutant(
+        name="wide-gate-fused",
+        file="targets/rvc4/quantization/gates.py",
+        before="if gate is not None and made[gate].name in wide:",
+        after="if gate is not None and made[gate].name not in wide:",
+        tests=_unit("mixed_precision.py::test_wide_tensors_lose_less_and_a_wide_gate_is_kept_apart"),
+        harm="The HTP computes something else for a SiLU in 16 bits: the result is off by more than itself.",
+    ),
+    Mutant(
+        name="held-out-frames-decide",
+        file="converter/calibration/dataset.py",
+        before='frames=self.frames - apart, part="others")',
+        after='frames=self.frames - apart, part="all")',
+        tests=_unit(
+            "mixed_precision.py::test_a_fifth_of_the_frames_is_kept_apart_where_there_are_enough"
+        ),
+        harm="The frames that judge a search have decided it: the loss that is told is too small.",
+    ),
     Mutant(
         name="percentile-not-used",
         file="targets/rvc4/quantization/calibrate.py",
@@ -232,7 +279,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         name="first-frame-only",
         file="converter/calibration/dataset.py",
-        before="for index in range(count):",
+        before="for index in self._places(count):",
         after="for index in range(min(count, 1)):",
         tests=_unit(
             "rvc4_quantization.py::test_every_frame_of_the_calibration_data_is_measured",

@@ -86,13 +86,18 @@ def test_a_gray_frame_and_an_item_of_a_batch() -> None:
 
 
 def test_swapped_colours_show_in_what_the_network_gets() -> None:
-    """A red frame: a network that the config feeds BGR gets its red in the third channel."""
-    for color, expected in ((Color.RGB, (255, 0, 0)), (Color.BGR, (0, 0, 255))):
-        item = image(color=color)
-        frame = np.zeros(item.shape, np.uint8)
-        frame[:, 2] = 200
-        tensor = item.preprocessing.apply(frame, item.channel_axis)
-        assert tensor_picture(tensor, item).getpixel((0, 0)) == expected
+    """A red frame: a network that the config feeds BGR gets its red in the third channel.
+
+    Mean and scale of the channels differ, and change no colour.
+    """
+    for color, expected in ((Color.RGB, (200, 0, 0)), (Color.BGR, (0, 0, 200))):
+        for layout in ("NCHW", "NHWC"):
+            known = Preprocessing(color=color, mean=(100.0, 2.0, 30.0), scale=(50.0, 0.5, 2.0))
+            item = dataclasses.replace(image(layout), preprocessing=known)
+            frame = np.zeros(item.shape, np.uint8)
+            frame[(slice(None),) * item.channel_axis + (2,)] = 200
+            tensor = item.preprocessing.apply(frame, item.channel_axis)
+            assert tensor_picture(tensor, item).getpixel((0, 0)) == expected
 
 
 # ------------------------------------------------------------------- heads

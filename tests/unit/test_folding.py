@@ -117,3 +117,41 @@ def test_what_is_used_elsewhere_or_varies_over_the_picture_stays() -> None:
     model = make_model(helper.make_graph(nodes, "g", info[:1], info[1:], made), 13)
     after = Rewrite(folding.RULES)(infer_shapes(ir.from_proto(model))).model
     assert [node.op_type for node in after.graph] == ["Conv", "Mul", "Conv", "Div"]
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    factor=st.sampled_from(["Mul", "Div"]), sum_=st.sampled_from(["Add", "Sub"]), axes=st.integers(1, 2)
+)
+def test_a_factor_goes_through_a_sum_that_padding_keeps_in_front(
+    factor: str, sum_: str, axes: int
+) -> None:
+    rng = np.random.default_rng(3)
+    constants = {
+        "k": np.float32(0.4),
+        "s": np.float32(1.5),
+        "w": rng.normal(size=(4, 2, *(3,) * axes)).astype(np.float32),
+        "b": rng.normal(size=4).astype(np.float32),
+    }
+    graph = helper.make_graph(
+        [
+            helper.make_node(factor, ["x", "k"], ["scaled"]),
+            helper.make_node(sum_, ["scaled", "s"], ["shifted"]),
+            helper.make_node("Conv", ["shifted", "w", "b"], ["y"], pads=[1] * 2 * axes),
+        ],
+        "net",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, (1, 2, *(5,) * axes))],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, (1, 4, *(5,) * axes))],
+        [numpy_helper.from_array(np.asarray(array), name) for name, array in constants.items()],
+    )
+    model = make_model(graph)
+    edited = infer_shapes(ir.from_proto(model))
+    Rewrite(folding.RULES)(edited)
+    common.RemoveUnusedNodesPass()(edited)
+    assert [node.op_type for node in edited.graph] == ["Add", "Conv"]
+    x = rng.normal(size=(1, 2, *(5,) * axes)).astype(np.float32)
+    one, other = (
+        ort.InferenceSession(proto.SerializeToString()).run(None, {"x": x})[0]
+        for proto in (model, ir.to_proto(edited))
+    )
+    np.testing.assert_allclose(other, one, atol=1e-4)

@@ -19,9 +19,11 @@ from converter.errors import ModelError
 from converter.graph.copies import settle_copies
 from converter.graph.embed import FLOAT16, EmbedPreprocessing, Entry, Folding
 from converter.graph.freeze import FreezeShapes
+from converter.graph.opset import raise_opset
 from converter.graph.rewrite import Rewrite
 from converter.graph.rules import table
 from converter.graph.simplify import infer_shapes, simplify
+from converter.graph.single_precision import SinglePrecision
 from converter.preprocessing import Color, Preprocessing
 from targets.openvino.myriad_rules import opset13, scalars
 from tests.sources import COPIES, conv_model, copies_model, make_model, one_op_model
@@ -447,3 +449,48 @@ def test_inputs_of_other_types_take_frames_too(dtype: int) -> None:
         run(model, {"images": fed}), run(after, {"images": frames.astype(F)}), strict=True
     ):
         np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("opset", [18, 21])
+@pytest.mark.parametrize(
+    "kind", ["L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "Sum", "SumSquare"]
+)
+def test_a_reduction_of_no_axes_is_what_is_left_of_it(kind: str, opset: int) -> None:
+    model = one_op_model(
+        f"Reduce{kind}",
+        {"x": (2, 3)},
+        constants={"axes": np.array([], np.int64)},
+        opset=opset,
+        noop_with_empty_axes=1,
+    )
+    after = ir.to_proto(settle_copies(infer_shapes(ir.from_proto(model))))
+    assert not any(operator.startswith("Reduce") for operator in operators(after))
+    feeds = {
+        "x": np.random.default_rng(0).uniform(0.5 if kind == "LogSum" else -2, 2, (2, 3)).astype(F)
+    }
+    np.testing.assert_allclose(run(after, feeds)[0], run(model, feeds)[0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("operator", ["Hardmax", "LogSoftmax", "Softmax"])
+@pytest.mark.parametrize("axis", [-1, 0, 1, 2])
+def test_raising_keeps_the_rows_of_old_operators(operator: str, axis: int) -> None:
+    model = one_op_model(operator, {"x": (2, 3, 4)}, opset=9 if axis >= 0 else 11, axis=axis)
+    raised = ir.to_proto(raise_opset(ir.from_proto(model), 17, 17))
+    feeds = {"x": np.random.default_rng(0).normal(0, 1, (2, 3, 4)).astype(F)}
+    np.testing.assert_allclose(run(raised, feeds)[0], run(model, feeds)[0], rtol=1e-6)
+
+
+def test_casts_between_floats_and_optional_values_are_copies() -> None:
+    graph = helper.make_graph(
+        [
+            helper.make_node("Relu", ["x"], ["r"]),
+            helper.make_node("Cast", ["r"], ["c"], to=TensorProto.FLOAT),
+            helper.make_node("Optional", ["c"], ["o"]),
+            helper.make_node("OptionalGetElement", ["o"], ["y"]),
+        ],
+        "half",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT16, [1, 4])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 4])],
+    )
+    model = SinglePrecision()(infer_shapes(ir.from_proto(make_model(graph, 18)))).model
+    assert operators(ir.to_proto(settle_copies(model))) == {"Relu"}

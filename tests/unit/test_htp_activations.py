@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from onnx import TensorProto, helper, numpy_helper
+from onnx_ir.passes import common
 
-from targets.rvc4.htp_rules import activations, normalization, shared
-from tests.sources import one_op_model
+from converter.graph.rewrite import Rewrite
+from targets.rvc4.htp_rules import activations, normalization, shared, written_out
+from tests.sources import make_model, one_op_model
 from tests.unit.test_htp_rules import check
 
 F = np.float32
@@ -70,3 +78,84 @@ def test_cumulative_sums(shape: tuple[int, ...], axis: int, exclusive: int, reve
         reverse=reverse,
     )
     check(model, {"CumSum": shared.MISSING["CumSum"]}, gone="CumSum")
+
+
+@st.composite
+def hard_swishes(draw: st.DrawFn) -> onnx.ModelProto:
+    """X · clip(x + 3, 0, 6) / 6 as exporters write it: the factors in any order."""
+    shape = draw(SHAPES)
+    constants = {"three": F(3), "six": F(6), "zero": F(0), "sixth": F(1 / 6)}
+    nodes = [
+        helper.make_node("Add", draw(st.permutations(["x", "three"])), ["sum"]),
+        helper.make_node("Clip", ["sum", "zero", "six"], ["gate"]),
+    ]
+    divides = draw(st.booleans())
+    where = draw(st.sampled_from(["x", "gate", "product"]))
+
+    def sixth(name: str, target: str) -> None:
+        operands = [name, "six"] if divides else draw(st.permutations([name, "sixth"]))
+        nodes.append(helper.make_node("Div" if divides else "Mul", operands, [target]))
+
+    x, gate, product = "x", "gate", "y"
+    if where == "x":
+        sixth("x", "x6")
+        x = "x6"
+    elif where == "gate":
+        sixth("gate", "gate6")
+        gate = "gate6"
+    else:
+        product = "product"
+    nodes.append(helper.make_node("Mul", draw(st.permutations([x, gate])), [product]))
+    if where == "product":
+        sixth("product", "y")
+    return graph_of(nodes, shape, constants)
+
+
+def graph_of(
+    nodes: list[onnx.NodeProto], shape: tuple[int, ...], constants: dict[str, Any]
+) -> onnx.ModelProto:
+    graph = helper.make_graph(
+        nodes,
+        "net",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, shape)],
+        [numpy_helper.from_array(np.asarray(array), name) for name, array in constants.items()],
+    )
+    return onnx.shape_inference.infer_shapes(make_model(graph, opset=17))
+
+
+@settings(max_examples=20, deadline=None)
+@given(model=hard_swishes())
+def test_a_written_out_hard_swish_is_the_operator(model: onnx.ModelProto) -> None:
+    check(model, written_out.RULES)
+    edited = ir.from_proto(model)
+    Rewrite(written_out.RULES)(edited)
+    common.RemoveUnusedNodesPass()(edited)
+    assert [node.op_type for node in edited.graph] == ["HardSwish"]
+
+
+@settings(max_examples=15, deadline=None)
+@given(shape=SHAPES, form=st.sampled_from(["Reciprocal", "one", "x"]), first=st.booleans())
+def test_a_written_out_sigmoid_is_the_operator(shape: tuple[int, ...], form: str, first: bool) -> None:
+    add = ["one", "exp"] if first else ["exp", "one"]
+    nodes = [
+        helper.make_node("Neg", ["x"], ["minus"]),
+        helper.make_node("Exp", ["minus"], ["exp"]),
+        helper.make_node("Add", add, ["sum"]),
+        helper.make_node("Reciprocal", ["sum"], ["y"])
+        if form == "Reciprocal"
+        else helper.make_node("Div", [form, "sum"], ["y"]),
+    ]
+    check(graph_of(nodes, shape, {"one": F(1)}), written_out.RULES, gone="Div")
+
+
+@pytest.mark.parametrize(("three", "six"), [(2.9, 6.0), (3.0, 5.0)])
+def test_what_only_looks_like_a_hard_swish_stays(three: float, six: float) -> None:
+    nodes = [
+        helper.make_node("Add", ["x", "three"], ["sum"]),
+        helper.make_node("Clip", ["sum", "zero", "six"], ["gate"]),
+        helper.make_node("Mul", ["x", "gate"], ["product"]),
+        helper.make_node("Div", ["product", "six"], ["y"]),
+    ]
+    model = graph_of(nodes, (2, 3), {"three": F(three), "zero": F(0), "six": F(six)})
+    check(model, written_out.RULES, gone="HardSwish")

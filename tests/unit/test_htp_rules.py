@@ -14,9 +14,8 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from converter.graph.rewrite import Rewrite, Rule
-from converter.graph.rules import scattering
 from converter.graph.simplify import infer_shapes
-from targets.rvc4.htp_rules import convolution, layer_norm, padding, pooling, products, resize
+from targets.rvc4.htp_rules import convolution, layer_norm, padding, pooling, products, resize, volumes
 from tests.sources import make_model, one_op_model
 
 F = np.float32
@@ -181,39 +180,6 @@ def test_pads_of_named_axes(mode: str, axes: list[int], pads: list[int]) -> None
 
 @FEW
 @given(
-    axis=st.integers(-3, 2),
-    is_constant=st.booleans(),
-    seed=seeds,
-    op=st.sampled_from(["Elements", "ND"]),
-)
-def test_scattering(axis: int, is_constant: bool, seed: int, op: str) -> None:
-    rng = np.random.default_rng(seed)
-    shape = (3, 4, 5)
-    if op == "Elements":
-        updates = list(shape)
-        updates[axis] = 2
-        indices = np.argsort(rng.random(shape), axis=axis).take(range(2), axis=axis)
-        indices -= shape[axis] * (rng.random(indices.shape) > 0.7)
-    else:
-        depth = axis % 3 + 1
-        rows = [rng.permutation(np.prod(shape[:depth]))[:2]]
-        indices = np.stack(np.unravel_index(rows[0], shape[:depth]), axis=-1)
-        updates = [2, *shape[depth:]]
-    written = {"u": rng.normal(0, 9, updates).astype(F)} if is_constant else {}
-    given_updates = {} if is_constant else {"u": tuple(updates)}
-    model = one_op_model(
-        f"Scatter{op}",
-        {"x": shape, **given_updates},
-        constants={"i": indices.astype(np.int64), **written},
-        order=["x", "i", "u"],
-        opset=17,
-        **({"axis": axis} if op == "Elements" else {}),
-    )
-    check(model, scattering.RULES, f"Scatter{op}")
-
-
-@FEW
-@given(
     bias=st.sampled_from([None, (), (1,), (5,), (1, 1), (4, 1), (1, 5), (4, 5)]),
     turned=st.tuples(st.booleans(), st.booleans()),
     factors=st.tuples(st.sampled_from([1.0, 0.5]), st.sampled_from([1.0, 2.0])),
@@ -293,3 +259,14 @@ def test_layer_normalization_written_out(
     edited = infer_shapes(ir.from_proto(model))
     Rewrite(rules)(edited)
     assert "LayerNormalization" in {node.op_type for node in edited.graph}
+
+
+@FEW
+@given(seed=seeds)
+def test_volumes(seed: int) -> None:
+    rng, shape = np.random.default_rng(seed), (2, 3, 2, 4, 3)
+    pool = one_op_model("GlobalMaxPool", {"x": shape}, opset=17)
+    check(pool, {"GlobalMaxPool": volumes.global_max_pool}, "GlobalMaxPool")
+    constants = {name: rng.normal(0, 1, 3).astype(F) for name in "sb"}
+    norm = one_op_model("InstanceNormalization", {"x": shape}, constants=constants, opset=17)
+    check(norm, {"InstanceNormalization": volumes.instance_normalization})

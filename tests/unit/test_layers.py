@@ -26,10 +26,10 @@ ROOT = Path(__file__).parents[2]
 # From low to high. A room may import what is below it; rooms side by side may not import each other.
 LAYERS: tuple[tuple[str, ...], ...] = (
     (
-        *("arguments", "digests", "events", "findings", "formats", "html"),
-        *("preprocessing", "resources", "system"),
+        *("arguments", "digests", "events", "findings", "html"),
+        *("preprocessing", "profile", "resources", "system"),
     ),
-    ("errors", "model", "notebook"),
+    ("errors", "formats", "model", "notebook"),
     ("archive", "artifact", "backend", "graph", "options", "processes", "storage"),
     ("feeding", "plans"),
     ("target",),
@@ -42,7 +42,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("comparison", "conversion"),
     ("run",),
     ("jobs", "recheck"),
-    ("client", "photo_preview", "service", "zoo"),
+    ("analysis", "client", "photo_preview", "service", "zoo"),
     ("cli",),
 )
 
@@ -59,6 +59,7 @@ UPWARD = {
 # The app registers the commands, and they use what the package has for printing: opened in functions.
 CLI = {
     "converter.cli",
+    "converter.cli.analyze",
     "converter.cli.app",
     "converter.cli.cache",
     "converter.cli.commands",
@@ -68,6 +69,7 @@ CLI = {
     "converter.cli.inspect",
     "converter.cli.lint",
     "converter.cli.preview",
+    "converter.cli.profile",
     "converter.cli.remote",
     "converter.cli.serve",
     "converter.cli.zoo",

@@ -19,7 +19,7 @@ from converter.cli import modelconverter as command_line
 from converter.errors import ConvertError, ModelError, UsageError
 from converter.modelconverter.keys import KEYS, translated
 from converter.options.files import from_file
-from converter.options.resolve import from_arguments, is_declared, resolve
+from converter.options.resolve import Options, from_arguments, is_declared, resolve
 from converter.plans import Plan
 from converter.run import convert, plan
 from targets.rvc2.myriad.toolchain import Toolchain
@@ -540,3 +540,34 @@ def test_an_archive_takes_modelconverters_keys_on_the_command_line(tmp_path: Pat
     pre = plan(archive, "rvc2", options=chosen).model.inputs[0].preprocessing
     assert (pre.mean, pre.color) == ((1.0, 2.0, 3.0), "BGR")
     assert pre.scale == (58.395, 57.12, 57.375)
+
+
+def test_the_command_line_wins_before_a_file_beside_an_archive_is_checked(tmp_path: Path) -> None:
+    """--config with data in the cloud: what the command line replaces is not looked for."""
+    from converter.cli.commands import layers
+    from converter.options.resolve import Layer
+
+    file = write(
+        tmp_path / "net.yaml",
+        stage(calibration={"path": "s3://bucket/frames"}, rvc2={"number_of_shaves": 5}),
+    )
+
+    def read(*words: str) -> Options:
+        return layers(words, file, None, None, Layer(origin="command line", values={}), verify=True)
+
+    with pytest.raises(UsageError, match="calibration"):
+        read()
+    frames = tmp_path / "frames"
+    options = read("calibration.path", str(frames))
+    assert options.text("calibration.path") == str(frames)
+    assert options.settings["rvc2.number_of_shaves"].value == 5
+
+
+def test_a_fact_is_printed_as_a_note(tmp_path: Path) -> None:
+    from tests.yolo_models import Net, ultralytics
+
+    onnx.save(ultralytics(Net()), tmp_path / "net.onnx")
+    (cut,) = (
+        found for found in plan(tmp_path / "net.onnx", "rvc2").warnings if found.code == "init.cut"
+    )
+    assert cut.said.startswith("note: model.outputs")

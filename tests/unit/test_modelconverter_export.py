@@ -191,3 +191,16 @@ def test_the_build_record_has_the_keys_that_readers_of_modelconverters_know(
     assert "Build Info" in shown.stdout, shown.stderr
     assert "'target_devices': ['MYRIAD']" in shown.stdout
     assert "'number_of_shaves': 6" in shown.stdout
+
+
+def test_a_cut_is_told_where_the_file_cannot_make_it(tmp_path: Path) -> None:
+    """The outputs of a cut detector are in no file that ModelConverter would read."""
+    from tests.yolo_models import Net, ultralytics
+
+    source = tmp_path / "net.onnx"
+    onnx.save(ultralytics(Net()), source)
+    assert "# The plan cuts the model, and the outputs output1_yolov8" in text(
+        plan(source, "rvc2"), source
+    )
+    whole = plan(source, "rvc2", options={"cut": False})
+    assert "cuts the model" not in text(whole, source)

@@ -13,15 +13,14 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from converter.graph.rewrite import Rewrite
-from converter.graph.rules import activations, lookups, normalization
+from converter.graph.rules import activations, lookups, normalization, scattering
 from converter.graph.simplify import infer_shapes
 from targets.openvino.myriad_rules.dropped_attributes import dropped_attributes
-from targets.openvino.myriad_rules.opset13 import LowerOpset
 from tests.blobs import run_source
 from tests.sources import make_model
 
 F = np.float32
-RULES = {**activations.RULES, **lookups.RULES, **normalization.RULES}
+RULES = {**activations.RULES, **lookups.RULES, **normalization.RULES, **scattering.RULES}
 Inputs = dict[str, Any]
 
 
@@ -42,10 +41,8 @@ def model_of(
 
 
 def _rewritten(model: onnx.ModelProto) -> ir.Model:
-    """The rules applied; with the axes of reductions, which they write as attributes, the opset is 13."""
-    after = Rewrite(RULES)(infer_shapes(ir.from_proto(model))).model
-    reduces = any(node.op_type.startswith("Reduce") for node in after.graph)
-    return LowerOpset()(after).model if reduces else after
+    """The rules applied."""
+    return Rewrite(RULES)(infer_shapes(ir.from_proto(model))).model
 
 
 def compared(model: onnx.ModelProto, feeds: Inputs, tolerance: float = 1e-5) -> set[str]:
@@ -161,21 +158,21 @@ def scatters(draw: st.DrawFn) -> tuple[onnx.ModelProto, Inputs]:
         indices = np.where(rng.random(indices.shape) < 0.5, indices, indices - np.array(shape[:depth]))
         more, updates = {}, normal(len(indices), *shape[depth:], seed=1)
     nodes = [helper.make_node(kind, ["x", "i", "u"], ["y"], reduction=reduction, **more)]
+    feeds, weights = {"x": normal(*shape)}, {"i": indices.astype(np.int64)}
+    (feeds if draw(st.booleans()) else weights)["u"] = updates
     graph = helper.make_graph(
         nodes, kind,
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape),
-         helper.make_tensor_value_info("u", TensorProto.FLOAT, updates.shape)],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, v.shape) for name, v in feeds.items()],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
-        [numpy_helper.from_array(indices.astype(np.int64), "i")],
+        [numpy_helper.from_array(values, name) for name, values in weights.items()],
     )  # fmt: skip
-    return make_model(graph, 18), {"x": normal(*shape), "u": updates}
+    return make_model(graph, 18), feeds
 
 
 @settings(max_examples=100, deadline=None)
 @given(scatters())
 def test_a_scatter_of_constant_indices_is_a_lookup(case: tuple[onnx.ModelProto, Inputs]) -> None:
-    made = compared(*case)
-    assert "ScatterND" not in made
+    assert not {"ScatterElements", "ScatterND"} & compared(*case)
 
 
 @settings(max_examples=60, deadline=None)
@@ -206,6 +203,56 @@ def test_constant_indices_count_from_the_start(
     read = {name for node in after.graph.node for name in node.input}
     for tensor in after.graph.initializer:
         assert tensor.name not in read or (numpy_helper.to_array(tensor) >= 0).all()
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    shape=st.lists(st.integers(1, 5), min_size=2, max_size=4).map(tuple),
+    seed=st.integers(0, 99),
+    data=st.data(),
+)
+def test_computed_indices_of_batches_have_the_batch_in_front(
+    shape: tuple[int, ...], seed: int, data: st.DataObject
+) -> None:
+    rng = np.random.default_rng(seed)
+    batch = data.draw(st.integers(1, len(shape) - 1))
+    depth = data.draw(st.integers(1, len(shape) - batch))
+    sizes = np.array(shape[batch : batch + depth])
+    inputs = {"x": normal(*shape), "i": rng.integers(-sizes, sizes, (*shape[:batch], 3, depth))}
+    model = model_of("GatherND", inputs, {}, 13, batch_dims=batch)
+    after = Rewrite(lookups.BATCHES)(infer_shapes(ir.from_proto(model))).model
+    assert all("batch_dims" not in node.attributes for node in after.graph)
+    found = run_source(ir.to_proto(after), inputs)["y"]
+    np.testing.assert_array_equal(found, run_source(model, inputs)["y"])
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    rank=st.integers(1, 3),
+    depth=st.integers(1, 6),
+    seed=st.integers(0, 99),
+    values=st.sampled_from([np.array([0, 1], F), np.array([-2, 3], F), np.array([1, 0])]),
+    made=st.booleans(),
+    data=st.data(),
+)
+def test_one_hot_is_a_comparison(
+    rank: int, depth: int, seed: int, values: Any, made: bool, data: st.DataObject
+) -> None:
+    """Of indices from either end and beyond, or of those that an ArgMax makes."""
+    rng = np.random.default_rng(seed)
+    shape = (2, 3, 4)[:rank]
+    axis = data.draw(st.integers(-rank - 1, rank))
+    x = {"x": normal(*shape, 7) if made else rng.integers(-depth - 1, depth + 2, shape)}
+    hot = model_of("OneHot", {"x": np.zeros(shape, np.int64)}, {"d": np.int64(depth), "v": values}, 13,
+                   axis=axis)  # fmt: skip
+    hot.graph.output[0].type.tensor_type.elem_type = helper.np_dtype_to_tensor_dtype(values.dtype)
+    if made:
+        hot.graph.input[0].CopyFrom(helper.make_tensor_value_info("x", TensorProto.FLOAT, x["x"].shape))
+        hot.graph.node[0].input[0] = "first"
+        hot.graph.node.insert(0, helper.make_node("ArgMax", ["x"], ["first"], axis=-1, keepdims=0))
+    after = ir.to_proto(Rewrite(lookups.ONE_HOT)(infer_shapes(ir.from_proto(hot))).model)
+    assert "OneHot" not in {node.op_type for node in after.graph.node}
+    np.testing.assert_array_equal(run_source(after, x)["y"], run_source(hot, x)["y"])
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.int32, np.int64])

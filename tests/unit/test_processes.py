@@ -94,6 +94,8 @@ def test_errors_of_the_converter_come_back_as_they_are(processes: Processes, tmp
     assert caught.value.remedy == "Give it one."
     with pytest.raises(ToolError, match="The test failed on this model: ZeroDivisionError: by zero"):
         call(processes, tmp_path, "fail")
+    with pytest.raises(ModelError, match=r"node 'hot' \(OneHot\): .* not for these element types"):
+        call(processes, tmp_path, "run_old_types")
 
 
 @pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGABRT])

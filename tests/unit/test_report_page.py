@@ -82,8 +82,8 @@ def test_plots_are_well_formed_and_stay_inside_their_frame(a: Any, seed: int) ->
         for path in root.iter("path"):
             numbers = re.findall(r"[ML](-?[\d.]+) (-?[\d.]+)", path.attrib["d"])
             for x, y in numbers:
-                assert 0 <= float(x) <= 320
-                assert 0 <= float(y) <= 240
+                assert 0 <= float(x) <= 260
+                assert 0 <= float(y) <= 200
 
 
 def test_a_scatter_keeps_the_values_that_are_furthest_apart() -> None:
@@ -93,7 +93,7 @@ def test_a_scatter_keeps_the_values_that_are_furthest_apart() -> None:
     path = re.findall(r'class="points" d="([^"]+)"', scatter(a, b))[0]
     assert 1000 < path.count("M") < 2000
     # Equal values lie on the diagonal; that one lies at the top.
-    across = 52 + a[12_345] * (320 - 52 - 10)
+    across = 62 + a[12_345] * (260 - 62 - 12)
     assert f"M{across:.1f} 10.0h0" in path
 
 
@@ -101,7 +101,7 @@ def test_a_histogram_is_as_high_as_its_count() -> None:
     a = np.array([0.0] * 9 + [1.0])
     outline = re.findall(r'class="filled" d="([^"]+)"', histogram(a, a))[0]
     heights = {float(y) for _, y in re.findall(r"([\d.]+) ([\d.]+)", outline)}
-    bottom, top = 240 - 34, 10
+    bottom, top = 200 - 34, 10
     assert min(heights) == top
     # One value beside nine: log(2) / log(10) of the height.
     assert any(abs(bottom - y - np.log10(2) * (bottom - top)) < 0.1 for y in heights)
@@ -142,7 +142,7 @@ def subject(**fields: Any) -> Subject:
 
 
 def test_a_page_without_a_comparison_says_so_and_shows_the_rest() -> None:
-    seen = check_page(page(subject(warnings=["mind the gap"])))
+    seen = check_page(page(subject(warnings=["mind the gap"])).html)
     for said in ("Not compared with the source", "mind the gap", "scores", "How to load it"):
         assert said in seen.text, said
 
@@ -153,12 +153,27 @@ def test_no_text_of_a_model_becomes_markup() -> None:
     record = {"status": "failed", "diagnosis": {"said": [evil]}, "checked_on": evil, "outputs": {}}
     text = page(
         subject(archive=Path(evil.replace("/", "")), record=record, warnings=[evil], error=evil)
-    )
+    ).html
     assert "<script" not in text
     assert Elements(text).text.count("alert(1)") >= 5
 
 
 def test_what_failed_was_not_written_and_is_not_loaded() -> None:
-    seen = check_page(page(subject(size_bytes=None, record={"status": "failed", "outputs": {}})))
+    seen = check_page(page(subject(size_bytes=None, record={"status": "failed", "outputs": {}})).html)
     assert "was not written" in seen.text
     assert "How to load it" not in seen.text
+
+
+def test_a_notebook_shows_a_page_in_a_frame_of_its_own() -> None:
+    """Nothing of the page gets out of the frame: its style is not the notebook's."""
+
+    class Frame(HTMLParser):
+        def handle_starttag(self, tag: str, attributes: Any) -> None:
+            assert tag == "iframe"
+            self.inside = dict(attributes)["srcdoc"]
+
+    made = page(subject(warnings=['a "quoted" & <b>bold</b> name']))
+    frame = Frame()
+    frame.feed(made._repr_html_())
+    assert frame.inside == made.html
+    assert "in memory" in repr(made)

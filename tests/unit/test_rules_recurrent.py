@@ -38,6 +38,7 @@ class Case:
     parameters: tuple[tuple[float, float], ...] = ()
     clip: float = 0.0
     lengths: tuple[int, ...] = ()
+    computed_lengths: bool = False
     states: bool = False
     constant_states: bool = False
     peepholes: bool = False
@@ -65,7 +66,9 @@ def model_of(case: Case) -> onnx.ModelProto:
     if case.bias:
         weights["b"], names[3] = drawn(count, 2 * gates * SIZE), "b"
     if case.lengths:
-        weights["l"], names[4] = np.array(case.lengths, np.int32), "l"
+        names[4] = "l"
+    if case.lengths and not case.computed_lengths:
+        weights["l"] = np.array(case.lengths, np.int32)
     inputs = {"x": np.array((LENGTH, BATCH, FEATURES))}
     if case.states:
         for index, name in enumerate(("h0", "c0") if case.op == "LSTM" else ("h0",)):
@@ -108,7 +111,9 @@ def model_of(case: Case) -> onnx.ModelProto:
         [
             helper.make_tensor_value_info(name, TensorProto.FLOAT, shape[list(order)].tolist())
             for name, shape in inputs.items()
-        ],
+        ]
+        + [helper.make_tensor_value_info("l", TensorProto.INT32, [BATCH])]
+        * (names[4:5] == ["l"] and "l" not in weights),
         [
             helper.make_tensor_value_info(name, TensorProto.FLOAT, shapes[name].tolist())
             for name in used
@@ -120,12 +125,13 @@ def model_of(case: Case) -> onnx.ModelProto:
 
 def feeds_of(case: Case, seed: int) -> dict[str, Any]:
     rng = np.random.default_rng(seed)
-    return {
+    feeds = {
         value.name: rng.normal(0, 1, [d.dim_value for d in value.type.tensor_type.shape.dim]).astype(
             np.float32
         )
         for value in model_of(case).graph.input
     }
+    return feeds | ({"l": np.array(case.lengths, np.int32)} if "l" in feeds else {})
 
 
 def assert_unrolled(case: Case, seed: int = 0) -> None:
@@ -136,7 +142,9 @@ def assert_unrolled(case: Case, seed: int = 0) -> None:
     wanted = run(model_of(replace(case, layout=0)), feeds)
     assume(all(np.abs(value).max() < 1e3 for value in wanted))  # cells without a bound grow
     if case.layout:
-        feeds = {name: value.transpose(1, 0, 2) for name, value in feeds.items()}
+        feeds = {
+            name: value if name == "l" else value.transpose(1, 0, 2) for name, value in feeds.items()
+        }
         wanted = [
             value.transpose(2, 0, 1, 3) if value.ndim == 4 else value.transpose(1, 0, 2)
             for value in wanted
@@ -163,6 +171,7 @@ def cases(draw: st.DrawFn) -> Case:
         lengths=draw(
             st.sampled_from([(), (LENGTH,) * BATCH]) | st.tuples(*[st.integers(1, LENGTH)] * BATCH)
         ),
+        computed_lengths=draw(st.booleans()),
         states=draw(st.booleans()),
         constant_states=draw(st.booleans()),
         peepholes=draw(st.booleans()),
@@ -212,3 +221,16 @@ def test_a_clip_changes_the_result(op: str) -> None:
         for clip in (0.0, 0.25)
     )
     assert float(np.abs(plain - clipped).max()) > 0.05
+
+
+def test_a_split_without_one_of_its_outputs_runs(tmp_path: Path) -> None:
+    """ONNX Runtime 1.32 crashes on the node as it is written."""
+    nodes = [helper.make_node("Split", ["x"], ["", "y"], name="split", axis=1, num_outputs=2)]
+    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 4])]
+    outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 2])]
+    model = make_model(helper.make_graph(nodes, "split", inputs, outputs), 18)
+    onnx.save(model, tmp_path / "it.onnx")
+    (found,) = session_of(readable(str(tmp_path / "it.onnx"))).run(
+        None, {"x": np.arange(4, dtype=np.float32)[None]}
+    )
+    assert found.tolist() == [[2, 3]]

@@ -9,14 +9,21 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
+from converter.checks.lint import lint
 from converter.errors import ConvertError, ModelError, ToolError
+from converter.run import plan
+from targets.openvino.myriad_rules import integers
 from targets.openvino.prepare import prepare_file
 from targets.rvc2.myriad.compile import _tool_said
 from tests.blob_attributes import recurrent
 from tests.blob_models import ints, one, whole
 from tests.blobs import inputs_of
+from tests.rewriting import assert_equal, rewritten, run
+from tests.sources import write_folder
 
 
 def refusal(model: onnx.ModelProto, folder: Path) -> ModelError:
@@ -75,6 +82,31 @@ def test_all_nodes_are_named_and_those_behind_them_are_cut_off(tmp_path: Path) -
     assert set(re.findall(r"'(\w+)'", error.remedy)) == {"boxes", "scores"}
 
 
+def test_lint_and_a_plan_name_them_before_anything_is_made(tmp_path: Path) -> None:
+    behind = [
+        NMS,
+        helper.make_node("Det", ["scores"], ["det"], name="det"),
+        # What is computed of shapes alone is folded, whatever the operator.
+        helper.make_node("Shape", ["x"], ["sizes"], name="shape"),
+        helper.make_node("NonZero", ["sizes"], ["places"], name="places"),
+        helper.make_node("Cast", ["places"], ["number"], name="cast", to=TensorProto.FLOAT),
+        helper.make_node("ReduceSum", ["number"], ["sum"], name="sum", keepdims=0),
+        helper.make_node("Add", ["scores", "sum"], ["y"], name="add"),
+    ]
+    model = detector(*behind, outputs=["kept", "det", "y"])
+    model.graph.ClearField("output")
+    for name, kind, shape in (("kept", 7, [5, 3]), ("det", 1, [1]), ("y", 1, [1, 2, 64])):
+        model.graph.output.append(helper.make_tensor_value_info(name, kind, shape))
+    folder = write_folder(tmp_path / "a", model, image=False)
+    named = ["node 'nms' (NonMaxSuppression)", "node 'det' (Det)"]
+    found = [item for item in lint(folder, target="oak-d") if item.code == "rvc2.operator"]
+    assert [item.where for item in found] == named
+    assert all("Cut the model at 'boxes', 'scores'" in item.remedy for item in found)
+    assert not [item for item in lint(folder) if item.code == "rvc2.operator"]
+    warned = [item for item in plan(folder, "rvc2").warnings if item.code == "rvc2.operator"]
+    assert [item.where for item in warned] == named
+
+
 def test_in_the_middle_of_a_network_nothing_is_cut(tmp_path: Path) -> None:
     behind = [
         helper.make_node("Transpose", ["boxes"], ["b"], name="b", perm=[0, 2, 1]),
@@ -85,13 +117,6 @@ def test_in_the_middle_of_a_network_nothing_is_cut(tmp_path: Path) -> None:
     ]
     error = refusal(detector(*behind, outputs=["y"]), tmp_path)
     assert error.remedy == "Export the model with other operators in their place."
-
-
-def computed_lengths(op: str) -> onnx.ModelProto:
-    model = recurrent(op, "Y")
-    model.graph.node[0].input[4] = "l"
-    model.graph.input.append(helper.make_tensor_value_info("l", TensorProto.INT32, [1]))
-    return model
 
 
 @pytest.mark.parametrize(
@@ -105,8 +130,6 @@ def computed_lengths(op: str) -> onnx.ModelProto:
         (one("Conv", [(1, 3, 9, 9), (4, 3, 3, 3)]), "constant weights only"),
         (one("ConvTranspose", [(1, 3, 9, 9), (3, 4, 3, 3)]), "constant weights only"),
         (one("CumSum", [(3, 4), ()], dtypes=[1, 7], opset=14), "constant axes only"),
-        (computed_lengths("LSTM"), r"lengths \(sequence_lens\) are computed"),
-        (computed_lengths("GRU"), "lengths are computed"),
         (recurrent("LSTM", "Y", steps=500, clip=1.0), "more than 400 steps"),
     ],
 )
@@ -141,3 +164,32 @@ def test_what_the_compiler_says_of_the_model_is_no_fault_of_the_tool(
     error = _tool_said({"phase": "compile", "call": "load", "texts": [said]}, NODES)
     assert type(error) is kind
     assert where in error.message
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    operator=st.sampled_from(["ArgMax", "ArgMin", "ReduceMax", "ReduceMean", "TopK"]),
+    shape=st.lists(st.integers(1, 4), min_size=1, max_size=4).map(tuple),
+    keepdims=st.integers(0, 1),
+    dtype=st.sampled_from([TensorProto.INT32, TensorProto.INT64]),
+    seed=st.integers(0, 99),
+    data=st.data(),
+)
+def test_whole_numbers_are_ranked_and_averaged_as_floats(
+    operator: str, shape: tuple[int, ...], keepdims: int, dtype: int, seed: int, data: st.DataObject
+) -> None:
+    axis = data.draw(st.integers(-len(shape), len(shape) - 1))
+    attributes: dict[str, Any] = {"axis": axis}
+    if operator.startswith("Reduce"):
+        attributes = {} if data.draw(st.booleans()) else {"axes": [axis]}
+    if operator != "TopK":
+        attributes["keepdims"] = keepdims
+    top = [ints(data.draw(st.integers(1, shape[axis])))] if operator == "TopK" else []
+    count = 2 if top else 1
+    model = one(
+        operator, [shape], top, outputs=count, used=range(count), dtypes=[dtype], opset=13, **attributes
+    )
+    after = rewritten(model, [integers.RULES])
+    kind = helper.tensor_dtype_to_np_dtype(dtype)
+    feeds = {"x0": np.random.default_rng(seed).permutation(np.prod(shape)).reshape(shape).astype(kind)}
+    assert_equal(run(model, feeds), run(after, feeds))

@@ -5,6 +5,7 @@ The steps up to the compiler are carried out as a conversion does it, from the o
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from importlib import import_module
 from pathlib import Path
@@ -41,10 +42,13 @@ class InThisProcess(Processes):
         return json.loads(json.dumps(found))
 
 
-def quantized(source: Path, work: Path, **values: Any) -> tuple[Network, Parameters]:
-    """The network of a source and options, and what the steps were told."""
+def quantized(
+    source: Path, work: Path, record: Any = None, **values: Any
+) -> tuple[Network, Parameters]:
+    """The network of a source and options (or of a build record), and what the steps were told."""
     work.mkdir()
     archive, options = open_source(source, resolve([Layer(origin="test", values=values)]))
+    options = dataclasses.replace(options, record=record)
     with archive:
         plan = make_plan(archive, "rvc4", options, "native")
         run = Run.of(archive, plan, work=work, on_event=ignore)

@@ -11,11 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import CalibrationMethod, create_calibrator
 
 from targets.rvc4.quantization.observers import Observer, measure
-from tests.sources import conv_model
+from tests.sources import conv_model, make_model, write_folder
+from tests.unit.test_rvc4_quantization import quantized
 
 
 def feeds(count: int = 6) -> list[dict[str, NDArray[Any]]]:
@@ -171,3 +172,57 @@ def test_masks_of_minus_infinity_hide_no_range(tmp_path: Path) -> None:
     feed = {"x": np.array([[-3.0, 1.0, 5.0, 2.0]], np.float32)}
     seen = measure(str(tmp_path / "m.onnx"), [feed, feed], 2)
     assert seen["masked"].min_max() == (-3.0, 5.0)
+
+
+def peaks_that_matter_and_others(folder: Path) -> Path:
+    """One of `y` keeps its peak, of the other nothing beyond 3 is seen, so that no one way is right for both."""
+    graph = helper.make_graph(
+        [
+            helper.make_node("Tanh", ["v"], ["t"], name="tanh"),
+            helper.make_node("Mul", ["t", "loud"], ["cut"], name="loud"),
+            helper.make_node("Mul", ["t", "quiet"], ["kept"], name="quiet"),
+            helper.make_node("Tanh", ["cut"], ["flat"], name="flat"),
+            helper.make_node("Neg", ["flat"], ["y"], name="neg"),
+            helper.make_node("Neg", ["kept"], ["z"], name="neg2"),
+        ],
+        "net",
+        [helper.make_tensor_value_info("v", TensorProto.FLOAT, [1, 4096])],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 4096]) for name in "yz"],
+        [
+            numpy_helper.from_array(np.where(np.arange(4096) == 7, 500, 1).astype(np.float32), "loud"),
+            numpy_helper.from_array(np.where(np.arange(4096) == 7, 50, 1).astype(np.float32), "quiet"),
+        ],
+    )
+    source = write_folder(folder, make_model(graph), image=False)
+    (source / "calibration").mkdir()
+    for index in range(4):
+        values = np.random.default_rng(index).normal(size=[1, 4096]).astype(np.float32)
+        np.save(source / "calibration" / f"{index}.npy", values)
+    return source
+
+
+def test_tensors_get_unlike_ways_where_the_outputs_gain(tmp_path: Path) -> None:
+    source = peaks_that_matter_and_others(tmp_path / "source")
+    mode = {"rvc4.quantization_mode": "INT8_ACCURACY_FOCUSED", "rvc4.percentile": 99.9}
+    network, _ = quantized(source, tmp_path / "first", **mode)
+    assert network.report is not None
+    record = network.report
+    errors = record["errors"]
+    assert record["method"] == "per-tensor"
+    assert errors["per-tensor"] < 0.9 * min(errors[way] for way in ("min-max", "percentile", "mse"))
+    assert record["ranges"]["cut"][1] < 5
+    assert record["ranges"]["kept"][1] > 10
+    assert "cut" in record["methods"] or "kept" in record["methods"]
+    again, parameters = quantized(
+        source, tmp_path / "again", record={"compiled": {"calibration": record}}, **mode
+    )
+    assert parameters.calibration is None
+    assert onnx.load(again.path).graph == onnx.load(network.path).graph
+
+
+def test_what_a_user_chooses_is_the_way_for_all_tensors(tmp_path: Path) -> None:
+    source = peaks_that_matter_and_others(tmp_path / "source")
+    options = {"rvc4.quantization_mode": "CUSTOM", "rvc4.act_quantizer": "mse"}
+    network, _ = quantized(source, tmp_path / "work", **options)
+    assert network.report is not None
+    assert (network.report["method"], network.report["errors"]) == ("mse", {})

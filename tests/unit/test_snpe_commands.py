@@ -17,6 +17,7 @@ from converter.errors import ModelError, ToolchainError, UsageError
 from converter.findings import Finding
 from converter.open_source import open_archive
 from converter.options.resolve import Layer, resolve
+from targets.rvc4.mixed.assignment import of_ranges
 from targets.rvc4.parameters import Parameters
 from targets.rvc4.quantization.aimet import read_encodings
 from targets.rvc4.snpe import commands
@@ -436,6 +437,23 @@ def test_frames_have_their_values_for_codes_whatever_a_user_gives(net: Path, tmp
     assert (frame["min"], frame["max"]) == (0.0, 255.0)
     # What we write is what we read.
     assert read_encodings(tmp_path / "o.json").activations["r1"].scales == (0.5,)
+
+
+def test_a_found_assignment_reaches_snpe_as_encodings_of_16_bits(net: Path, tmp_path: Path) -> None:
+    """The form of the file is the documentation's; no SNPE has read it here."""
+    found = of_ranges(["r1"], ["r1", "images"], {"r1": (-1.0, 3.0), "images": (0.0, 255.0)})
+    (tmp_path / "f.json").write_text(json.dumps(found.to_json()))
+    made, _ = parameters(net, **{"rvc4.precision_file": str(tmp_path / "f.json")})
+    write_overrides(tmp_path / "o.json", made.inputs, made.encodings)
+    written = json.loads((tmp_path / "o.json").read_text())["activation_encodings"]
+    (row,) = written["r1"]
+    assert (row["bitwidth"], row["dtype"], row["offset"]) == (16, "int", -16384)
+    assert (row["min"], row["max"]) == (pytest.approx(-1, abs=1e-3), pytest.approx(3, abs=1e-3))
+    assert written["images"][0]["bitwidth"] == 8  # a frame's code is the pixel
+    for option, value in (("rvc4.max_drop", 0.1), ("rvc4.wide", "r1")):
+        with pytest.raises(UsageError, match=rf"{option}: only the native toolchain") as caught:
+            parameters(net, **{option: value})
+        assert "rvc4.precision_file" in caught.value.remedy
 
 
 def test_preprocessing_that_stays_outside_would_need_codes_a_camera_does_not_know(net: Path) -> None:

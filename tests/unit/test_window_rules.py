@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from converter.graph.rewrite import Rewrite, Rule
-from converter.graph.rules import pooling, transposed_convolution
+from converter.graph.rules import blocks, pooling, transposed_convolution
 from converter.graph.simplify import infer_shapes
 from tests.blobs import run_source
 from tests.sources import make_model
@@ -33,7 +34,7 @@ def model_of(
     return make_model(graph, opset)
 
 
-def compared(model: onnx.ModelProto, rules: dict[str, Rule]) -> onnx.ModelProto:
+def compared(model: onnx.ModelProto, rules: Mapping[str, Rule]) -> onnx.ModelProto:
     """The model with the rules applied, found equal on ONNX Runtime."""
     shape = [dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim]
     x = {"x": np.random.default_rng(1).normal(0, 1, shape).astype(F)}
@@ -137,3 +138,26 @@ def test_a_transposed_convolution_keeps_groups_dilations_and_sizes(model: onnx.M
         assert set(found.get("dilations", [1])) == {1}
         assert "output_shape" not in found
         assert found.get("auto_pad", b"NOTSET") == b"NOTSET"
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    block=st.integers(1, 3),
+    stride=st.integers(1, 3),
+    dilation=st.integers(1, 2),
+    pad=st.integers(0, 1),
+    more=st.integers(0, 2),
+)
+def test_blocks_are_put_together_by_a_transposed_convolution(
+    block: int, stride: int, dilation: int, pad: int, more: int
+) -> None:
+    rank = 2  # ONNX Runtime has nothing to compare others with
+    wide = (block - 1) * dilation + 1
+    frame = wide + 2 * stride + min(more, stride - 1) - 2 * pad
+    places = (frame + 2 * pad - wide) // stride + 1
+    assume(frame > 0)
+    attributes = {"strides": [stride] * rank, "dilations": [dilation] * rank, "pads": [pad] * 2 * rank}
+    constants = [np.array([frame] * rank), np.array([block] * rank)]
+    shape = [2, 3 * block**rank, places**rank]
+    after = compared(model_of("Col2Im", shape, constants, 18, attributes), blocks.RULES)
+    assert "Col2Im" not in {node.op_type for node in after.graph.node}

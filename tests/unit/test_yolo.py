@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import onnxruntime
 import pytest
 from hypothesis import given, settings
@@ -18,6 +19,9 @@ from converter.open_source import open_source
 from converter.options.resolve import Layer, resolve
 from converter.verification.meaning import detections, headlines
 from converter.yolo import decode
+from converter.yolo.families import metadata_of
+from converter.yolo.find import find
+from converter.yolo.write import write
 from tests import yolo_models
 from tests.yolo_models import Net
 
@@ -44,11 +48,16 @@ EXPORTS: dict[str, tuple[Model, dict[str, Any]]] = {
     "v5": (yolo_models.with_anchors, {"subtype": "yolov5"}),
     "v5 with masks": (lambda net: yolo_models.with_anchors(net, masks=8), {"subtype": "yolov5"}),
     "v7": (lambda net: yolo_models.with_anchors(net, seventh=True), {"subtype": "yolov5"}),
+    "v7 with its raw levels": (
+        lambda net: yolo_models.with_anchors(net, seventh=True, raw_levels=True),
+        {"subtype": "yolov5"},
+    ),
 }
 
 
 def opened(model: onnx.ModelProto, folder: Path, **options: Any) -> Any:
     path = folder / "net.onnx"
+    folder.mkdir(exist_ok=True)
     onnx.save(model, path)
     return open_source(path, resolve([Layer(origin="test", values=options)]))[0]
 
@@ -179,6 +188,46 @@ def test_any_size_and_number_of_strides(
         "v6r1": lambda: yolo_models.anchor_free(net, classes),
     }[kind]()
     check_cut(model, tmp_path_factory.mktemp("cut"), {"strides": list(strides), "n_classes": classes})
+
+
+@pytest.mark.parametrize("make", [yolo_models.ultralytics, yolo_models.with_anchors])
+def test_a_suppression_of_overlaps_is_cut_off(make: Any, tmp_path: Path) -> None:
+    """nms=True and YOLOv7 --end2end: the output has a few of the cells, the head is the same."""
+    made = []
+    for suppressed in (True, False):
+        with opened(make(Net(), suppressed=suppressed), tmp_path / str(suppressed)) as archive:
+            (head,) = archive.config["model"]["heads"]
+            cut = onnx.load(archive.path("net.onnx"))
+        assert "NonMaxSuppression" not in {node.op_type for node in cut.graph.node}
+        made.append((head, [output.SerializeToString() for output in cut.graph.output]))
+    assert made[0] == made[1]
+    assert made[0][0]["metadata"]["iou_threshold"] < 1
+
+
+def test_raw_levels_want_the_anchors_of_their_training(tmp_path: Path) -> None:
+    net = yolo_models.with_anchors(Net(), raw_levels=True, decoded=False)
+    with opened(net, tmp_path) as archive:
+        assert archive.cut is None
+        (said,) = (str(guess) for guess in archive.guesses if guess.code == "init.uncut")
+    assert "raw numbers of 3 anchors at 3 strides" in said
+    assert "--anchors" in said
+    anchors = tuple(tuple(map(tuple, layer)) for layer in yolo_models.ANCHORS.values())
+    wrong = find(tmp_path / "net.onnx", (1, 3, 64, 96), None, anchors=anchors[:2])
+    assert "3 anchors for each of 3 strides" in wrong.reason
+    detector = find(tmp_path / "net.onnx", (1, 3, 64, 96), 3, anchors=anchors).detector
+    assert detector is not None
+    # The same head as that of an export that decodes with these anchors.
+    onnx.save(yolo_models.with_anchors(Net()), tmp_path / "decoded.onnx")
+    known = find(tmp_path / "decoded.onnx", (1, 3, 64, 96), 3).detector
+    assert known is not None
+    assert metadata_of(detector) == metadata_of(known)
+    cut = write(ir.load(tmp_path / "net.onnx"), detector)
+    ir.save(cut, tmp_path / "cut.onnx")
+    frame = np.random.default_rng(2).random((1, 3, 64, 96)).astype(np.float32)
+    found = decoded(metadata_of(detector), outputs_of(tmp_path / "cut.onnx", frame))
+    (rows,) = outputs_of(tmp_path / "decoded.onnx", frame).values()
+    for name, values in expected(rows[0].astype(np.float64), found, "yolov5").items():
+        assert np.abs(values - found[name]).max() < 1e-4, name
 
 
 def test_anchors_are_computed_back_from_the_boxes(tmp_path: Path) -> None:

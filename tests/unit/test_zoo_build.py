@@ -328,6 +328,18 @@ def test_another_byte_of_any_file_is_another_key(tmp_path: Path) -> None:
     assert len(seen) == 6
 
 
+def test_another_byte_of_a_file_that_a_tools_argument_names_is_another_key(tmp_path: Path) -> None:
+    named = tmp_path / "io.yaml"
+    named.write_text("a: 1")
+    options = {"rvc4.snpe_onnx_to_dlc_args": ["--io_config", str(named)]}
+    cells = (plans.make_plan(manifest(tmp_path, options=options)).cells[0] for _ in range(2))
+    before = next(cells)
+    one_byte(named)
+    after = next(cells)
+    assert before.key is not None
+    assert before.key != after.key
+
+
 @pytest.mark.parametrize(
     "more",
     [

@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 
 from converter.cache.contents import digest_of
 from converter.errors import ArchiveError, ConvertError, UsageError
+from converter.zoo.events import Noted
 from converter.zoo.manifest import read, schema
 from converter.zoo.matrix import Wanted, expand, matches
 from converter.zoo.places import Places
 from converter.zoo.plan import make_plan
 from tests.sources import DIGITS_ARCHIVE
-from tests.zoo import manifest
+from tests.zoo import built, manifest
 
 
 @pytest.fixture(autouse=True)
@@ -225,6 +226,9 @@ def test_a_target_that_the_machine_cannot_do_fails_or_is_left_out(
     assert [cell.error is None for cell in plan.cells] == [False]
     plan = make_plan(manifest(tmp_path, targets=[{**target, "optional": True}]))
     assert (plan.cells, [*plan.left_out]) == ([], ["rvc3"])
+    index, told = built(manifest(tmp_path, targets=[{**target, "optional": True}]), tmp_path / "out")
+    assert index.cells == []
+    assert any(one.text.startswith("rvc3 is left out: ") for one in told if isinstance(one, Noted))
 
 
 def test_the_schema_knows_every_key() -> None:

@@ -6,16 +6,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from converter.graph.moves import MOVES
+
 if TYPE_CHECKING:
     import onnx_ir as ir
     from numpy.typing import NDArray
 
 # These hand the values of their first input on, or some of them.
-HANDS_ON: Final = (
-    *("Identity", "Cast", "CastLike", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Transpose"),
-    *("Slice", "Expand", "Tile", "Split", "Dropout", "Concat", "Gather", "DepthToSpace"),
-    *("SpaceToDepth", "GatherElements", "GatherND", "Pad"),
-)
+HANDS_ON: Final = (*MOVES, "Cast", "CastLike", "Concat", "Dropout", "Pad")
 # A graph with more than these behind one tensor is not looked through.
 MOST_TENSORS: Final = 10_000
 

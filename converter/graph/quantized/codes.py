@@ -15,6 +15,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from converter.graph.moves import MOVES
 from converter.graph.rewrite import Builder, array_of, float_attribute
 
 # The operators whose results are always within these limits.
@@ -28,9 +29,7 @@ _LIMITS: Final = {
 # The operators whose results are among the values of their inputs, or between them. What they pad or
 # fill with is an input of its own, or is zero.
 _KEEPS_LIMITS: Final = {
-    **dict.fromkeys(("DepthToSpace", "Expand", "Flatten", "Gather", "GatherElements", "Identity"), 1),
-    **dict.fromkeys(("MaxPool", "Reshape", "Slice", "SpaceToDepth", "Split", "Squeeze", "Tile"), 1),
-    **dict.fromkeys(("GlobalAveragePool", "GlobalMaxPool", "ReduceMax", "Transpose", "Unsqueeze"), 1),
+    **dict.fromkeys((*MOVES, "GlobalAveragePool", "GlobalMaxPool", "MaxPool", "ReduceMax"), 1),
     "Concat": None,
 }
 

@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 import onnx_ir as ir
 
+from converter.graph.moves import MOVES
 from converter.graph.quantized.folder import (
     CodeRule,
     Folder,
@@ -58,26 +59,8 @@ def _pad(node: ir.Node, b: Builder, f: Folder) -> Replacement:
     ]
 
 
-_MOVES: Final = (
-    "DepthToSpace",
-    "Expand",
-    "Flatten",
-    "Gather",
-    "GatherElements",
-    "GatherND",
-    "Identity",
-    "MaxPool",
-    "Reshape",
-    "Slice",
-    "SpaceToDepth",
-    "Split",
-    "Squeeze",
-    "Tile",
-    "Transpose",
-    "Unsqueeze",
-)
 RULES: Final[dict[str, CodeRule]] = {
-    **dict.fromkeys(_MOVES, _move),
+    **dict.fromkeys((*MOVES, "MaxPool"), _move),
     "Concat": _concat,
     "Pad": _pad,
 }

@@ -10,7 +10,7 @@ from typing import Any, Final
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from converter.graph.rewrite import Builder
+from converter.graph.rewrite import Builder, array_of
 from converter.graph.rules.common import clip
 from converter.graph.rules.forms import split
 
@@ -122,6 +122,10 @@ class Direction:
 
     def with_hidden(self, b: Builder, x: ir.Value, h: ir.Value, rows: slice) -> ir.Value:
         """X + h·Rᵀ + Rb of some gates."""
+        known = array_of(h)  # the state that the first step begins with
+        if known is not None:
+            hidden = known @ self.recurrence[rows].T + self.bias[rows]
+            return b.op("Add", x, b.constant(hidden)) if hidden.any() else x
         key = f"{rows.start}:{rows.stop}"
         weights = self.constant(b, f"R {key}", self.recurrence[rows].T)
         total = b.op("Add", x, b.op("MatMul", h, weights))

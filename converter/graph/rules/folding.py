@@ -147,7 +147,7 @@ def in_front(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
     if factor is None or not np.isfinite(factor).all():
         return None
     if shift.any() and _is_padded(node):
-        return None
+        return _factor_behind_sum(node, found[0], shift, weights, b)
     old = np.zeros(len(weights)) if bias is None else bias.astype(np.float64)
     sums = weights.astype(np.float64).reshape(len(weights), -1).sum(axis=1)
     new = (old + sums * shift).astype(weights.dtype)
@@ -155,6 +155,27 @@ def in_front(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
     if bias is not None or new.any():
         inputs.append(b.constant(new, weights.dtype))
     return b.again(node, *inputs)
+
+
+def _factor_behind_sum(
+    node: ir.Node, scaled: ir.Value, shift: NDArray[np.float64], weights: NDArray[Any], b: Builder
+) -> Sequence[ir.Value] | None:
+    """W·(k · x + s) as k · W·(x + s / k): the sum stays in front of what is padded, the factor goes."""
+    maker, value = scaled.producer(), node.inputs[0]
+    assert value is not None
+    if maker is None or maker.op_type not in ("Mul", "Div") or scaled.is_graph_output():
+        return None
+    if len(list(scaled.uses())) != 1 or len(list(value.uses())) != 1:
+        return None
+    found = _operand(maker)
+    if found is None or found[1].size != 1 or static_shape(found[0]) != static_shape(scaled):
+        return None
+    factor, _ = _linear(maker.op_type, found[1].ravel())
+    if factor is None or not np.isfinite(factor).all() or not factor.all():
+        return None
+    moved = b.op("Add", found[0], b.constant((shift / factor).item(), weights.dtype))
+    moved.type, moved.shape = value.type, value.shape
+    return b.again(node, moved, b.constant(weights * factor, weights.dtype), *node.inputs[2:])
 
 
 def _is_padded(node: ir.Node) -> bool:

@@ -1,14 +1,13 @@
-"""Gathers and scatters: indices from the start, and scatters of constant indices as one lookup."""
+"""Lookups at constant places, with indices from the start; one-hot rows, casts and regions."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import onnx_ir as ir
-from numpy.typing import NDArray
 
 from converter.graph.rewrite import (
     Builder,
@@ -20,11 +19,10 @@ from converter.graph.rewrite import (
     text_attribute,
 )
 from converter.graph.rules.common import x_of
+from converter.graph.rules.forms import numpy_type, reshaped
 
-_REDUCTIONS: Final = {"add": "Add", "mul": "Mul", "max": "Max", "min": "Min"}
-_NEUTRAL: Final = {"add": 0.0, "mul": 1.0, "max": -65504.0, "min": 65504.0}
-# How often one element may be written to: each time is an operator of the whole tensor's size.
-_TIMES: Final = 16
+# Operators whose results are places counted from the start.
+_NOT_NEGATIVE: Final = ("ArgMax", "ArgMin", "TopK")
 
 
 def gather(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
@@ -37,13 +35,36 @@ def gather(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
 
 
 def gather_nd(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
-    """The same for GatherND, whose indices have a size for each axis that they choose from."""
+    """GatherND of constant indices as a Gather of the rows that they name, whatever `batch_dims` is.
+
+    The axes that are chosen from become one, (batch · chosen, rest), where each row has a number.
+    """
     indices, shape = array_of(input_of(node, 1)), static_shape(x_of(node))
-    if indices is None or shape is None or not (indices < 0).any():
+    if indices is None or shape is None or not indices.size:
         return None
     first = int_attribute(node, "batch_dims", 0)
-    sizes = np.array(shape[first : first + indices.shape[-1]])
-    return b.again(node, x_of(node), b.constant(indices % sizes, indices.dtype))
+    taken, rest = shape[: first + indices.shape[-1]], shape[first + indices.shape[-1] :]
+    names = np.concatenate(
+        [
+            np.moveaxis(np.indices(indices.shape[:-1])[:first], 0, -1),
+            indices % np.array(shape[first : first + indices.shape[-1]]),
+        ],
+        axis=-1,
+    )
+    places = np.ravel_multi_index(list(np.moveaxis(names, -1, 0)), taken)
+    rows = reshaped(b, x_of(node), [math.prod(taken), math.prod(rest)])
+    found = b.op("Gather", rows, b.ints(*places.ravel().tolist()), axis=0)
+    return [reshaped(b, found, [*places.shape, *rest])]
+
+
+def gather_nd_of_batches(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
+    """GatherND with `batch_dims` as one without: the batch is written in front of the indices."""
+    shape, given = static_shape(x_of(node)), input_of(node, 1)
+    sizes, first = static_shape(given), int_attribute(node, "batch_dims", 0)
+    if (made := gather_nd(node, b)) is not None or not first or shape is None or sizes is None:
+        return made
+    batch = np.moveaxis(np.indices(sizes[:-1])[:first], 0, -1)
+    return [b.op("GatherND", x_of(node), b.op("Concat", b.constant(batch, np.int64), given, axis=-1))]
 
 
 def one_hot(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
@@ -56,66 +77,32 @@ def one_hot(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
     return b.again(node, b.constant(known, indices.dtype), *node.inputs[1:])
 
 
-def scatter(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
-    """Scatters of constant indices: for each element of the result the place that it comes from.
-
-    Without a reduction one Gather of data and updates behind each other. With one, the update of each
-    element, or the reduction's neutral number, is gathered and reduced; again where an element has
-    several. The Myriad compiler has no ScatterND and no reduction.
-    """
-    indices, shape = array_of(input_of(node, 1)), static_shape(x_of(node))
-    updates = input_of(node, 2)
-    if indices is None or shape is None or updates is None:
+def one_hot_compared(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
+    """OneHot as off + (on - off) · (indices = place); indices count from either end."""
+    x, values = x_of(node), input_of(node, 2)
+    given, depth, known = static_shape(x), array_of(input_of(node, 1)), array_of(values)
+    if given is None or depth is None or known is None or array_of(x) is not None or x.dtype is None:
         return None
-    kind = text_attribute(node, "reduction", "none")
-    elements = node.op_type == "ScatterElements"
-    if elements and kind == "none" and (indices >= 0).all():
-        return None
-    targets = (_of_elements if elements else _of_slices)(indices, shape, node)
-    size = math.prod(shape)
-    flat = b.op("Reshape", updates, b.ints(-1))
-    if kind == "none":
-        origin = np.arange(size)
-        origin[targets] = size + np.arange(targets.size)  # of several updates the last one
-        both = b.op("Concat", b.op("Reshape", x_of(node), b.ints(-1)), flat, axis=0)
-        chosen = b.op("Gather", both, b.ints(*origin), axis=0)
-        return [b.op("Reshape", chosen, b.ints(*shape))]
-    order = np.argsort(targets, kind="stable")
-    places, counts = np.unique(targets, return_counts=True)
-    if kind not in _REDUCTIONS or counts.max(initial=0) > _TIMES:
-        return None
-    y, ends = x_of(node), np.cumsum(counts)
-    neutral = b.constant([_NEUTRAL[kind]], _numpy_type(updates))
-    padded = b.op("Concat", flat, neutral, axis=0)
-    for turn in range(int(counts.max(initial=0))):
-        origin = np.full(size, targets.size)
-        more = counts > turn
-        origin[places[more]] = order[(ends - counts)[more] + turn]
-        update = b.op("Reshape", b.op("Gather", padded, b.ints(*origin), axis=0), b.ints(*shape))
-        y = b.op(_REDUCTIONS[kind], y, update)
-    return [y]
-
-
-def _numpy_type(value: ir.Value) -> Any:
-    return np.float32 if value.dtype is None else value.dtype.numpy()
-
-
-def _of_elements(indices: NDArray[Any], shape: Sequence[int], node: ir.Node) -> NDArray[np.int64]:
-    """The element that each update goes to: another place along one axis."""
-    axis = int_attribute(node, "axis", 0) % len(shape)
-    places = np.indices(indices.shape)
-    places[axis] = indices % shape[axis]
-    return np.asarray(np.ravel_multi_index(list(places), tuple(shape))).ravel()
-
-
-def _of_slices(indices: NDArray[Any], shape: Sequence[int], node: ir.Node) -> NDArray[np.int64]:
-    """The element that each update goes to: slices that the last axis of the indices names."""
-    del node
-    depth = indices.shape[-1]
-    rest = math.prod(shape[depth:])
-    names = (indices % np.array(shape[:depth])).reshape(-1, depth).T
-    slices = np.ravel_multi_index(list(names), tuple(shape[:depth]))
-    return np.asarray(slices[:, None] * rest + np.arange(rest)).ravel()
+    if x.dtype.is_floating_point():
+        x = b.op("Cast", x, to=int(ir.DataType.INT64))
+        x.dtype = ir.DataType.INT64
+    axis, size = int_attribute(node, "axis", -1) % (len(given) + 1), int(depth.ravel()[0])
+    places, kind = (
+        reshaped(b, x, [*given[:axis], 1, *given[axis:]]),
+        ir.DataType.from_numpy(known.dtype),
+    )
+    whole = np.arange(size).reshape([-1, *[1] * (len(given) - axis)])
+    made = x.producer()
+    never = made is not None and made.op_type in _NOT_NEGATIVE
+    hits = [
+        b.op("Cast", b.op("Equal", places, b.constant(row, numpy_type(x))), to=int(kind))
+        for row in ((whole,) if never else (whole, whole - size))
+    ]
+    hit = b.op("Add", *hits) if len(hits) > 1 else hits[0]
+    off, on = known.ravel()
+    if on - off != 1:
+        hit = b.op("Mul", hit, b.constant(on - off, known.dtype))
+    return [b.op("Add", hit, b.constant(off, known.dtype)) if off else hit]
 
 
 def cast(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
@@ -123,7 +110,7 @@ def cast(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
     x = x_of(node)
     if int_attribute(node, "to", 1) != int(ir.DataType.BOOL) or x.dtype in (None, ir.DataType.BOOL):
         return None
-    return [b.op("Not", b.op("Equal", x, b.constant(0, _numpy_type(x))))]
+    return [b.op("Not", b.op("Equal", x, b.constant(0, numpy_type(x))))]
 
 
 def roi_align(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
@@ -149,6 +136,9 @@ def roi_align(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
     return made
 
 
+# What QNN has nothing for.
+ONE_HOT: Final[Mapping[str, Rule]] = {"OneHot": one_hot_compared}
+BATCHES: Final[Mapping[str, Rule]] = {"GatherND": gather_nd_of_batches}
 RULES: Final[Mapping[str, Rule]] = {
     "Cast": cast,
     "Gather": gather,
@@ -156,6 +146,4 @@ RULES: Final[Mapping[str, Rule]] = {
     "GatherND": gather_nd,
     "OneHot": one_hot,
     "RoiAlign": roi_align,
-    "ScatterElements": scatter,
-    "ScatterND": scatter,
 }

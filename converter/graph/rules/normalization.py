@@ -19,6 +19,7 @@ from converter.graph.rewrite import (
     static_shape,
 )
 from converter.graph.rules.common import more_than_one_output, x_of
+from converter.graph.rules.forms import reduced
 
 
 def layer_normalization(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
@@ -29,7 +30,7 @@ def layer_normalization(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
         return None
     first = int_attribute(node, "axis", -1) % len(shape)
     axes = [axis - len(shape) for axis in range(first, len(shape))]
-    centred = b.op("Sub", x, b.op("ReduceMean", x, axes=axes, keepdims=1))
+    centred = b.op("Sub", x, reduced(b, "ReduceMean", x, axes, keepdims=True))
     y = _normalize(b, centred, axes, float_attribute(node, "epsilon", 1e-5))
     if scale is not None:
         y = b.op("Mul", y, scale)
@@ -56,10 +57,10 @@ def _normalize(b: Builder, x: ir.Value, axes: Sequence[int], epsilon: float) -> 
     number.
     """
     root = math.sqrt(epsilon)
-    largest = b.op("ReduceMax", b.op("Abs", x), axes=axes, keepdims=1)
+    largest = reduced(b, "ReduceMax", b.op("Abs", x), axes, keepdims=True)
     inverse = b.op("Reciprocal", b.op("Max", largest, b.constant(max(root / 64, 2.0**-14))))
     scaled, small = b.op("Mul", x, inverse), b.op("Mul", inverse, b.constant(root))
-    mean = b.op("ReduceMean", b.op("Mul", scaled, scaled), axes=axes, keepdims=1)
+    mean = reduced(b, "ReduceMean", b.op("Mul", scaled, scaled), axes, keepdims=True)
     return b.op("Div", scaled, b.op("Sqrt", b.op("Add", mean, b.op("Mul", small, small))))
 
 
@@ -81,7 +82,7 @@ def instance_normalization(node: ir.Node, b: Builder) -> Sequence[ir.Value] | No
 
 def _instances(b: Builder, x: ir.Value, rank: int, epsilon: float) -> ir.Value:
     axes = list(range(2 - rank, 0))
-    centred = b.op("Sub", x, b.op("ReduceMean", x, axes=axes, keepdims=1))
+    centred = b.op("Sub", x, reduced(b, "ReduceMean", x, axes, keepdims=True))
     return _normalize(b, centred, axes, epsilon)
 
 
@@ -109,7 +110,7 @@ def mean_variance_normalization(node: ir.Node, b: Builder) -> Sequence[ir.Value]
     axes = node.attributes.get("axes")
     over = tuple(axes.as_ints()) if axes is not None else (0, 2, 3)
     x = x_of(node)
-    centred = b.op("Sub", x, b.op("ReduceMean", x, axes=over, keepdims=1))
+    centred = b.op("Sub", x, reduced(b, "ReduceMean", x, over, keepdims=True))
     return [_normalize(b, centred, over, 1e-9)]
 
 

@@ -18,8 +18,11 @@ from converter.graph.rewrite import (
     text_attribute,
 )
 from converter.graph.rules.common import LOWEST, clip, more_than_one_output, x_of
-from converter.graph.rules.forms import sliced
-from converter.graph.rules.windows import product, windows_of
+from converter.graph.rules.forms import reshaped, sliced
+from converter.graph.rules.windows import Windows, product, windows_of
+
+# Axes of a window.
+_VOLUME: Final = 3
 
 
 def max_pool(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
@@ -30,17 +33,36 @@ def max_pool(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
     windows, dilations = windows_of(node), ints_attribute(node, "dilations")
     if windows is None or dilations is None or set(dilations) == {1} or more_than_one_output(node):
         return None
+    if len(windows) == _VOLUME:
+        return [_largest_of_lines(node, b, windows)]
     begin, end = [item.begin for item in windows], [item.end + item.beyond for item in windows]
     frame = b.ints(0, 0, *begin, 0, 0, *end)
     y = b.op("Pad", x_of(node), frame, b.constant(LOWEST)) if any(begin + end) else x_of(node)
     for axis, item in enumerate(windows, 2):
-        last = (item.new - 1) * item.stride
-        shifted = [
-            sliced(b, y, axis, start, start + last + 1, item.stride)
-            for start in range(0, item.kernel * item.dilation, item.dilation)
-        ]
-        y = b.op("Max", *shifted) if len(shifted) > 1 else shifted[0]
+        y = _largest(b, y, axis, item)
     return [y]
+
+
+def _largest(b: Builder, x: ir.Value, axis: int, window: Windows) -> ir.Value:
+    """The largest of each window along an axis that has its pads already."""
+    last = (window.new - 1) * window.stride
+    shifted = [
+        sliced(b, x, axis, start, start + last + 1, window.stride)
+        for start in range(0, window.kernel * window.dilation, window.dilation)
+    ]
+    return b.op("Max", *shifted) if len(shifted) > 1 else shifted[0]
+
+
+def _largest_of_lines(node: ir.Node, b: Builder, windows: Sequence[Windows]) -> ir.Value:
+    """The same of a volume, axis by axis as (in front, axis, behind): QNN has no Max of five axes."""
+    sizes, y = list(static_shape(x_of(node)) or ()), x_of(node)
+    for axis, item in enumerate(windows, 2):
+        y = reshaped(b, y, [math.prod(sizes[:axis]), sizes[axis], math.prod(sizes[axis + 1 :])])
+        if item.begin or item.end + item.beyond:
+            frame = b.ints(0, item.begin, 0, 0, item.end + item.beyond, 0)
+            y = b.op("Pad", y, frame, b.constant(LOWEST))
+        y, sizes[axis] = _largest(b, y, 1, item), item.new
+    return reshaped(b, y, sizes)
 
 
 def average_pool(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:

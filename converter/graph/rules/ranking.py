@@ -13,7 +13,7 @@ from converter.graph.rewrite import Builder, Rule, array_of, input_of, int_attri
 from converter.graph.rules.common import x_of
 from converter.graph.rules.forms import as_float, joined, opset_of, reshaped, split
 
-_HARDMAX_ALONG_AN_AXIS: Final = 13
+HARDMAX_ALONG_AN_AXIS: Final = 13
 
 
 def arg_last(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
@@ -34,7 +34,7 @@ def hardmax(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
     shape = static_shape(node.inputs[0])
     if shape is None:
         return None
-    x, along = x_of(node), opset_of(b) >= _HARDMAX_ALONG_AN_AXIS
+    x, along = x_of(node), opset_of(b) >= HARDMAX_ALONG_AN_AXIS
     axis = int_attribute(node, "axis", -1 if along else 1) % len(shape)
     if not along:
         x = reshaped(b, x, [math.prod(shape[:axis]), math.prod(shape[axis:])])

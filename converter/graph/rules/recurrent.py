@@ -21,10 +21,12 @@ from converter.graph.rewrite import (
     text_attribute,
 )
 from converter.graph.rules import cells
-from converter.graph.rules.forms import joined, reshaped, sliced, split, transposed
+from converter.graph.rules.common import clip
+from converter.graph.rules.forms import as_float, joined, reshaped, sliced, split, transposed
 
 # Steps times directions. A cell has about 12 nodes; a compiler needs more than a minute for more steps.
 MOST_STEPS: Final = 400
+_LSTM_DEFAULTS: Final = tuple(map(cells.Activation, ("sigmoid", "tanh", "tanh")))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +37,7 @@ class Layer:
         weights: (D, G · H, F).
         input_bias: Wb with what of Rb is just added, (D, G · H).
         initial: The initial states, (D, B, H) or (B, D, H); None for zeros.
-        lengths: Of each sequence, in steps.
+        lengths: Of each sequence, in steps; where they are computed, the tensor (B) of them.
         batch_first: Whether X is (B, T, F) (`layout` 1).
         backwards: For each direction whether it runs from the end.
     """
@@ -47,7 +49,7 @@ class Layer:
     input_bias: NDArray[Any]
     directions: Sequence[cells.Direction]
     initial: Sequence[ir.Value | None]
-    lengths: Sequence[int]
+    lengths: Sequence[int] | ir.Value
     batch_first: bool
     backwards: Sequence[bool]
 
@@ -83,7 +85,7 @@ _KINDS: Final[Mapping[str, Kind]] = {
 
 
 def layer_of(node: ir.Node) -> Layer | None:
-    """A node's layer; None if its weights, lengths or shapes are computed, or an activation unknown."""
+    """A node's layer; None if its weights or shapes are computed, or an activation is unknown."""
     kind = _KINDS[node.op_type]
     shape = static_shape(node.inputs[0])
     weights, recurrence = array_of(input_of(node, 1)), array_of(input_of(node, 2))
@@ -94,9 +96,8 @@ def layer_of(node: ir.Node) -> Layer | None:
     count, size = weights.shape[0], recurrence.shape[2]
     wide = kind.gates * size
     bias, peepholes = _given(node, 3, (count, 2 * wide)), _given(node, 7, (count, 3 * size))
-    lengths = np.full(batch, length) if input_of(node, 4) is None else array_of(input_of(node, 4))
     activations = _activations(node, kind.activations, count)
-    if bias is None or peepholes is None or lengths is None or activations is None:
+    if bias is None or peepholes is None or activations is None:
         return None
     linear_before_reset = bool(int_attribute(node, "linear_before_reset", 0))
     # A linear_before_reset multiplies the bias of the new state by a gate; the rest is just added.
@@ -125,7 +126,7 @@ def layer_of(node: ir.Node) -> Layer | None:
         input_bias=input_bias,
         directions=directions,
         initial=[input_of(node, 5 + index) for index in range(kind.states)],
-        lengths=[int(value) for value in lengths],
+        lengths=_lengths(input_of(node, 4), length, batch),
         batch_first=batch_first,
         backwards=[reverse or index == 1 for index in range(count)],
     )
@@ -135,6 +136,13 @@ def _given(node: ir.Node, index: int, shape: tuple[int, ...]) -> NDArray[Any] | 
     """A constant input, zeros where it is left out, None where it is computed."""
     value = input_of(node, index)
     return np.zeros(shape, np.float32) if value is None else array_of(value)
+
+
+def _lengths(given: ir.Value | None, length: int, batch: int) -> Sequence[int] | ir.Value:
+    if given is None:
+        return [length] * batch
+    known = array_of(given)
+    return given if known is None else [int(value) for value in known]
 
 
 def _activations(
@@ -151,11 +159,22 @@ def _activations(
     )
 
 
+def is_plain(layer: Layer) -> bool:
+    """Whether an LSTM has none of what compilers' own LSTMs leave out: clip, peepholes, other cells."""
+    return all(
+        direction.clip == 0.0
+        and not direction.input_forget
+        and (direction.peepholes is None or not direction.peepholes.any())
+        and tuple(direction.activations[:3]) == _LSTM_DEFAULTS
+        for direction in layer.directions
+    )
+
+
 def unrolled(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
     """Y, Y_h and, of an LSTM, Y_c from one cell a step; None for what `layer_of` does not read.
 
-    Every direction and `layout`, constant lengths, clip, peepholes, `input_forget`,
-    `linear_before_reset` and all activations of the specification.
+    Every direction and `layout`, lengths, clip, peepholes, `input_forget`, `linear_before_reset`, and
+    all activations of the specification.
     """
     layer, kind = layer_of(node), _KINDS[node.op_type]
     if layer is None or layer.length * len(layer.directions) > MOST_STEPS:
@@ -211,21 +230,34 @@ def _run(
     steps = list(range(layer.length))
     made: dict[int, ir.Value] = {}
     for step in reversed(steps) if layer.backwards[index] else steps:
-        inside = np.array([[step < length] for length in layer.lengths])
-        if not inside.any():
+        masks = _masks(b, layer, step)
+        if masks is False:
             made[step] = b.constant(np.zeros(shape))
             continue
         new = kind.cell(b, [part[step] for part in inputs], state, direction)
-        if inside.all():
+        if masks is True:
             state, made[step] = new, new[0]
             continue
         # A sequence that is over keeps its state.
-        runs, over = b.constant(inside), b.constant(~inside)
+        runs, over = masks
         masked = [b.op("Mul", value, runs) for value in new]
         kept = [b.op("Mul", value, over) for value in state]
         state = tuple(b.op("Add", *pair) for pair in zip(masked, kept, strict=True))
         made[step] = masked[0]
     return [made[step] for step in steps], state
+
+
+def _masks(b: Builder, layer: Layer, step: int) -> bool | tuple[ir.Value, ir.Value]:
+    """Whether all sequences run at a step, or none; else (B, 1) of 1 where they run, and where not."""
+    if isinstance(layer.lengths, ir.Value):
+        length = reshaped(b, as_float(b, layer.lengths), [layer.batch, 1])
+        # min(max(length - step, 0), 1) of whole numbers: no comparison, which has no integer kernel.
+        runs = clip(b, b.op("Sub", length, b.constant(float(step))), 0.0, 1.0)
+        return runs, b.op("Sub", b.constant(1.0), runs)
+    inside = np.array([[step < length] for length in layer.lengths])
+    if inside.all() or not inside.any():
+        return bool(inside.all())
+    return b.constant(inside), b.constant(~inside)
 
 
 def _initial(

@@ -1,4 +1,4 @@
-"""Scattering to constant places, written with Where."""
+"""Scatters to constant places: the updates gathered to where they go, and chosen there."""
 
 from __future__ import annotations
 
@@ -20,58 +20,86 @@ from converter.graph.rewrite import (
     text_attribute,
 )
 from converter.graph.rules.common import x_of
+from converter.graph.rules.forms import reshaped
+
+_REDUCTIONS: Final = {"add": "Add", "mul": "Mul", "max": "Max", "min": "Min"}
+# How often one element may be written to: each time is an operator of the whole tensor's size.
+_TIMES: Final = 16
 
 
-def scatter_nd(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
-    """Y = data, but y[indices[i]] = updates[i]; the last counts where indices repeat."""
-    shape, indices = static_shape(x_of(node)), array_of(input_of(node, 1))
-    if shape is None or indices is None or text_attribute(node, "reduction", "none") != "none":
+def scatter(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
+    """Y = data, but y[places[i]] = updates[i], or with a `reduction` y[places[i]] ∘ updates[i].
+
+    Where(is written, the updates at their places, data); of several updates of one element the last.
+    With a reduction once for each time that an element is written to. No compiler here takes all of it:
+    the Myriad compiler has no ScatterND and drops reductions, QNN cuts updates off at the data's range.
+    """
+    indices, shape = array_of(input_of(node, 1)), static_shape(x_of(node))
+    updates = input_of(node, 2)
+    if indices is None or shape is None or updates is None or not math.prod(shape) or not indices.size:
         return None
-    depth = indices.shape[-1]
-    rest = shape[depth:]
-    inner = math.prod(rest)
-    starts = np.zeros(math.prod(indices.shape[:-1]), np.int64)
-    for axis, places in enumerate(indices.reshape(-1, depth).T):
-        starts = starts * shape[axis] + places % shape[axis]
-    places = starts[:, None] * inner + np.arange(inner)
-    return _scattered(node, b, shape, places)
-
-
-def scatter_elements(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
-    """Y = data, but y[…, indices[i…], …] = updates[i…] along `axis`; of repeated ones the last."""
-    shape, indices = static_shape(x_of(node)), array_of(input_of(node, 1))
-    if shape is None or indices is None or text_attribute(node, "reduction", "none") != "none":
+    kind = text_attribute(node, "reduction", "none")
+    places = (_of_elements if node.op_type == "ScatterElements" else _of_slices)(indices, shape, node)
+    if kind == "none":
+        source = np.full(math.prod(shape), -1)
+        source[places] = np.arange(places.size)  # NumPy keeps the last, too
+        return [_chosen(b, source, shape, updates, x_of(node), "")]
+    order = np.argsort(places, kind="stable")
+    written, counts = np.unique(places, return_counts=True)
+    if kind not in _REDUCTIONS or counts.max() > _TIMES:
         return None
-    axis = int_attribute(node, "axis", 0) % len(shape)
-    places: list[NDArray[Any]] = [*np.indices(indices.shape)]
-    places[axis] = indices % shape[axis]
-    return _scattered(node, b, shape, np.asarray(np.ravel_multi_index(tuple(places), shape)))
+    y, ends = x_of(node), np.cumsum(counts)
+    for turn in range(int(counts.max())):
+        source = np.full(math.prod(shape), -1)
+        more = counts > turn
+        source[written[more]] = order[(ends - counts)[more] + turn]
+        y = _chosen(b, source, shape, updates, y, _REDUCTIONS[kind])
+    return [y]
 
 
-def _scattered(
-    node: ir.Node, b: Builder, shape: tuple[int, ...], places: NDArray[Any]
-) -> Sequence[ir.Value] | None:
-    """Where(is written, updates at their places, data).
+def _chosen(
+    b: Builder,
+    source: NDArray[np.int64],
+    shape: Sequence[int],
+    updates: ir.Value,
+    data: ir.Value,
+    reduction: str,
+) -> ir.Value:
+    """The updates where there are any, reduced with the data, and the data elsewhere.
 
     Args:
-        shape: The data's.
-        places: For each update, in their order, its place in the flattened data.
+        source: For each element of the flattened data its update, or -1.
+        reduction: An operator; empty where an update takes the place of the data.
     """
-    updates = input_of(node, 2)
-    size = math.prod(shape)
-    if updates is None or not size or not places.size:
-        return None
-    source = np.full(size, -1)
-    source[places.ravel()] = np.arange(places.size)  # NumPy keeps the last, too
-    written = (source >= 0).reshape(shape)
-    values = array_of(updates)
+    written, values = (source >= 0).reshape(shape), array_of(updates)
     if values is not None:
         spread = b.constant(values.ravel()[source.clip(0)].reshape(shape), values.dtype)
     else:
-        flat = b.op("Reshape", updates, b.ints(-1))
-        spread = b.op("Gather", flat, b.constant(source.clip(0), np.int64), axis=0)
-        spread = b.op("Reshape", spread, b.ints(*shape))
-    return [b.op("Where", b.constant(written, np.bool_), spread, x_of(node))]
+        spread = b.op("Gather", reshaped(b, updates, [-1]), b.ints(*source.clip(0)), axis=0)
+        spread = reshaped(b, spread, shape)
+    new = b.op(reduction, data, spread) if reduction else spread
+    if reduction and written.all():
+        return new
+    # Also where all is written: a compiler takes no input that nothing reads.
+    return b.op("Where", b.constant(written, np.bool_), new, data)
 
 
-RULES: Final[Mapping[str, Rule]] = {"ScatterElements": scatter_elements, "ScatterND": scatter_nd}
+def _of_elements(indices: NDArray[Any], shape: Sequence[int], node: ir.Node) -> NDArray[np.int64]:
+    """The element that each update goes to: another place along one axis."""
+    axis = int_attribute(node, "axis", 0) % len(shape)
+    places = np.indices(indices.shape)
+    places[axis] = indices % shape[axis]
+    return np.asarray(np.ravel_multi_index(list(places), tuple(shape))).ravel()
+
+
+def _of_slices(indices: NDArray[Any], shape: Sequence[int], node: ir.Node) -> NDArray[np.int64]:
+    """The element that each update goes to: slices that the last axis of the indices names."""
+    del node
+    depth = indices.shape[-1]
+    rest = math.prod(shape[depth:])
+    names = (indices % np.array(shape[:depth])).reshape(-1, depth).T
+    slices = np.ravel_multi_index(list(names), tuple(shape[:depth]))
+    return np.asarray(slices[:, None] * rest + np.arange(rest)).ravel()
+
+
+RULES: Final[Mapping[str, Rule]] = {"ScatterElements": scatter, "ScatterND": scatter}

@@ -9,6 +9,7 @@ from converter.graph.rewrite import Rule
 from converter.graph.rules import (
     activations,
     attention,
+    blocks,
     convolution,
     copying,
     einsum,
@@ -23,6 +24,7 @@ from converter.graph.rules import (
     recurrent,
     resize,
     sampling,
+    scattering,
     sums,
     transposed_convolution,
     trigonometry,
@@ -30,7 +32,7 @@ from converter.graph.rules import (
 
 # What a rule makes is seen by the groups behind it.
 FIRST: Final[Sequence[Mapping[str, Rule]]] = (
-    recurrent.RULES,
+    {**recurrent.RULES, **blocks.RULES},
     {
         **attention.RULES,
         **einsum.EINSUM_RULES,
@@ -50,4 +52,5 @@ DECOMPOSITIONS: Final[Mapping[str, Rule]] = {
     **normalization.RULES,
     **padding.RULES,
     **products.RULES,
+    **scattering.RULES,
 }

@@ -6,6 +6,7 @@ import json
 import math
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -56,24 +57,48 @@ def measured(run: Run, execute: Execute, *, on: str) -> dict[str, Any] | None:
     labelled = cast("Labelled | None", run.plan.labelled)
     if labelled is None:
         return None
-    before, after = (_metric(labelled) for _ in range(2))
-    total = labelled.data.frames
     run.notice(
         f"Measuring accuracy on {len(labelled.files)} labelled frames, by the source and by {on}."
     )
+    figures = {
+        "source": source_figures(run, labelled),
+        "compiled": figures_of(run, labelled, execute, stage="verify"),
+    }
+    return _judged(run, labelled, figures, on)
+
+
+def figures_of(
+    run: Run, labelled: Labelled, execute: Execute, *, stage: str | None
+) -> dict[str, float]:
+    """The figures of a network over the labelled frames.
+
+    Args:
+        execute: Runs frames through it.
+        stage: The stage whose progress is told; None for none.
+
+    Raises:
+        UsageError: A frame or a mask cannot be read, or an output could not be computed.
+    """
+    metric = _metric(labelled)
     frames = labelled.data.read(run.plan.model.inputs)
     for index, (start, some) in enumerate(_rounds(frames, run.plan.model.inputs)):
-        folder = run.work / f"accuracy-{index}"
-        for metric, outputs in (
-            (before, _source(run, some, labelled, _new(folder / "source"))),
-            (after, execute(some, _new(folder / "compiled"))),
-        ):
-            for at, found in enumerate(outputs):
-                _count(metric, labelled, start + at, _shaped(run, labelled, found))
+        folder = _new(run.work / f"accuracy-{index}")
+        for at, found in enumerate(execute(some, folder)):
+            _count(metric, labelled, start + at, _shaped(run, labelled, found))
         shutil.rmtree(folder)
-        run.progress("verify", start + len(some), total)
-    figures = {"source": before.result(), "compiled": after.result()}
-    return _judged(run, labelled, figures, on)
+        if stage is not None:
+            run.progress(stage, start + len(some), labelled.data.frames)
+    return metric.result()
+
+
+def source_figures(run: Run, labelled: Labelled) -> dict[str, float]:
+    """The figures of the source over the labelled frames; errors as for `figures_of`."""
+    return figures_of(run, labelled, partial(_source, run, labelled), stage=None)
+
+
+def headline(labelled: Labelled) -> str:
+    """The figure that a loss is about: top1, map50 or miou."""
+    return _HEADLINE[labelled.labels.task]
 
 
 def _metric(labelled: Labelled) -> Metric:
@@ -106,7 +131,7 @@ def _new(folder: Path) -> Path:
 
 
 def _source(
-    run: Run, frames: Frames, labelled: Labelled, folder: Path
+    run: Run, labelled: Labelled, frames: Frames, folder: Path
 ) -> Sequence[Mapping[str, NDArray[Any]]]:
     return reference.run(
         run.source,
@@ -177,21 +202,20 @@ def _judged(
 ) -> dict[str, Any]:
     from converter.verification.accuracy.metrics import rounded
 
-    task = labelled.labels.task
     record = {
-        "task": task.value,
+        "task": labelled.labels.task.value,
         "frames": len(labelled.files),
         "labels": Path(str(run.plan.options.text("verify.labels"))).name,
         **{side: rounded(found) for side, found in figures.items()},
         "compiled_on": on,
     }
     allowed = run.plan.options.get("verify.max_accuracy_loss")
-    headline = _HEADLINE[task]
-    loss = figures["source"][headline] - figures["compiled"][headline]
+    name = headline(labelled)
+    loss = figures["source"][name] - figures["compiled"][name]
     if isinstance(allowed, int | float) and loss > allowed:
         raise VerificationError(
-            f"The compiled network lost {loss:.4f} of {headline} on {len(labelled.files)} labelled "
-            f"frames ({figures['source'][headline]:.4f} → {figures['compiled'][headline]:.4f}, {on}); "
+            f"The compiled network lost {loss:.4f} of {name} on {len(labelled.files)} labelled "
+            f"frames ({figures['source'][name]:.4f} → {figures['compiled'][name]:.4f}, {on}); "
             f"verify.max_accuracy_loss allows {allowed}.",
             remedy="Nothing was written. Convert in a finer mode, calibrate on more data, or allow it.",
             tool_text=json.dumps({"accuracy": record}, indent=2),

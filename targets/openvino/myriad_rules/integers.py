@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Final
 
 import onnx_ir as ir
 
-from converter.graph.rewrite import Builder, Rule, input_of
+from converter.graph.rewrite import (
+    Builder,
+    Rule,
+    array_of,
+    input_of,
+    int_attribute,
+    ints_attribute,
+    static_shape,
+)
 from converter.graph.rules.common import x_of
-from converter.graph.rules.forms import as_float
+from converter.graph.rules.forms import as_float, reduced
 
 _WHOLE: Final = (ir.DataType.INT32, ir.DataType.INT64)
 
@@ -51,13 +60,48 @@ def by_floats(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
     ]
 
 
+def mean(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
+    """The sum, divided by how many there are; a mean of whole numbers is cut off, as a division is."""
+    x, shape = x_of(node), static_shape(x_of(node))
+    given = array_of(input_of(node, 1))
+    axes = ints_attribute(node, "axes") if given is None else tuple(int(axis) for axis in given)
+    if x.dtype not in _WHOLE or shape is None or (given is None and input_of(node, 1) is not None):
+        return None
+    if not axes and int_attribute(node, "noop_with_empty_axes", 0):
+        return None
+    over = sorted({axis % len(shape) for axis in axes or range(len(shape))})
+    total = reduced(b, "ReduceSum", x, over, keepdims=bool(int_attribute(node, "keepdims", 1)))
+    count = math.prod(shape[axis] for axis in over)
+    return [b.op("Div", total, b.constant(count, x.dtype.numpy()))]
+
+
 # Which inputs are numbers, where more than the first are; the others are places, counts and sizes.
-_DATA: Final[Mapping[str, tuple[int, ...]]] = {"MatMul": (0, 1), "Pad": (0, 2), "Pow": (0, 1)}
-_BY_FLOATS: Final = ("Expand", "MatMul", "Pad", "Pow", "ReduceMax", "Relu", "Tile")
+_DATA: Final[Mapping[str, tuple[int, ...]]] = {
+    "Gemm": (0, 1, 2),
+    "MatMul": (0, 1),
+    "Pad": (0, 2),
+    "Pow": (0, 1),
+}
+_BY_FLOATS: Final = (
+    *(
+        "ArgMax",
+        "ArgMin",
+        "Expand",
+        "Gemm",
+        "MatMul",
+        "Pad",
+        "Pow",
+        "ReduceMax",
+        "Relu",
+        "Tile",
+        "TopK",
+    ),
+)
 
 RULES: Final[Mapping[str, Rule]] = {
     **dict.fromkeys(_BY_FLOATS, by_floats),
     "Clip": clip,
     "Greater": of_difference,
     "Less": of_difference,
+    "ReduceMean": mean,
 }

@@ -13,11 +13,9 @@ import numpy as np
 import onnx_ir as ir
 
 from converter.graph.rewrite import Builder, Rule, array_of, input_of
-from converter.graph.rules.cells import Activation
 from converter.graph.rules.forms import joined, reshaped, sliced, split, transposed
-from converter.graph.rules.recurrent import Layer, layer_of, unrolled
+from converter.graph.rules.recurrent import Layer, is_plain, layer_of, unrolled
 
-_DEFAULTS: Final = (Activation("sigmoid"), Activation("tanh"), Activation("tanh"))
 # With more sequences, one stage each is more than a few stages a step.
 _MOST_ROWS: Final = 16
 
@@ -28,12 +26,13 @@ def lstm(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
     if layer is None:
         return None
     y, hidden, cell = (_is_read(node, index) for index in range(3))
-    if not is_plain(layer) or (cell and not y and not hidden):
+    computed = isinstance(layer.lengths, ir.Value)
+    if not is_plain(layer) or computed or (cell and not y and not hidden):
         return unrolled(node, b)
     rows = 1 if layer.length == 1 else layer.batch
     if rows > _MOST_ROWS and (made := unrolled(node, b)) is not None:
         return made
-    whole = all(length == layer.length for length in layer.lengths)
+    whole = _lengths(layer) == [layer.length] * layer.batch
     if rows == 1 and whole and not layer.batch_first and not hidden:
         return _without_lengths(node, b)
     return _by_rows(node, b, layer, rows)
@@ -44,17 +43,6 @@ def _is_read(node: ir.Node, index: int) -> bool:
         return False
     value = node.outputs[index]
     return bool(value.uses()) or value.is_graph_output()
-
-
-def is_plain(layer: Layer) -> bool:
-    """Whether the stage computes it: without what it drops."""
-    return all(
-        direction.clip == 0.0
-        and not direction.input_forget
-        and (direction.peepholes is None or not direction.peepholes.any())
-        and tuple(direction.activations[:3]) == _DEFAULTS
-        for direction in layer.directions
-    )
 
 
 def _without_lengths(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
@@ -76,7 +64,7 @@ def _by_rows(node: ir.Node, b: Builder, layer: Layer, rows: int) -> Sequence[ir.
     states = [_rows_of(b, value, rows, width, first) for value in layer.initial]
     outputs, hiddens, cells = [], [], []
     for row, piece in enumerate(split(b, x, 1, [width] * rows)):
-        length = layer.lengths[row] if rows > 1 or width == 1 else layer.length
+        length = _lengths(layer)[row] if rows > 1 or width == 1 else layer.length
         short = piece if length == layer.length else sliced(b, piece, 0, 0, length)
         attributes = {
             name: attribute.value
@@ -104,6 +92,12 @@ def _by_rows(node: ir.Node, b: Builder, layer: Layer, rows: int) -> Sequence[ir.
         y = transposed(b, y, [2, 0, 1, 3])
         made = [transposed(b, state, [1, 0, 2]) for state in made]
     return [y, *made][: len(node.outputs)]
+
+
+def _lengths(layer: Layer) -> Sequence[int]:
+    """The lengths, which are constant."""
+    assert not isinstance(layer.lengths, ir.Value)
+    return layer.lengths
 
 
 def _rows_of(

@@ -1,6 +1,6 @@
 """Which operators the Myriad compiler takes, and the error that names all others at once.
 
-The compiler itself names the first only, after its long work. `_READ` is what the ONNX reader of
+The compiler itself names the first only, after its long work. `READ` is what the ONNX reader of
 OpenVINO 2022.2 knows (src/frontends/onnx/frontend/src/ops_bridge.cpp), `_REASONS` what the compiler
 refuses of that, each seen. A node of constants is folded before, and may be either.
 """
@@ -18,7 +18,7 @@ from converter.graph.rewrite import array_of, input_of, origin_of
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-_READ: Final = frozenset(
+READ: Final = frozenset(
     {
         *("Abs", "Acos", "Acosh", "Add", "And", "ArgMax", "ArgMin", "Asin", "Asinh", "Atan", "Atanh"),
         *("AveragePool", "BatchNormalization", "BitShift", "Cast", "CastLike", "Ceil", "Celu", "Clip"),
@@ -57,15 +57,19 @@ _REASONS: Final[Mapping[str, str]] = {
     "Attention": "only without past keys, and with its first output alone, it can be written out",
     "CenterCropPad": _COMPUTED.format("sizes"),
     "CumSum": _COMPUTED.format("axes"),
-    "GRU": "its weights or lengths are computed, or it has too many steps to be unrolled",
+    "GRU": "its weights are computed, or it has too many steps to be unrolled",
     "GridSample": _COMPUTED.format("grids"),
     "LSTM": "",
-    "RNN": "its weights or lengths are computed, or it has too many steps to be unrolled",
+    "RNN": "its weights are computed, or it has too many steps to be unrolled",
     "Trilu": _COMPUTED.format("diagonals"),
     "ReverseSequence": _COMPUTED.format("lengths"),
     "ScatterND": _COMPUTED.format("indices"),
     "BitShift": _NONE,
 }
+# Operators that the compiler refuses whatever their form is, and no rule writes out.
+NO_RULE_HELPS: Final = frozenset(
+    operator for operator, reason in _REASONS.items() if reason in (_NO_LENGTH, _RANDOM, _NONE)
+)
 # What is not the end of a network: a host should not compute that.
 _HEAVY: Final = frozenset({"Conv", "ConvTranspose", "GRU", "Gemm", "LSTM", "MatMul", "RNN"})
 _MOST_NAMES: Final = 8
@@ -119,7 +123,7 @@ def refuse_unsupported(
             reasons.setdefault(origin_of(node), reason)
     if not reasons:
         return
-    remedy = _remedy(before, {name for name, _ in reasons})
+    remedy = cut_remedy(before, {name for name, _ in reasons})
     found = [
         Finding(
             code="rvc2.operator",
@@ -141,6 +145,11 @@ def refuse_unsupported(
     )
 
 
+def reason_of(operator: str) -> str:
+    """Why the compiler has no node of an operator."""
+    return _REASONS.get(operator) or _NONE
+
+
 def _reason(node: ir.Node, depends: bool) -> str:
     """Why a node cannot be compiled; empty if it can."""
     kind = node.op_type
@@ -148,8 +157,8 @@ def _reason(node: ir.Node, depends: bool) -> str:
         return _of_lstm(node)
     if kind == "MaxPool" and _reads(node, 1):
         return "its second output, the indices, is not computed by Myriad X"
-    if kind not in _READ:
-        return _REASONS.get(kind, _NONE)
+    if kind not in READ:
+        return reason_of(kind)
     return _REASONS.get(kind, "") if depends else ""
 
 
@@ -161,26 +170,24 @@ def _reads(node: ir.Node, index: int) -> bool:
 
 def _of_lstm(node: ir.Node) -> str:
     """What of an LSTM the compiler's stage would leave out without a word."""
-    from converter.graph.rules.recurrent import MOST_STEPS, layer_of
-    from targets.openvino.myriad_rules.lstm import is_plain
+    from converter.graph.rules.recurrent import MOST_STEPS, is_plain, layer_of
 
-    if input_of(node, 4) is not None and array_of(input_of(node, 4)) is None:
-        return "its lengths (sequence_lens) are computed"
     if any(array_of(input_of(node, index)) is None for index in (1, 2)):
         return "its weights are computed"
     layer = layer_of(node)
     if layer is None:
         return "its activations or peepholes are of no known kind"
-    wrong = not is_plain(layer) or (_reads(node, 2) and not _reads(node, 0))
+    computed = input_of(node, 4) is not None and array_of(input_of(node, 4)) is None
+    wrong = not is_plain(layer) or computed or (_reads(node, 2) and not _reads(node, 0))
     if not wrong:
         return ""
     return (
-        "its attributes (clip, activations, input_forget, peepholes) or its last cell state need it "
-        f"unrolled, and it has more than {MOST_STEPS} steps"
+        "its attributes (clip, activations, input_forget, peepholes), its computed lengths or its last "
+        f"cell state need it unrolled, and it has more than {MOST_STEPS} steps"
     )
 
 
-def _remedy(before: Sequence[Wire], refused: set[str]) -> str:
+def cut_remedy(before: Sequence[Wire], refused: set[str]) -> str:
     """The tensors to cut at, if what comes behind the refused nodes is no network of its own."""
     other = "Export the model with other operators in their place."
     behind: set[str] = set()

@@ -8,9 +8,10 @@ neither its result nor anything that is computed from it is found.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from converter.processes.run import Processes
 from converter.verification.reference import Tensors, with_outputs
@@ -19,6 +20,7 @@ from targets.rvc2.blob.run import blobs_of
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from targets.rvc2.blob.execute import Program
     from targets.rvc2.blob.running import Running
 
 # Of the spread: float16's rounding over a deep network stays below.
@@ -48,13 +50,38 @@ def blame(
     Raises:
         ToolError: It took too long.
     """
+    found: dict[str, str] | None = call_with_both(
+        "targets.rvc2.blob.blame:blame_files",
+        blob,
+        graph,
+        blob_feed,
+        graph_feed,
+        processes=processes,
+        work=work,
+        timeout_s=timeout_s,
+    )
+    return found
+
+
+def call_with_both(
+    function: str,
+    blob: Path,
+    graph: Path,
+    blob_feed: Mapping[str, NDArray[Any]],
+    graph_feed: Mapping[str, NDArray[Any]],
+    *,
+    processes: Processes,
+    work: Path,
+    timeout_s: float,
+) -> Any:
+    """Call a function in a child process with a blob, its graph and one frame of each; see `Both`."""
     tensors = Tensors([*blob_feed, *graph_feed])
     feeds = {
         side: str(tensors.write(work / f"{side}.npz", feed))
         for side, feed in (("blob", blob_feed), ("graph", graph_feed))
     }
-    found: dict[str, str] | None = processes.call(
-        "targets.rvc2.blob.blame:blame_files",
+    return processes.call(
+        function,
         {
             "blob": str(blob),
             "graph": str(graph),
@@ -66,7 +93,6 @@ def blame(
         work=work,
         timeout_s=timeout_s,
     )
-    return found
 
 
 def blame_files(
@@ -77,28 +103,78 @@ def blame_files(
     keys: Mapping[str, str],
 ) -> dict[str, str] | None:
     """The child's part of `blame`."""
-    import onnx
-
-    from converter.sources.onnx_session import session_of
-    from targets.rvc2.blob.execute import Program
-
-    nodes = list(onnx.load(graph, load_external_data=False).graph.node)
-    tensors = Tensors(list(keys))
-    names = [name for node in nodes for name in node.output if name]
-    given = tensors.read(Path(feeds["graph"]), inputs["graph"])
-    values = session_of(with_outputs(graph, names)).run(names, given)
-    known = {name: array for name, array in zip(names, values, strict=True) if array.dtype.kind == "f"}
-    search = _Search(known)
-    _, data = next(iter(blobs_of(Path(blob))))
-    program = Program(data)
-    orders = {item.name: item.order for item in program.header.inputs}
-    frame = {
-        name: array.transpose(0, 2, 3, 1) if orders.get(name) == "NHWC" else array
-        for name, array in tensors.read(Path(feeds["blob"]), inputs["blob"]).items()
-    }
-    program.run(frame, search.see)
-    node = search.first_lost(nodes)
+    both = Both.of(blob, graph, feeds, inputs, keys)
+    search = _Search(both.known)
+    both.program.run(both.frame, search.see)
+    node = search.first_lost(both.nodes)
     return None if node is None else {"node": node.name, "operator": node.op_type}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Both:
+    """A blob that can be run, and what its graph computes of the same frame.
+
+    Attributes:
+        nodes: The graph's; known: its float tensors by name.
+        frame: The blob's inputs, as it has their axes.
+    """
+
+    nodes: Sequence[Any]
+    known: Mapping[str, NDArray[Any]]
+    program: Program
+    frame: Mapping[str, NDArray[Any]]
+
+    @classmethod
+    def of(
+        cls,
+        blob: str,
+        graph: str,
+        feeds: Mapping[str, str],
+        inputs: Mapping[str, Sequence[str]],
+        keys: Mapping[str, str],
+    ) -> Self:
+        """Read what `call_with_both` gives a child."""
+        import onnx
+
+        from converter.sources.onnx_session import session_of
+        from targets.rvc2.blob.execute import Program
+
+        nodes = list(onnx.load(graph, load_external_data=False).graph.node)
+        tensors = Tensors(list(keys))
+        names = [name for node in nodes for name in node.output if name]
+        given = tensors.read(Path(feeds["graph"]), inputs["graph"])
+        values = session_of(with_outputs(graph, names)).run(names, given)
+        _, data = next(iter(blobs_of(Path(blob))))
+        program = Program(data)
+        orders = {item.name: item.order for item in program.header.inputs}
+        return cls(
+            nodes=nodes,
+            known={
+                name: array
+                for name, array in zip(names, values, strict=True)
+                if array.dtype.kind == "f"
+            },
+            program=program,
+            frame={
+                name: array.transpose(0, 2, 3, 1) if orders.get(name) == "NHWC" else array
+                for name, array in tensors.read(Path(feeds["blob"]), inputs["blob"]).items()
+            },
+        )
+
+
+def views(running: Running, sizes: Collection[int]) -> Iterator[NDArray[Any]]:
+    """The tensors of such sizes that a stage read and wrote, flat, in the graph's order."""
+    from targets.rvc2.blob.running import in_order
+    from targets.rvc2.blob.words import NotKnown
+
+    for buffer in (*running.reads, *running.writes):
+        view = running.memory.view(buffer)
+        if view.dtype.kind not in "fu" or view.size not in sizes:
+            continue
+        # Without the letters of an image memory's order is the graph's.
+        with contextlib.suppress(NotKnown):
+            view = in_order(view, buffer.order, _IMAGE)
+        yield view.ravel()
 
 
 class _Search:
@@ -121,17 +197,8 @@ class _Search:
         """Look at what a stage read and wrote."""
         import numpy as np
 
-        from targets.rvc2.blob.running import in_order
-        from targets.rvc2.blob.words import NotKnown
-
-        for buffer in (*running.reads, *running.writes):
-            view = running.memory.view(buffer)
-            if view.dtype.kind not in "fu" or view.size not in self._by_size:
-                continue
-            # Without the letters of an image memory's order is the graph's.
-            with contextlib.suppress(NotKnown):
-                view = in_order(view, buffer.order, _IMAGE)
-            flat = view.astype(np.float32).ravel()
+        for view in views(running, self._by_size):
+            flat = view.astype(np.float32)
             for name, values, spread in self._by_size[flat.size]:
                 if name not in self.seen:
                     error = float(np.sqrt(np.mean(np.square(flat - values))))

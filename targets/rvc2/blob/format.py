@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from converter.formats import Format, Part, bytes_part, mapped
+from converter.profile import Profile
 from targets.rvc2.blob.read import is_blob, read_blob
 from targets.rvc2.blob.superblob import is_superblob, read_superblob
 
@@ -50,6 +51,12 @@ def _parts(data: bytes | memoryview, name: str) -> Iterator[Part]:
     yield bytes_part("(weights)", data[at:])
 
 
+def _profile(path: Path) -> Profile:
+    from targets.rvc2.blob.profile import profile_file
+
+    return profile_file(path)
+
+
 BLOB: Final = Format(
     suffix=".blob",
     target="rvc2",
@@ -58,6 +65,7 @@ BLOB: Final = Format(
     summary=_summary,
     load_with="dai.OpenVINO.Blob",
     parts=_blob_parts,
+    profile=_profile,
 )
 SUPERBLOB: Final = Format(
     suffix=".superblob",
@@ -67,4 +75,5 @@ SUPERBLOB: Final = Format(
     summary=_summary,
     load_with="dai.OpenVINO.SuperBlob",
     parts=_superblob_parts,
+    profile=_profile,
 )

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from converter.formats import Format
+from converter.profile import Profile
 from targets.rvc4.dlc.read import is_dlc, read_dlc_file
 from targets.rvc4.dlc.weights import parts
 from targets.rvc4.toolchain import UNTRIED
@@ -29,6 +30,12 @@ def _note(facts: Mapping[str, Any]) -> str:
     return UNTRIED if str(facts["graph"]).startswith("QNNExecutionProvider") else ""
 
 
+def _profile(path: Path) -> Profile:
+    from targets.rvc4.dlc.profile import profile_file
+
+    return profile_file(path)
+
+
 DLC: Final = Format(
     suffix=".dlc",
     target="rvc4",
@@ -38,4 +45,5 @@ DLC: Final = Format(
     load_with="",
     parts=parts,
     note=_note,
+    profile=_profile,
 )

@@ -162,3 +162,8 @@ def gating_hard_sigmoid(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
     if any(user.op_type == "Mul" and x in user.inputs for user in users):
         return hard_sigmoid(node, b)
     return None
+
+
+def reciprocal(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
+    """1 / x: of codes QNN's execution provider makes a Reciprocal whose result has no scale."""
+    return [b.op("Div", b.constant(1.0), node.inputs[0])]

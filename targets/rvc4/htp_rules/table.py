@@ -20,6 +20,7 @@ from targets.rvc4.htp_rules import (
     products,
     resize,
     shared,
+    volumes,
 )
 
 Group = Mapping[str, Rule]
@@ -50,6 +51,7 @@ _SHARED: Final[Sequence[Group]] = (
         "Gemm": products.biased_gemm,
         "LayerNormalization": normalization.layer_normalization,
         "ConvTranspose": convolution.whole_kernel,
+        "Mean": products.mean_of_several,
         "MaxPool": pooling.max_pool_of_volumes,
         "Mul": _first_of(activations.product, layer_norm.written_out),
         "Pad": _first_of(padding.mirrored, padding.of_all_axes),
@@ -59,12 +61,17 @@ _SHARED: Final[Sequence[Group]] = (
     },
     {
         "Erf": activations.erf,
+        "GlobalMaxPool": volumes.global_max_pool,
         "HardSigmoid": activations.gating_hard_sigmoid,
+        "InstanceNormalization": volumes.instance_normalization,
+        **shared.MATRICES,
         **POOLS,
     },
     {"Max": limits.beyond, "Min": limits.beyond},
 )
-_INTEGER: Final[Sequence[Group]] = ({"Pad": padding.beyond_the_range, **shared.SCATTERING},)
+_INTEGER: Final[Sequence[Group]] = (
+    {"Pad": padding.beyond_the_range, "Reciprocal": activations.reciprocal},
+)
 _FLOAT: Final[Sequence[Group]] = (
     {"LogSoftmax": activations.log_softmax, "Softplus": activations.soft_plus},
     {"Exp": activations.exponential},

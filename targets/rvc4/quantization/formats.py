@@ -58,6 +58,7 @@ def choose(
     grids: Mapping[str, Any],
     images: Sequence[str],
     changed: Sequence[str],
+    wide: Collection[str] = (),
 ) -> Formats:
     """Decide the formats of a prepared model's tensors.
 
@@ -68,6 +69,8 @@ def choose(
         encodings: Given ones (`Encodings.to_call`).
         grids: A quantized source's, which the given ones win over (`source_grids`).
         images: Inputs that take frames; changed: inputs that the preprocessing has changed.
+        wide: Tensors that are asked to have 16 bits in an 8-bit mode, from what makes them to what
+            reads them.
 
     Raises:
         UsageError: There are encodings, and none can be used.
@@ -78,17 +81,17 @@ def choose(
     links, names = Links.of(graph), _activations(graph, ranges)
     known = _known(graph, grids, encodings, activations, images, changed)
     given = known.given
-    asked = given.wide if given is not None else frozenset()
+    asked = frozenset(wide) | (given.wide if given is not None else frozenset())
     outputs = [value.name for value in graph.output if value.name in ranges]
     lost = lost_parts(links, outputs, ranges)
     narrow = activations == 8
-    wide = _wide_outputs(outputs, lost, asked, output_type) if narrow else []
+    kept = _wide_outputs(outputs, lost, asked, output_type) if narrow else []
     warnings = list(known.warnings)
     if narrow or output_type == "uint8":
-        warnings += notes(lost, wide, output_type)
+        warnings += notes(lost, kept, output_type)
     # Said of each: one that nodes of another width read would leave as they read it.
-    own = {name: "uint8" if narrow and name not in wide else "uint16" for name in outputs}
-    nodes = wide_nodes(links, wide, outputs) | spread(links, asked) if narrow else frozenset()
+    own = {name: "uint8" if narrow and name not in kept else "uint16" for name in outputs}
+    nodes = wide_nodes(links, kept, outputs) | spread(links, asked) if narrow else frozenset()
     widths = Widths(links=links, nodes=nodes, inputs=asked.intersection(links.inputs))
     if narrow:
         overrides = widths.overrides(names, images, given)

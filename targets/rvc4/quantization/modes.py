@@ -15,8 +15,9 @@ class Precision:
 
     Attributes:
         weights: Bits of the weights; activations: bits of the tensors between the nodes.
-        ranges: How activation ranges are chosen: `best` tries each of BEST_OF on calibration frames
-            and keeps the one with the least error. None for floating point, which needs no ranges.
+        ranges: How activation ranges are chosen: `best` tries each of BEST_OF, for all tensors and
+            for groups of them (PER_TENSOR), on calibration frames and keeps what has the least error.
+            None for floating point, which needs no ranges.
         per_channel: Whether the mode uses a scale for each output channel of a convolution.
     """
 
@@ -46,6 +47,8 @@ class Precision:
 
 
 BEST_OF: Final[Sequence[RangeMethod]] = ("min-max", "percentile", "mse")
+# Each group of tensors has the method that the outputs lose least with.
+PER_TENSOR: Final = "per-tensor"
 CUSTOM: Final = "CUSTOM"
 MODES: Final[Mapping[str, Precision]] = {
     "INT8_STANDARD": Precision(weights=8, activations=8, ranges="min-max"),

@@ -6,17 +6,21 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from converter.calibration.feeds import calibration_report
+from converter.findings import few
 from converter.target import Run
+from targets.rvc4.mixed.assignment import of_ranges
+from targets.rvc4.mixed.names import heads_of
+from targets.rvc4.mixed.told import nodes_told, outputs_told
+from targets.rvc4.mixed.wanted import FILE, WIDE
 from targets.rvc4.parameters import Parameters
 from targets.rvc4.prepare import Prepared
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_LISTED: Final = 6
 Ranges = Mapping[str, Mapping[str, tuple[float, float]]]
 
 
@@ -27,7 +31,8 @@ class Network:
     Attributes:
         codes: Scale and zero point of each integer output.
         types: The outputs' element types; empty where they are the mode's.
-        wide: Tensors with 16 bits in an 8-bit mode.
+        wide: Tensors with 16 bits in an 8-bit mode; nodes: the nodes that make and read them.
+        asked: Tensors that were asked to be wide.
         operators: The operators of the float network's nodes, by name; empty for float16.
         report: How the ranges were found; for the build record.
     """
@@ -36,6 +41,8 @@ class Network:
     codes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     types: Mapping[str, str] = field(default_factory=dict)
     wide: frozenset[str] = frozenset()
+    nodes: tuple[str, ...] = ()
+    asked: tuple[str, ...] = ()
     operators: Mapping[str, str] = field(default_factory=dict)
     report: Mapping[str, Any] | None = None
     warnings: tuple[str, ...] = ()
@@ -74,9 +81,10 @@ def make_network(run: Run, parameters: Parameters, prepared: Prepared) -> Networ
         return Network(path=path)
     if parameters.recorded is not None:
         return _again(run, parameters, prepared, path)
-    assert parameters.calibration is not None
+    asked = asked_for(run, parameters, prepared)
+    data = parameters.deciding
+    assert data is not None
     sources = [item.to_json() for item in run.plan.model.inputs]
-    data = parameters.calibration
     shared = {
         "calibration": data.to_call(run.model),
         "sources": sources,
@@ -102,34 +110,88 @@ def make_network(run: Run, parameters: Parameters, prepared: Prepared) -> Networ
             parameters,
             prepared,
             path,
-            {**shared, "ranges": measured["ranges"]},
+            {**shared, "ranges": measured["ranges"], "wide": asked},
         )
     if data.random and made["measured"]:
         warning = _unknown_ranges(made["measured"])
         made = {**made, "warnings": [*made["warnings"], warning]}
-    return _made(run, path, made, report=_report(parameters, measured, made))
+    network = _made(run, path, made, asked, report=_report(parameters, measured, made))
+    return network if not asked else _with_assignment(run, network)
 
 
 def _unknown_ranges(names: Sequence[str]) -> str:
     """What a user is told of a quantized source's tensors that were measured on generated frames."""
-    listed = ", ".join(map(repr, names[:_LISTED]))
-    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
     return (
-        f"The source has no range for {listed}{more}: measured on generated frames. "
+        f"The source has no range for {few(names)}: measured on generated frames. "
         "Give calibration.path for anything but a trial."
     )
 
 
+def asked_for(run: Run, parameters: Parameters, prepared: Prepared) -> list[str]:
+    """The tensors that names and a given assignment ask to be wide.
+
+    Raises:
+        UsageError: The prepared graph has nothing of a name.
+    """
+    mixed, found = parameters.mixed, []
+    heads = heads_of(run.plan.model.config, [item.name for item in parameters.outputs])
+    given = mixed.assignment.wide if mixed.assignment else ()
+    for option, names in ((WIDE, mixed.names), (FILE, given)):
+        if names:
+            arguments = {"names": list(names), "heads": heads, "option": option}
+            named = run.processes.call(
+                "targets.rvc4.mixed.names:named_file",
+                {"model": str(prepared.path), **arguments},
+                what="The graph tools",
+                work=run.work,
+                timeout_s=parameters.timeout_s,
+            )
+            found += named["tensors"]
+    return list(dict.fromkeys(found))
+
+
+def _with_assignment(run: Run, network: Network) -> Network:
+    """The network with the record of what was asked to be wide, which is told."""
+    assert network.report is not None
+    run.notice(nodes_told(network.nodes, len(network.operators)))
+    assignment = of_ranges(network.asked, sorted(network.wide), network.report["ranges"])
+    return dataclasses.replace(
+        network,
+        report={**network.report, "mixed": assignment.to_json()},
+        warnings=(*network.warnings, *warned(run, network)),
+    )
+
+
+def warned(run: Run, network: Network) -> list[str]:
+    """The warnings about outputs that are wide because that was asked for; they are told."""
+    found = outputs_told(network.asked, network.types)
+    for warning in found:
+        run.warn(warning)
+    return found
+
+
 def _made(
-    run: Run, path: Path, made: Mapping[str, Any], report: Mapping[str, Any] | None = None
+    run: Run,
+    path: Path,
+    made: Mapping[str, Any],
+    asked: Sequence[str] = (),
+    report: Mapping[str, Any] | None = None,
 ) -> Network:
     for warning in made["warnings"]:
         run.warn(warning)
+    return _network(path, made, asked, report)
+
+
+def _network(
+    path: Path, made: Mapping[str, Any], asked: Sequence[str], report: Mapping[str, Any] | None
+) -> Network:
     return Network(
         path=path,
         codes=made["outputs"],
         types=made["types"],
         wide=frozenset(made["wide"]["tensors"]),
+        nodes=tuple(made["wide"]["nodes"]),
+        asked=tuple(asked),
         operators=made["operators"],
         report=report,
         warnings=tuple(made["warnings"]),
@@ -160,9 +222,47 @@ def wider(run: Run, parameters: Parameters, prepared: Prepared, network: Network
             "sources": [],
             "inputs": [item.to_json() for item in parameters.inputs],
             "ranges": {network.report["method"]: network.report["ranges"]},
+            # In the layers' own unit, whatever width their inputs have.
+            "shifts": shifts_of(network.report),
         },
     )
     return Network(path=path, codes=made["outputs"])
+
+
+def with_wide(
+    run: Run,
+    parameters: Parameters,
+    prepared: Prepared,
+    network: Network,
+    tensors: Sequence[str],
+    name: str,
+) -> Network:
+    """A network of the same ranges with more tensors that are wide.
+
+    Args:
+        tensors: Those that are asked to be wide besides the network's own.
+        name: Of a new folder for it. The file has the network's name, which gets into the DLC.
+    """
+    assert network.report is not None
+    path = run.work / name / network.path.name
+    path.parent.mkdir()
+    asked = list(dict.fromkeys((*network.asked, *tensors)))
+    made = _quantize(
+        run,
+        parameters,
+        prepared,
+        path,
+        {
+            "calibration": None,
+            "sources": [],
+            "inputs": [item.to_json() for item in parameters.inputs],
+            "ranges": {network.report["method"]: network.report["ranges"]},
+            "wide": asked,
+            "shifts": shifts_of(network.report),
+        },
+    )
+    report = {**network.report, "wide": made["wide"]}
+    return _network(path, made, asked, report)
 
 
 def _quantize(
@@ -183,6 +283,7 @@ def _quantize(
             "per_channel": parameters.per_channel,
             "encodings": parameters.encodings.to_call() if parameters.encodings else None,
             "output_type": parameters.output_type,
+            "corrects": parameters.bias_correction and arguments["calibration"] is not None,
         },
     )
     return made
@@ -192,6 +293,7 @@ def _again(run: Run, parameters: Parameters, prepared: Prepared, path: Path) -> 
     """The network of a build record, made again without the calibration data."""
     assert parameters.recorded is not None
     recorded = parameters.recorded
+    asked = (recorded.get("mixed") or {}).get("wide") or []
     with run.stage("quantize"):
         made = _quantize(
             run,
@@ -203,9 +305,16 @@ def _again(run: Run, parameters: Parameters, prepared: Prepared, path: Path) -> 
                 "sources": [],
                 "inputs": [item.to_json() for item in parameters.inputs],
                 "ranges": {recorded["method"]: recorded["ranges"]},
+                "wide": asked,
+                "shifts": shifts_of(recorded),
             },
         )
-    return _made(run, path, made)
+    return _made(run, path, made, asked)
+
+
+def shifts_of(report: Mapping[str, Any]) -> Mapping[str, Sequence[float]] | None:
+    """What the biases of a network are corrected by, out of its record; records of old have none."""
+    return (report.get("bias_correction") or {}).get("shifts")
 
 
 def _call(run: Run, parameters: Parameters, function: str, arguments: Mapping[str, Any]) -> Any:
@@ -227,9 +336,11 @@ def _report(
         **calibration_report(parameters.calibration, parameters.inputs, measured["seen"]),
         "method": made["method"],
         "errors": made["errors"],
-        "ranges": measured["ranges"][made["method"]],
+        "ranges": made["ranges"],
+        "methods": made["methods"],
         "wide": made["wide"],
         "from_source": made["from_source"],
+        "bias_correction": made["bias_correction"],
         # Given encodings as well: with both, the network can be made again without the data.
         "encodings": parameters.encodings.to_call() if parameters.encodings else None,
     }

@@ -14,14 +14,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from converter.calibration.feeds import frames_of
 from converter.feeding import TargetInput
 from converter.graph.heavy import HEAVY_BYTES
-from targets.rvc4.quantization.calibrate import inputs_of
+from targets.rvc4.quantization.bias_correction import correct, correct_written, encoded
 from targets.rvc4.quantization.formats import Formats, choose
-from targets.rvc4.quantization.io_codes import WIDE_SCALE, decoded, expose, take_half
+from targets.rvc4.quantization.gates import keep_apart
+from targets.rvc4.quantization.io_codes import WIDE_SCALE, expose, take_half
+from targets.rvc4.quantization.modes import PER_TENSOR
+from targets.rvc4.quantization.range_choice import mixed, search
+from targets.rvc4.quantization.trial import as_floats, error_of, run_float, run_integer, save
 
 if TYPE_CHECKING:
     import onnx
@@ -29,8 +32,12 @@ if TYPE_CHECKING:
 
 # The least gain that counts: on unseen data a smaller difference is chance.
 _CLEARLY: Final = 0.9
+# On how many calibration frames ranges are tried by groups of tensors.
+_SEARCHING_FRAMES: Final = 4
 # On how many calibration frames the ways to choose ranges are compared.
 _CHOOSING_FRAMES: Final = 48
+# On how many of them means are taken, and whether the corrected biases help is judged.
+_CORRECTING_FRAMES: Final = 8
 
 
 # ----------------------------------------------------------- quantization
@@ -49,6 +56,9 @@ def quantize_file(
     inputs: Sequence[Mapping[str, Any]],
     output_type: str,
     grids: Mapping[str, Any],
+    wide: Sequence[str] = (),
+    corrects: bool = False,
+    shifts: Mapping[str, Sequence[float]] | None = None,
 ) -> dict[str, Any]:
     """Write the integer network, in a child process.
 
@@ -59,39 +69,74 @@ def quantize_file(
         encodings: Given encodings (`Encodings.to_call`), which win over the ranges.
         grids: Encodings of a quantized source, which the given ones win over.
         output_type: `auto`, or the element type that every output leaves in (`outputs`).
+        wide: Tensors that are asked to have 16 bits in an 8-bit mode.
+        corrects: Whether biases may be corrected on calibration frames.
+        shifts: A recorded correction (`bias_correction`), which is made again.
 
     Returns:
         The method that was kept, the error of each that was tried (relative RMSE over all outputs),
-        scale and zero point of the outputs' codes, the outputs' element types, and what is wide.
+        scale and zero point of the outputs' codes, the outputs' element types, what is wide, and how
+        biases were corrected.
     """
     frames = [TargetInput.from_json(item) for item in inputs]
     images = [item.name for item in frames if item.dtype == "uint8" and item.dai_type]
-    errors: dict[str, float] = {}
-    made: dict[str, tuple[Any, dict[str, Any], Formats]] = {}
-    for method, by_name in ranges.items():
+
+    def network_of(by_name: Mapping[str, tuple[float, float]]) -> tuple[Any, dict[str, Any], Formats]:
         changed = [item.name for item in frames if item.embedded is not None]
         formats = choose(
-            model, by_name, weights, activations, output_type, encodings, grids, images, changed
+            model, by_name, weights, activations, output_type, encodings, grids, images, changed, wide
         )
         overrides = _overrides(model, images, weights, activations)
         overrides |= formats.overrides
-        network = _quantized(model, by_name, weights, activations, per_channel, overrides)
+        network = _quantized(
+            model, by_name, weights, activations, per_channel, overrides, formats.nodes
+        )
         take_half(network.graph, [item.name for item in frames if item.dtype == "float16"])
         codes = expose(network, images, activations, formats.leaving, by_name)
-        made[method] = (network, codes, formats)
+        return network, codes, formats
+
+    errors: dict[str, float] = {}
+    ways: dict[str, str] = {}
+    made = {method: network_of(by_name) for method, by_name in ranges.items()}
+    best = next(iter(made))
     if len(made) > 1:
         assert calibration is not None
         feeds = list(frames_of(calibration, sources, inputs, _CHOOSING_FRAMES))
-        expected = _run_float(model, feeds)
-        for method, (network, codes, _) in made.items():
-            error = _error(expected, _run_integer(network, codes, feeds, target))
+        expected = run_float(model, feeds)
+
+        def judge(method: str) -> None:
+            network, codes, _ = made[method]
+            error = error_of(expected, run_integer(network, codes, feeds, target))
             errors[method] = float(f"{error:.3g}")
-    best = _best(errors) if errors else next(iter(made))
+
+        for method in made:
+            judge(method)
+        best = _best(errors)
+        quantized = _quantized_tensors(made[best][0])
+        few = as_floats(model, feeds[:_SEARCHING_FRAMES])
+        ways = search(model, ranges, best, quantized, activations, few)
+        if ways:
+            ranges = {**ranges, PER_TENSOR: mixed(ranges, best, ways)}
+            made[PER_TENSOR] = network_of(ranges[PER_TENSOR])
+            judge(PER_TENSOR)
+            # Less of a gain is chance on other frames.
+            best = PER_TENSOR if errors[PER_TENSOR] < _CLEARLY * errors[best] else best
     network, codes, formats = made[best]
-    _save(network, target)
+    correction = None
+    if shifts:
+        correct(network, shifts)
+    save(network, target)
+    if calibration is None or calibration["random"] or grids or _is_heavy(model):
+        corrects = False
+    if corrects:
+        assert calibration is not None
+        feeds = list(frames_of(calibration, sources, inputs, _CORRECTING_FRAMES))
+        correction = correct_written(model, target, network, codes, feeds, encoded(encodings))
     return {
         "method": best,
         "errors": errors,
+        "ranges": ranges[best],
+        "methods": ways if best == PER_TENSOR else {},
         "outputs": codes,
         "types": {str(value.name): _type_name(value) for value in network.graph.outputs},
         "warnings": list(formats.warnings),
@@ -99,12 +144,28 @@ def quantize_file(
         "from_source": list(formats.from_source),
         "measured": list(formats.measured),
         "operators": formats.operators,
+        "bias_correction": correction,
     }
 
 
 def _ort(module: str) -> Any:
     """A module of ONNX Runtime's quantizer, which has no types."""
     return importlib.import_module(f"onnxruntime.quantization.{module}")
+
+
+def _is_heavy(model: str) -> bool:
+    """Whether a model's weights are better not held several times."""
+    files = (Path(model), Path(f"{model}.data"))
+    return sum(file.stat().st_size for file in files if file.exists()) >= HEAVY_BYTES
+
+
+def _quantized_tensors(network: ir.Model) -> set[str]:
+    """The float tensors that codes are made of."""
+    return {
+        str(node.inputs[0].name)
+        for node in network.graph
+        if node.op_type == "QuantizeLinear" and node.inputs[0] is not None
+    }
 
 
 def _best(errors: Mapping[str, float]) -> str:
@@ -126,8 +187,13 @@ def _quantized(
     activations: int,
     per_channel: bool,
     overrides: dict[str, list[dict[str, Any]]],
+    wide: Sequence[str] = (),
 ) -> ir.Model:
-    """The model with a pair of QuantizeLinear and DequantizeLinear around every node."""
+    """The model with a pair of QuantizeLinear and DequantizeLinear around every node.
+
+    Args:
+        wide: Nodes that have 16 bits in an 8-bit mode.
+    """
     import onnx
     import onnx_ir as ir
 
@@ -137,6 +203,7 @@ def _quantized(
     weight_type = {8: kinds.QInt8, 16: kinds.QInt16}[weights]
     activation_type = {8: kinds.QUInt8, 16: kinds.QUInt16}[activations]
     proto, structure = _loaded(model)
+    ranges = _with_gates((proto, structure), ranges, overrides, wide)
     for node in proto.graph.node:
         # The quantizer gives every Softmax the range from 0 to 1, however small its values are.
         if node.op_type == "Softmax" and node.output[0] in ranges:
@@ -182,6 +249,23 @@ def _quantized(
     made.quantize_model()
     quantized: ir.Model = ir.from_proto(made.model.model)
     return quantized
+
+
+def _with_gates(
+    protos: tuple[onnx.ModelProto, onnx.ModelProto],
+    ranges: Mapping[str, tuple[float, float]],
+    overrides: dict[str, list[dict[str, Any]]],
+    wide: Sequence[str],
+) -> Mapping[str, tuple[float, float]]:
+    """Keep wide gates apart from their products in both models; the ranges with the new tensors'."""
+    found = {}
+    for proto in (protos[0], *(protos[1:] if protos[1] is not protos[0] else ())):
+        found = keep_apart(proto.graph, wide)
+    kind = {"quant_type": _ort("quant_utils").QuantType.QUInt16}
+    for gate, (kept, zero) in found.items():
+        row = {key: value for key, value in overrides.get(gate, [{}])[0].items() if key != "convert"}
+        overrides[kept], overrides[zero] = [row | kind], [dict(kind)]
+    return {**ranges, **{kept: ranges[gate] for gate, (kept, _) in found.items() if gate in ranges}}
 
 
 def _limit(
@@ -248,54 +332,3 @@ def _frame_codes(activations: int) -> dict[str, Any]:
 
 def _type_name(value: ir.Value) -> str:
     return "" if value.dtype is None else str(value.dtype.numpy())
-
-
-def _save(model: ir.Model, target: str) -> None:
-    import onnx_ir as ir
-
-    ir.save(model, target, external_data=f"{Path(target).name}.data", size_threshold_bytes=4096)
-
-
-# ----------------------------------------------------------------- choice
-
-
-def _run_float(model: str, feeds: Sequence[Mapping[str, Any]]) -> list[dict[str, NDArray[Any]]]:
-    from converter.sources.onnx_session import session_of
-
-    kinds = {item.name: item.dtype for item in inputs_of(model)}
-    session = session_of(model)
-    names = [output.name for output in session.get_outputs()]
-    return [
-        dict(
-            zip(names, session.run(None, {k: v.astype(kinds[k]) for k, v in feed.items()}), strict=True)
-        )
-        for feed in feeds
-    ]
-
-
-def _run_integer(
-    network: ir.Model, codes: Mapping[str, Any], feeds: Sequence[Mapping[str, Any]], target: str
-) -> list[dict[str, NDArray[Any]]]:
-    from converter.sources.onnx_session import session_of
-
-    path = f"{target}.try.onnx"
-    _save(network, path)
-    session = session_of(path, exact=True)
-    names = [output.name for output in session.get_outputs()]
-    return [
-        {
-            name: decoded(values, codes.get(name))
-            for name, values in zip(names, session.run(None, dict(feed)), strict=True)
-        }
-        for feed in feeds
-    ]
-
-
-def _error(
-    expected: Sequence[Mapping[str, NDArray[Any]]], found: Sequence[Mapping[str, NDArray[Any]]]
-) -> float:
-    """The mean over the outputs of the relative RMSE over all frames."""
-    from converter.verification.compare import compare
-
-    rows = compare(expected, found).values()
-    return float(np.mean([np.inf if row["rel_rmse"] is None else row["rel_rmse"] for row in rows]))

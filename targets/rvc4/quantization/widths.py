@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from converter.graph.moves import MOVES as ALONE
 from targets.rvc4.quantization.io_codes import WIDE_SCALE
 
 if TYPE_CHECKING:
@@ -28,31 +29,7 @@ if TYPE_CHECKING:
 Rows = dict[str, list[dict[str, Any]]]
 
 # Operators whose outputs hold values of their inputs, unchanged.
-MOVES: Final = frozenset(
-    {
-        *(
-            "Concat",
-            "DepthToSpace",
-            "Expand",
-            "Flatten",
-            "Gather",
-            "GatherElements",
-            "Identity",
-            "MaxPool",
-        ),
-        *(
-            "Pad",
-            "Reshape",
-            "Slice",
-            "SpaceToDepth",
-            "Split",
-            "Squeeze",
-            "Tile",
-            "Transpose",
-            "Unsqueeze",
-        ),
-    }
-)
+MOVES: Final = frozenset({*ALONE, "Concat", "MaxPool", "Pad"})
 # The quantizer fuses these with the node in front of them.
 FUSED: Final = frozenset({"Relu", "Clip"})
 # Inputs that are weights, biases or parameters, which have formats of their own.

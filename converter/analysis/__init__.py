@@ -1,0 +1,1 @@
+"""`analyze`: where a converted network loses its accuracy, layer by layer."""
