@@ -67,6 +67,7 @@ class Request:
             "calibration": self.calibration,
             "attachments": attached,
             "wants": list(self.wants),
+            "beside": dict(self.beside),
             "report": self.report,
         }
 

@@ -188,7 +188,12 @@ def test_readers_are_not_kept_out_by_a_writer(rows: Rows) -> None:
 def test_a_job_comes_back_as_it_was_submitted(rows: Rows, clock: Clock) -> None:
     attached = {"verify.data": Attachment(digest=OTHER, name="frames.zip")}
     one = submission(
-        request=request(options={"a.b": [1, 2.5, None, "ü"]}, attachments=attached, report=False),
+        request=request(
+            options={"a.b": [1, 2.5, None, "ü"]},
+            attachments=attached,
+            beside={"weights.bin": OTHER},
+            report=False,
+        ),
         limits=Limits(time_s=5, memory_bytes=1 << 40),
         labels=frozenset({"engine", "rvc4/native"}),
         priority=3,
