@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from importlib.metadata import version
-from typing import Final
+from typing import Any, Final
 
 from fastapi import FastAPI, Request, Response
 
 from converter.service import state
+from converter.service.access import Reader
 from converter.service.api import conversions as api_conversions
 from converter.service.api import targets, uploads
 from converter.service.context import Context
 from converter.service.hub import conversions, routes
+from converter.service.patience import Patience
 from converter.service.problems import add_handlers
 from converter.service.state import measure
 
@@ -32,7 +34,7 @@ def create_app(context: Context) -> FastAPI:
         title="nnconvert",
         version=version("nnarchive-converter"),
         redirect_slashes=False,
-        redoc_url=None,
+        openapi_url=None,  # offered below, to those who have a key; pages of it would fetch scripts
     )
     app.state.context = context
 
@@ -46,7 +48,14 @@ def create_app(context: Context) -> FastAPI:
         return response
 
     measure(app, context)
+    app.add_middleware(Patience, wait_s=context.settings.wait_database_s)
     add_handlers(app)
+
+    @app.get("/openapi.json", tags=["state"])
+    def openapi(_: Reader) -> dict[str, Any]:
+        """This document."""
+        return app.openapi()
+
     app.include_router(state.router(context))
     app.include_router(routes.router(context))
     app.include_router(conversions.router(context))

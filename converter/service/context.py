@@ -34,6 +34,7 @@ class Settings:
         wait_inputs_s: Seconds that a quantization zip may take to come.
         keep_s: How long files and ended jobs are kept.
         link_s: How long an address of a file is good.
+        wait_database_s: How long a request that reads waits for a database that is away.
     """
 
     data: Path
@@ -42,6 +43,7 @@ class Settings:
     wait_inputs_s: float = 3600.0
     keep_s: float = 30 * 86_400.0
     link_s: float = 86_400.0
+    wait_database_s: float = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from converter.errors import ConvertError
 from converter.jobs.errors import Conflict, DatabaseAway
 from converter.service.hub.library import NotFoundError
+from converter.service.patience import note_away
 from converter.storage import Missing
 
 MEDIA_TYPE: Final = "application/problem+json"
@@ -55,7 +56,9 @@ def add_handlers(app: FastAPI) -> None:
     """Make an app tell errors as problems; what nobody expected is told without its text."""
 
     @app.exception_handler(ConvertError)
-    async def converter_error(_: Request, error: ConvertError) -> JSONResponse:
+    async def converter_error(request: Request, error: ConvertError) -> JSONResponse:
+        if isinstance(error, DatabaseAway):
+            note_away(request)
         return of_error(error)
 
     @app.exception_handler(NotFoundError)

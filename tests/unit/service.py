@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -54,12 +55,33 @@ def hub_instance(http: TestClient, *, name: str = "net", file: bytes = BYTES) ->
     return str(instance)
 
 
-def end(context: Context, job_id: str, *, archive: bytes = b"archive", error: str = "") -> None:
+def uploaded(http: Any, data: bytes = BYTES, name: str = "net.onnx") -> str:
+    """Send a file by the service's own API; its digest."""
+    digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
+    upload = http.post("/v1/uploads", json={"name": name, "size": len(data), "digest": digest}).json()
+    if not upload["complete"]:
+        url = f"/v1/uploads/{upload['id']}"
+        done = http.patch(url, content=data, headers={"Upload-Offset": "0"}).json()
+        assert done["complete"], done
+    return digest
+
+
+def end(
+    context: Context,
+    job_id: str,
+    *,
+    archive: bytes = b"archive",
+    report: bytes = b"",
+    error: str = "",
+) -> None:
     """End a queued job as an attempt would."""
     attempt = context.rows.claim(job_id, "double")
     assert attempt is not None
     made = Artefact(
         kind="archive", digest=context.storage.put(archive), name="out.tar.xz", size_bytes=len(archive)
+    )
+    page = Artefact(
+        kind="report", digest=context.storage.put(report), name="report.html", size_bytes=len(report)
     )
     failed = {"exit_code": 4, "error": {"message": error}}
     outcome = Outcome(
@@ -67,7 +89,7 @@ def end(context: Context, job_id: str, *, archive: bytes = b"archive", error: st
         attempt=attempt.number,
         state=State.FAILED if error else State.SUCCEEDED,
         result=failed if error else {"exit_code": 0, "warnings": []},
-        artefacts=() if error else (made,),
+        artefacts=() if error else (made, page) if report else (made,),
         reason=error,
     )
     assert context.rows.finish(outcome)
