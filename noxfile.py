@@ -150,3 +150,10 @@ def big_model(session: nox.Session) -> None:
     """How much memory a generated model of 2.2 GB takes; writes tests/benchmarks/results."""
     session.install("-e", ".[test]")
     session.run("python", "-m", "tests.benchmarks.big_model", *session.posargs)
+
+
+@nox.session
+def service_fuzz(session: nox.Session) -> None:
+    """Requests made up from the service's OpenAPI document; none may end in a 5xx."""
+    session.install("-e", ".[test]")
+    session.run("python", "-m", "tests.fuzz.service", *session.posargs)

@@ -23,7 +23,8 @@ def file_response(context: Context, digest: str, name: str) -> Response:
         "ETag": f'"{hexadecimal}"',
         "Repr-Digest": f"sha-256=:{in_base64}:",  # RFC 9530
         # Whatever is in it: opened as a page, it has no origin, and does and fetches nothing.
-        "Content-Security-Policy": "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:",
+        "Content-Security-Policy": "sandbox; default-src 'none'; style-src 'unsafe-inline'; "
+        "img-src data:",
     }
     place = context.storage.path(digest)
     if place is not None and place.is_file():

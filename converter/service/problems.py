@@ -9,6 +9,7 @@ from fastapi import FastAPI, Request
 from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from sqlalchemy.exc import DataError
 from starlette.exceptions import HTTPException
 
 from converter.errors import ConvertError
@@ -73,6 +74,10 @@ def add_handlers(app: FastAPI) -> None:
     async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
         told = [{key: one[key] for key in ("loc", "msg", "type")} for one in error.errors()]
         return problem(422, told)
+
+    @app.exception_handler(DataError)
+    async def not_kept(_: Request, __: DataError) -> JSONResponse:
+        return problem(422, "A word of the request cannot be kept: it has a character of code 0.")
 
     @app.exception_handler(Exception)
     async def unexpected(_: Request, __: Exception) -> JSONResponse:

@@ -298,3 +298,32 @@ def test_an_upload_outlives_a_restart(tmp_path: Path) -> None:
         assert http.patch(url, content=BYTES[4:], headers={"Upload-Offset": "4"}).json()["complete"]
         with pytest.raises(Missing):
             context.storage.fetch(f"sha256:{'0' * 64}", tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    ("method", "url", "more"),
+    [
+        ("GET", f"/v1/conversions?after={1 << 64}", {}),
+        (
+            "POST",
+            "/v1/uploads",
+            {"json": {"name": "a", "size": 1 << 64, "digest": f"sha256:{'0' * 64}"}},
+        ),
+        ("PATCH", "/v1/uploads/u_1", {"headers": {"Upload-Offset": str(1 << 64)}}),
+        ("PUT", "/v1/conversions/a%00b", {"json": {}}),
+    ],
+)
+def test_a_number_that_no_database_holds_is_refused(
+    http: Any, method: str, url: str, more: dict[str, Any]
+) -> None:
+    assert http.request(method, url, **more).status_code == 422
+
+
+def test_a_name_stays_where_none_is_given(http: Any) -> None:
+    models = "/models/api/v1/models"
+    made = http.post(models, json={"name": "named"}).json()
+    changed = http.patch(f"{models}/{made['id']}", json={"name": None, "description": "d"}).json()
+    assert (changed["name"], changed["description"]) == ("named", "d")
+    put(http, "position")
+    http.delete("/v1/conversions/position")
+    assert len(events(http, "position", "9" * 30)) == 2

@@ -18,7 +18,7 @@ from converter.jobs.values import Request as JobRequest
 from converter.service.access import Converting, Deleting, Reader
 from converter.service.accounts import Account
 from converter.service.api.uploads import uploads_of
-from converter.service.api.values import Batch, Conversion, Id
+from converter.service.api.values import Batch, Conversion, Count, Id
 from converter.service.clock import iso_time
 from converter.service.context import Context
 from converter.service.download import file_response
@@ -31,6 +31,8 @@ BATCH: Final = "v1"
 _MAX_WAIT_S: Final = 60.0
 _LOOK_S: Final = 0.25
 _KEEP_ALIVE_S: Final = 15.0
+# A position that a database's integer does not hold is none of ours.
+_DIGITS: Final = 19
 
 
 def router(context: Context) -> APIRouter:
@@ -63,7 +65,7 @@ def router(context: Context) -> APIRouter:
     def listed(
         access: Reader,
         state: Annotated[list[State] | None, Query()] = None,
-        after: Annotated[int, Query(ge=0)] = 0,
+        after: Annotated[Count, Query()] = 0,
         limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     ) -> dict[str, Any]:
         """A page of conversions, the newest first; `next` goes on behind it."""
@@ -117,7 +119,8 @@ def router(context: Context) -> APIRouter:
         from sse_starlette import EventSourceResponse
 
         job = await context.call(mine, access, name)
-        after = int(last_event_id) if last_event_id and last_event_id.isdecimal() else 0
+        is_position = last_event_id and last_event_id.isdecimal() and len(last_event_id) < _DIGITS
+        after = int(last_event_id or 0) if is_position else 0
         return EventSourceResponse(
             _stream(context, request, job.id, after), ping=int(_KEEP_ALIVE_S), sep="\n"
         )

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Header, HTTPException, Request, Response
 
 from converter.service.access import Converting, Reader
 from converter.service.accounts import Account
-from converter.service.api.values import NewUpload
+from converter.service.api.values import Count, NewUpload
 from converter.service.context import Context
 from converter.service.receive import received_body
 from converter.service.uploads import Uploads
@@ -42,7 +42,7 @@ def router(context: Context) -> APIRouter:
 
     @routes.patch("/{upload}")
     async def add(
-        request: Request, upload: str, access: Converting, upload_offset: Annotated[int, Header(ge=0)]
+        request: Request, upload: str, access: Converting, upload_offset: Annotated[Count, Header()]
     ) -> dict[str, Any]:
         """Send the next bytes of a file, from the offset in the header Upload-Offset."""
         mine = uploads_of(context, access)
