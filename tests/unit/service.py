@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -40,13 +40,15 @@ def client(context: Context, name: str = "alice", **key: Any) -> TestClient:
     )
 
 
-def hub_instance(http: TestClient, *, name: str = "net", file: bytes = BYTES) -> str:
+def hub_instance(
+    http: TestClient, *, name: str = "net", file: bytes = BYTES, tags: Sequence[str] = ()
+) -> str:
     """A model with a variant and an uploaded instance, as the official client makes them; its id."""
     models = "/models/api/v1"
     model = http.post(f"{models}/models", json={"name": name}).json()
     variant = {"model_id": model["id"], "name": name, "version": "0.1.0"}
     made = http.post(f"{models}/modelVersions", json=variant).json()
-    body = {"name": name, "model_version_id": made["id"], "model_type": "ONNX"}
+    body = {"name": name, "model_version_id": made["id"], "model_type": "ONNX", "tags": tags}
     instance = http.post(f"{models}/modelInstances", json=body).json()["id"]
     answer = http.post(f"{models}/modelInstances/{instance}/upload_async?size=1&name=a").json()
     policy = answer["policy"]

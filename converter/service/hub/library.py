@@ -106,7 +106,7 @@ class Library:
             "model_type": str(body["model_type"]),
             "job_id": job_id,
             "body": {
-                "tags": list(body.get("tags") or ()),
+                "tags": list(map(str, body.get("tags") or ())),
                 "input_shape": body.get("input_shape"),
                 "quantization_mode": body.get("quantization_mode"),
                 "quantization_data": body.get("quantization_data"),
