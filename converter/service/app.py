@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from fastapi import FastAPI, Request, Response
 
-from converter.service import state
+from converter.service import state, web
 from converter.service.access import Reader
 from converter.service.api import conversions as api_conversions
 from converter.service.api import targets, uploads
@@ -57,6 +57,7 @@ def create_app(context: Context) -> FastAPI:
         return app.openapi()
 
     app.include_router(state.router(context))
+    app.include_router(web.router())
     app.include_router(routes.router(context))
     app.include_router(conversions.router(context))
     for part in (uploads, api_conversions, targets):

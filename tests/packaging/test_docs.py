@@ -45,7 +45,7 @@ WITH_EXAMPLES = [
 ]
 LANGUAGES = {"bash", "python", "yaml", "json", "text", "toml"}
 # Commands of others that stand beside ours and are not run.
-OTHERS = {"git", "cd", "python3", "pip", "nox", "modelconverter"}
+OTHERS = {"git", "cd", "python3", "pip", "nox", "modelconverter", "export", "hubai"}
 
 
 def marked() -> list[tuple[str, Block]]:

@@ -81,7 +81,7 @@ def export_of(target: str, body: Mapping[str, Any], config: Mapping[str, Any] | 
 
 
 def of_tags(tags: Iterable[str]) -> dict[str, str]:
-    """Options in an instance's tags, `option:KEY=VALUE`: for what the client has no words of its own."""
+    """Options in an instance's tags, `option:KEY=VALUE`: for what the client has no words for."""
     found = {}
     for tag in tags:
         key, is_given, value = tag.removeprefix(_TAG).partition("=")
