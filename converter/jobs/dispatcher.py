@@ -213,6 +213,7 @@ class Dispatcher:
                     labels=job.labels,
                     time_s=job.limits.time_s,
                     memory_bytes=memory_bytes,
+                    bounds=job.limits.bounds,
                 )
             )
 

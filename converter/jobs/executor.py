@@ -6,7 +6,7 @@ The dispatcher asks for places, starts tickets, and reads reports; an executor k
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol, Self
 
 from converter.jobs.values import Event, Outcome, Request
@@ -37,6 +37,7 @@ class Ticket:
     Attributes:
         time_s: After this many seconds it is ended, and has failed.
         memory_bytes: What is set aside for it.
+        bounds: See `Limits.bounds`.
     """
 
     job_id: str
@@ -45,6 +46,7 @@ class Ticket:
     labels: frozenset[str]
     time_s: float
     memory_bytes: int
+    bounds: Mapping[str, int | None] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON data, which `from_json` reads."""

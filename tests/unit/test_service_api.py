@@ -142,6 +142,17 @@ def test_the_same_request_is_the_same_conversion_and_another_is_a_conflict(http:
     assert other.json()["code"] == "Conflict"
 
 
+def test_it_is_the_same_conversion_also_when_the_operator_has_set_other_limits(tmp_path: Path) -> None:
+    with service(tmp_path / "data") as context:
+        first = put(client(context), "once")
+    with service(tmp_path / "data", max_job_s=1.0, job_bounds={"cpu_s": 5}) as context:
+        http = client(context)
+        assert put(http, "once") == first
+        put(http, "bound")
+        limits = context.rows.get(job_of(context, "bound")).limits
+        assert (limits.time_s, limits.most_cpu_s, limits.most_memory_bytes) == (1.0, 5, None)
+
+
 def test_a_batch_is_all_or_nothing(http: Any) -> None:
     source = uploaded(http)
     good = {"source": source, **RVC2}

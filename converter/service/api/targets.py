@@ -44,6 +44,7 @@ def router(context: Context) -> APIRouter:
                 "target": body.target,
                 "options": body.options,
                 "toolchain": body.toolchain,
+                "bounds": context.settings.job_limits.bounds,
             }
             processes = Processes()
             try:

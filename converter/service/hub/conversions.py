@@ -16,7 +16,7 @@ from converter.archive.tar import Limits as ArchiveLimits
 from converter.archive.tar import read_member
 from converter.findings import errors
 from converter.jobs.states import State
-from converter.jobs.values import CALIBRATION, Artefact, Limits, Submission
+from converter.jobs.values import CALIBRATION, Artefact, Submission
 from converter.jobs.values import Request as JobRequest
 from converter.service.access import Converting, Reader
 from converter.service.accounts import Account
@@ -223,11 +223,10 @@ def _submission(
         calibration=calibration,
         wants=(CALIBRATION,) if asked.data == CUSTOM else (),
     )
-    settings = context.settings
     return Submission(
         id=made["job_id"],
         request=request,
-        limits=Limits(time_s=settings.max_job_s, wait_s=settings.wait_inputs_s),
+        limits=context.settings.job_limits,
         tenant=access.tenant,
         name=made["name"],
         source_bytes=row["file_size"],
