@@ -338,3 +338,24 @@ def test_a_name_stays_where_none_is_given(http: Any) -> None:
     put(http, "position")
     http.delete("/v1/conversions/position")
     assert len(events(http, "position", "9" * 30)) == 2
+
+
+def test_an_upload_s_name_is_never_a_path_also_where_it_is_planned(tmp_path: Path) -> None:
+    with service(tmp_path / "a/b/c/data") as context:
+        http = client(context)
+        source = uploaded(http, name="../../../../evil/net.onnx")
+        planned = http.post("/v1/plans", json={"source": source, **RVC2})
+        assert planned.status_code == 422, planned.text
+        assert planned.json()["exit_code"] in (3, 4)
+        assert not list(tmp_path.rglob("*evil*"))
+        assert list(context.work.iterdir()) == []
+        put(http, "named")
+        assert context.rows.get(job_of(context, "named")).request.source_name == "net.onnx"
+        for name in ("..", "/", "a/..", "C:\\x\\.."):
+            source = uploaded(http, data=name.encode(), name=name)
+            found = http.post(
+                "/v1/uploads", json={"name": "n", "size": len(name), "digest": source}
+            ).json()
+            assert found["complete"]
+            assert set("/\\").isdisjoint(found["name"])
+            assert found["name"] not in ("", ".", "..")
