@@ -28,7 +28,7 @@ _PROGRESS_S: Final = 0.5
 
 
 def convert(
-    request: Mapping[str, Any], folder: str, bounds: Mapping[str, int | None]
+    request: Mapping[str, Any], folder: str, bounds: Mapping[str, int | None] | None = None
 ) -> dict[str, Any]:
     """Convert, as `converter.run.convert` does; SIGTERM, or the parent's end, cancels it.
 
@@ -44,7 +44,7 @@ def convert(
     signal.signal(signal.SIGTERM, _stop)
     linux.die_with_parent(number=signal.SIGTERM)
     linux.be_killed_first()
-    linux.bound_this_process(**bounds)
+    linux.bound_this_process(**(bounds or {}))
     place = Path(folder)
     teller = Teller(place)
     try:

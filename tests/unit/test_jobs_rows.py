@@ -472,3 +472,10 @@ def test_values_are_loaded_without_a_database_s_libraries() -> None:
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert said.stdout.strip() == "False", said.stderr
+
+
+def test_every_name_of_the_package_is_where_it_says() -> None:
+    from converter import jobs
+
+    for name in jobs._WHERE:
+        assert getattr(getattr(jobs, name), "__name__", name) == name
