@@ -44,6 +44,7 @@ def convert(
     signal.signal(signal.SIGTERM, _stop)
     linux.die_with_parent(number=signal.SIGTERM)
     linux.be_killed_first()
+    linux.yield_to_others()
     linux.bound_this_process(**(bounds or {}))
     place = Path(folder)
     teller = Teller(place)

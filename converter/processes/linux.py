@@ -10,6 +10,7 @@ from typing import Final
 
 _KILL: Final = 9  # SIGKILL, which Windows has no name for
 _SPARE_S: Final = 5
+_NICE: Final = 5
 _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
 # What a forked process held when it began; zero in one that was started.
 _held_at_fork_bytes = 0
@@ -59,6 +60,12 @@ def be_killed_first() -> None:
     """
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("500")
+
+
+def yield_to_others() -> None:
+    """Let who started this process go first where cores are short: a server answers while it converts."""
+    if hasattr(os, "nice"):
+        os.nice(_NICE)
 
 
 def bound_this_process(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from importlib.metadata import version
 from typing import Any, Final
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from converter.service import state, web
 from converter.service.access import Reader
@@ -28,6 +29,28 @@ _HEADERS: Final = {
 }
 
 
+class Headed:
+    """An ASGI middleware: headers that keep the pages of others away.
+
+    Starlette's base class for middlewares costs a task and two queues a request, and clients poll.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Add what an answer does not have itself."""
+
+        async def sent(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in _HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        await self._app(scope, receive, sent if scope["type"] == "http" else send)
+
+
 def create_app(context: Context) -> FastAPI:
     """The application, for uvicorn or a test."""
     app = FastAPI(
@@ -38,15 +61,7 @@ def create_app(context: Context) -> FastAPI:
     )
     app.state.context = context
 
-    @app.middleware("http")
-    async def headers(
-        request: Request, call_next: Callable[[Request], Awaitable[Response]]
-    ) -> Response:
-        response = await call_next(request)
-        for name, value in _HEADERS.items():
-            response.headers.setdefault(name, value)
-        return response
-
+    app.add_middleware(Headed)
     measure(app, context)
     app.add_middleware(Patience, wait_s=context.settings.wait_database_s)
     add_handlers(app)

@@ -68,6 +68,14 @@ def children(pid: int) -> list[int]:
     return found
 
 
+def _working(pid: int) -> list[int]:
+    """Descendants of a server once a conversion is among them: beside what only forks."""
+    until = time.monotonic() + 30
+    while len(found := children(pid)) < 3 and time.monotonic() < until:
+        time.sleep(0.1)
+    return found
+
+
 def run(folder: Path, *, victims: Sequence[str], jobs: int, seed: int) -> tuple[list[Kill], list[Told]]:
     """Submit jobs, kill at random moments, start again, and wait until all have ended.
 
@@ -91,6 +99,8 @@ def run(folder: Path, *, victims: Sequence[str], jobs: int, seed: int) -> tuple[
             after_s = dice.uniform(0.0, 6.0)
             time.sleep(after_s)
             below = children(server.process.pid)
+            if victim == "child":
+                below = _working(server.process.pid)
             if victim == "server":
                 server.process.kill()
                 server.process.wait()
