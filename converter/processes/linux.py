@@ -63,7 +63,7 @@ def be_killed_first() -> None:
 
 
 def yield_to_others() -> None:
-    """Let who started this process go first where cores are short: a server answers while it converts."""
+    """Let who started this process go first where cores are short: it answers while this computes."""
     if hasattr(os, "nice"):
         os.nice(_NICE)
 
