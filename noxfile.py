@@ -208,3 +208,24 @@ def faults(session: nox.Session) -> None:
 def jobs_benchmark(session: nox.Session) -> None:
     """Minutes: what jobs cost, and tables of up to 100,000 of them; writes the results."""
     _run(session, " ".join(["tests.benchmarks.jobs", *(session.posargs or ["--write"])]))
+
+
+@nox.session
+def service_fuzz(session: nox.Session) -> None:
+    """Requests made up from the service's OpenAPI document; none may end in a 5xx."""
+    session.install("-e", ".[test]")
+    session.run("python", "-m", "tests.fuzz.service", *session.posargs)
+
+
+@nox.session
+def service_faults(session: nox.Session) -> None:
+    """Minutes: kill -9 of the server and its children at random moments; writes the results."""
+    session.install("-e", ".[test]")
+    session.run("python", "-m", "tests.benchmarks.service_faults", *session.posargs)
+
+
+@nox.session
+def service_load(session: nox.Session) -> None:
+    """Minutes: 50 clients that ask while conversions run; writes the results."""
+    session.install("-e", ".[test]")
+    session.run("python", "-m", "tests.benchmarks.service_load", *session.posargs)

@@ -43,6 +43,8 @@ SLOW = frozenset(
         *(
             "test_pinned_wheel",
             "test_rvc4_convert",
+            "test_serve",
+            "test_serve_page",
             "test_sources",
             "test_stages",
             "test_systems",

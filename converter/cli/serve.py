@@ -50,6 +50,15 @@ def serve(
     root_path: Annotated[str, Parameter(help="The prefix that a proxy puts before all paths.")] = "",
     max_upload_gb: Annotated[float, Parameter(help="The largest file that is taken, in GB.")] = 4.0,
     max_job_s: Annotated[float, Parameter(help="Seconds that a conversion may take.")] = 3600.0,
+    max_job_memory_gb: Annotated[
+        float | None, Parameter(help="Memory that a process of a conversion may hold, in GB.")
+    ] = None,
+    max_job_cpu_s: Annotated[
+        int | None, Parameter(help="CPU seconds that a process of a conversion may use.")
+    ] = None,
+    max_job_file_gb: Annotated[
+        float | None, Parameter(help="The largest file that a conversion may write, in GB.")
+    ] = None,
     keep_days: Annotated[float, Parameter(help="Days that files and ended jobs are kept.")] = 30.0,
 ) -> int:
     """Serve until Ctrl-C; what runs then goes on at the next start."""
@@ -58,11 +67,17 @@ def serve(
     from converter.service.server import Place
     from converter.service.server import serve as run
 
+    bounds = {
+        "memory_bytes": _bytes(max_job_memory_gb),
+        "cpu_s": max_job_cpu_s,
+        "file_bytes": _bytes(max_job_file_gb),
+    }
     settings = Settings(
         data=data,
         max_upload_bytes=int(max_upload_gb * 1e9),
         max_job_s=max_job_s,
         keep_s=keep_days * 86_400,
+        job_bounds={name: value for name, value in bounds.items() if value is not None},
     )
     place = Place(
         host=host,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+import time
 import uuid
 import zipfile
 from collections.abc import Mapping
@@ -30,6 +31,8 @@ from converter.options.resolve import Layer, Options, kind_of, resolve
 
 KEY: Final = "NNCONVERT_API_KEY"
 _PART: Final = 16 << 20
+_PATIENCE_S: Final = 120.0
+_PAUSE_S: Final = 1.0
 _ENDED: Final = frozenset({"succeeded", "failed", "cancelled", "expired"})
 
 
@@ -188,13 +191,23 @@ class Client:
             return self.upload(place)
 
     def _followed(self, address: str, job: dict[str, Any], tell: OnEvent) -> dict[str, Any]:
-        """Hand events on until the conversion has ended; goes on behind a lost connection."""
-        after = 0
+        """Hand events on until the conversion has ended; goes on behind a lost connection.
+
+        Raises:
+            ToolError: The server does not answer for `_PATIENCE_S`; a restart is shorter.
+        """
+        after, answered = 0, time.monotonic()
         while job["state"] not in _ENDED:
-            for position, kind, data in self._http.events(f"{address}/events", after):
-                after = position
-                _tell(tell, kind, data)
-            job = self._http.json("GET", address)
+            try:
+                for position, kind, data in self._http.events(f"{address}/events", after):
+                    after = position
+                    _tell(tell, kind, data)
+                job = self._http.json("GET", address)
+                answered = time.monotonic()
+            except ToolError:
+                if time.monotonic() > answered + _PATIENCE_S:
+                    raise
+                time.sleep(_PAUSE_S)
         return job
 
 

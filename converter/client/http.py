@@ -46,11 +46,17 @@ class Http:
 
         Source: https://html.spec.whatwg.org/multipage/server-sent-events.html
         """
+        import requests
+
         headers = {"Last-Event-ID": str(after)}
         fields: dict[str, str] = {}
         with self._asked("GET", path, headers=headers, stream=True) as answer:
-            for raw in answer.iter_lines():
-                line = raw.decode()
+            lines = answer.iter_lines()
+            while True:
+                try:
+                    line = next(lines).decode()
+                except (StopIteration, requests.RequestException):
+                    return
                 if line:
                     name, _, value = line.partition(":")
                     fields[name] = value.removeprefix(" ")

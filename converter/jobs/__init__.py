@@ -68,7 +68,7 @@ _WHERE: Final = {
     "Here": "here",
     "Rows": "rows",
     **dict.fromkeys(("ENDED", "State"), "states"),
-    "Storage": "storage",
+    "Storage": ".storage",
     **dict.fromkeys(
         ("Artefact", "Attachment", "Attempt", "Event", "Job", "Limits", "Outcome", "Request"), "values"
     ),
@@ -79,4 +79,4 @@ _WHERE: Final = {
 def __getattr__(name: str) -> Any:
     if name not in _WHERE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"converter.jobs.{_WHERE[name]}"), name)
+    return getattr(import_module(f".{_WHERE[name]}", __name__), name)

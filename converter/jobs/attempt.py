@@ -133,7 +133,11 @@ class Working:
         return dict(
             self._processes.call(
                 FUNCTION,
-                {"request": dict(request), "folder": str(self._folder)},
+                {
+                    "request": dict(request),
+                    "folder": str(self._folder),
+                    "bounds": dict(self.ticket.bounds),
+                },
                 what="The conversion",
                 work=self._folder,
                 timeout_s=self.ticket.time_s,

@@ -28,12 +28,15 @@ _MOST_LINES: Final = 2000
 _PROGRESS_S: Final = 0.5
 
 
-def convert(request: Mapping[str, Any], folder: str) -> dict[str, Any]:
+def convert(
+    request: Mapping[str, Any], folder: str, bounds: Mapping[str, int | None] | None = None
+) -> dict[str, Any]:
     """Convert, as `converter.run.convert` does; SIGTERM, or the parent's end, cancels it.
 
     Args:
         request: `source`, `target`, `options`, `toolchain` and `report`.
         folder: An empty folder of the attempt's own. The archive is written below `out`.
+        bounds: What this process and its children may take; see `linux.bound_this_process`.
 
     Returns:
         The document of `convert --json` with `exit_code`; or `exit_code`, `error`, and `verification`
@@ -42,6 +45,8 @@ def convert(request: Mapping[str, Any], folder: str) -> dict[str, Any]:
     signal.signal(signal.SIGTERM, _stop)
     linux.die_with_parent(number=signal.SIGTERM)
     linux.be_killed_first()
+    linux.yield_to_others()
+    linux.bound_this_process(**(bounds or {}))
     with kept_as_twin():
         return _convert(request, Path(folder))
 

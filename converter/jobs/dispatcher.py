@@ -219,6 +219,7 @@ class Dispatcher:
                     time_s=job.limits.time_s,
                     memory_bytes=chosen.memory_bytes,
                     place=chosen.place,
+                    bounds=job.limits.bounds,
                 )
             )
 

@@ -6,7 +6,7 @@ The dispatcher asks for places, starts tickets, and reads reports; an executor k
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol, Self
 
 from converter.jobs.values import Event, Outcome, Request
@@ -38,6 +38,7 @@ class Ticket:
         time_s: After this many seconds it is ended, and has failed.
         memory_bytes: What is set aside for it.
         place: The place that was chosen, by name.
+        bounds: See `Limits.bounds`.
     """
 
     job_id: str
@@ -47,6 +48,7 @@ class Ticket:
     time_s: float
     memory_bytes: int
     place: str = ""
+    bounds: Mapping[str, int | None] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON data, which `from_json` reads."""

@@ -67,6 +67,7 @@ class Request:
             "calibration": self.calibration,
             "attachments": attached,
             "wants": list(self.wants),
+            "beside": dict(self.beside),
             "report": self.report,
         }
 
@@ -119,11 +120,26 @@ class Limits:
         memory_bytes: What is set aside for it; None for what earlier runs of its kind took, or an
             estimate from the source's size. It is a figure for planning, not enforced.
         wait_s: Seconds that files may take to come before the job expires; None for ever.
+        most_memory_bytes: What any one of its processes may hold; beyond it an allocation fails.
+        most_cpu_s: CPU seconds of any one of its processes.
+        most_file_bytes: The size of any one file that it writes.
     """
 
     time_s: float = 3600.0
     memory_bytes: int | None = None
     wait_s: float | None = 86_400.0
+    most_memory_bytes: int | None = None
+    most_cpu_s: int | None = None
+    most_file_bytes: int | None = None
+
+    @property
+    def bounds(self) -> dict[str, int | None]:
+        """What the kernel enforces: see `converter.processes.linux.bound_this_process`."""
+        return {
+            "memory_bytes": self.most_memory_bytes,
+            "cpu_s": self.most_cpu_s,
+            "file_bytes": self.most_file_bytes,
+        }
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -59,6 +59,12 @@ def died(done: Completed, what: str, timeout_s: float) -> ToolError:
         )
         killed.was_killed = True
         return killed
+    if done.signal_name == "SIGXCPU":
+        return ToolError(
+            f"{what} used all the CPU time that it may.",
+            remedy="Cut the model, or ask whoever runs the converter for more.",
+            tool_text=text,
+        )
     if done.signal_name:
         return ToolError(
             f"{what} crashed on this model ({done.signal_name}).",

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Final
 
 _KILL: Final = 9  # SIGKILL, which Windows has no name for
+_SPARE_S: Final = 5
+_NICE: Final = 5
 _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
 # What a forked process held when it began; zero in one that was started.
 _held_at_fork_bytes = 0
@@ -58,6 +60,43 @@ def be_killed_first() -> None:
     """
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("500")
+
+
+def yield_to_others() -> None:
+    """Let who started this process go first where cores are short: it answers while this computes."""
+    if hasattr(os, "nice"):
+        os.nice(_NICE)
+
+
+def bound_this_process(
+    *, memory_bytes: int | None = None, cpu_s: int | None = None, file_bytes: int | None = None
+) -> None:
+    """Let the kernel hold this process, and each one that it starts, to limits: setrlimit(2).
+
+    A limit that is lower already stays; on Windows this does nothing.
+
+    Args:
+        memory_bytes: Of private writable memory (RLIMIT_DATA); an allocation beyond it fails. Not of
+            addresses: runtimes reserve many times what they use.
+        cpu_s: Seconds of CPU; then SIGXCPU ends the process.
+        file_bytes: Of any one file; a write beyond it fails.
+    """
+    try:
+        import resource
+    except ImportError:
+        return
+    for kind, value in (
+        (resource.RLIMIT_DATA, memory_bytes),
+        (resource.RLIMIT_CPU, cpu_s),
+        (resource.RLIMIT_FSIZE, file_bytes),
+    ):
+        if value is not None:
+            _, hard = resource.getrlimit(kind)
+            is_free = hard == resource.RLIM_INFINITY
+            most = value if is_free else min(value, hard)
+            # At the hard limit of CPU time comes SIGKILL, which says nothing.
+            spare = _SPARE_S if kind == resource.RLIMIT_CPU and is_free else 0
+            resource.setrlimit(kind, (most, most + spare))
 
 
 def tree_rss_bytes(pid: int) -> int:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final, TypeVar
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from converter.jobs.rows import Rows
+    from converter.jobs.values import Limits as JobLimits
     from converter.service.rates import Rates
     from converter.storage import Storage
 
@@ -34,6 +35,8 @@ class Settings:
         wait_inputs_s: Seconds that a quantization zip may take to come.
         keep_s: How long files and ended jobs are kept.
         link_s: How long an address of a file is good.
+        job_bounds: What the kernel holds each process of a job to; see `Limits.bounds`.
+        wait_database_s: How long a request that reads waits for a database that is away.
     """
 
     data: Path
@@ -42,6 +45,16 @@ class Settings:
     wait_inputs_s: float = 3600.0
     keep_s: float = 30 * 86_400.0
     link_s: float = 86_400.0
+    wait_database_s: float = 60.0
+    job_bounds: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def job_limits(self) -> JobLimits:
+        """What every job may use."""
+        from converter.jobs.values import Limits
+
+        most = {f"most_{name}": value for name, value in self.job_bounds.items()}
+        return Limits(time_s=self.max_job_s, wait_s=self.wait_inputs_s, **most)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,11 +9,13 @@ from fastapi import FastAPI, Request
 from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from sqlalchemy.exc import DataError
 from starlette.exceptions import HTTPException
 
 from converter.errors import ConvertError
 from converter.jobs.errors import Conflict, DatabaseAway
 from converter.service.hub.library import NotFoundError
+from converter.service.patience import note_away
 from converter.storage import Missing
 
 MEDIA_TYPE: Final = "application/problem+json"
@@ -55,7 +57,9 @@ def add_handlers(app: FastAPI) -> None:
     """Make an app tell errors as problems; what nobody expected is told without its text."""
 
     @app.exception_handler(ConvertError)
-    async def converter_error(_: Request, error: ConvertError) -> JSONResponse:
+    async def converter_error(request: Request, error: ConvertError) -> JSONResponse:
+        if isinstance(error, DatabaseAway):
+            note_away(request)
         return of_error(error)
 
     @app.exception_handler(NotFoundError)
@@ -70,6 +74,10 @@ def add_handlers(app: FastAPI) -> None:
     async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
         told = [{key: one[key] for key in ("loc", "msg", "type")} for one in error.errors()]
         return problem(422, told)
+
+    @app.exception_handler(DataError)
+    async def not_kept(_: Request, __: DataError) -> JSONResponse:
+        return problem(422, "A word of the request cannot be kept: it has a character of code 0.")
 
     @app.exception_handler(Exception)
     async def unexpected(_: Request, __: Exception) -> JSONResponse:

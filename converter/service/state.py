@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final
 
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from converter.errors import ConvertError
 from converter.jobs.states import State
@@ -17,7 +18,7 @@ from converter.service.access import Reader
 from converter.service.context import Context
 
 if TYPE_CHECKING:
-    from prometheus_client import CollectorRegistry
+    from prometheus_client import CollectorRegistry, Histogram
     from prometheus_client.core import Metric
 
 _LOW_BYTES: Final = 1 << 30
@@ -89,12 +90,24 @@ def measure(app: FastAPI, context: Context) -> None:
     )
     app.state.metrics = registry
 
-    @app.middleware("http")
-    async def timed(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+    app.add_middleware(_Timed, seconds=seconds)
+
+
+class _Timed:
+    """An ASGI middleware that observes how long an answer took to begin."""
+
+    def __init__(self, app: ASGIApp, *, seconds: Histogram) -> None:
+        self._app = app
+        self._seconds = seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         began = time.perf_counter()
-        response = await call_next(request)
-        route: Any = request.scope.get("route")
-        name = getattr(route, "path", "none")
-        labels = (request.method, name, str(response.status_code))
-        seconds.labels(*labels).observe(time.perf_counter() - began)
-        return response
+
+        async def sent(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                route: Any = scope.get("route")
+                labels = (scope["method"], getattr(route, "path", "none"), str(message["status"]))
+                self._seconds.labels(*labels).observe(time.perf_counter() - began)
+            await send(message)
+
+        await self._app(scope, receive, sent if scope["type"] == "http" else send)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from converter.jobs import Dispatcher, Here, Request, Rows, State, Storage, Submission, connect
+from converter.jobs import Dispatcher, Here, Limits, Request, Rows, State, Storage, Submission, connect
 from converter.jobs.cluster import Cluster
 from tests.documents import ROOT
 from tests.jobs_arena import free_port
@@ -154,3 +154,20 @@ def test_a_job_is_converted_by_a_worker_of_a_scheduler(jobs: Jobs, tmp_path: Pat
         finally:
             for one in processes:
                 one.kill()
+
+
+def test_a_job_that_takes_too_much_fails_once_and_others_go_on(jobs: Jobs) -> None:
+    for name, limits in {
+        "endless": Limits(time_s=0.3),
+        "memory": Limits(most_memory_bytes=64 << 20),
+        "file": Limits(most_file_bytes=2000),
+    }.items():
+        jobs.rows.submit(Submission(id=name, request=digits(jobs.storage), limits=limits))
+    jobs.dispatcher.run_until_idle()
+    for name in ("endless", "memory", "file"):
+        job = jobs.rows.get(name)
+        assert (job.state, job.attempt) == (State.FAILED, 1), (name, job.reason)
+        assert job.result is not None
+        assert job.result["exit_code"] in (5, 6), (name, job.reason)
+    assert "did not end within 0.3 s" in jobs.rows.get("endless").reason
+    assert jobs.here.room()[0].free == 2

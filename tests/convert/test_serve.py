@@ -3,85 +3,23 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import signal
-import socket
 import subprocess
 import sys
-import time
-import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 import converter
+from tests.serving import NNCONVERT, Server, running
 from tests.sources import DIGITS, DIGITS_ARCHIVE
-
-NNCONVERT = (sys.executable, "-c", "from converter.cli import main; main()")
-
-
-@dataclass(frozen=True)
-class Server:
-    url: str
-    key: str
-    data: Path
-    process: subprocess.Popen[bytes]
-
-    def get(self, path: str) -> bytes:
-        asked = urllib.request.Request(self.url + path, headers={"Authorization": f"Bearer {self.key}"})
-        with urllib.request.urlopen(asked, timeout=60) as answer:
-            return bytes(answer.read())
-
-    def hubai(self, *words: str, folder: Path) -> subprocess.CompletedProcess[str]:
-        """The client's command line; it deletes folders of its own name in the one that it runs in."""
-        environment = {
-            **os.environ,
-            "HUBAI_URL": self.url,
-            "HUBAI_API_KEY": self.key,
-            "LUXONIS_TELEMETRY_ENABLED": "false",
-            "NO_PROXY": "127.0.0.1",
-            "COLUMNS": "200",
-        }
-        return subprocess.run(
-            [str(Path(sys.executable).with_name("hubai")), *words],
-            cwd=folder,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    data = tmp_path_factory.mktemp("serve") / "data"
-    created = subprocess.run(
-        [*NNCONVERT, "serve", "keys", "create", "alice", "--data", str(data)],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    command = [*NNCONVERT, "serve", "--data", str(data), "--port", str(port)]
-    with (data.parent / "log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log)
-    url = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(600):
-            assert process.poll() is None, (data.parent / "log").read_text()
-            try:
-                urllib.request.urlopen(f"{url}/health", timeout=5).close()
-                break
-            except OSError:
-                time.sleep(0.1)
-        yield Server(url, created.stdout.splitlines()[-1], data, process)
-    finally:
-        process.send_signal(signal.SIGINT)
-        process.wait(60)
+    with running(tmp_path_factory.mktemp("serve")) as found:
+        yield found
 
 
 def test_the_official_client_converts_for_rvc2(server: Server, tmp_path: Path) -> None:
@@ -104,17 +42,10 @@ def test_its_python_api_calibrates_with_a_zip(server: Server, tmp_path: Path) ->
         f"done = HubAIClient().convert.RVC4(path={str(DIGITS_ARCHIVE)!r}, quantization_data='data.zip')\n"
         "print('got', done.downloaded_path)\n"
     )
-    environment = {
-        **os.environ,
-        "HUBAI_URL": server.url,
-        "HUBAI_API_KEY": server.key,
-        "LUXONIS_TELEMETRY_ENABLED": "false",
-        "NO_PROXY": "127.0.0.1",
-    }
     done = subprocess.run(
         [sys.executable, "-c", script],
         cwd=tmp_path,
-        env=environment,
+        env=server.environment,
         capture_output=True,
         text=True,
         timeout=300,
@@ -141,7 +72,7 @@ def test_its_other_commands(server: Server, tmp_path: Path) -> None:
 
 
 def test_the_key_is_in_no_log(server: Server) -> None:
-    assert server.key.rpartition("_")[2] not in (server.data.parent / "log").read_text()
+    assert server.key.rpartition("_")[2] not in server.log
 
 
 def test_the_same_command_elsewhere_gives_the_same_bytes(

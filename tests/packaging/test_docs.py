@@ -45,7 +45,7 @@ WITH_EXAMPLES = [
 ]
 LANGUAGES = {"bash", "python", "yaml", "json", "text", "toml"}
 # Commands of others that stand beside ours and are not run.
-OTHERS = {"dask", "git", "cd", "python3", "pip", "nox", "modelconverter", "tar"}
+OTHERS = {"dask", "git", "cd", "python3", "pip", "nox", "modelconverter", "tar", "export", "hubai"}
 
 
 def marked() -> list[tuple[str, Block]]:

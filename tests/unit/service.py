@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -39,13 +40,15 @@ def client(context: Context, name: str = "alice", **key: Any) -> TestClient:
     )
 
 
-def hub_instance(http: TestClient, *, name: str = "net", file: bytes = BYTES) -> str:
+def hub_instance(
+    http: TestClient, *, name: str = "net", file: bytes = BYTES, tags: Sequence[str] = ()
+) -> str:
     """A model with a variant and an uploaded instance, as the official client makes them; its id."""
     models = "/models/api/v1"
     model = http.post(f"{models}/models", json={"name": name}).json()
     variant = {"model_id": model["id"], "name": name, "version": "0.1.0"}
     made = http.post(f"{models}/modelVersions", json=variant).json()
-    body = {"name": name, "model_version_id": made["id"], "model_type": "ONNX"}
+    body = {"name": name, "model_version_id": made["id"], "model_type": "ONNX", "tags": tags}
     instance = http.post(f"{models}/modelInstances", json=body).json()["id"]
     answer = http.post(f"{models}/modelInstances/{instance}/upload_async?size=1&name=a").json()
     policy = answer["policy"]
@@ -54,12 +57,33 @@ def hub_instance(http: TestClient, *, name: str = "net", file: bytes = BYTES) ->
     return str(instance)
 
 
-def end(context: Context, job_id: str, *, archive: bytes = b"archive", error: str = "") -> None:
+def uploaded(http: Any, data: bytes = BYTES, name: str = "net.onnx") -> str:
+    """Send a file by the service's own API; its digest."""
+    digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
+    upload = http.post("/v1/uploads", json={"name": name, "size": len(data), "digest": digest}).json()
+    if not upload["complete"]:
+        url = f"/v1/uploads/{upload['id']}"
+        done = http.patch(url, content=data, headers={"Upload-Offset": "0"}).json()
+        assert done["complete"], done
+    return digest
+
+
+def end(
+    context: Context,
+    job_id: str,
+    *,
+    archive: bytes = b"archive",
+    report: bytes = b"",
+    error: str = "",
+) -> None:
     """End a queued job as an attempt would."""
     attempt = context.rows.claim(job_id, "double")
     assert attempt is not None
     made = Artefact(
         kind="archive", digest=context.storage.put(archive), name="out.tar.xz", size_bytes=len(archive)
+    )
+    page = Artefact(
+        kind="report", digest=context.storage.put(report), name="report.html", size_bytes=len(report)
     )
     failed = {"exit_code": 4, "error": {"message": error}}
     outcome = Outcome(
@@ -67,7 +91,7 @@ def end(context: Context, job_id: str, *, archive: bytes = b"archive", error: st
         attempt=attempt.number,
         state=State.FAILED if error else State.SUCCEEDED,
         result=failed if error else {"exit_code": 0, "warnings": []},
-        artefacts=() if error else (made,),
+        artefacts=() if error else (made, page) if report else (made,),
         reason=error,
     )
     assert context.rows.finish(outcome)

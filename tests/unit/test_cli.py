@@ -21,7 +21,10 @@ from converter.cli import main
 from targets.rvc2.myriad.toolchain import Toolchain
 from tests.sources import DIGITS_ARCHIVE, RGB, config_for, conv_model, make_model, write_folder
 
-HEAVY = ("numpy", "onnx", "onnx_ir", "onnxruntime", "onnxslim", "luxonis_ml", "yaml", "PIL", "pydantic")
+HEAVY = (
+    *("numpy", "onnx", "onnx_ir", "onnxruntime", "onnxslim", "luxonis_ml", "yaml", "PIL", "pydantic"),
+    *("sqlalchemy", "alembic", "fsspec", "fastapi", "uvicorn", "prometheus_client", "requests"),
+)
 
 
 def nnconvert(*words: str | Path, **more: Any) -> subprocess.CompletedProcess[str]:

@@ -189,7 +189,12 @@ def test_readers_are_not_kept_out_by_a_writer(rows: Rows) -> None:
 def test_a_job_comes_back_as_it_was_submitted(rows: Rows, clock: Clock) -> None:
     attached = {"verify.data": Attachment(digest=OTHER, name="frames.zip")}
     one = submission(
-        request=request(options={"a.b": [1, 2.5, None, "ü"]}, attachments=attached, report=False),
+        request=request(
+            options={"a.b": [1, 2.5, None, "ü"]},
+            attachments=attached,
+            beside={"weights.bin": OTHER},
+            report=False,
+        ),
         limits=Limits(time_s=5, memory_bytes=1 << 40),
         labels=frozenset({"engine", "rvc4/native"}),
         priority=3,
@@ -469,3 +474,10 @@ def test_values_are_loaded_without_a_database_s_libraries() -> None:
     code = "import sys, converter.jobs.child, converter.storage; print('sqlalchemy' in sys.modules)"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert said.stdout.strip() == "False", said.stderr
+
+
+def test_every_name_of_the_package_is_where_it_says() -> None:
+    from converter import jobs
+
+    for name in jobs._WHERE:
+        assert getattr(getattr(jobs, name), "__name__", name) == name

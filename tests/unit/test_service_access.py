@@ -15,11 +15,11 @@ from converter.service.app import create_app
 from converter.service.context import Context
 from converter.service.options import check
 from converter.service.signed import Signer
-from tests.unit.service import BYTES, client, end, hub_instance, service
+from tests.unit.service import BYTES, client, end, hub_instance, service, uploaded
 
 M, J = "/models/api/v1", "/jobs/api/v1"
 # Routes that need no key: what a probe asks, the page's files, and addresses that hold a word.
-OPEN = {"/health", "/ready", "/version", "/", "/page/{name}", "/openapi.json", "/docs"}
+OPEN = {"/health", "/ready", "/", "/page/{name}"}
 DIGEST = f"sha256:{hashlib.sha256(BYTES).hexdigest()}"
 
 
@@ -27,16 +27,6 @@ DIGEST = f"sha256:{hashlib.sha256(BYTES).hexdigest()}"
 def context(tmp_path: Path) -> Iterator[Context]:
     with service(tmp_path / "data") as found:
         yield found
-
-
-def uploaded(http: Any, data: bytes = BYTES, name: str = "net.onnx") -> str:
-    digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
-    upload = http.post("/v1/uploads", json={"name": name, "size": len(data), "digest": digest}).json()
-    if not upload["complete"]:
-        url = f"/v1/uploads/{upload['id']}"
-        done = http.patch(url, content=data, headers={"Upload-Offset": "0"}).json()
-        assert done["complete"], done
-    return digest
 
 
 def test_a_key_is_known_until_it_is_revoked_or_ends(context: Context) -> None:

@@ -222,6 +222,23 @@ def test_the_rest_of_an_export(body: dict[str, Any], options: dict[str, Any], da
     assert (dict(asked.options), asked.data) == (options, data)
 
 
+def test_tags_set_what_the_client_has_no_words_for(context: Context) -> None:
+    http = client(context)
+    tags = ["mine", "option:rvc2.number_of_shaves=6", "option:verify.enabled=false"]
+    instance = hub_instance(http, tags=tags)
+    job = http.post(f"{M}/modelInstances/{instance}/export/rvc2", json=RVC2).json()["id"]
+    assert context.rows.get(job).request.options == {
+        "rvc2.superblob": True,
+        "rvc2.number_of_shaves": "6",
+        "verify.enabled": "false",
+    }
+    for tag in ("option:verify.enabld=false", "option:calibration.path=/etc"):
+        wrong = hub_instance(http, name=tag.replace("/", "-"), tags=[tag])
+        refused = http.post(f"{M}/modelInstances/{wrong}/export/rvc2", json=RVC2)
+        assert refused.status_code == 422
+        assert tag.partition(":")[2].partition("=")[0] in refused.json()["detail"]
+
+
 def test_arguments_for_tools_that_are_not_run_are_refused(context: Context) -> None:
     http = client(context)
     body = RVC2 | {"mo_args": ["--mean_values", "[1,2,3]"]}

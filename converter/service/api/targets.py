@@ -14,6 +14,7 @@ from converter.service.access import Converting, Reader
 from converter.service.api.uploads import uploads_of
 from converter.service.api.values import Conversion
 from converter.service.context import Context
+from converter.service.hub.names import file_name
 from converter.service.options import check, schema
 from converter.target import names
 
@@ -36,7 +37,7 @@ def router(context: Context) -> APIRouter:
             raise from_findings(UsageError, "The options", findings)
         source = uploads_of(context, access).by_digest(body.source)
         with tempfile.TemporaryDirectory(dir=context.work) as folder:
-            copy = Path(folder) / "source" / source.name
+            copy = Path(folder) / "source" / file_name(source.name)  # never a path
             copy.parent.mkdir()
             context.storage.fetch(source.digest, copy)
             arguments = {
@@ -44,6 +45,7 @@ def router(context: Context) -> APIRouter:
                 "target": body.target,
                 "options": body.options,
                 "toolchain": body.toolchain,
+                "bounds": context.settings.job_limits.bounds,
             }
             processes = Processes()
             try:

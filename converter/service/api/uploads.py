@@ -11,8 +11,9 @@ from fastapi import APIRouter, Header, HTTPException, Request, Response
 
 from converter.service.access import Converting, Reader
 from converter.service.accounts import Account
-from converter.service.api.values import NewUpload
+from converter.service.api.values import Count, NewUpload
 from converter.service.context import Context
+from converter.service.hub.names import file_name
 from converter.service.receive import received_body
 from converter.service.uploads import Uploads
 
@@ -31,7 +32,7 @@ def router(context: Context) -> APIRouter:
             raise HTTPException(413, f"A file may have {allowed:,} bytes.")
         if quota.stored_bytes is not None and mine.stored_bytes() + body.size > quota.stored_bytes:
             raise HTTPException(413, f"All files together may have {quota.stored_bytes:,} bytes.")
-        upload = mine.begin(body.name, body.size, body.digest)
+        upload = mine.begin(file_name(body.name), body.size, body.digest)
         response.status_code = 200 if upload.complete else 201
         return upload.to_json()
 
@@ -42,7 +43,7 @@ def router(context: Context) -> APIRouter:
 
     @routes.patch("/{upload}")
     async def add(
-        request: Request, upload: str, access: Converting, upload_offset: Annotated[int, Header(ge=0)]
+        request: Request, upload: str, access: Converting, upload_offset: Annotated[Count, Header()]
     ) -> dict[str, Any]:
         """Send the next bytes of a file, from the offset in the header Upload-Offset."""
         mine = uploads_of(context, access)

@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 Digest = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f]+$")]
+# What a database's integers hold.
+Count = Annotated[int, Field(ge=0, lt=1 << 63)]
 Id = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,100}$")]
 
 
@@ -19,7 +21,7 @@ class NewUpload(_Body):
     """A file that is to come."""
 
     name: Text = Field(examples=["yolov8n.tar.xz"], description="Its suffix says what it is.")
-    size: Annotated[int, Field(ge=1)]
+    size: Annotated[Count, Field(ge=1)]
     digest: Digest
 
 

@@ -40,6 +40,7 @@ class InstanceBody(_Body):
     model_version_id: Name
     model_type: Name
     input_shape: list[list[Any]] | None = None
+    tags: list[str] | None = None
 
 
 class InputBody(_Body):

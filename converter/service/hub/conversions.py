@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -15,7 +16,7 @@ from converter.archive.tar import Limits as ArchiveLimits
 from converter.archive.tar import read_member
 from converter.findings import errors
 from converter.jobs.states import State
-from converter.jobs.values import CALIBRATION, Artefact, Limits, Submission
+from converter.jobs.values import CALIBRATION, Artefact, Submission
 from converter.jobs.values import Request as JobRequest
 from converter.service.access import Converting, Reader
 from converter.service.accounts import Account
@@ -24,7 +25,7 @@ from converter.service.datasets import data_sets, packed
 from converter.service.download import file_response
 from converter.service.hub import answers
 from converter.service.hub.bodies import ExportBody
-from converter.service.hub.exports import CUSTOM, RANDOM, TARGETS, Export, export_of
+from converter.service.hub.exports import CUSTOM, RANDOM, TARGETS, Export, export_of, of_tags
 from converter.service.hub.library import Library, Row
 from converter.service.hub.names import file_name, new_id
 from converter.service.hub.routes import PREFIX
@@ -75,6 +76,7 @@ def router(context: Context) -> APIRouter:
         if row["file"] is None:
             raise HTTPException(409, "The instance has no file yet: upload one first.")
         asked = export_of(target, body.model_dump(), row["config"])
+        asked = replace(asked, options={**asked.options, **of_tags(row["body"]["tags"])})
         if fatal := [*errors(asked.findings), *check(asked.options)]:
             raise HTTPException(422, " ".join(map(str, fatal)))
         calibration = None
@@ -221,11 +223,10 @@ def _submission(
         calibration=calibration,
         wants=(CALIBRATION,) if asked.data == CUSTOM else (),
     )
-    settings = context.settings
     return Submission(
         id=made["job_id"],
         request=request,
-        limits=Limits(time_s=settings.max_job_s, wait_s=settings.wait_inputs_s),
+        limits=context.settings.job_limits,
         tenant=access.tenant,
         name=made["name"],
         source_bytes=row["file_size"],

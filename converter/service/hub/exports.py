@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -14,6 +14,7 @@ TARGETS: Final = ("rvc2", "rvc3", "rvc4")
 # Quantization data that are no folder of the operator's.
 RANDOM: Final = "RANDOM"
 CUSTOM: Final = "CUSTOM"
+_TAG: Final = "option:"
 _FLOATING: Final = ("FP16_STANDARD", "FP32_STANDARD")
 _SHARED: Final = frozenset(
     {
@@ -77,6 +78,16 @@ def export_of(target: str, body: Mapping[str, Any], config: Mapping[str, Any] | 
             )
         )
     return Export(options=options, data=data, findings=tuple(findings))
+
+
+def of_tags(tags: Iterable[str]) -> dict[str, str]:
+    """Options in an instance's tags, `option:KEY=VALUE`: for what the client has no words for."""
+    found = {}
+    for tag in tags:
+        key, is_given, value = tag.removeprefix(_TAG).partition("=")
+        if tag.startswith(_TAG) and is_given:
+            found[key.strip()] = value.strip()
+    return found
 
 
 def _data(target: str, body: Mapping[str, Any]) -> str | None:

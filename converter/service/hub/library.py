@@ -106,7 +106,7 @@ class Library:
             "model_type": str(body["model_type"]),
             "job_id": job_id,
             "body": {
-                "tags": list(body.get("tags") or ()),
+                "tags": list(map(str, body.get("tags") or ())),
                 "input_shape": body.get("input_shape"),
                 "quantization_mode": body.get("quantization_mode"),
                 "quantization_data": body.get("quantization_data"),
@@ -157,6 +157,8 @@ class Library:
         """Change some fields of a model; its slug stays."""
         model = self.get("model", name)
         said = {key: body[key] for key in _CHANGES if key in body}
+        if said.get("name") is None:  # a name cannot be taken away
+            said.pop("name", None)
         values = {"body": {**model["body"], **{k: v for k, v in said.items() if k != "name"}}}
         self._update(
             HUB_MODELS, model["id"], values | ({"name": said["name"]} if "name" in said else {})
