@@ -61,6 +61,7 @@ _FINDINGS: Final = {
     "init": "init and bare models",
     "modelconverter": "ModelConverter's files",
     "zoo": "The zoo: manifest, gate, published folder",
+    "hub": "The service: the official client's requests",
 }
 
 
@@ -176,7 +177,7 @@ def _area(code: Code) -> str:
 
 def _code(code: Code) -> Iterator[str]:
     yield f"#### `{code.code}` {{ #{code.code} }}\n"
-    others = "zoo" if _area(code) == "zoo" else "plan and convert"
+    others = {"zoo": "zoo", "hub": "serve"}.get(_area(code), "plan and convert")
     finder = "lint" if code.code in checks() else others
     yield f"**{code.severity.value}**, found by {finder}.\n"
     yield f"- cause: {_text(code.cause)}"
