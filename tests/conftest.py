@@ -44,6 +44,7 @@ SLOW = frozenset(
             "test_pinned_wheel",
             "test_rvc4_convert",
             "test_serve",
+            "test_serve_faults",
             "test_serve_page",
             "test_sources",
             "test_stages",
