@@ -107,7 +107,7 @@ def test_the_options_and_exit_codes_it_lists_are_the_declared_ones() -> None:
     )
     assert {name for name in listed if name not in declared} == set()
     codes = {int(code) for code in re.findall(r"^\| (\d+) \|", README, re.MULTILINE)}
-    assert codes == {0, 1} | {kind.exit_code for kind in ConvertError.__subclasses__()}
+    assert codes == {0, 1, 8} | {kind.exit_code for kind in ConvertError.__subclasses__()}
 
 
 def test_the_accuracies_it_shows_are_the_measured_ones() -> None:
