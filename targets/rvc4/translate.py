@@ -68,6 +68,11 @@ def translate(
             )
         )
         encodings = None
+    corrects = _corrects(options, precision, backend)
+    # By default it is on where it can be had.
+    asked_to = options.setting("rvc4.bias_correction").origin != "default"
+    if asked_to and options.flag("rvc4.bias_correction") and not corrects and recorded is None:
+        findings.append(_uncorrected(mode, precision))
     inputs = tuple(_input(item, options) for item in model.inputs)
     output_type = _output_type(options, mode, precision, backend)
     outputs = tuple(_output(item, precision, output_type) for item in model.outputs)
@@ -85,7 +90,7 @@ def translate(
         backend=backend,
         output_type=output_type,
         mixed=mixed,
-        bias_correction=_corrects(options, precision, backend),
+        bias_correction=corrects,
         recorded=recorded,
     )
     if backend.toolchain == "native":
@@ -243,6 +248,21 @@ def _corrects(options: Options, precision: Precision, backend: Backend) -> bool:
     """Whether biases are corrected: the native toolchain does it for integers."""
     chosen = options.flag("rvc4.bias_correction")
     return chosen and not precision.is_float and backend.toolchain == "native"
+
+
+def _uncorrected(mode: str, precision: Precision) -> Finding:
+    """The warning that a wish has no effect."""
+    if precision.is_float:
+        message, remedy = f"{mode} rounds no weights to integers.", "Choose an INT mode"
+    else:
+        message, remedy = "SNPE does not correct biases.", "Convert with --toolchain native"
+    return Finding(
+        code="rvc4.bias-correction",
+        severity=Severity.WARNING,
+        where="rvc4.bias_correction",
+        message=f"it has no effect: {message}",
+        remedy=f"{remedy}, or leave it out.",
+    )
 
 
 def _output_type(options: Options, mode: str, precision: Precision, backend: Backend) -> str:

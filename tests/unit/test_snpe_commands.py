@@ -85,6 +85,14 @@ def test_without_a_verification_the_order_of_axes_is_a_guess_and_that_is_said(ne
     assert "snpe.axes" not in [warning.code for warning in warnings]
 
 
+@pytest.mark.parametrize("mode", ["INT8_STANDARD", "FP16_STANDARD"])
+def test_biases_are_not_corrected_and_that_is_said_where_it_was_asked_for(net: Path, mode: str) -> None:
+    _, warnings = parameters(net, **{"rvc4.quantization_mode": mode, "rvc4.bias_correction": True})
+    assert "rvc4.bias-correction" in [warning.code for warning in warnings]
+    _, warnings = parameters(net, **{"rvc4.quantization_mode": mode})
+    assert "rvc4.bias-correction" not in [warning.code for warning in warnings]
+
+
 def test_names_that_become_one_file_are_refused() -> None:
     check_names(["x", "y", "x"])  # an input that is an output
     with pytest.raises(ModelError, match="2 problems") as error:
