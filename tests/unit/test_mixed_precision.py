@@ -461,3 +461,34 @@ def test_accuracy_on_frames_that_decided_is_told(metric: Any, told: int) -> None
     parameters = SimpleNamespace(mixed=Wanted(max_drop=0.1, metric=metric))
     found = find_module.beyond_limit(parameters, {"accuracy": {"frames": 3}})  # type: ignore[arg-type]
     assert len(found) == told
+
+
+def test_wide_tensors_have_all_that_was_seen_and_the_record_makes_the_same_bytes(
+    tmp_path: Path,
+) -> None:
+    """A narrower range, chosen for 8 bits, cuts off what 16 bits could hold."""
+    from tests.unit.test_rvc4_widths import measured
+
+    onnx.save(onnx.shape_inference.infer_shapes(gated()), tmp_path / "float.onnx")
+    whole = measured(gated(), FRAMES)
+    narrow = {name: (low / 4, high / 4) for name, (low, high) in whole.items()}
+    made = []
+
+    def make(ranges: Any, seen: Any) -> dict[str, Any]:
+        target = tmp_path / str(len(made)) / "network.onnx"
+        target.parent.mkdir()
+        found = quantize_file(
+            *(str(tmp_path / "float.onnx"), str(target), {"mse": ranges}, 8, 8, True),
+            *(None, None, [], [], "auto", {}, ["big"]),
+            whole=seen,
+        )
+        made.append(target.read_bytes())
+        return found
+
+    first = make(narrow, whole)
+    wide = set(first["wide"]["tensors"])
+    assert "big" in wide
+    for name, limits in first["ranges"].items():
+        assert tuple(limits) == tuple((whole if name in wide else narrow)[name])
+    make(first["ranges"], None)
+    assert made[0] == made[1]
