@@ -16,7 +16,7 @@ from converter.feeding import TargetInput
 from converter.findings import Finding, Severity
 from converter.model import ModelInput, SourceModel, Tensor
 from converter.options.resolve import Options
-from targets.rvc4.mixed.wanted import wanted
+from targets.rvc4.mixed.wanted import FILE, wanted
 from targets.rvc4.parameters import Parameters, QnnParameters
 from targets.rvc4.quantization.aimet import read_encodings
 from targets.rvc4.quantization.encodings import MEMBER, Encodings
@@ -54,7 +54,12 @@ def translate(
     recorded = _recorded(options)
     mixed, precision = wanted(model, options, mode, precision, backend, recorded)
     encodings = _encodings(model, archive, options, precision, recorded)
-    if mixed.assignment is not None and backend.toolchain != "native":
+    if mixed.assignment is not None and mixed.assignment.wide and backend.toolchain != "native":
+        if not mixed.assignment.ranges:
+            raise UsageError(
+                f"{FILE}: the file has no ranges (encodings), which SNPE is told the widths with.",
+                remedy="Give the buildinfo.json or the precision.json of a search.",
+            )
         encodings = mixed.assignment.encodings(encodings)
     data, findings = _calibration(model, archive, options, precision, encodings, recorded, backend)
     if encodings and precision.is_float:

@@ -464,6 +464,17 @@ def test_a_found_assignment_reaches_snpe_as_encodings_of_16_bits(net: Path, tmp_
         assert "rvc4.precision_file" in caught.value.remedy
 
 
+def test_an_assignment_without_ranges_says_nothing_to_snpe(net: Path, tmp_path: Path) -> None:
+    """One with nothing wide asks for nothing, as where 8 bits kept the limit."""
+    file = tmp_path / "f.json"
+    file.write_text(json.dumps(of_ranges(["r1"], [], {}).to_json()))
+    with pytest.raises(UsageError, match="precision_file: the file has no ranges"):
+        parameters(net, **{"rvc4.precision_file": str(file)})
+    file.write_text(json.dumps(of_ranges([], [], {}).to_json()))
+    made, _ = parameters(net, **{"rvc4.precision_file": str(file)})
+    assert made.encodings is None
+
+
 def test_preprocessing_that_stays_outside_would_need_codes_a_camera_does_not_know(net: Path) -> None:
     with pytest.raises(UsageError, match=r"SNPE chooses codes .* a camera does not know them"):
         parameters(net, preprocess="archive")

@@ -120,7 +120,9 @@ def make_network(run: Run, parameters: Parameters, prepared: Prepared) -> Networ
         made = {**made, "warnings": [*made["warnings"], warning]}
     network = _made(run, path, made, asked, report=_report(parameters, measured, made))
     network = dataclasses.replace(network, whole=whole)
-    return network if not asked else _with_assignment(run, network)
+    # A search tells and records it with what it finds.
+    ends_here = parameters.mixed.max_drop is None
+    return _with_assignment(run, network) if asked and ends_here else network
 
 
 def _unknown_ranges(names: Sequence[str]) -> str:
