@@ -176,6 +176,21 @@ def test_a_scatter_of_constant_indices_is_a_lookup(case: tuple[onnx.ModelProto, 
     assert not {"ScatterElements", "ScatterND"} & compared(*case)
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_booleans_are_scattered_by_logic(known: bool) -> None:
+    x, updates = np.array([True, True, False, False]), np.array([False, True])
+    feeds = {"x": x} | ({} if known else {"u": updates})
+    graph = helper.make_graph(
+        [helper.make_node("ScatterElements", ["x", "i", "u"], ["y"], name="it")], "booleans",
+        [helper.make_tensor_value_info(name, TensorProto.BOOL, v.shape) for name, v in feeds.items()],
+        [helper.make_tensor_value_info("y", TensorProto.BOOL, None)],
+        [numpy_helper.from_array(np.array([1, -1]), "i"), numpy_helper.from_array(updates, "u")][: 1 + known],
+    )  # fmt: skip
+    after = ir.to_proto(_rewritten(make_model(graph, 18)))
+    assert "ScatterElements" not in {node.op_type for node in after.graph.node}
+    assert run_source(after, feeds)["y"].tolist() == [True, False, False, True]
+
+
 @space(60)
 @given(
     kind=st.sampled_from(["Gather", "GatherElements", "GatherND"]),
