@@ -34,6 +34,9 @@ def analysis(subject: Subject) -> Analysis:
             ],
             "inputs": list(feeds[0]),
             "keys": tensors.keys,
+            # Where rvc4.wide can be had: its names are of the first stage's tensors.
+            "widens": subject.parameters.precision.activations == 8
+            and subject.run.plan.model.link is None,
         },
         what="The analysis",
         work=subject.run.work,

@@ -58,6 +58,8 @@ class Parameters:
         """The calibration data that decides: without the frames that a search is judged on."""
         if self.calibration is None or self.mixed.max_drop is None:
             return self.calibration
+        if self.mixed.metric == "labels":  # only labelled frames judge
+            return self.calibration
         return self.calibration.split()[0]
 
     def to_json(self) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from converter.feeding import TargetInput
 from converter.findings import Finding, Severity
 from converter.model import ModelInput, SourceModel, Tensor
 from converter.options.resolve import Options
-from targets.rvc4.mixed.wanted import wanted
+from targets.rvc4.mixed.wanted import FILE, wanted
 from targets.rvc4.parameters import Parameters, QnnParameters
 from targets.rvc4.quantization.aimet import read_encodings
 from targets.rvc4.quantization.encodings import MEMBER, Encodings
@@ -54,7 +54,12 @@ def translate(
     recorded = _recorded(options)
     mixed, precision = wanted(model, options, mode, precision, backend, recorded)
     encodings = _encodings(model, archive, options, precision, recorded)
-    if mixed.assignment is not None and backend.toolchain != "native":
+    if mixed.assignment is not None and mixed.assignment.wide and backend.toolchain != "native":
+        if not mixed.assignment.ranges:
+            raise UsageError(
+                f"{FILE}: the file has no ranges (encodings), which SNPE is told the widths with.",
+                remedy="Give the buildinfo.json or the precision.json of a search.",
+            )
         encodings = mixed.assignment.encodings(encodings)
     data, findings = _calibration(model, archive, options, precision, encodings, recorded, backend)
     if encodings and precision.is_float:
@@ -68,6 +73,11 @@ def translate(
             )
         )
         encodings = None
+    corrects = _corrects(options, precision, backend)
+    # By default it is on where it can be had.
+    asked_to = options.setting("rvc4.bias_correction").origin != "default"
+    if asked_to and options.flag("rvc4.bias_correction") and not corrects and recorded is None:
+        findings.append(_uncorrected(mode, precision))
     inputs = tuple(_input(item, options) for item in model.inputs)
     output_type = _output_type(options, mode, precision, backend)
     outputs = tuple(_output(item, precision, output_type) for item in model.outputs)
@@ -85,7 +95,7 @@ def translate(
         backend=backend,
         output_type=output_type,
         mixed=mixed,
-        bias_correction=_corrects(options, precision, backend),
+        bias_correction=corrects,
         recorded=recorded,
     )
     if backend.toolchain == "native":
@@ -243,6 +253,21 @@ def _corrects(options: Options, precision: Precision, backend: Backend) -> bool:
     """Whether biases are corrected: the native toolchain does it for integers."""
     chosen = options.flag("rvc4.bias_correction")
     return chosen and not precision.is_float and backend.toolchain == "native"
+
+
+def _uncorrected(mode: str, precision: Precision) -> Finding:
+    """The warning that a wish has no effect."""
+    if precision.is_float:
+        message, remedy = f"{mode} rounds no weights to integers.", "Choose an INT mode"
+    else:
+        message, remedy = "SNPE does not correct biases.", "Convert with --toolchain native"
+    return Finding(
+        code="rvc4.bias-correction",
+        severity=Severity.WARNING,
+        where="rvc4.bias_correction",
+        message=f"it has no effect: {message}",
+        remedy=f"{remedy}, or leave it out.",
+    )
 
 
 def _output_type(options: Options, mode: str, precision: Precision, backend: Backend) -> str:

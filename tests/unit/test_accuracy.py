@@ -185,6 +185,28 @@ def test_any_table_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, 
     assert all(0 <= index < 3 for index in found.classes.values())
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("l.csv", ".,0"),
+        ("l.csv", "/,0"),
+        ("l.csv", f"{FILES[0]},{'9' * 5000}"),
+        ("l.csv", f"{'x' * 200_000},0"),
+        ("l.json", '{"annotations": [], "categories": [{"id": Infinity, "name": "a"}], "images": []}'),
+        (
+            "l.json",
+            '{"annotations": [{"image_id": 0, "category_id": 0, "bbox": [0, 0, 1, 1]}], "categories": '
+            f'[{{"id": 0, "name": "{NAMES[0]}"}}], "images": '
+            f'[{{"id": 0, "file_name": "{FILES[0]}", "width": 0, "height": 0}}]}}',
+        ),
+    ],
+)
+def test_odd_labels_are_refused(tmp_path: Path, name: str, content: str) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(UsageError, match=r"verify\.labels"):
+        read_labels(tmp_path / name, FILES, NAMES, None)
+
+
 # -------------------------------------------------------------- placement
 
 

@@ -99,6 +99,18 @@ def test_a_layers_remedies_are_those_that_the_outputs_gain_from(measured: dict[s
     assert said["calibration"] is None
 
 
+def test_no_mode_of_16_bits_is_told_to_widen(tmp_path: Path) -> None:
+    path, ranges, x = one_loud_channel(tmp_path)
+    network = tmp_path / "network.onnx"
+    quantize_file(
+        str(path), str(network), {"min-max": ranges}, 8, 8, True, None, None, [], [], "auto", {}
+    )
+    tensors = Tensors(["x"])
+    jobs = [str(tensors.write(tmp_path / "0.npz", {"x": x}))]
+    found = measure_files(str(path), str(network), jobs, ["x"], tensors.keys, widens=False)
+    assert "rvc4.wide" not in json.dumps(found)
+
+
 def layer(**changes: Any) -> Layer:
     known: dict[str, Any] = {
         "tensor": "<t>",

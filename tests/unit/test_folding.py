@@ -97,6 +97,29 @@ def test_a_folded_layer_computes_the_same(made: tuple[onnx.ModelProto, bool]) ->
         assert len(list(after.graph)) == 2
 
 
+def test_a_column_that_a_gemm_adds_is_no_number_for_each_channel() -> None:
+    """Of as many rows as channels its size does not tell."""
+    column = np.arange(1, CHANNELS + 1, dtype=np.float32)[:, None]
+    factor = np.array([1, 10, 100, 1000], np.float32)
+    nodes = [
+        helper.make_node("Gemm", ["x", "w", "c"], ["g"]),
+        helper.make_node("Mul", ["g", "k"], ["y"]),
+    ]
+    constants = {"w": np.eye(CHANNELS, dtype=np.float32), "c": column, "k": factor}
+    shape = [CHANNELS, CHANNELS]
+    graph = helper.make_graph(
+        nodes,
+        "column",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, shape)],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    after = Rewrite(folding.RULES)(infer_shapes(ir.from_proto(make_model(graph)))).model
+    x = np.ones(shape, np.float32)
+    session = ort.InferenceSession(ir.to_proto(after).SerializeToString())
+    np.testing.assert_allclose(session.run(None, {"x": x})[0], (x + column) * factor)
+
+
 def test_what_is_used_elsewhere_or_varies_over_the_picture_stays() -> None:
     rng = np.random.default_rng(0)
     tensors = {

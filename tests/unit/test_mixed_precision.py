@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 from pathlib import Path
@@ -16,15 +17,19 @@ from hypothesis import strategies as st
 
 from converter.calibration.dataset import Calibration
 from converter.calibration.feeds import evenly
-from converter.errors import UsageError
+from converter.errors import UsageError, VerificationError
+from targets.rvc4.mixed import find as find_module
 from targets.rvc4.mixed.assignment import Assignment, of_ranges, read_assignment
-from targets.rvc4.mixed.judge import of_heads, worst
+from targets.rvc4.mixed.judge import Drop, of_heads, worst
 from targets.rvc4.mixed.names import heads_of, named
 from targets.rvc4.mixed.points import points
 from targets.rvc4.mixed.search import Forecast, between, confirmed, fewest, probes, steps_of
 from targets.rvc4.mixed.sensitivity import Loss
 from targets.rvc4.mixed.switched import Switched, write_switched
 from targets.rvc4.mixed.told import nodes_told, outputs_told
+from targets.rvc4.mixed.wanted import Wanted
+from targets.rvc4.parameters import Parameters
+from targets.rvc4.quantization.network import Network
 from targets.rvc4.quantization.quantize import quantize_file
 from targets.rvc4.quantization.widths import Links, spread
 from tests.unit.test_rvc4_widths import RANGES, SHAPE, F, detector, model_of, node
@@ -384,3 +389,106 @@ def test_given_encodings_win_over_an_assignments() -> None:
     both = Assignment(wide=("a", "b"), ranges={"a": (0.0, 1.0), "b": (0.0, 1.0)}).encodings(given)
     assert both.activations["a"] == given.activations["a"]
     assert (set(both.activations), both.sha256) == ({"a", "b"}, "x")
+
+
+# ----------------------------------------------------- what a search judges
+
+
+class _Table:
+    """A judge that knows the losses by number of wide nodes: of the search's frames, and apart."""
+
+    def __init__(self, losses: list[float], apart: list[float]) -> None:
+        self._losses = {False: losses, True: apart}
+
+    def lost(self, network: Network, *, held_out: bool) -> Drop:
+        return Drop(value=self._losses[held_out][len(network.nodes)], where="'y'")
+
+
+def searching(
+    losses: list[float], apart: list[float], monkeypatch: pytest.MonkeyPatch, work: Path
+) -> Network:
+    """What a search among as many steps makes."""
+    steps = [{"tensors": [str(i) for i in range(n)], "nodes": []} for n in range(len(losses))]
+
+    def with_wide(
+        run: Any, parameters: Any, prepared: Any, network: Any, tensors: Any, name: str
+    ) -> Any:
+        return Network(path=Path(name), nodes=tuple(tensors), report=report)
+
+    report = {"ranges": {}}
+    monkeypatch.setattr(find_module, "judge_of", lambda *_: _Table(losses, apart))
+    monkeypatch.setattr(find_module, "with_wide", with_wide)
+    monkeypatch.setattr(
+        find_module._Search, "_measured", lambda _: {"steps": steps, "rests": [0.0] * len(steps)}
+    )
+    run = SimpleNamespace(stage=lambda _: contextlib.nullcontext(), notice=print, warn=print, work=work)
+    parameters = SimpleNamespace(mixed=Wanted(max_drop=0.5, metric="head"))
+    base = Network(path=Path("base"), report=report)
+    made: Network = find_module.find(run, parameters, None, base)  # type: ignore[arg-type]  # stand-ins
+    return made
+
+
+def test_what_grows_for_frames_kept_apart_keeps_the_limit_on_the_others_too(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    losses, apart = [1.0, 0.4, 0.6, 0.3, 0.2], [1.0, 0.9, 0.4, 0.4, 0.4]
+    made = searching(losses, apart, monkeypatch, tmp_path)
+    assert len(made.nodes) == 3
+    assert made.report is not None
+    assert made.report["mixed"]["search"]["drop"] == 0.3
+
+
+def test_a_limit_that_nothing_keeps_is_exit_code_7_and_the_best_is_best_on_all_frames(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    losses, apart = [1.0, 0.4, 0.4, 0.4, 0.4], [0.9, 0.95, 0.8, 0.7, 0.6]
+    with pytest.raises(VerificationError, match=r"the best found is 0\.6 ") as caught:
+        searching(losses, apart, monkeypatch, tmp_path)
+    assert caught.value.exit_code == 7
+    assert (tmp_path / "precision.json").is_file()
+
+
+def test_calibration_frames_are_kept_apart_only_where_they_judge(tmp_path: Path) -> None:
+    data = Calibration(inputs=(), frames=100, random=False)
+    for metric, frames in (("error", 80), ("head", 80), ("labels", 100)):
+        found = SimpleNamespace(calibration=data, mixed=Wanted(max_drop=0.1, metric=metric))  # type: ignore[arg-type]
+        deciding = Parameters.deciding.fget(found)  # type: ignore[attr-defined]
+        assert deciding.frames == frames
+
+
+@pytest.mark.parametrize(("metric", "told"), [("labels", 1), ("head", 0)])
+def test_accuracy_on_frames_that_decided_is_told(metric: Any, told: int) -> None:
+    parameters = SimpleNamespace(mixed=Wanted(max_drop=0.1, metric=metric))
+    found = find_module.beyond_limit(parameters, {"accuracy": {"frames": 3}})  # type: ignore[arg-type]
+    assert len(found) == told
+
+
+def test_wide_tensors_have_all_that_was_seen_and_the_record_makes_the_same_bytes(
+    tmp_path: Path,
+) -> None:
+    """A narrower range, chosen for 8 bits, cuts off what 16 bits could hold."""
+    from tests.unit.test_rvc4_widths import measured
+
+    onnx.save(onnx.shape_inference.infer_shapes(gated()), tmp_path / "float.onnx")
+    whole = measured(gated(), FRAMES)
+    narrow = {name: (low / 4, high / 4) for name, (low, high) in whole.items()}
+    made = []
+
+    def make(ranges: Any, seen: Any) -> dict[str, Any]:
+        target = tmp_path / str(len(made)) / "network.onnx"
+        target.parent.mkdir()
+        found = quantize_file(
+            *(str(tmp_path / "float.onnx"), str(target), {"mse": ranges}, 8, 8, True),
+            *(None, None, [], [], "auto", {}, ["big"]),
+            whole=seen,
+        )
+        made.append(target.read_bytes())
+        return found
+
+    first = make(narrow, whole)
+    wide = set(first["wide"]["tensors"])
+    assert "big" in wide
+    for name, limits in first["ranges"].items():
+        assert tuple(limits) == tuple((whole if name in wide else narrow)[name])
+    make(first["ranges"], None)
+    assert made[0] == made[1]

@@ -176,6 +176,21 @@ def test_a_scatter_of_constant_indices_is_a_lookup(case: tuple[onnx.ModelProto, 
     assert not {"ScatterElements", "ScatterND"} & compared(*case)
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_booleans_are_scattered_by_logic(known: bool) -> None:
+    x, updates = np.array([True, True, False, False]), np.array([False, True])
+    feeds = {"x": x} | ({} if known else {"u": updates})
+    graph = helper.make_graph(
+        [helper.make_node("ScatterElements", ["x", "i", "u"], ["y"], name="it")], "booleans",
+        [helper.make_tensor_value_info(name, TensorProto.BOOL, v.shape) for name, v in feeds.items()],
+        [helper.make_tensor_value_info("y", TensorProto.BOOL, None)],
+        [numpy_helper.from_array(np.array([1, -1]), "i"), numpy_helper.from_array(updates, "u")][: 1 + known],
+    )  # fmt: skip
+    after = ir.to_proto(_rewritten(make_model(graph, 18)))
+    assert "ScatterElements" not in {node.op_type for node in after.graph.node}
+    assert run_source(after, feeds)["y"].tolist() == [True, False, False, True]
+
+
 @space(60)
 @given(
     kind=st.sampled_from(["Gather", "GatherElements", "GatherND"]),
@@ -254,6 +269,30 @@ def test_one_hot_is_a_comparison(
     after = ir.to_proto(Rewrite(lookups.ONE_HOT)(infer_shapes(ir.from_proto(hot))).model)
     assert "OneHot" not in {node.op_type for node in after.graph.node}
     np.testing.assert_array_equal(run_source(after, x)["y"], run_source(hot, x)["y"])
+
+
+@pytest.mark.parametrize(("dtype", "depth"), [(np.uint8, 4), (np.int8, 300)])
+def test_one_hot_of_narrow_indices_has_no_places_that_wrap_around(dtype: Any, depth: int) -> None:
+    x = np.array([0, 3, 44, 252 if dtype is np.uint8 else -1], dtype)
+    values = np.array([0, 1], F)
+    hot = model_of("OneHot", {"x": x}, {"d": np.int64(depth), "v": values}, 13, axis=-1)
+    hot.graph.input[0].CopyFrom(
+        helper.make_tensor_value_info("x", helper.np_dtype_to_tensor_dtype(x.dtype), x.shape)
+    )
+    after = ir.to_proto(Rewrite(lookups.ONE_HOT)(infer_shapes(ir.from_proto(hot))).model)
+    assert "OneHot" not in {node.op_type for node in after.graph.node}
+    places = np.where(x.astype(int) < 0, x.astype(int) + depth, x)[:, None]
+    np.testing.assert_array_equal(run_source(after, {"x": x})["y"], places == np.arange(depth))
+
+
+@pytest.mark.parametrize(
+    ("values", "operator"), [([False, True], "Or"), ([True, False], "Not"), ([0.0, -np.inf], "OneHot")]
+)
+def test_one_hot_of_truths_has_no_arithmetic_and_infinities_stay(values: Any, operator: str) -> None:
+    hot = model_of("OneHot", {"x": np.zeros(3, np.int64)},
+                   {"d": np.int64(4), "v": np.array(values)}, 13)  # fmt: skip
+    after = Rewrite(lookups.ONE_HOT)(infer_shapes(ir.from_proto(hot))).model
+    assert [node.op_type for node in after.graph][-1] == operator
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.int32, np.int64])

@@ -170,7 +170,7 @@ def cases(draw: st.DrawFn) -> Case:
         parameters=tuple(parameters) if named else (),
         clip=draw(st.sampled_from([0.0, 0.25, 1.0])),
         lengths=draw(
-            st.sampled_from([(), (LENGTH,) * BATCH]) | st.tuples(*[st.integers(1, LENGTH)] * BATCH)
+            st.sampled_from([(), (LENGTH,) * BATCH]) | st.tuples(*[st.integers(0, LENGTH)] * BATCH)
         ),
         computed_lengths=draw(st.booleans()),
         states=draw(st.booleans()),

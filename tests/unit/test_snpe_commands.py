@@ -85,6 +85,14 @@ def test_without_a_verification_the_order_of_axes_is_a_guess_and_that_is_said(ne
     assert "snpe.axes" not in [warning.code for warning in warnings]
 
 
+@pytest.mark.parametrize("mode", ["INT8_STANDARD", "FP16_STANDARD"])
+def test_biases_are_not_corrected_and_that_is_said_where_it_was_asked_for(net: Path, mode: str) -> None:
+    _, warnings = parameters(net, **{"rvc4.quantization_mode": mode, "rvc4.bias_correction": True})
+    assert "rvc4.bias-correction" in [warning.code for warning in warnings]
+    _, warnings = parameters(net, **{"rvc4.quantization_mode": mode})
+    assert "rvc4.bias-correction" not in [warning.code for warning in warnings]
+
+
 def test_names_that_become_one_file_are_refused() -> None:
     check_names(["x", "y", "x"])  # an input that is an output
     with pytest.raises(ModelError, match="2 problems") as error:
@@ -454,6 +462,17 @@ def test_a_found_assignment_reaches_snpe_as_encodings_of_16_bits(net: Path, tmp_
         with pytest.raises(UsageError, match=rf"{option}: only the native toolchain") as caught:
             parameters(net, **{option: value})
         assert "rvc4.precision_file" in caught.value.remedy
+
+
+def test_an_assignment_without_ranges_says_nothing_to_snpe(net: Path, tmp_path: Path) -> None:
+    """One with nothing wide asks for nothing, as where 8 bits kept the limit."""
+    file = tmp_path / "f.json"
+    file.write_text(json.dumps(of_ranges(["r1"], [], {}).to_json()))
+    with pytest.raises(UsageError, match="precision_file: the file has no ranges"):
+        parameters(net, **{"rvc4.precision_file": str(file)})
+    file.write_text(json.dumps(of_ranges([], [], {}).to_json()))
+    made, _ = parameters(net, **{"rvc4.precision_file": str(file)})
+    assert made.encodings is None
 
 
 def test_preprocessing_that_stays_outside_would_need_codes_a_camera_does_not_know(net: Path) -> None:

@@ -49,7 +49,10 @@ def behind(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
         return None
     channels = weights.shape[axis]
     k = _by_channel(constant, channels, static_shape(value), layer.op_type)
-    if k is None or (bias is not None and bias.size not in (1, channels)):
+    # A Gemm's C may be a column, with a number for each row.
+    if k is None or (bias is not None and bias.size > 1 and bias.shape != (*bias.shape[:-1], channels)):
+        return None
+    if bias is not None and bias.size not in (1, channels):
         return None
     factor, shift = _linear(node.op_type, k)
     if factor is None or not np.isfinite(factor).all():

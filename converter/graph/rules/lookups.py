@@ -83,7 +83,12 @@ def one_hot_compared(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
     given, depth, known = static_shape(x), array_of(input_of(node, 1)), array_of(values)
     if given is None or depth is None or known is None or array_of(x) is not None or x.dtype is None:
         return None
-    if x.dtype.is_floating_point():
+    off, on = known.ravel()
+    if not np.isfinite([off, on]).all():
+        return None
+    # Of a narrow or unsigned type, not all places and their negative counterparts are numbers.
+    whole_numbers = (ir.DataType.INT32, ir.DataType.INT64)
+    if x.dtype not in whole_numbers:
         x = b.op("Cast", x, to=int(ir.DataType.INT64))
         x.dtype = ir.DataType.INT64
     axis, size = int_attribute(node, "axis", -1) % (len(given) + 1), int(depth.ravel()[0])
@@ -95,14 +100,22 @@ def one_hot_compared(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
     made = x.producer()
     never = made is not None and made.op_type in _NOT_NEGATIVE
     hits = [
-        b.op("Cast", b.op("Equal", places, b.constant(row, numpy_type(x))), to=int(kind))
+        b.op("Equal", places, b.constant(row, numpy_type(x)))
         for row in ((whole,) if never else (whole, whole - size))
     ]
+    if kind == ir.DataType.BOOL:
+        return None if off == on else [_truth(b, hits, inverted=bool(off))]
+    hits = [b.op("Cast", hit, to=int(kind)) for hit in hits]
     hit = b.op("Add", *hits) if len(hits) > 1 else hits[0]
-    off, on = known.ravel()
     if on - off != 1:
         hit = b.op("Mul", hit, b.constant(on - off, known.dtype))
     return [b.op("Add", hit, b.constant(off, known.dtype)) if off else hit]
+
+
+def _truth(b: Builder, hits: Sequence[ir.Value], *, inverted: bool) -> ir.Value:
+    """Whether any of the hits is true; `inverted`: whether none is."""
+    hit = b.op("Or", *hits) if len(hits) > 1 else hits[0]
+    return b.op("Not", hit) if inverted else hit
 
 
 def cast(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:

@@ -244,7 +244,17 @@ def _run(
         kept = [b.op("Mul", value, over) for value in state]
         state = tuple(b.op("Add", *pair) for pair in zip(masked, kept, strict=True))
         made[step] = masked[0]
-    return [made[step] for step in steps], state
+    return [made[step] for step in steps], _of_sequences_with_steps(b, layer, state)
+
+
+def _of_sequences_with_steps(b: Builder, layer: Layer, state: cells.State) -> cells.State:
+    """The last states; of a sequence of length 0 they are zeros, as ONNX Runtime has them."""
+    masks = _masks(b, layer, 0) if any(value is not None for value in layer.initial) else True
+    if masks is True:
+        return state
+    if masks is False:
+        return tuple(b.constant(np.zeros((layer.batch, layer.size))) for _ in state)
+    return tuple(b.op("Mul", value, masks[0]) for value in state)
 
 
 def _masks(b: Builder, layer: Layer, step: int) -> bool | tuple[ir.Value, ir.Value]:

@@ -80,6 +80,9 @@ def _chosen(
     new = b.op(reduction, data, spread) if reduction else spread
     if reduction and written.all():
         return new
+    if data.dtype == ir.DataType.BOOL:  # ONNX Runtime's Where has no booleans
+        kept = b.op("And", data, b.constant(~written, np.bool_))
+        return b.op("Or", b.op("And", new, b.constant(written, np.bool_)), kept)
     # Also where all is written: a compiler takes no input that nothing reads.
     return b.op("Where", b.constant(written, np.bool_), new, data)
 

@@ -20,6 +20,8 @@ _FORMS: Final = (
 )
 _TABLES: Final = (".csv", ".tsv", ".txt")
 _MOST_TOLD: Final = 3
+# Of a class number; Python reads no longer ones than 4300.
+_MOST_DIGITS: Final = 9
 
 
 class Task(StrEnum):
@@ -125,6 +127,8 @@ class _Finder:
             UsageError: Several files have that name.
         """
         path = PurePosixPath(name.replace("\\", "/"))
+        if not path.name:  # as of "." and "/", which are no file
+            return None
         for key in (str(path), path.name, str(path.with_suffix("")), path.stem):
             found = self._by.get(key, [])
             if len(found) == 1:
@@ -157,8 +161,9 @@ def _numbered(labels: Mapping[str, str], names: Sequence[str] | None) -> dict[st
     found = {}
     for file, text in labels.items():
         index = by_name.get(text, lowered.get(text.lower()))
-        if index is None and text.isdecimal() and (not names or int(text) < len(names)):
-            index = int(text)
+        if index is None and text.isdecimal() and len(text) <= _MOST_DIGITS:
+            number = int(text)
+            index = number if not names or number < len(names) else None
         if index is None:
             wrong.append(text)
         else:
@@ -197,7 +202,10 @@ def _rows(text: str) -> Iterable[list[str]]:
     mark = next((mark for mark in ",;\t" if mark in first), None)
     if mark is None:
         return [line.rsplit(maxsplit=1) for line in lines]
-    return [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter=mark)]
+    try:
+        return [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter=mark)]
+    except csv.Error as error:
+        raise UsageError(f"verify.labels: no table ({error}).", remedy="Write file,class.") from error
 
 
 def _is_file_name(text: str) -> bool:
@@ -225,7 +233,7 @@ def _of_json(path: Path, find: _Finder, names: Sequence[str] | None) -> Labels:
                 file: str(text) for name, text in data.items() if (file := find(name)) is not None
             }
             return Labels(task=Task.CLASSIFICATION, classes=_numbered(labels, names))
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
+    except (KeyError, TypeError, ValueError, ArithmeticError, RecursionError) as error:
         raise UsageError(
             f"verify.labels: {path} is not COCO's JSON ({error!r}).", remedy=_FORMS
         ) from error
@@ -333,7 +341,7 @@ def _yolo_box(line: str, where: str) -> Box:
             xs, ys = points[::2], points[1::2]
             edges = (min(xs), min(ys), max(xs), max(ys))
         return Box(label=int(float(label)), edges=edges)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise UsageError(
             f"verify.labels: {where} is not a class and a box: {line[:60]!r}.",
             remedy="Write class x_centre y_centre width height, from 0 to 1.",

@@ -43,8 +43,14 @@ def find(run: Run, parameters: Parameters, prepared: Prepared, network: Network)
 
 
 def beyond_limit(parameters: Parameters, verification: Mapping[str, Any]) -> list[str]:
-    """The warning about a limit that the last comparison clearly breaks."""
+    """The warning about a limit that the last comparison clearly breaks, or that cannot tell."""
     limit = parameters.mixed.max_drop
+    if limit is not None and parameters.mixed.metric == "labels" and verification.get("accuracy"):
+        return [
+            f"The accuracy is measured on the labelled frames that decided which nodes are wide "
+            f"({MAX_DROP}): on others it may be lower. nnconvert verify --data DIR --labels FILE "
+            "measures it on frames of a test."
+        ]
     if limit is None or parameters.mixed.metric != "error" or not verification.get("outputs"):
         return []
     drop = worst(verification["outputs"])
@@ -74,7 +80,7 @@ class _Search:
         if max(self._lost(0), self._lost_apart(0)) > self._limit:
             count = self._searched().count
         if count is not None:
-            count = confirmed(count, len(self._steps) - 1, self._lost_apart, self._limit)
+            count = confirmed(count, len(self._steps) - 1, self._lost_on_both, self._limit)
         if count is None:
             raise self._unreached()
         made = self._network(count)
@@ -151,6 +157,10 @@ class _Search:
             self._apart[count] = drop
         return self._apart[count].value
 
+    def _lost_on_both(self, count: int) -> float:
+        """More wide nodes may lose more on the frames of the search, too: all of them decide."""
+        return max(self._lost(count), self._lost_apart(count))
+
     def _network(self, count: int) -> Network:
         if count not in self._networks:
             self._networks[count] = with_wide(
@@ -206,7 +216,10 @@ class _Search:
 
     def _unreached(self) -> VerificationError:
         """The limit is not kept: what came nearest, with its file."""
-        known = {**self._drops, **self._apart}
+        known = {
+            count: max((drop, self._apart.get(count, drop)), key=lambda one: one.value)
+            for count, drop in self._drops.items()
+        }
         count = min(known, key=lambda one: (known[one].value, one))
         drop = known[count]
         made = self._network(count)

@@ -56,13 +56,19 @@ class Codes:
 
 
 def measure_files(
-    model: str, network: str, jobs: Sequence[str], inputs: Sequence[str], keys: Mapping[str, str]
+    model: str,
+    network: str,
+    jobs: Sequence[str],
+    inputs: Sequence[str],
+    keys: Mapping[str, str],
+    widens: bool = True,
 ) -> dict[str, Any]:
     """Measure every tensor that is quantized.
 
     Args:
         model: The prepared float model; network: The integer network that was made of it.
         jobs: For each frame the network's inputs, in a file of `Tensors`.
+        widens: Whether `rvc4.wide` can be had.
 
     Returns:
         The layers (`Layer.to_json`), and the outputs' error with all activations rounded.
@@ -73,7 +79,7 @@ def measure_files(
     graph = ir.load(network).graph
     codes = codes_of_tensors(graph)
     layers = _measured(model, network, graph, codes, feeds, floats)
-    layers, simulated = with_remedies(model, layers, codes, floats)
+    layers, simulated = with_remedies(model, layers, codes, floats, widens=widens)
     return {"layers": [layer.to_json() for layer in layers], "simulated": simulated}
 
 

@@ -47,12 +47,15 @@ def with_remedies(
     layers: Sequence[Layer],
     codes: Mapping[str, HasLimits],
     feeds: Sequence[Mapping[str, NDArray[Any]]],
+    *,
+    widens: bool,
 ) -> tuple[list[Layer], float | None]:
     """The layers with the outputs' error of each alone, and remedies for the worst ten.
 
     Args:
         model: The float model's file; codes: By tensor.
         feeds: Frames as the float model takes them.
+        widens: Whether `rvc4.wide` can be had: modes of 16-bit activations refuse it.
 
     Returns:
         The layers, and the outputs' error with all of their tensors rounded.
@@ -82,7 +85,7 @@ def with_remedies(
         if layer.tensor not in worst:
             continue
         remedies = []
-        if layer.bits == 8:
+        if layer.bits == 8 and widens:
             wide = whole - error(but(index, codes_of(codes[layer.tensor].limits, 16), given))
             if wide > _TOLD * whole:
                 said = f"rvc4.wide={layer.tensor} gives it 16 bits"

@@ -35,6 +35,7 @@ class Network:
         asked: Tensors that were asked to be wide.
         operators: The operators of the float network's nodes, by name; empty for float16.
         report: How the ranges were found; for the build record.
+        whole: Ranges of all values that were seen, where the network's were chosen among several.
     """
 
     path: Path
@@ -46,6 +47,7 @@ class Network:
     operators: Mapping[str, str] = field(default_factory=dict)
     report: Mapping[str, Any] | None = None
     warnings: tuple[str, ...] = ()
+    whole: Mapping[str, tuple[float, float]] | None = None
 
     def decoded(self, results: Sequence[Mapping[str, NDArray[Any]]]) -> list[dict[str, NDArray[Any]]]:
         """Outputs as real numbers.
@@ -104,19 +106,23 @@ def make_network(run: Run, parameters: Parameters, prepared: Prepared) -> Networ
                 "outputs": [item.name for item in parameters.outputs],
             },
         )
+    whole = measured["ranges"].get("min-max") if len(measured["ranges"]) > 1 else None
     with run.stage("quantize"):
         made = _quantize(
             run,
             parameters,
             prepared,
             path,
-            {**shared, "ranges": measured["ranges"], "wide": asked},
+            {**shared, "ranges": measured["ranges"], "wide": asked, "whole": whole},
         )
     if data.random and made["measured"]:
         warning = _unknown_ranges(made["measured"])
         made = {**made, "warnings": [*made["warnings"], warning]}
     network = _made(run, path, made, asked, report=_report(parameters, measured, made))
-    return network if not asked else _with_assignment(run, network)
+    network = dataclasses.replace(network, whole=whole)
+    # A search tells and records it with what it finds.
+    ends_here = parameters.mixed.max_drop is None
+    return _with_assignment(run, network) if asked and ends_here else network
 
 
 def _unknown_ranges(names: Sequence[str]) -> str:
@@ -259,10 +265,21 @@ def with_wide(
             "ranges": {network.report["method"]: network.report["ranges"]},
             "wide": asked,
             "shifts": shifts_of(network.report),
+            "whole": network.whole,
         },
     )
-    report = {**network.report, "wide": made["wide"]}
-    return _network(path, made, asked, report)
+    methods = {
+        tensor: method
+        for tensor, method in network.report["methods"].items()
+        if network.whole is None or tensor not in made["wide"]["tensors"]
+    }
+    report = {
+        **network.report,
+        "wide": made["wide"],
+        "ranges": made["ranges"],
+        "methods": methods,
+    }
+    return dataclasses.replace(_network(path, made, asked, report), whole=network.whole)
 
 
 def _quantize(

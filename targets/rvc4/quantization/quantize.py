@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     import onnx
     import onnx_ir as ir
 
+Ranges = Mapping[str, tuple[float, float]]
 # The least gain that counts: on unseen data a smaller difference is chance.
 _CLEARLY: Final = 0.9
 # On how many calibration frames ranges are tried by groups of tensors.
@@ -59,6 +60,7 @@ def quantize_file(
     wide: Sequence[str] = (),
     corrects: bool = False,
     shifts: Mapping[str, Sequence[float]] | None = None,
+    whole: Mapping[str, tuple[float, float]] | None = None,
 ) -> dict[str, Any]:
     """Write the integer network, in a child process.
 
@@ -72,6 +74,8 @@ def quantize_file(
         wide: Tensors that are asked to have 16 bits in an 8-bit mode.
         corrects: Whether biases may be corrected on calibration frames.
         shifts: A recorded correction (`bias_correction`), which is made again.
+        whole: Ranges of all values that were seen, which wide tensors of an 8-bit mode get: 16 bits
+            have steps enough, and what a narrower range cuts off they could not bring back.
 
     Returns:
         The method that was kept, the error of each that was tried (relative RMSE over all outputs),
@@ -80,12 +84,27 @@ def quantize_file(
     """
     frames = [TargetInput.from_json(item) for item in inputs]
     images = [item.name for item in frames if item.dtype == "uint8" and item.dai_type]
+    changed = [item.name for item in frames if item.embedded is not None]
+    known = whole or {}
 
-    def network_of(by_name: Mapping[str, tuple[float, float]]) -> tuple[Any, dict[str, Any], Formats]:
-        changed = [item.name for item in frames if item.embedded is not None]
-        formats = choose(
-            model, by_name, weights, activations, output_type, encodings, grids, images, changed, wide
-        )
+    def formats_of(by_name: Ranges) -> tuple[Formats, Ranges]:
+        """The formats, and the ranges that they have; these give the same formats again."""
+        while True:
+            formats = choose(
+                *(model, by_name, weights, activations, output_type, encodings, grids, images, changed),
+                wide,
+            )
+            cut = {
+                name: known[name]
+                for name in formats.tensors
+                if name in known and tuple(by_name[name]) != tuple(known[name])
+            }
+            if not cut:
+                return formats, by_name
+            by_name = {**by_name, **cut}
+
+    def network_of(by_name: Ranges) -> tuple[Any, dict[str, Any], Formats, Ranges]:
+        formats, by_name = formats_of(by_name)
         overrides = _overrides(model, images, weights, activations)
         overrides |= formats.overrides
         network = _quantized(
@@ -93,19 +112,20 @@ def quantize_file(
         )
         take_half(network.graph, [item.name for item in frames if item.dtype == "float16"])
         codes = expose(network, images, activations, formats.leaving, by_name)
-        return network, codes, formats
+        return network, codes, formats, by_name
 
     errors: dict[str, float] = {}
     ways: dict[str, str] = {}
     made = {method: network_of(by_name) for method, by_name in ranges.items()}
     best = next(iter(made))
+    ranges = {method: found for method, (*_, found) in made.items()}
     if len(made) > 1:
         assert calibration is not None
         feeds = list(frames_of(calibration, sources, inputs, _CHOOSING_FRAMES))
         expected = run_float(model, feeds)
 
         def judge(method: str) -> None:
-            network, codes, _ = made[method]
+            network, codes, *_ = made[method]
             error = error_of(expected, run_integer(network, codes, feeds, target))
             errors[method] = float(f"{error:.3g}")
 
@@ -116,12 +136,13 @@ def quantize_file(
         few = as_floats(model, feeds[:_SEARCHING_FRAMES])
         ways = search(model, ranges, best, quantized, activations, few)
         if ways:
-            ranges = {**ranges, PER_TENSOR: mixed(ranges, best, ways)}
+            ranges[PER_TENSOR] = mixed(ranges, best, ways)
             made[PER_TENSOR] = network_of(ranges[PER_TENSOR])
+            ranges[PER_TENSOR] = made[PER_TENSOR][3]
             judge(PER_TENSOR)
             # Less of a gain is chance on other frames.
             best = PER_TENSOR if errors[PER_TENSOR] < _CLEARLY * errors[best] else best
-    network, codes, formats = made[best]
+    network, codes, formats, _ = made[best]
     correction = None
     if shifts:
         correct(network, shifts)
