@@ -146,12 +146,6 @@ def test_an_output_leaves_in_the_type_that_is_chosen(
     ("nodes", "shape", "constants", "told"),
     [
         (
-            [node("GatherND", "c ix", "y")],
-            [2, 16],
-            {"ix": np.array([[0, 1, 2], [0, 3, 4]])},
-            "GatherND",
-        ),
-        (
             [node("TopK", "t k", "v i", axis=1), node("Transpose", "v", "y", perm=[0, 2, 1])],
             [1, 4, 5],
             {"k": np.array([5])},
@@ -164,7 +158,7 @@ def test_an_output_leaves_in_the_type_that_is_chosen(
             "Cast",
         ),
     ],
-    ids=["GatherND", "TopK behind moves", "Cast of booleans"],
+    ids=["TopK behind moves", "Cast of booleans"],
 )
 def test_what_qnn_keeps_in_floating_point_is_told_by_its_onnx_name(
     tmp_path: Path, nodes: list[onnx.NodeProto], shape: list[int], constants: Any, told: str
