@@ -17,6 +17,8 @@ from converter.service.hub.bodies import InstanceBody, ModelBody, ModelChange, V
 from converter.service.hub.library import ExistsError, Library, Row
 from converter.service.hub.names import Kind
 
+# More of them than rows can be: `limit` is a bound for a list.
+_DIGITS: Final = 18
 PREFIX: Final = "/models/api/v1"
 _NAMES: Final[dict[Kind, str]] = {
     "model": "models",
@@ -156,4 +158,4 @@ def _fits(item: dict[str, Any], wanted: dict[str, str | None]) -> bool:
 
 def _limit(request: Request) -> int | None:
     text = request.query_params.get("limit", "")
-    return int(text) if text.isdecimal() else None
+    return int(text[:_DIGITS]) if text.isdecimal() else None
