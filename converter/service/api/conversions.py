@@ -176,7 +176,10 @@ async def _stream(
     context: Context, request: Request, job_id: str, after: int
 ) -> AsyncIterator[dict[str, str]]:
     while True:
-        job = await context.call(context.rows.get, job_id)
+        try:
+            job = await context.call(context.rows.get, job_id)
+        except Missing:  # it was taken off the record meanwhile
+            return
         found = await context.call(context.rows.events, job_id, after=after)
         for event in found:
             after = event.position
