@@ -15,6 +15,7 @@ from fastapi.testclient import TestClient
 from converter.jobs.leader import Leader
 from converter.processes.run import Processes
 from converter.service import retention
+from converter.service.api import conversions
 from converter.service.context import Context
 from converter.service.hub.library import Library
 from converter.service.uploads import Uploads
@@ -163,3 +164,32 @@ def test_the_official_client_s_files_have_quotas_too(context: Context) -> None:
     body = {"name": "i", "model_version_id": made, "model_type": "ONNX"}
     one = other.post(f"{M}/modelInstances", json=body).json()["id"]
     assert other.post(f"{M}/modelInstances/{one}/upload_async?size=6").status_code == 413
+
+
+@pytest.mark.parametrize(
+    ("target", "more"), [("rvc2", {}), ("rvc4", {"target_precision": "FP16_STANDARD"})]
+)
+def test_data_that_a_conversion_has_no_use_for_are_taken_all_the_same(
+    context: Context, target: str, more: dict[str, str]
+) -> None:
+    http = client(context)
+    body = {"name": "export", "quantization_data": "CUSTOM", **more}
+    job = http.post(f"{M}/modelInstances/{hub_instance(http)}/export/{target}", json=body).json()["id"]
+    begun = http.post(f"{M}/modelInstances/export/{job}/upload_quantization_zip").json()
+    assert http.put(begun["upload_url"], content=b"a zip").status_code == 200
+    assert context.rows.get(job).request.calibration is None
+
+
+def test_who_polls_is_not_refused(context: Context) -> None:
+    http = client(context, quota={"per_minute": 20})
+    base = hub_instance(http)
+    job = http.post(f"{M}/modelInstances/{base}/export/rvc2", json={"name": "export"}).json()["id"]
+    answers = {http.get(f"/jobs/api/v1/jobs/{job}").status_code for _ in range(30)}
+    assert answers == {200}
+
+
+def test_streams_are_bounded(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conversions, "_STREAMS", 0)
+    http = client(context)
+    http.put("/v1/conversions/one", json={"source": uploaded(http), "target": "rvc2"})
+    assert http.get("/v1/conversions/one/events").status_code == 429
