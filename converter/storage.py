@@ -254,7 +254,7 @@ class Storage:
         before = time.time() - grace_s
         freed = 0
         for digest, put in list(self._all()):
-            if put < before and digest not in keep:
+            if put < before and digest not in keep and not self._is_young(digest, before):
                 with contextlib.suppress(Missing):
                     freed += self.size(digest)
                 self.delete(digest)
@@ -264,6 +264,14 @@ class Storage:
                     if part.stat().st_mtime < before:
                         part.unlink()
         return freed
+
+    def _is_young(self, digest: str, before: float) -> bool:
+        """Whether a file was put again since it was listed; an object store is not asked."""
+        if self._folder is None:
+            return False
+        with contextlib.suppress(FileNotFoundError):
+            return self._local(digest).stat().st_mtime >= before
+        return False
 
     def _local(self, digest: str) -> Path:
         assert self._folder is not None

@@ -33,13 +33,27 @@ class Http:
             UsageError: The key or the request is refused, with the server's findings.
             ToolError: The server does not answer, or failed.
         """
-        return self._asked(method, path, **sent).json()
+        answer = self._asked(method, path, **sent)
+        try:
+            return answer.json()
+        except ValueError as error:
+            raise ToolError(
+                f"{self.url} answers with something else than the service does.",
+                remedy="Look whether --server names it, and what is between.",
+            ) from error
 
     def download(self, path: str, file: IO[bytes]) -> None:
         """Write a file of the server's; errors as for `json`."""
+        import requests
+
         with self._asked("GET", path, stream=True) as answer:
-            for chunk in answer.iter_content(_CHUNK):
-                file.write(chunk)
+            try:
+                for chunk in answer.iter_content(_CHUNK):
+                    file.write(chunk)
+            except requests.RequestException as error:
+                raise ToolError(
+                    f"The connection to {self.url} was lost.", remedy="Run it again."
+                ) from error
 
     def events(self, path: str, after: int) -> Iterator[tuple[int, str, dict[str, Any]]]:
         """Position, kind and data of server-sent events behind a position; ends with the connection.

@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import json
 import threading
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -103,7 +102,7 @@ class Working:
         if request.calibration is not None:
             # Its kind is told by its first bytes: whoever sent it may have called it anything.
             data = self._file("calibration", request.calibration, "calibration.zip")
-            options["calibration.path"] = str(_folder_of(data))
+            options["calibration.path"] = str(data)  # a tar is unpacked in the child
         for index, (key, attached) in enumerate(sorted(request.attachments.items())):
             options[key] = str(self._file(f"file{index}", attached.digest, attached.name))
         return {
@@ -112,6 +111,7 @@ class Working:
             "options": options,
             "toolchain": request.toolchain,
             "report": request.report,
+            "unpack": request.calibration is not None,
         }
 
     def _file(self, folder: str, digest: str, name: str) -> Path:
@@ -220,15 +220,3 @@ def _is_outage(error: ToolError) -> bool:
     """Whether a disk or a store failed, and not for want of room: it may be better next time."""
     cause = error.__cause__
     return isinstance(cause, OSError) and cause.errno not in (errno.ENOSPC, errno.EDQUOT)
-
-
-def _folder_of(archive: Path) -> Path:
-    """What `calibration.path` takes: a zip as it is, a tar unpacked."""
-    if zipfile.is_zipfile(archive):
-        return archive
-    from converter.archive.tar import extract
-
-    folder = archive.with_name("frames")
-    folder.mkdir()
-    extract(archive, folder)
-    return folder

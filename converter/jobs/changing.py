@@ -16,6 +16,7 @@ from converter.jobs.errors import Missing
 from converter.jobs.reading import Reading, label_text
 from converter.jobs.schema import ARTEFACTS, ATTEMPTS, EVENTS, JOBS
 from converter.jobs.states import ENDED, FOLLOWS, State
+from converter.jobs.storable import storable, storable_text
 from converter.jobs.values import Event, Submission
 
 # What one level of priority is worth: a job overtakes those that are one level below it and have waited
@@ -111,7 +112,7 @@ class Changing(Reading):
 
     def _ended(self, state: State, reason: str) -> dict[str, Any]:
         assert state in ENDED
-        return {"ended_at": self._clock(), "reason": reason, "expires_at": None}
+        return {"ended_at": self._clock(), "reason": storable_text(reason), "expires_at": None}
 
     def _reserve(
         self,
@@ -166,7 +167,7 @@ def event_values(
             "number": one.number,
             "at": one.at,
             "kind": one.kind,
-            "data": dict(one.data),
+            "data": storable(dict(one.data)),
         }
         for index, one in enumerate(events, 1)
     ]

@@ -7,13 +7,14 @@ import os
 import signal
 import threading
 import time
+import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
-from converter.errors import ConvertError, VerificationError
+from converter.errors import Cancelled, ConvertError, VerificationError
 from converter.events import Event, Notice, Progress, StageFinished, StageStarted, ToolSaid, Warned
 from converter.jobs.results import error_json
 from converter.processes import linux
@@ -34,7 +35,8 @@ def convert(
     """Convert, as `converter.run.convert` does; SIGTERM, or the parent's end, cancels it.
 
     Args:
-        request: `source`, `target`, `options`, `toolchain` and `report`.
+        request: `source`, `target`, `options`, `toolchain` and `report`; with `unpack`,
+            `calibration.path` may be a tar.
         folder: An empty folder of the attempt's own. The archive is written below `out`.
         bounds: What this process and its children may take; see `linux.bound_this_process`.
 
@@ -57,11 +59,14 @@ def _convert(request: Mapping[str, Any], place: Path) -> dict[str, Any]:
         from converter.run import convert as run
 
         try:
+            options = dict(request["options"])
+            if request.get("unpack"):
+                options["calibration.path"] = str(_folder_of(Path(options["calibration.path"])))
             done = run(
                 request["source"],
                 request["target"],
                 output=f"{place / OUTPUT}/",
-                options=dict(request["options"]),
+                options=options,
                 toolchain=request["toolchain"],
                 on_event=teller.event,
                 report=place / REPORT if request["report"] else None,
@@ -80,6 +85,27 @@ def _convert(request: Mapping[str, Any], place: Path) -> dict[str, Any]:
         return {**done.to_json(), "exit_code": 0}
     finally:
         teller.close()
+
+
+def _folder_of(archive: Path) -> Path:
+    """What `calibration.path` takes: a zip as it is, a tar unpacked.
+
+    Here and not where the attempt was begun: it may be a bomb, and here it is bounded and can be ended.
+
+    Raises:
+        Cancelled: By SIGTERM.
+    """
+    if zipfile.is_zipfile(archive):
+        return archive
+    from converter.archive.tar import extract
+
+    folder = archive.with_name("frames")
+    folder.mkdir()
+    try:
+        extract(archive, folder)
+    except KeyboardInterrupt as error:
+        raise Cancelled("It was cancelled.") from error
+    return folder
 
 
 def _stop(_number: int, _frame: FrameType | None) -> None:

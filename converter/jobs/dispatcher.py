@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 import threading
 import time
 from collections import deque
@@ -25,6 +26,7 @@ from converter.jobs.rows import Rows
 from converter.jobs.states import State
 from converter.jobs.values import Job, Outcome
 
+_LOG: Final = logging.getLogger("nnconvert.jobs")
 # How long after its time limit, or its cancellation, an attempt is waited for: it may be on a machine
 # that does not answer.
 _OVERDUE_S: Final = 60.0
@@ -152,7 +154,15 @@ class Dispatcher:
 
     def _write_reports(self) -> None:
         while self._reports:
-            self._write(self._reports[0])
+            report = self._reports[0]
+            try:
+                self._write(report)
+            except DatabaseAway:
+                raise
+            except Exception:  # noqa: BLE001 - one report must not keep all the others for ever
+                _LOG.exception("A report of job %s cannot be written down.", report.job_id)
+                if isinstance(report, Outcome):
+                    self._write(_unwritable(report))
             self._reports.popleft()
 
     def _write(self, report: Report) -> None:
@@ -222,6 +232,18 @@ class Dispatcher:
                     bounds=job.limits.bounds,
                 )
             )
+
+
+def _unwritable(outcome: Outcome) -> Outcome:
+    """What is written of an attempt whose own words the database refuses."""
+    error = ToolError("Its result could not be written down.", remedy="Look at the server's log.")
+    return Outcome(
+        job_id=outcome.job_id,
+        attempt=outcome.attempt,
+        state=State.FAILED,
+        result=failed(error),
+        reason=str(error),
+    )
 
 
 def _timed_out(job_id: str, attempt: int, limit_s: float) -> Outcome:

@@ -86,6 +86,16 @@ class Leader:
             return False
         return True
 
+    def holds(self) -> bool:
+        """Whether it leads, or leads again after an outage; True while the database does not answer.
+
+        What runs goes on through an outage. When the database is back another one may lead.
+        """
+        try:
+            return self.leads() or self.try_lead()
+        except (sa.exc.OperationalError, sa.exc.InterfaceError):
+            return True
+
     def close(self) -> None:
         """Let another one lead."""
         if self._file is not None:

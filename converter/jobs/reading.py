@@ -77,9 +77,14 @@ class Reading:
 
     def states(self, job_ids: Iterable[str]) -> dict[str, State]:
         """The states of some jobs; those that are not there are left out."""
-        chosen = sa.select(JOBS.c.id, JOBS.c.state).where(JOBS.c.id.in_(list(job_ids)))
+        left = list(job_ids)
+        found: dict[str, State] = {}
         with reading(self.engine) as connection:
-            return {job_id: State(state) for job_id, state in connection.execute(chosen)}
+            for start in range(0, len(left), _PAGE):  # a statement has a bounded number of values
+                these = left[start : start + _PAGE]
+                chosen = sa.select(JOBS.c.id, JOBS.c.state).where(JOBS.c.id.in_(these))
+                found |= {job_id: State(state) for job_id, state in connection.execute(chosen)}
+        return found
 
     def count(self, *, tenant: str | None = None, batch: str | None = None) -> dict[State, int]:
         """How many jobs are in each state."""

@@ -30,6 +30,7 @@ from converter.jobs.reading import job_of, label_text
 from converter.jobs.results import failed
 from converter.jobs.schema import ARTEFACTS, ATTEMPTS, EVENTS, JOBS
 from converter.jobs.states import ENDED, State
+from converter.jobs.storable import storable, storable_text
 from converter.jobs.values import (
     Attachment,
     Attempt,
@@ -220,8 +221,9 @@ class Rows(Changing):
 
     def _finish(self, outcome: Outcome) -> bool:
         job_id, attempt, events = outcome.job_id, outcome.attempt, outcome.events
-        ended = {"result": dict(outcome.result), "state": str(outcome.state)}
-        ended |= self._ended(outcome.state, outcome.reason)
+        reason = storable_text(outcome.reason)
+        ended = {"result": storable(dict(outcome.result)), "state": str(outcome.state)}
+        ended |= self._ended(outcome.state, reason)
         with writing(self.engine) as connection:
             last = self._reserve(connection, job_id, attempt, len(events) + 1, ended)
             if last is None:
@@ -230,18 +232,18 @@ class Rows(Changing):
                 return state == str(outcome.state)
             told = event_values(job_id, attempt, last - len(events) - 1, events)
             now = self._clock()
-            told.append(state_event(job_id, last, now, outcome.state, attempt, outcome.reason))
+            told.append(state_event(job_id, last, now, outcome.state, attempt, reason))
             connection.execute(INSERT_EVENTS, told)
             self._set_attempt(
                 connection,
                 job_id,
                 attempt,
                 state=str(outcome.state),
-                reason=outcome.reason,
+                reason=reason,
                 peak_bytes=outcome.peak_bytes,
                 ended_at=now,
             )
-            made = [asdict(one) | {"job_id": job_id} for one in outcome.artefacts]
+            made = [storable(asdict(one)) | {"job_id": job_id} for one in outcome.artefacts]
             if made:
                 connection.execute(INSERT_ARTEFACTS, made)
             return True
@@ -259,6 +261,7 @@ class Rows(Changing):
         Returns:
             The job as it is now; None if the attempt is not the job's any more.
         """
+        reason = storable_text(reason)
         with writing(self.engine) as connection:
             if not self._is_running(connection, job_id, attempt):
                 return None
@@ -286,7 +289,7 @@ class Rows(Changing):
     def refuse(self, job_id: str, error: ConvertError) -> bool:
         """End a job that does not run, because it cannot; False if it does not wait any more."""
         with writing(self.engine) as connection:
-            values = self._ended(State.FAILED, str(error)) | {"result": failed(error)}
+            values = self._ended(State.FAILED, str(error)) | {"result": storable(failed(error))}
             before = (State.ACCEPTED, State.WAITING_INPUTS, State.QUEUED)
             return self._move(connection, job_id, State.FAILED, values, of=before) is not None
 

@@ -27,7 +27,7 @@ class Quota:
         queued: Jobs that have not ended.
         upload_bytes: Bytes of one upload.
         stored_bytes: Bytes of all uploads that are kept.
-        per_minute: Requests a minute, those that poll apart.
+        per_minute: Requests a minute; those that poll a job are not counted.
     """
 
     queued: int | None = None

@@ -13,6 +13,7 @@ from converter.service import state, web
 from converter.service.access import Reader
 from converter.service.api import conversions as api_conversions
 from converter.service.api import targets, uploads
+from converter.service.bounds import Bounded
 from converter.service.context import Context
 from converter.service.hub import conversions, routes
 from converter.service.patience import Patience
@@ -61,6 +62,7 @@ def create_app(context: Context) -> FastAPI:
     )
     app.state.context = context
 
+    app.add_middleware(Bounded)
     app.add_middleware(Headed)
     measure(app, context)
     app.add_middleware(Patience, wait_s=context.settings.wait_database_s)

@@ -79,6 +79,10 @@ def add_handlers(app: FastAPI) -> None:
     async def not_kept(_: Request, __: DataError) -> JSONResponse:
         return problem(422, "A word of the request cannot be kept: it has a character of code 0.")
 
+    @app.exception_handler(RecursionError)
+    async def too_deep(_: Request, __: RecursionError) -> JSONResponse:
+        return problem(422, "A value of the request is deeper than it can be read.")
+
     @app.exception_handler(Exception)
     async def unexpected(_: Request, __: Exception) -> JSONResponse:
         return problem(500, "The server failed; its log says how.")

@@ -20,6 +20,9 @@ def tidy(context: Context, *, now: float) -> int:
         How many bytes of files went.
     """
     before = now - context.settings.keep_s
+    # Also what the rows name that go now: a request may have found such an upload a moment ago, and be
+    # about to name its file. The next time finds what it named.
+    named = context.rows.digests() | _named(context)
     for job in list(context.rows.all(states=ENDED)):
         if job.ended_at is not None and job.ended_at < before:
             context.rows.delete(job.id)
@@ -27,7 +30,7 @@ def tidy(context: Context, *, now: float) -> int:
         rows.execute(sa.delete(UPLOADS).where(UPLOADS.c.created < before))
         rows.execute(sa.delete(HUB_INSTANCES).where(HUB_INSTANCES.c.updated < before))
     _remove_parts(context, before)
-    return context.storage.sweep(context.rows.digests() | _named(context))
+    return context.storage.sweep(named | context.rows.digests() | _named(context))
 
 
 def _named(context: Context) -> set[str]:

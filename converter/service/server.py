@@ -154,7 +154,8 @@ def _dispatch(context: Context, place: Place, stop: threading.Event) -> None:
                     return
                 dispatcher = Dispatcher(context.rows, _executor(context, place))
                 try:
-                    dispatcher.run(stop)
+                    while not stop.is_set() and leader.holds():
+                        dispatcher.step()
                 finally:
                     dispatcher.close()
         except ConvertError as error:
@@ -170,4 +171,6 @@ def _tidy(context: Context, stop: threading.Event) -> None:
             tidy(context, now=time.time())
         except ConvertError as error:
             _LOG.error("%s", error)
+        except Exception:  # noqa: BLE001 - it is logged, and tried again
+            _LOG.exception("Clean-up failed.")
         stop.wait(_TIDY_S)

@@ -48,8 +48,8 @@ class Uploads:
 
     def begin(self, name: str, size: int, digest: str) -> Upload:
         """An upload of these bytes: the one that is there, or a new one."""
-        found = self._find(UPLOADS.c.digest == digest, UPLOADS.c.size == size)
-        if found is not None and (not found.complete or self.storage.has(digest)):
+        found = self.begun(size, digest)
+        if found is not None:
             return found
         row = {
             "id": f"u_{secrets.token_hex(16)}",
@@ -88,11 +88,10 @@ class Uploads:
             raise Missing(f"{digest} was not uploaded.", remedy="POST it to /v1/uploads first.")
         return found
 
-    def stored_bytes(self) -> int:
-        """Bytes of all uploads of the tenant."""
-        chosen = sa.select(sa.func.sum(UPLOADS.c.size)).where(UPLOADS.c.tenant == self.tenant)
-        with reading(self.engine) as rows:
-            return int(rows.execute(chosen).scalar() or 0)
+    def begun(self, size: int, digest: str) -> Upload | None:
+        """The upload of these bytes that is there, whole or in part."""
+        found = self._find(UPLOADS.c.digest == digest, UPLOADS.c.size == size)
+        return found if found and (not found.complete or self.storage.has(digest)) else None
 
     def add(self, upload: Upload, offset: int, part: Path) -> Upload:
         """Append a part that begins at an offset; the last one completes the upload.
@@ -101,10 +100,14 @@ class Uploads:
             Conflict: Another offset is next.
             Corrupt: The bytes have another digest; all of them are to be sent again.
         """
+        import fcntl  # not on Windows
+
         place = self._place(upload.id)
         place.parent.mkdir(parents=True, exist_ok=True)
         with place.open("ab") as file, part.open("rb") as source:
-            at = file.tell()
+            # A client that sends a part again may overtake itself.
+            fcntl.flock(file, fcntl.LOCK_EX)
+            at = file.seek(0, os.SEEK_END)
             if upload.complete or offset != at:
                 raise Conflict(f"The next offset is {upload.size if upload.complete else at}.")
             if at + part.stat().st_size > upload.size:
@@ -113,20 +116,20 @@ class Uploads:
                 file.write(chunk)
             file.flush()
             os.fsync(file.fileno())
-        if place.stat().st_size == upload.size:
-            self._complete(upload, place)
+            if file.tell() == upload.size:
+                self._complete(upload, place)
         return self.get(upload.id)
 
     def _complete(self, upload: Upload, place: Path) -> None:
         with place.open("rb") as file:
             found = f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
         if found != upload.digest:
-            place.unlink()
+            place.unlink(missing_ok=True)
             raise Corrupt(f"The bytes are {found}, not {upload.digest}.", remedy="Send them again.")
         self.storage.put(place)
         with writing(self.engine) as rows:
             rows.execute(sa.update(UPLOADS).where(UPLOADS.c.id == upload.id).values(complete=1))
-        place.unlink()
+        place.unlink(missing_ok=True)
 
     def _find(self, *which: sa.ColumnElement[bool]) -> Upload | None:
         chosen = sa.select(UPLOADS).where(UPLOADS.c.tenant == self.tenant, *which)

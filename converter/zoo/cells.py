@@ -62,7 +62,7 @@ def cell_of(
         tensors=result.get("model", {}),
         tools=document["tools"],
         error=error and _error(error, planned, today),
-        expected=_expected(planned),
+        expected=_expected(planned, error, today),
         report=files.get("report"),
         log=files.get("log"),
         tags=wanted.tags,
@@ -98,8 +98,11 @@ def _error(error: Mapping[str, Any], planned: PlannedCell, today: date) -> dict[
     return told
 
 
-def _expected(planned: PlannedCell) -> Expected | None:
-    """The first entry of the manifest for the cell."""
-    for one in planned.wanted.expected:
+def _expected(planned: PlannedCell, error: Mapping[str, Any] | None, today: date) -> Expected | None:
+    """The entry of the manifest for the cell: the one that its failure is meant by, if there is one."""
+    several = planned.wanted.expected
+    meant = [one for one in several if error is not None and _is_meant(one, error)]
+    valid = [one for one in meant if today <= one.until]
+    for one in [*valid, *meant, *several]:
         return Expected(reason=one.reason, until=one.until.isoformat())
     return None

@@ -227,9 +227,17 @@ def _named_by_tools(options: Options) -> dict[str, str]:
     for key, setting in options.settings.items():
         words = setting.value if kind_of(key) == "args" and isinstance(setting.value, tuple) else ()
         for word in map(str, words):
-            if "/" in word and Path(word).is_file():
-                found[f"{key} {word}"] = sha256_of(Path(word))
+            for name in (word, word.partition("=")[2]):  # `--name FILE`, `--name=FILE`
+                if name and _is_file(name):
+                    found[f"{key} {name}"] = sha256_of(Path(name))
     return found
+
+
+def _is_file(name: str) -> bool:
+    try:
+        return Path(name).is_file()
+    except (OSError, ValueError):  # a long word, and no name
+        return False
 
 
 def _with_costs(cells: Sequence[PlannedCell], before: Index | None) -> list[PlannedCell]:

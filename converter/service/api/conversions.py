@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Annotated, Any, Final
 
@@ -34,11 +35,24 @@ _LOOK_S: Final = 0.25
 _KEEP_ALIVE_S: Final = 15.0
 # A position that a database's integer does not hold is none of ours.
 _DIGITS: Final = 19
+# Of a tenant: each looks into the database some times a second.
+_STREAMS: Final = 64
+_Sent = dict[str, str]
 
 
 def router(context: Context) -> APIRouter:
     """The routes, for an app."""
     routes = APIRouter(prefix="/v1", tags=["conversions"])
+
+    streams: Counter[str] = Counter()
+
+    async def counted(tenant: str, stream: AsyncIterator[_Sent]) -> AsyncIterator[_Sent]:
+        streams[tenant] += 1
+        try:
+            async for one in stream:
+                yield one
+        finally:
+            streams[tenant] -= 1
 
     def mine(access: Account, name: str) -> Job:
         try:
@@ -125,11 +139,15 @@ def router(context: Context) -> APIRouter:
         """Everything that happens, as server-sent events; Last-Event-ID goes on behind that one."""
         from sse_starlette import EventSourceResponse
 
+        if streams[access.tenant] >= _STREAMS:
+            raise HTTPException(429, f"{_STREAMS} streams may be open.", headers={"Retry-After": "5"})
         job = await context.call(mine, access, name)
         is_position = last_event_id and last_event_id.isdecimal() and len(last_event_id) < _DIGITS
         after = int(last_event_id or 0) if is_position else 0
         return EventSourceResponse(
-            _stream(context, request, job.id, after), ping=int(_KEEP_ALIVE_S), sep="\n"
+            counted(access.tenant, _stream(context, request, job.id, after)),
+            ping=int(_KEEP_ALIVE_S),
+            sep="\n",
         )
 
     @routes.get("/conversions/{name}/artefacts")
@@ -176,7 +194,10 @@ async def _stream(
     context: Context, request: Request, job_id: str, after: int
 ) -> AsyncIterator[dict[str, str]]:
     while True:
-        job = await context.call(context.rows.get, job_id)
+        try:
+            job = await context.call(context.rows.get, job_id)
+        except Missing:  # it was taken off the record meanwhile
+            return
         found = await context.call(context.rows.events, job_id, after=after)
         for event in found:
             after = event.position

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import tempfile
 from pathlib import Path
 from typing import Any, Final
@@ -11,6 +12,7 @@ from fastapi import APIRouter
 from converter.errors import UsageError, from_findings
 from converter.processes.run import Processes
 from converter.service.access import Converting, Reader
+from converter.service.accounts import Account
 from converter.service.api.uploads import uploads_of
 from converter.service.api.values import Conversion
 from converter.service.context import Context
@@ -19,11 +21,14 @@ from converter.service.options import check, schema
 from converter.target import names
 
 _PLAN_S: Final = 120.0
+# Each is a process with a model in it, and holds one of the threads that answer everything else.
+_PLANS_AT_ONCE: Final = 2
 
 
 def router(context: Context) -> APIRouter:
     """The routes, for an app."""
     routes = APIRouter(prefix="/v1", tags=["targets"])
+    room = asyncio.Semaphore(_PLANS_AT_ONCE)
 
     @routes.get("/targets")
     def targets(_: Reader) -> list[dict[str, Any]]:
@@ -31,8 +36,12 @@ def router(context: Context) -> APIRouter:
         return [{"name": name, "options": schema(name)} for name in names()]
 
     @routes.post("/plans")
-    def plan(body: Conversion, access: Converting) -> dict[str, Any]:
+    async def plan(body: Conversion, access: Converting) -> dict[str, Any]:
         """What a conversion would do, with the origin of each parameter; nothing is converted."""
+        async with room:
+            return await context.call(planned, body, access)
+
+    def planned(body: Conversion, access: Account) -> dict[str, Any]:
         if findings := check(body.options, body.uploads):
             raise from_findings(UsageError, "The options", findings)
         source = uploads_of(context, access).by_digest(body.source)

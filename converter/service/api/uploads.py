@@ -7,13 +7,14 @@ import tempfile
 from pathlib import Path
 from typing import IO, Annotated, Any
 
-from fastapi import APIRouter, Header, HTTPException, Request, Response
+from fastapi import APIRouter, Header, Request, Response
 
 from converter.service.access import Converting, Reader
 from converter.service.accounts import Account
 from converter.service.api.values import Count, NewUpload
 from converter.service.context import Context
 from converter.service.hub.names import file_name
+from converter.service.quota import room_for_file
 from converter.service.receive import received_body
 from converter.service.uploads import Uploads
 
@@ -26,12 +27,8 @@ def router(context: Context) -> APIRouter:
     def begin(body: NewUpload, response: Response, access: Converting) -> dict[str, Any]:
         """Announce a file; the answer says from which offset to send it, or that it is there."""
         mine = uploads_of(context, access)
-        quota = access.quota
-        allowed = min(context.settings.max_upload_bytes, quota.upload_bytes or body.size)
-        if body.size > allowed:
-            raise HTTPException(413, f"A file may have {allowed:,} bytes.")
-        if quota.stored_bytes is not None and mine.stored_bytes() + body.size > quota.stored_bytes:
-            raise HTTPException(413, f"All files together may have {quota.stored_bytes:,} bytes.")
+        if mine.begun(body.size, body.digest) is None:
+            room_for_file(context, access, body.size)
         upload = mine.begin(file_name(body.name), body.size, body.digest)
         response.status_code = 200 if upload.complete else 201
         return upload.to_json()

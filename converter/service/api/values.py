@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+
+from converter.service.bounds import plain
 
 Digest = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f]+$")]
@@ -15,6 +17,11 @@ Id = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,100}$")]
 
 class _Body(BaseModel):
     model_config = ConfigDict(extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _plain(cls, value: Any) -> Any:
+        return plain(value)
 
 
 class NewUpload(_Body):
@@ -38,6 +45,14 @@ class Conversion(_Body):
     uploads: dict[str, Digest] = Field(
         default_factory=dict, description="Files of options of type path, such as rvc4.encodings."
     )
+
+    @field_validator("toolchain")
+    @classmethod
+    def _stays_here(cls, value: str) -> str:
+        # Like the options `online.…`: it would send the model to another server.
+        if value == "online":
+            raise ValueError("'online' is for the server's operator to use: it sends models elsewhere")
+        return value
 
 
 class Batch(_Body):

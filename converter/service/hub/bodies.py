@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from converter.service.bounds import plain
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f]+$")]
 
@@ -12,17 +14,26 @@ Name = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=r"
 class _Body(BaseModel):
     model_config = ConfigDict(extra="allow", protected_namespaces=())
 
+    @model_validator(mode="before")
+    @classmethod
+    def _plain(cls, value: Any) -> Any:
+        return plain(value)
+
 
 class ModelBody(_Body):
     """POST models."""
 
     name: Name
+    tasks: list[Any] | None = None
+    links: list[Any] | None = None
 
 
 class ModelChange(_Body):
     """PATCH models: only what changes."""
 
     name: Name | None = None
+    tasks: list[Any] | None = None
+    links: list[Any] | None = None
 
 
 class VariantBody(_Body):
@@ -31,6 +42,7 @@ class VariantBody(_Body):
     model_id: Name
     name: Name
     version: Name = "0.1.0"
+    tags: list[str] | None = None
 
 
 class InstanceBody(_Body):
@@ -41,6 +53,7 @@ class InstanceBody(_Body):
     model_type: Name
     input_shape: list[list[Any]] | None = None
     tags: list[str] | None = None
+    parent_id: Name | None = None
 
 
 class InputBody(_Body):

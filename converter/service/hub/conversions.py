@@ -6,9 +6,9 @@ import json
 import tempfile
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Annotated, Any, Final
 
-from fastapi import APIRouter, HTTPException, Request, Response
+from fastapi import APIRouter, HTTPException, Query, Request, Response
 from fastapi.responses import JSONResponse
 
 from converter.archive.opened import SUFFIXES
@@ -20,6 +20,7 @@ from converter.jobs.values import CALIBRATION, Artefact, Submission
 from converter.jobs.values import Request as JobRequest
 from converter.service.access import Converting, Reader
 from converter.service.accounts import Account
+from converter.service.api.values import Count
 from converter.service.context import Context
 from converter.service.datasets import data_sets, packed
 from converter.service.download import file_response
@@ -30,7 +31,7 @@ from converter.service.hub.library import Library, Row
 from converter.service.hub.names import file_name, new_id
 from converter.service.hub.routes import PREFIX
 from converter.service.options import check
-from converter.service.quota import require_room
+from converter.service.quota import require_room, room_for_file
 from converter.service.receive import received_body, received_file
 
 JOBS: Final = "/jobs/api/v1"
@@ -38,6 +39,8 @@ STORAGE: Final = "/storage"
 # The upload of an instance is a job to the client; its id names the instance.
 _UPLOAD: Final = "aij_upload-"
 _POLICY: Final = ("algorithm", "credential", "date", "signature")
+# What a form has around its file.
+_FORM: Final = 1 << 16
 _MAX_CONFIG: Final = 4 << 20
 _LOOK: Final = ArchiveLimits(total_bytes=1 << 30, members=100)
 
@@ -50,9 +53,12 @@ def router(context: Context) -> APIRouter:
         return Library(context.engine, access.tenant)
 
     @routes.post(PREFIX + "/modelInstances/{name}/upload_async")
-    def begin_upload(request: Request, name: str, access: Converting) -> dict[str, Any]:
+    def begin_upload(
+        request: Request, name: str, access: Converting, size: Annotated[Count, Query()] = 1
+    ) -> dict[str, Any]:
         row = library(access).get("instance", name)
-        word = context.sign("upload", f"{access.tenant}\n{row['id']}")
+        room = room_for_file(context, access, size)
+        word = context.sign("upload", f"{room}\n{access.tenant}\n{row['id']}")
         fields = {"key": f"{row['id']}", "policy": "-", "success_action_status": "201"}
         fields |= {f"x-goog-{part}": "-" for part in _POLICY}
         return {
@@ -62,8 +68,11 @@ def router(context: Context) -> APIRouter:
 
     @routes.post(STORAGE + "/upload/{word}", status_code=201)
     async def upload(request: Request, word: str) -> JSONResponse:
-        tenant, row = _instance_of(context, "upload", word)
-        async with received_file(request, context.settings.max_upload_bytes) as (name, file):
+        room, _, thing = _thing_of(context, "upload", word).partition("\n")
+        tenant, _, instance = thing.partition("\n")
+        row = await context.call(Library(context.engine, tenant).get, "instance", instance)
+        most = min(int(room) + _FORM, context.settings.max_upload_bytes)
+        async with received_file(request, most) as (name, file):
             await context.call(_keep, context, tenant, row, name, file)
         return JSONResponse({}, 201)
 
@@ -102,17 +111,19 @@ def router(context: Context) -> APIRouter:
     @routes.post(PREFIX + "/modelInstances/export/{job_id}/upload_quantization_zip")
     def begin_zip(request: Request, job_id: str, access: Converting) -> dict[str, str]:
         context.rows.get(job_id, tenant=access.tenant)
-        word = context.sign("zip", job_id)
+        word = context.sign("zip", f"{room_for_file(context, access)}\n{job_id}")
         return {"upload_url": _address(request, f"{STORAGE}/zip/{word}")}
 
     @routes.put(STORAGE + "/zip/{word}")
     async def upload_zip(request: Request, word: str) -> dict[str, str]:
-        job_id = context.signer.check("zip", word)
-        if job_id is None:
-            raise HTTPException(403, "The address is too old, or no address of this server.")
-        async with received_body(request, context.settings.max_upload_bytes) as file:
-            digest = await context.put(file)
-        await context.call(context.rows.give_inputs, job_id, {CALIBRATION: digest})
+        room, _, job_id = _thing_of(context, "zip", word).partition("\n")
+        async with received_body(request, int(room)) as file:
+            wanted = (await context.call(context.rows.get, job_id)).request
+            # The client also sends data for RVC2 and for FP16, and dies of a refusal.
+            is_used = wanted.calibration is not None or CALIBRATION in wanted.wants
+            digest = await context.put(file) if is_used else None
+        if digest is not None:
+            await context.call(context.rows.give_inputs, job_id, {CALIBRATION: digest})
         return {}
 
     @routes.get(JOBS + "/jobs/{job_id}")
@@ -134,9 +145,8 @@ def router(context: Context) -> APIRouter:
 
     @routes.get(STORAGE + "/file/{word}/{name}")
     def file(word: str, name: str) -> Response:
-        thing = context.signer.check("file", word)
-        digest, _, known = (thing or "").partition("\n")
-        if thing is None or known != name:
+        digest, _, known = _thing_of(context, "file", word).partition("\n")
+        if known != name:
             raise HTTPException(403, "The address is too old, or no address of this server.")
         return file_response(context, digest, name)
 
@@ -172,12 +182,11 @@ def _address(request: Request, path: str) -> str:
     return str(request.base_url).rstrip("/") + path
 
 
-def _instance_of(context: Context, purpose: str, word: str) -> tuple[str, Row]:
+def _thing_of(context: Context, purpose: str, word: str) -> str:
     thing = context.signer.check(purpose, word)
     if thing is None:
         raise HTTPException(403, "The address is too old, or no address of this server.")
-    tenant, _, name = thing.partition("\n")
-    return tenant, Library(context.engine, tenant).get("instance", name)
+    return thing
 
 
 def _keep(context: Context, tenant: str, row: Row, name: str, file: IO[bytes]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -16,7 +17,10 @@ from converter.service.hub import answers
 from converter.service.hub.bodies import InstanceBody, ModelBody, ModelChange, VariantBody
 from converter.service.hub.library import ExistsError, Library, Row
 from converter.service.hub.names import Kind
+from converter.storage import Missing
 
+# More of them than rows can be: `limit` is a bound for a list.
+_DIGITS: Final = 18
 PREFIX: Final = "/models/api/v1"
 _NAMES: Final[dict[Kind, str]] = {
     "model": "models",
@@ -102,7 +106,8 @@ def router(context: Context) -> APIRouter:
         @routes.delete(f"{path}/{{name}}", name=f"delete_{kind}")
         def delete(name: str, access: Deleting) -> dict[str, Any]:
             for job_id in library(access).delete(kind, name):
-                context.rows.cancel(job_id)
+                with contextlib.suppress(Missing):  # retention took it
+                    context.rows.cancel(job_id)
             return {}  # a body that is no JSON is an error to the client
 
     for kind in _NAMES:
@@ -156,4 +161,4 @@ def _fits(item: dict[str, Any], wanted: dict[str, str | None]) -> bool:
 
 def _limit(request: Request) -> int | None:
     text = request.query_params.get("limit", "")
-    return int(text) if text.isdecimal() else None
+    return int(text[:_DIGITS]) if text.isdecimal() else None
