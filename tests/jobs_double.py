@@ -38,7 +38,7 @@ from converter.storage import Storage
 NAME = "tests.jobs_double"
 
 
-def convert(request: Mapping[str, Any], folder: str) -> dict[str, Any]:
+def convert(request: Mapping[str, Any], folder: str, bounds: Any = None) -> dict[str, Any]:
     """In the child. Options: `seconds`; `fails`; `dies`, once, by a mark file; `marks`, a folder."""
     signal.signal(signal.SIGTERM, _stop)
     linux.die_with_parent(number=signal.SIGTERM)

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from converter.service import state, web
 from converter.service.access import Reader
 from converter.service.api import conversions as api_conversions
-from converter.service.api import targets, uploads
+from converter.service.api import plans, uploads
 from converter.service.bounds import Bounded
 from converter.service.context import Context
 from converter.service.hub import conversions, routes
@@ -77,7 +77,7 @@ def create_app(context: Context) -> FastAPI:
     app.include_router(web.router())
     app.include_router(routes.router(context))
     app.include_router(conversions.router(context))
-    for part in (uploads, api_conversions, targets):
+    for part in (uploads, api_conversions, plans):
         app.include_router(part.router(context))
 
     return app

@@ -21,6 +21,7 @@ def test_the_public_names_are_these_and_keep_their_meaning() -> None:
         importlib.import_module(f"converter.{module.name}")
         assert module.name not in converter.__all__
     assert converter.__all__ == [
+        "Client",
         "Conversion",
         "ConvertError",
         "Difference",
