@@ -175,7 +175,7 @@ def check_source(model: Path, error: ToolError, *, work: Path) -> None:
     except ModelError as refused:
         refused.tool_text = error.tool_text
         raise refused from error
-    except ConvertError:  # what failed first is told
+    except (ConvertError, OSError):  # what failed first is told
         return
 
 
