@@ -44,7 +44,7 @@ def require() -> None:
 
 
 def _library(name: str) -> Any:
-    """A module of the extra `zoo`; the protobuf classes in it have no types."""
+    """A module of the two libraries; the protobuf classes in it have no types."""
     try:
         return import_module(name)
     except ImportError:
@@ -53,7 +53,7 @@ def _library(name: str) -> Any:
         )
         raise ToolchainError(
             f"Publishing a zoo needs {package}, which is not installed.",
-            remedy="Run: pip install 'nnarchive-converter[zoo]'",
+            remedy=f"Run: pip install {package}",
         ) from None
 
 

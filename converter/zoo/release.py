@@ -46,7 +46,7 @@ def prepared(folder: Path, *, against: str | None, accept: bool) -> Release:
 
     Raises:
         UsageError: There is no build in `against`, or what is published is damaged.
-        ToolchainError: A library of the extra `zoo` is missing.
+        ToolchainError: A library for provenance or bills of materials is missing.
         ToolError: The URL does not answer.
     """
     require()
