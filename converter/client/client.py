@@ -7,7 +7,6 @@ import os
 import tempfile
 import time
 import uuid
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any, Final
 
 from converter.archive.opened import archive_name
 from converter.archive.write import copy_archive, destination, output_name
+from converter.archive.zipped import write_zip
 from converter.client.http import Http, error_of
 from converter.errors import ToolError, UsageError
 from converter.events import (
@@ -183,11 +183,7 @@ class Client:
             return self.upload(path)
         with tempfile.TemporaryDirectory() as folder:
             place = Path(folder) / f"{path.name or 'data'}.zip"
-            with zipfile.ZipFile(place, "w") as pack:
-                for one in sorted(path.rglob("*")):
-                    if one.is_file():
-                        # Without times: the same files are the same bytes, and are sent once.
-                        pack.writestr(zipfile.ZipInfo(str(one.relative_to(path))), one.read_bytes())
+            write_zip(path, place)
             return self.upload(place)
 
     def _followed(self, address: str, job: dict[str, Any], tell: OnEvent) -> dict[str, Any]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import tempfile
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from converter.archive.zipped import write_zip
 from converter.errors import UsageError
 
 
@@ -21,6 +20,9 @@ def data_sets(folder: Path) -> Mapping[str, Path]:
 def packed(name: str, sets: Mapping[str, Path], work: Path) -> Path:
     """A data set as a zip.
 
+    Args:
+        work: An empty folder, for one that is to be packed.
+
     Raises:
         UsageError: The operator offers none of that name.
     """
@@ -34,11 +36,6 @@ def packed(name: str, sets: Mapping[str, Path], work: Path) -> Path:
         )
     if path.is_file():
         return path
-    with tempfile.NamedTemporaryFile(dir=work, suffix=".zip", delete=False) as file:
-        with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as pack:
-            for one in sorted(path.rglob("*")):
-                if one.is_file():
-                    # The same bytes for the same files: their digest names the data.
-                    info = zipfile.ZipInfo(str(one.relative_to(path)))
-                    pack.writestr(info, one.read_bytes())
-        return Path(file.name)
+    made = work / "data.zip"
+    write_zip(path, made)
+    return made

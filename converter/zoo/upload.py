@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
 
 from converter.archive.opened import CONFIG
 from converter.archive.write import write_archive
+from converter.archive.zipped import write_zip
 from converter.cache.contents import files_of_model
 from converter.storage import Storage
-
-# Zip files cannot tell an earlier time; the same files are the same zip.
-_TIME: Final = (1980, 1, 1, 0, 0, 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,20 +84,8 @@ class Uploads:
         if path not in self._files:
             if path.is_dir() or (always_zip and path.suffix.lower() != ".zip"):
                 packed = self._work / f"{path.resolve().name}.zip"
-                _zip(path, packed)
+                write_zip(path, packed)
                 self._files[path] = self._storage.put(packed), packed.name
             else:
                 self._files[path] = self._storage.put(path), path.name
         return self._files[path]
-
-
-def _zip(path: Path, packed: Path) -> None:
-    """The files below a folder, or one file, unpacked in size: pictures are compressed already."""
-    root = path if path.is_dir() else path.parent
-    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
-    with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
-        for file in files:
-            info = zipfile.ZipInfo(file.relative_to(root).as_posix(), _TIME)
-            with file.open("rb") as source, archive.open(info, "w", force_zip64=True) as member:
-                while data := source.read(1 << 20):
-                    member.write(data)

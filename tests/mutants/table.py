@@ -51,7 +51,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         name="verify-forgets-corrected-biases",
         file="targets/rvc4/quantization/network.py",
-        before='"shifts": shifts_of(recorded),',
+        before='"shifts": shifts_of(report),',
         after='"shifts": None,',
         tests=_unit(
             "bias_correction.py::test_a_correction_is_recorded_and_made_again_without_the_data"

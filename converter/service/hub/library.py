@@ -7,7 +7,7 @@ for an id, and sends it as one.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -194,11 +194,6 @@ class Library:
             elif kind == "variant":
                 self._delete(rows, HUB_VARIANTS, HUB_VARIANTS.c.id == row["id"])
         return [job for job in jobs if job]
-
-    def names_of(self, instances: Iterable[Row]) -> Mapping[str, str]:
-        """The names of the models of instances, by id."""
-        ids = {row["model_id"] for row in instances}
-        return {row["id"]: row["name"] for row in self.find("model", {"id": ids})}
 
     def _insert(self, table: Table, row: Mapping[str, Any]) -> Row:
         moment = time.time()

@@ -223,14 +223,7 @@ def wider(run: Run, parameters: Parameters, prepared: Prepared, network: Network
         dataclasses.replace(parameters, precision=precision, output_type="auto"),
         prepared,
         path,
-        {
-            "calibration": None,
-            "sources": [],
-            "inputs": [item.to_json() for item in parameters.inputs],
-            "ranges": {network.report["method"]: network.report["ranges"]},
-            # In the layers' own unit, whatever width their inputs have.
-            "shifts": shifts_of(network.report),
-        },
+        _recorded(parameters, network.report),
     )
     return Network(path=path, codes=made["outputs"])
 
@@ -258,15 +251,7 @@ def with_wide(
         parameters,
         prepared,
         path,
-        {
-            "calibration": None,
-            "sources": [],
-            "inputs": [item.to_json() for item in parameters.inputs],
-            "ranges": {network.report["method"]: network.report["ranges"]},
-            "wide": asked,
-            "shifts": shifts_of(network.report),
-            "whole": network.whole,
-        },
+        {**_recorded(parameters, network.report), "wide": asked, "whole": network.whole},
     )
     methods = {
         tensor: method
@@ -312,21 +297,23 @@ def _again(run: Run, parameters: Parameters, prepared: Prepared, path: Path) -> 
     recorded = parameters.recorded
     asked = (recorded.get("mixed") or {}).get("wide") or []
     with run.stage("quantize"):
-        made = _quantize(
-            run,
-            parameters,
-            prepared,
-            path,
-            {
-                "calibration": None,
-                "sources": [],
-                "inputs": [item.to_json() for item in parameters.inputs],
-                "ranges": {recorded["method"]: recorded["ranges"]},
-                "wide": asked,
-                "shifts": shifts_of(recorded),
-            },
-        )
+        arguments = {**_recorded(parameters, recorded), "wide": asked}
+        made = _quantize(run, parameters, prepared, path, arguments)
     return _made(run, path, made, asked)
+
+
+def _recorded(parameters: Parameters, report: Mapping[str, Any]) -> dict[str, Any]:
+    """What `quantize_file` is told of a record: no calibration data, but the ranges and biases of it.
+
+    Biases are corrected in the layers' own unit, whatever width their inputs have.
+    """
+    return {
+        "calibration": None,
+        "sources": [],
+        "inputs": [item.to_json() for item in parameters.inputs],
+        "ranges": {report["method"]: report["ranges"]},
+        "shifts": shifts_of(report),
+    }
 
 
 def shifts_of(report: Mapping[str, Any]) -> Mapping[str, Sequence[float]] | None:
