@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from converter.errors import ConvertError, ToolchainError
+from converter.errors import ConvertError, ToolchainError, UsageError
 from converter.jobs.database import connect
 from converter.jobs.dispatcher import Dispatcher
 from converter.jobs.leader import Leader
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger("nnconvert.serve")
 _TIDY_S: Final = 600.0
 _WAIT_S: Final = 60.0
+_LAST_PORT: Final = 65_535
+_BACKLOG: Final = 2048  # connections that wait to be taken, as uvicorn's own
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,16 +93,46 @@ def open_context(settings: Settings, place: Place, *, wait_s: float = _WAIT_S) -
 
 
 def serve(settings: Settings, place: Place) -> None:
-    """Serve until SIGINT or SIGTERM; what runs then is queued again for the next start."""
+    """Serve until SIGINT or SIGTERM; what runs then is queued again for the next start.
+
+    Raises:
+        UsageError: The address cannot be listened on, the certificate cannot be read, or a URL is
+            wrong.
+        DatabaseAway: The database did not answer in time.
+    """
+    if place.private_key is not None and place.certificate is None:
+        raise UsageError(
+            "--private-key is of no use without a certificate.", remedy="Add --certificate."
+        )
+    with listening(place) as sock:
+        _serve(open_context(settings, place), place, sock)
+
+
+def listening(place: Place) -> socket.socket:
+    """A socket on the service's address, before anything is opened or started.
+
+    Raises:
+        UsageError: The address is in use, is not this machine's, or is none.
+    """
+    if not 0 <= place.port <= _LAST_PORT:
+        raise UsageError(f"There is no port {place.port}.", remedy=f"Ports are 0 to {_LAST_PORT}.")
+    family = socket.AF_INET6 if ":" in place.host else socket.AF_INET
+    try:
+        return socket.create_server((place.host, place.port), family=family, backlog=_BACKLOG)
+    except OSError as error:
+        raise UsageError(
+            f"{place.host} port {place.port} cannot be listened on: {error.strerror or error}.",
+            remedy="Choose another --host or --port.",
+        ) from error
+
+
+def _serve(context: Context, place: Place, sock: socket.socket) -> None:
     import uvicorn
 
     from converter.service.app import create_app
 
-    context = open_context(settings, place)
     config = uvicorn.Config(
         create_app(context),
-        host=place.host,
-        port=place.port,
         root_path=place.root_path,
         log_level="info",
         access_log=False,  # addresses of files hold words that open them
@@ -109,8 +142,19 @@ def serve(settings: Settings, place: Place) -> None:
         ssl_certfile=place.certificate,
         ssl_keyfile=place.private_key,
     )
+    try:
+        config.load()
+    except (OSError, ValueError) as error:  # of TLS: the application is made already
+        raise UsageError(
+            f"The certificate or its key cannot be read: {error}.",
+            remedy="Give PEM files with --certificate and --private-key.",
+        ) from error
+    scheme = "https" if config.is_ssl else "http"
+    # With a socket of ours uvicorn tells no address that a browser takes.
+    address = f"{scheme}://{place.host}:{sock.getsockname()[1]}"
+    logging.getLogger("uvicorn.error").info("Serving on %s (Ctrl-C ends it)", address)
     with working(context, place):
-        uvicorn.Server(config).run()
+        uvicorn.Server(config).run(sockets=[sock])
 
 
 @contextlib.contextmanager
