@@ -229,3 +229,10 @@ def service_load(session: nox.Session) -> None:
     """Minutes: 50 clients that ask while conversions run; writes the results."""
     session.install("-e", ".[test]")
     session.run("python", "-m", "tests.benchmarks.service_load", *session.posargs)
+
+
+@nox.session
+def deployment(session: nox.Session) -> None:
+    """Minutes: builds docker/service, starts its compose file on an engine, and converts through it."""
+    session.install("-e", ".[test]")
+    session.run("python", "-m", "tests.benchmarks.deployment", *session.posargs)

@@ -58,14 +58,14 @@ class Postgres:
     def url(self, name: str) -> str:
         return f"postgresql:///{name}?host={self.folder}&user=postgres"
 
-    def database(self) -> str:
-        """The URL of a new, empty database."""
+    def database(self, how: str = "") -> str:
+        """The URL of a new, empty database; `how` ends its CREATE DATABASE."""
         import psycopg
 
         self._made += 1
         name = f"jobs{self._made}"
         with psycopg.connect(host=str(self.folder), user="postgres", autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name}")
+            connection.execute(f"CREATE DATABASE {name} {how}")
         return self.url(name)
 
 

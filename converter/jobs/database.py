@@ -94,7 +94,13 @@ def _engine(url: str) -> Engine:
     if kind == "postgresql":
         made = made.set(drivername="postgresql+psycopg")
         with _told():
-            return sa.create_engine(made, pool_pre_ping=True, pool_size=10)
+            # A database without an encoding (SQL_ASCII) would answer in bytes.
+            return sa.create_engine(
+                made,
+                pool_pre_ping=True,
+                pool_size=10,
+                connect_args={"client_encoding": "utf8"},
+            )
     raise UsageError(
         f"{made.render_as_string(hide_password=True)} is no database for jobs.",
         remedy="Write a path, or postgresql://HOST/NAME.",

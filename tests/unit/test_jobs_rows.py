@@ -53,6 +53,14 @@ def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     return str(request.getfixturevalue("server").database())
 
 
+def test_a_database_without_an_encoding_answers_in_text(server: Postgres) -> None:
+    """`initdb` in a container without a locale makes such ones."""
+    engine = connect(server.database("ENCODING 'SQL_ASCII' TEMPLATE template0"))
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql("SELECT 'größer'").scalar() == "größer"
+    engine.dispose()
+
+
 class Clock:
     """A clock that the test moves."""
 

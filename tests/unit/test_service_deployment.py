@@ -1,4 +1,4 @@
-"""What `docker/service` says, held against the command line: nothing is built or started here."""
+"""What `docker/service` says, held against the command line; `nox -s deployment` builds and starts it."""
 
 from __future__ import annotations
 
