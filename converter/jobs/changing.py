@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
+from functools import cache
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -23,19 +24,51 @@ from converter.jobs.values import Event, Submission
 # up to this long, so that none waits for ever.
 _LEVEL_S: Final = 600.0
 _NO_VALUES: Final[Mapping[str, Any]] = MappingProxyType({})
-# Made once: it is the making that takes time.
+# Statements are made once: it is the making that takes time.
 INSERT_EVENTS: Final = sa.insert(EVENTS)
 INSERT_ATTEMPT: Final = sa.insert(ATTEMPTS)
 INSERT_ARTEFACTS: Final = sa.insert(ARTEFACTS)
 _OF_JOB: Final = JOBS.c.id == sa.bindparam("of_job")
 _OF_ATTEMPT: Final = JOBS.c.attempt == sa.bindparam("of_attempt")
-FENCED: Final = sa.update(JOBS).where(_OF_JOB, _OF_ATTEMPT, JOBS.c.state == State.RUNNING)
+_LOCKED: Final = sa.select(JOBS).where(_OF_JOB).with_for_update()
 _RUNNING: Final = (
     sa.select(1)
     .select_from(JOBS)
     .where(_OF_JOB, _OF_ATTEMPT, JOBS.c.state == State.RUNNING)
     .with_for_update()
 )
+
+
+@cache
+def _moving(columns: tuple[str, ...], before: tuple[State, ...], *, is_new_attempt: bool) -> sa.Update:
+    """The change of a job's state; `columns` are what changes with it, and the parameters' names."""
+    to = {name: sa.bindparam(f"to_{name}", type_=JOBS.c[name].type) for name in columns}
+    if is_new_attempt:
+        to["attempt"] = JOBS.c.attempt + 1  # type: ignore[assignment]
+    change = sa.update(JOBS).where(_OF_JOB, JOBS.c.state.in_(before))
+    return change.values(events=JOBS.c.events + 1, **to).returning(
+        JOBS.c.events, JOBS.c.attempt, JOBS.c.reason
+    )
+
+
+@cache
+def _reserving(columns: tuple[str, ...]) -> sa.Update:
+    """Place for events of an attempt, fenced; see `_moving`."""
+    to = {name: sa.bindparam(f"to_{name}", type_=JOBS.c[name].type) for name in columns}
+    fenced = sa.update(JOBS).where(_OF_JOB, _OF_ATTEMPT, JOBS.c.state == State.RUNNING)
+    events = JOBS.c.events + sa.bindparam("count", type_=JOBS.c.events.type)
+    return fenced.values(events=events, **to).returning(JOBS.c.events)
+
+
+@cache
+def _setting_attempt(columns: tuple[str, ...]) -> sa.Update:
+    to = {name: sa.bindparam(f"to_{name}", type_=ATTEMPTS.c[name].type) for name in columns}
+    its = (ATTEMPTS.c.job_id == sa.bindparam("of_job"), ATTEMPTS.c.number == sa.bindparam("of_attempt"))
+    return sa.update(ATTEMPTS).where(*its).values(**to)
+
+
+def _named(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {f"to_{name}": value for name, value in values.items()}
 
 
 def rank(queued_at: float, priority: int) -> float:
@@ -57,7 +90,7 @@ class Changing(Reading):
         self._clock = clock
 
     def _row(self, connection: Connection, job_id: str) -> Any:
-        row = connection.execute(sa.select(JOBS).where(JOBS.c.id == job_id).with_for_update()).first()
+        row = connection.execute(_LOCKED, {"of_job": job_id}).first()
         if row is None:
             raise Missing(f"There is no job {job_id!r}.")
         return row
@@ -80,17 +113,14 @@ class Changing(Reading):
         to: State,
         values: Mapping[str, Any],
         *,
-        of: Sequence[State] | None = None,
+        of: tuple[State, ...] = (),
+        is_new_attempt: bool = False,
     ) -> int | None:
         """Change a job's state and tell it; the attempt's number, or None if the state forbids it."""
-        before = of or [state for state, following in FOLLOWS.items() if to in following]
-        change = (
-            sa.update(JOBS)
-            .where(JOBS.c.id == job_id, JOBS.c.state.in_(before))
-            .values(state=to, events=JOBS.c.events + 1, **values)
-            .returning(JOBS.c.events, JOBS.c.attempt, JOBS.c.reason)
-        )
-        row = connection.execute(change).first()
+        before = of or tuple(state for state, following in FOLLOWS.items() if to in following)
+        whole = {"state": str(to), **values}
+        change = _moving(tuple(whole), before, is_new_attempt=is_new_attempt)
+        row = connection.execute(change, {"of_job": job_id, **_named(whole)}).first()
         if row is None:
             return None
         told = state_event(job_id, row.events, self._clock(), to, row.attempt, row.reason)
@@ -107,8 +137,8 @@ class Changing(Reading):
         connection.execute(sa.update(JOBS).where(JOBS.c.id == job_id, *where).values(**values))
 
     def _set_attempt(self, connection: Connection, job_id: str, attempt: int, **values: Any) -> None:
-        its = (ATTEMPTS.c.job_id == job_id, ATTEMPTS.c.number == attempt)
-        connection.execute(sa.update(ATTEMPTS).where(*its).values(**values))
+        of = {"of_job": job_id, "of_attempt": attempt}
+        connection.execute(_setting_attempt(tuple(values)), of | _named(values))
 
     def _ended(self, state: State, reason: str) -> dict[str, Any]:
         assert state in ENDED
@@ -130,9 +160,8 @@ class Changing(Reading):
         Returns:
             The position of the last one; None if the attempt is not the job's any more.
         """
-        change = FENCED.values(events=JOBS.c.events + count, **values)
-        of = {"of_job": job_id, "of_attempt": attempt}
-        last = connection.execute(change.returning(JOBS.c.events), of).scalar()
+        of = {"of_job": job_id, "of_attempt": attempt, "count": count, **_named(values)}
+        last = connection.execute(_reserving(tuple(values)), of).scalar()
         return None if last is None else int(last)
 
     def _unkept(self, job_id: str, attempt: int, events: Iterable[Event]) -> list[Event]:

@@ -33,11 +33,10 @@ class Reading:
         Raises:
             Missing: There is none of that id.
         """
-        chosen = sa.select(JOBS).where(JOBS.c.id == job_id)
-        if tenant is not None:
-            chosen = chosen.where(JOBS.c.tenant == tenant)
         with reading(self.engine) as connection:
-            row = connection.execute(chosen).first()
+            row = connection.execute(_ONE, {"of_job": job_id}).first()
+        if row is not None and tenant is not None and row.tenant != tenant:
+            row = None
         if row is None:
             raise Missing(f"There is no job {job_id!r}.")
         return job_of(row)
@@ -142,13 +141,12 @@ class Reading:
     def wanted_labels(self) -> list[frozenset[str]]:
         """The sets of labels that queued jobs ask for."""
         # One look into the index for each: DISTINCT would read all that is queued.
-        first = sa.select(sa.func.min(JOBS.c.labels)).where(_is(State.QUEUED))
         found: list[str] = []
         with reading(self.engine) as connection:
-            chosen = first
-            while (labels := connection.execute(chosen).scalar()) is not None:
+            labels = connection.execute(_FIRST_LABELS).scalar()
+            while labels is not None:
                 found.append(labels)
-                chosen = first.where(JOBS.c.labels > labels)
+                labels = connection.execute(_NEXT_LABELS, {"after": labels}).scalar()
         return [frozenset(labels.split()) for labels in found]
 
     def queue(self, labels: Collection[frozenset[str]], limit: int) -> list[Job]:
@@ -156,13 +154,7 @@ class Reading:
         found: list[Row[Any]] = []
         with reading(self.engine) as connection:
             for one in labels:
-                chosen = (
-                    sa.select(JOBS)
-                    .where(_is(State.QUEUED), JOBS.c.labels == label_text(one))
-                    .order_by(JOBS.c.rank, JOBS.c.number)
-                    .limit(limit)
-                )
-                found += connection.execute(chosen)
+                found += connection.execute(_QUEUE, {"of_labels": label_text(one), "most": limit})
         found.sort(key=lambda row: (row.rank, row.number))
         return [job_of(row) for row in found[:limit]]
 
@@ -174,9 +166,8 @@ class Reading:
 
     def cancelling(self) -> list[tuple[str, int]]:
         """Id and attempt of the running jobs whose end was asked for."""
-        chosen = sa.select(JOBS.c.id, JOBS.c.attempt).where(_is(State.RUNNING), JOBS.c.cancelling)
         with reading(self.engine) as connection:
-            return [(job_id, attempt) for job_id, attempt in connection.execute(chosen)]
+            return [(job_id, attempt) for job_id, attempt in connection.execute(_CANCELLING)]
 
     def peaks(self, kinds: Collection[str]) -> dict[str, int]:
         """The most memory in bytes that jobs of these kinds took, where it was measured."""
@@ -210,6 +201,18 @@ class Reading:
 def _is(state: State) -> sa.ColumnElement[bool]:
     # As text and not as a parameter: the partial indexes are used only then.
     return JOBS.c.state == sa.literal_column(f"'{state}'")
+
+
+_ONE: Final = sa.select(JOBS).where(JOBS.c.id == sa.bindparam("of_job"))
+_CANCELLING: Final = sa.select(JOBS.c.id, JOBS.c.attempt).where(_is(State.RUNNING), JOBS.c.cancelling)
+_FIRST_LABELS: Final = sa.select(sa.func.min(JOBS.c.labels)).where(_is(State.QUEUED))
+_NEXT_LABELS: Final = _FIRST_LABELS.where(JOBS.c.labels > sa.bindparam("after"))
+_QUEUE: Final = (
+    sa.select(JOBS)
+    .where(_is(State.QUEUED), JOBS.c.labels == sa.bindparam("of_labels"))
+    .order_by(JOBS.c.rank, JOBS.c.number)
+    .limit(sa.bindparam("most", type_=sa.Integer))
+)
 
 
 def label_text(labels: Collection[str]) -> str:

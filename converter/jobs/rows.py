@@ -43,6 +43,11 @@ from converter.jobs.values import (
 )
 
 _CHUNK: Final = 500
+_NEW: Final[Mapping[str, Any]] = {
+    name: dialect.insert(JOBS).on_conflict_do_nothing(index_elements=["id"]).returning(JOBS)
+    for name, dialect in (("sqlite", sqlite), ("postgresql", postgresql))
+}
+_THESE: Final = sa.select(JOBS).where(JOBS.c.id.in_(sa.bindparam("ids", expanding=True)))
 
 
 class Rows(Changing):
@@ -71,18 +76,17 @@ class Rows(Changing):
         now = self._clock()
         found: dict[str, Any] = {}
         with writing(self.engine) as connection:
-            insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-            new = insert(JOBS).on_conflict_do_nothing(index_elements=["id"]).returning(JOBS.c.id)
+            new = _NEW[connection.dialect.name]
             for start in range(0, len(several), _CHUNK):
                 chunk = several[start : start + _CHUNK]
                 values = [first_values(one, now) for one in chunk]
-                made = set(connection.execute(new, values).scalars())
+                made = {row.id: row for row in connection.execute(new, values)}
                 told = [state_event(v["id"], 1, now, v["state"]) for v in values if v["id"] in made]
                 if told:
                     connection.execute(INSERT_EVENTS, told)
-                ids = [one.id for one in chunk]
-                for row in connection.execute(sa.select(JOBS).where(JOBS.c.id.in_(ids))):
-                    found[row.id] = row
+                found |= made
+                if known := [one.id for one in chunk if one.id not in made]:
+                    found |= {row.id: row for row in connection.execute(_THESE, {"ids": known})}
             for one in several:
                 if found[one.id].asked != one.asked:
                     raise Conflict(
@@ -169,8 +173,8 @@ class Rows(Changing):
         """Begin an attempt at a queued job; None if it is not queued any more."""
         now = self._clock()
         with writing(self.engine) as connection:
-            values = {"attempt": JOBS.c.attempt + 1, "started_at": now, "reason": ""}
-            moved = self._move(connection, job_id, State.RUNNING, values)
+            values = {"started_at": now, "reason": ""}
+            moved = self._move(connection, job_id, State.RUNNING, values, is_new_attempt=True)
             if moved is None:
                 return None
             attempt = Attempt(
