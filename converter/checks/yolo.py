@@ -6,7 +6,6 @@ Measured on DepthAI 3.12 with the parser on the host (`setRunOnHost`).
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import combinations
 from typing import Any, Final
 
 from converter.checks.heads import heads_of
@@ -126,14 +125,16 @@ def _looks_uncut(shape: Sequence[int], frame: tuple[int, int] | None) -> int:
     """The classes of an export with a row for each cell of its grids; 0 for other shapes."""
     if frame is None or len(shape) != 3:
         return 0
+    # A detector has the strides in a row, and at least one cell of each.
+    grids = [(frame[0] // stride) * (frame[1] // stride) for stride in _STRIDES]
+    rows = [grids[at : at + count] for count in (2, 3, 4) for at in range(len(grids) + 1 - count)]
+    counts = [sum(row) for row in rows if all(row)]
     for anchors, other in ((shape[1], shape[2]), (shape[2], shape[1])):
-        for count in (2, 3, 4):
-            for strides in combinations(_STRIDES, count):
-                cells = sum((frame[0] // s) * (frame[1] // s) for s in strides)
-                if anchors == cells and other > 4:
-                    return other - 4
-                if anchors == 3 * cells and other > 5:
-                    return other - 5
+        for cells in counts:
+            if anchors == cells and other > 4:
+                return other - 4
+            if anchors == 3 * cells and other > 5:
+                return other - 5
     return 0
 
 

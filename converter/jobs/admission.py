@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,6 +21,8 @@ _EXPLAIN_S: Final = 5.0
 # 0.36 GB were measured for the digits example, and 2.95 GB for a model of 2.2 GB.
 _BASE_BYTES: Final = 800 << 20
 _BYTES_PER_BYTE: Final = 4
+# How many kinds' peaks are remembered.
+_MOST_KINDS: Final = 1000
 # A measured peak is of one run; the next one may take a little more.
 _MARGIN: Final = 1.1
 
@@ -47,6 +50,21 @@ class Admission:
         self._waiting_since: dict[str, float] = {}
         self._explained: dict[frozenset[str], str] = {}
         self._explained_at = -_EXPLAIN_S
+        self._peaks: OrderedDict[str, int] = OrderedDict()  # bytes by kind, of the latest kinds
+
+    def measured(self, kind: str, peak_bytes: int) -> None:
+        """An attempt at a job of this kind has ended, which took so much memory."""
+        if kind in self._peaks:
+            self._peaks[kind] = max(self._peaks[kind], peak_bytes)
+
+    def _peaks_of(self, kinds: Set[str]) -> Mapping[str, int]:
+        """The rows are asked once for each kind: this dispatcher sees what is measured from then on."""
+        if new := kinds - self._peaks.keys():
+            self._peaks |= dict.fromkeys(new, 0) | self._rows.peaks(new)
+        found = {kind: self._peaks[kind] for kind in kinds}
+        while len(self._peaks) > _MOST_KINDS:
+            self._peaks.popitem(last=False)
+        return found
 
     def chosen(self, room: Sequence[Place], refusals: Mapping[str, str]) -> Iterator[Chosen]:
         """The jobs to start now, each with its place.
@@ -68,13 +86,13 @@ class Admission:
             return
         free = sum(max(0, place.free) for place in room)
         jobs = self._rows.queue(offered, free + _LOOKED_PAST)
-        peaks = self._rows.peaks({job.kind for job in jobs})
+        peaks = self._peaks_of({job.kind for job in jobs})
         now = self._clock()
         waiting, self._waiting_since = self._waiting_since, {}
         for job in jobs:
             able = [place for place in places.values() if job.labels <= place.labels]
             largest = max((place.total_bytes for place in able), default=0)
-            need, is_firm = _need(job, peaks.get(job.kind, 0))
+            need, is_firm = _need(job, peaks[job.kind])
             if is_firm and need > largest and able:
                 self._refuse(job, need, largest)
                 continue

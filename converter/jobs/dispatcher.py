@@ -73,6 +73,7 @@ class Dispatcher:
         self._live: dict[tuple[str, int], _Live] = {}
         self._reports: deque[Report] = deque()
         self._expired_at = -_EXPIRE_S
+        self._asked_at = -poll_s
         self._is_draining = False
         # Running rows that are not ours must be looked for: at first, and after an outage.
         self._is_unsure = True
@@ -180,13 +181,18 @@ class Dispatcher:
                     self._executor.cancel(*key)
             case Outcome():
                 self._rows.finish(report)
-                self._live.pop(key, None)
+                live = self._live.pop(key, None)
+                if live is not None:
+                    self._admission.measured(live.job.kind, report.peak_bytes)
             case Lost():
                 self._rows.lost(*key, report.reason, counts=report.counts, max_losses=self._max_losses)
                 self._live.pop(key, None)
 
     def _end_cancelled(self) -> None:
-        for key in self._rows.cancelling() if self._live else ():
+        if not self._live or self._clock() < self._asked_at + self._poll_s:
+            return
+        self._asked_at = self._clock()
+        for key in self._rows.cancelling():
             live = self._live.get(key)
             if live is not None and live.cancelled_at is None:
                 live.cancelled_at = self._clock()

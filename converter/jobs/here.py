@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import platform
 import queue
+import tempfile
 import threading
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 from converter.errors import ConvertError
@@ -59,9 +61,10 @@ class Here:
         self._lock = threading.Lock()
         self._looked_at = 0.0
         self._stack = contextlib.ExitStack()
+        # One for all attempts: making one looks for those of killed runs.
+        self._work = self._stack.enter_context(work_folder())
         if warm:
-            work = self._stack.enter_context(work_folder())
-            self._stack.enter_context(keep_warm(work))
+            self._stack.enter_context(keep_warm(self._work))
 
     def room(self) -> Sequence[Place]:
         """This machine, with what is left of it."""
@@ -91,8 +94,8 @@ class Here:
         self._reports.put(Started(job_id=key[0], attempt=key[1], worker=self._name))
         report: Outcome | Lost
         try:
-            with work_folder() as folder:
-                working = Working(ticket, self._storage, folder)
+            with tempfile.TemporaryDirectory(dir=self._work, ignore_cleanup_errors=True) as folder:
+                working = Working(ticket, self._storage, Path(folder))
                 with self._lock:
                     self._working[key] = working
                     is_cancelled = key in self._cancelled

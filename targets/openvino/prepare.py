@@ -125,7 +125,10 @@ def prepare_file(
         common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
         SinglePrecision(),
     )(model).model
-    model = Sequential(*rewrites)(settle_copies(model)).model if rewrites else settle_copies(model)
+    model = settle_copies(model)
+    if rewrites:
+        # A rule may leave nothing but a copy: a Clip of whole numbers without bounds.
+        model = settle_copies(Sequential(*rewrites)(model).model)
     dropped = dropped_attributes(model) if for_myriad else {}
     model = Sequential(
         *([LowerOpset()] if for_myriad else []),

@@ -22,9 +22,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from converter.calibration.pictures import picture
 from tests.benchmarks.trial import Trial, attempt, short, stored, summary, table, warm
 
 _RESULTS: Final = Path(__file__).parent / "results"
@@ -37,6 +39,7 @@ _EXPORTS: Final = (
     (11, False), (18, True), (14, False), (17, False), (20, False), (13, False), (16, False),
     (19, False), (12, False), (18, False), (15, False),
 )  # fmt: skip
+_PICTURES: Final = 32  # that batch normalization's statistics are of
 _ATTENTION_OPSET: Final = 14  # the older exporter has scaled_dot_product_attention from here
 _OPTIONS: Final[Mapping[str, Any]] = {
     "inputs.input.mean_values": [128.0] * 3,
@@ -176,6 +179,13 @@ class _First(nn.Module):
         return self.net(x)["out"]  # type: ignore[no-any-return]
 
 
+def _pictures(size: int) -> Tensor:
+    """Drawn pictures as the nets are fed, -1 to 1, other ones than those of verification."""
+    rng = np.random.default_rng(0)
+    drawn = np.stack([picture(index, size, size, rng) for index in range(_PICTURES)])
+    return torch.from_numpy(drawn).permute(0, 3, 1, 2).float() / 128 - 1
+
+
 @torch.no_grad()
 def build(family: Family) -> nn.Module:
     """The net in evaluation mode, its weights random from one seed."""
@@ -199,12 +209,12 @@ def build(family: Family) -> nn.Module:
         if layer.affine:
             nn.init.uniform_(layer.weight, 0.5, 1.5)
             nn.init.uniform_(layer.bias, -0.2, 0.2)
-        # The statistics of what goes through: no float16 holds what deep nets make of other ones.
+        # As in a trained net, the statistics are those of pictures: with others deep nets make values
+        # that no float16 holds.
         layer.train()
-        layer.momentum = 1.0
-    # Coarse patterns, since frames of noise are all alike to a deep layer: its variance would be nothing.
-    coarse = torch.rand(6, 3, 4, 4) * 2 - 1
-    net(nn.functional.interpolate(coarse, family.size, mode="bilinear"))
+        layer.reset_running_stats()
+        layer.momentum = None  # the mean over the batches
+    net(_pictures(family.size))
     net.eval()
     return _First(net) if "lab" in family.name or "raspp" in family.name else net
 
@@ -269,8 +279,8 @@ def report(rows: Sequence[Trial], used: Mapping[str, str]) -> str:
     parts = [
         "# Families of torchvision and timm",
         f"Written by `tests/benchmarks/families.py` on {dates}: {libraries}.",
-        "Random weights, 64 to 96 pixels, many with fewer layers than their name says "
-        "(`tests/benchmarks/families.py`). Exit 0: verified on one frame, RVC2 as the blob executed on "
+        f"Random weights, the statistics of batch normalization those of {_PICTURES} drawn pictures, 64 to 96 pixels, "
+        "many with fewer layers than their name says (`tests/benchmarks/families.py`). Exit 0: verified on one frame, RVC2 as the blob executed on "
         "this machine, RVC4 on ONNX Runtime and the HTP emulator; nothing on a camera." + missing,
         summary(converted),
         table(converted),

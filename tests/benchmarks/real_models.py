@@ -22,7 +22,7 @@ from tests.benchmarks.trial import Trial, attempt, stored, summary, table, warm
 
 _RESULTS: Final = Path(__file__).parent / "results"
 _LIBRARIES: Final = ("onnx", "onnxruntime", "openvino", "onnxslim", "numpy")
-_MODES: Final = ("", "FP16_STANDARD", "INT8_STANDARD")
+_MODES: Final = ("", "FP16_STANDARD", "INT8_STANDARD", "INT8_INT16_MIXED")
 _IMAGENET: Final = ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
 
 
@@ -89,6 +89,10 @@ MODELS: Final = (
         Model(f"{_LIGHT}{name}.onnx", wire, "RGB", *_IMAGENET)
         for name, wire in (
             ("shufflenet", "gpu_0/data_0"),
+            ("resnet50", "gpu_0/data_0"),
+            ("inception_v1", "data_0"),
+            ("squeezenet", "data_0"),
+            ("vgg19", "data_0"),
             ("inception_v2", "data_0"),
             ("densenet121", "data_0"),
         )

@@ -60,6 +60,8 @@ _SHARED: Final[Sequence[Group]] = (
         "Sum": products.sum_of_several,
     },
     {
+        "ArgMax": volumes.place_of_extreme,
+        "ArgMin": volumes.place_of_extreme,
         "Erf": activations.erf,
         "GlobalMaxPool": volumes.global_max_pool,
         "HardSigmoid": activations.gating_hard_sigmoid,
@@ -76,7 +78,7 @@ _FLOAT: Final[Sequence[Group]] = (
     {"LogSoftmax": activations.log_softmax, "Softplus": activations.soft_plus},
     {"Exp": activations.exponential},
 )
-_WIDE: Final[Sequence[Group]] = ({"Mul": activations.silu},)
+_WIDE: Final[Sequence[Group]] = ({"Mul": activations.silu, "Softplus": activations.gating_soft_plus},)
 
 
 def groups(

@@ -8,7 +8,7 @@ from typing import Final
 
 import onnx_ir as ir
 
-from converter.graph.rewrite import Builder, static_shape
+from converter.graph.rewrite import Builder, int_attribute, static_shape
 from converter.graph.rules.common import x_of
 from converter.graph.rules.forms import reduced, reshaped
 
@@ -33,3 +33,22 @@ def instance_normalization(node: ir.Node, b: Builder) -> Sequence[ir.Value] | No
     flat = reshaped(b, x_of(node), [*shape[:2], math.prod(shape[2:])])
     (made,) = b.again(node, flat, *node.inputs[1:])
     return [reshaped(b, made, shape)]
+
+
+def place_of_extreme(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
+    """ArgMax or ArgMin over the middle one of (elements before, axis, elements behind)."""
+    shape = static_shape(x_of(node))
+    if shape is None or len(shape) <= _FRAME:
+        return None
+    axis = int_attribute(node, "axis", 0) % len(shape)
+    before, behind = shape[:axis], shape[axis + 1 :]
+    flat = reshaped(b, x_of(node), [math.prod(before), shape[axis], math.prod(behind)])
+    places = b.op(
+        node.op_type,
+        flat,
+        axis=1,
+        keepdims=0,
+        select_last_index=int_attribute(node, "select_last_index", 0),
+    )
+    kept = [1] * int_attribute(node, "keepdims", 1)
+    return [reshaped(b, places, [*before, *kept, *behind])]
