@@ -522,6 +522,10 @@ def silu() -> onnx.ModelProto:
     )
 
 
+def soft_plus() -> onnx.ModelProto:
+    return net_of([helper.make_node("Softplus", ["c"], ["m"], name="soft")])
+
+
 def grouped_upsampling() -> onnx.ModelProto:
     """Channels of unlike size, which one scale for all would lose."""
     weights = np.random.default_rng(1).normal(0, 0.3, (8, 4, 3, 3))
@@ -564,6 +568,7 @@ FAULTS: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
     "gelu written out": (gelu_written_out, "INT8_INT16_MIXED"),
     "edge padding": (edge_padding, "FP16_STANDARD"),
     "silu in 16 bits": (silu, "INT8_INT16_MIXED"),
+    "softplus in 16 bits": (soft_plus, "INT8_INT16_MIXED"),
     "batch normalization": (batch_normalization, "INT8_STANDARD"),
     "grouped transposed convolution": (grouped_upsampling, "INT8_INT16_MIXED"),
     "linear resize to half of an odd size": (odd_halving, "INT8_STANDARD"),
@@ -606,6 +611,22 @@ def test_a_known_fault_is_rewritten_away_and_shows_without_the_rewrite(
     else:
         with pytest.raises((VerificationError, ModelError, ToolError)):
             converter.convert(folder, "rvc4", output=tmp_path / "o.tar", options=options)
+
+
+@pytest.mark.parametrize(
+    "options", [{"rvc4.quantization_mode": "INT8_INT16_MIXED"}, {"rvc4.wide": "log,m,c,y"}]
+)
+def test_a_wide_logarithm_is_right_on_the_emulator(tmp_path: Path, options: dict[str, Any]) -> None:
+    """Its argument is below 64, which the HTP takes for 0."""
+    nodes = [
+        helper.make_node("Abs", ["c"], ["a"], name="abs"),
+        helper.make_node("Add", ["a", "k"], ["d"], name="add"),
+        helper.make_node("Log", ["d"], ["m"], name="log"),
+    ]
+    net = net_of(nodes, {"k": np.array(1.0)})
+    folder = write_folder(tmp_path / "a", net, preprocessing=RGB)
+    done = converter.convert(folder, "rvc4", output=tmp_path / "o.tar", options={**RANDOM, **options})
+    assert done.verification["outputs"]["y"]["rel_rmse"] < 0.05
 
 
 def test_constant_nodes_and_shared_weights_are_one_partition(tmp_path: Path) -> None:

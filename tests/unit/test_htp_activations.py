@@ -42,6 +42,16 @@ def test_softplus_and_the_exponential(shape: tuple[int, ...]) -> None:
 
 
 @FEW
+@given(shape=SHAPES, size=st.sampled_from([0.1, 1, 4, 30, 500]))
+def test_softplus_without_a_logarithm(shape: tuple[int, ...], size: float) -> None:
+    graph = one_op_model("Softplus", {"x": shape}).graph
+    graph.node[0].input[0] = "large"
+    graph.node.insert(0, helper.make_node("Mul", ["x", "size"], ["large"]))
+    graph.initializer.append(numpy_helper.from_array(np.array(size, F), "size"))
+    check(make_model(graph, 17), {"Softplus": activations.gating_soft_plus}, gone="Softplus")
+
+
+@FEW
 @given(
     shape=st.lists(st.integers(2, 5), min_size=2, max_size=4).map(tuple),
     back=st.integers(2, 4),

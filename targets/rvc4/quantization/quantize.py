@@ -22,6 +22,7 @@ from targets.rvc4.quantization.bias_correction import correct, correct_written, 
 from targets.rvc4.quantization.formats import Formats, choose
 from targets.rvc4.quantization.gates import keep_apart
 from targets.rvc4.quantization.io_codes import WIDE_SCALE, expose, take_half
+from targets.rvc4.quantization.logarithms import bring_into_reach
 from targets.rvc4.quantization.modes import PER_TENSOR
 from targets.rvc4.quantization.range_choice import mixed, search
 from targets.rvc4.quantization.trial import as_floats, error_of, run_float, run_integer, save
@@ -225,6 +226,8 @@ def _quantized(
     activation_type = {8: kinds.QUInt8, 16: kinds.QUInt16}[activations]
     proto, structure = _loaded(model)
     ranges = _with_gates((proto, structure), ranges, overrides, wide)
+    computed_wide = [node.name for node in proto.graph.node] if activations == 16 else wide
+    ranges = _with_logarithms((proto, structure), ranges, overrides, computed_wide)
     for node in proto.graph.node:
         # The quantizer gives every Softmax the range from 0 to 1, however small its values are.
         if node.op_type == "Softmax" and node.output[0] in ranges:
@@ -287,6 +290,21 @@ def _with_gates(
         row = {key: value for key, value in overrides.get(gate, [{}])[0].items() if key != "convert"}
         overrides[kept], overrides[zero] = [row | kind], [dict(kind)]
     return {**ranges, **{kept: ranges[gate] for gate, (kept, _) in found.items() if gate in ranges}}
+
+
+def _with_logarithms(
+    protos: tuple[onnx.ModelProto, onnx.ModelProto],
+    ranges: Mapping[str, tuple[float, float]],
+    overrides: dict[str, list[dict[str, Any]]],
+    wide: Sequence[str],
+) -> Mapping[str, tuple[float, float]]:
+    """Bring wide logarithms into the HTP's reach in both models; the ranges with the new tensors'."""
+    found: dict[str, tuple[float, float]] = {}
+    for proto in (protos[0], *(protos[1:] if protos[1] is not protos[0] else ())):
+        found, constants = bring_into_reach(proto.graph, ranges, wide)
+        for name in [*found, *constants]:
+            overrides[name] = [{"quant_type": _ort("quant_utils").QuantType.QUInt16}]
+    return {**ranges, **found}
 
 
 def _limit(
