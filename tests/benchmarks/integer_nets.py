@@ -1,26 +1,32 @@
-"""Nets that integers hurt, trained on the digits for `nox -s accuracy_rvc4`; wants torch and scikit-learn.
+"""Nets that integers hurt, trained for `nox -s accuracy_rvc4`; wants torch and scikit-learn.
+
+Each takes about a minute of one core; a folder keeps them, so that a second run trains none.
 
 depthwise   three inverted residuals without an expansion limit (MobileNetV2, arXiv:1801.04381): the
             channels of a depthwise convolution have unlike weights once its batch norm is folded
 vit         four blocks of attention on 4 x 4 patches (arXiv:2010.11929), exported with LayerNorm and
             Gelu as torch writes them
+shapes      a detector on painted shapes (`tests.benchmarks.shapes`)
 """
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from PIL import Image
 
 from converter.archive import tar
+from tests.benchmarks import shapes
 from tests.sources import DIGITS
 
-EPOCHS: Final = 12
+EPOCHS: Final = {"depthwise": 12, "vit": 60}
 CALIBRATION_IMAGES: Final = 60
 
 
@@ -37,30 +43,54 @@ def frames() -> tuple[np.ndarray, np.ndarray]:
     return images[digits.HELD_OUT :], labels[digits.HELD_OUT :]
 
 
-def make(name: str, folder: Path, images: np.ndarray, labels: np.ndarray) -> Path:
-    """Train a net and write its source archive, with calibration frames in it.
+def archive(name: str, folder: Path) -> Path:
+    """A net's source archive with calibration frames in it; trained only where the folder lacks it.
 
     Args:
-        name: One of NETS.
-        images: uint8 (N, 32, 32, 3), RGB.
+        name: One of NETS, or "shapes".
     """
-    from PIL import Image
+    path = folder / f"{name}.tar.xz"
+    if path.exists():
+        return path
+    import torch
 
-    digits = _digits()
-    config = digits.config()
-    config["model"]["metadata"] |= {"name": name, "path": f"{name}.onnx"}
+    torch.set_num_threads(1)  # more threads wait for each other at these sizes, above all on busy cores
+    if name == "shapes":
+        images, _ = shapes.frames(shapes.CALIBRATION_IMAGES, 12)
+        net, size, mean, scale = shapes.trained(), shapes.SIZE, [0.0] * 3, [255.0] * 3
+    else:
+        images, labels = frames()
+        digits = _digits()
+        net, size, mean, scale = _trained(name, images, labels), 32, digits.MEAN, digits.SCALE
+    outputs = ["scores", "sides"] if name == "shapes" else ["scores"]
+    config = _config(name, size, mean, scale, outputs)
     entries = [
         ("config.json", json.dumps(config).encode()),
-        (f"{name}.onnx", _export(_trained(NETS[name](), images, labels))),
+        (f"{name}.onnx", _export(net, size, outputs)),
     ]
     for index, image in enumerate(images[:CALIBRATION_IMAGES]):
         file = io.BytesIO()
         Image.fromarray(image).save(file, "png")
         entries.append((f"calibration/{index:03}.png", file.getvalue()))
-    path = folder / f"{name}.tar.xz"
-    with path.open("wb") as stream:
+    folder.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(".unfinished")
+    with unfinished.open("wb") as stream:
         tar.write(stream, entries)
-    return path
+    return unfinished.rename(path)
+
+
+def _config(
+    name: str, size: int, mean: Sequence[float], scale: Sequence[float], outputs: Sequence[str]
+) -> dict[str, Any]:
+    config = copy.deepcopy(_digits().config())
+    model = config["model"]
+    model["metadata"] |= {"name": name, "path": f"{name}.onnx"}
+    model["inputs"][0] |= {"shape": [1, 3, size, size]}
+    model["inputs"][0]["preprocessing"] |= {"mean": list(mean), "scale": list(scale)}
+    if len(outputs) > 1:
+        model["outputs"] = [{"name": output, "dtype": "float32"} for output in outputs]
+        model["heads"] = []
+    return config
 
 
 def _digits() -> Any:
@@ -130,16 +160,17 @@ def _vit() -> Any:
 NETS: Final[dict[str, Callable[[], Any]]] = {"depthwise": _depthwise, "vit": _vit}
 
 
-def _trained(net: Any, images: np.ndarray, labels: np.ndarray) -> Any:
+def _trained(name: str, images: np.ndarray, labels: np.ndarray) -> Any:
     import torch
     from torch import nn
 
     torch.manual_seed(3)
+    net = NETS[name]()
     x, y = torch.from_numpy(_digits().normalize(images)), torch.from_numpy(labels)
     optimizer = torch.optim.AdamW(net.parameters(), 3e-3, weight_decay=1e-4)
-    steps = EPOCHS * (len(y) // 64 + 1)
+    steps = EPOCHS[name] * (len(y) // 64 + 1)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps)
-    for _ in range(EPOCHS):
+    for _ in range(EPOCHS[name]):
         for batch in torch.randperm(len(x)).split(64):
             optimizer.zero_grad()
             nn.functional.cross_entropy(net(x[batch]), y[batch]).backward()
@@ -148,12 +179,12 @@ def _trained(net: Any, images: np.ndarray, labels: np.ndarray) -> Any:
     return net.eval()
 
 
-def _export(net: Any) -> bytes:
+def _export(net: Any, size: int, outputs: Sequence[str]) -> bytes:
     import torch
 
     file = io.BytesIO()
     torch.onnx.export(
-        net, torch.zeros(1, 3, 32, 32), file, input_names=["image"], output_names=["scores"],
+        net, torch.zeros(1, 3, size, size), file, input_names=["image"], output_names=list(outputs),
         opset_version=17, dynamo=False,
     )  # fmt: skip
     return file.getvalue()
