@@ -87,7 +87,7 @@ def signs(pictures: Pictures, count: int, seed: int, size: int = 320) -> np.ndar
         image = pictures.crop(rng, size)
         for _ in range(rng.integers(1, 5)):
             place = (int(rng.integers(0, size * 0.6)), int(rng.integers(0, size * 0.9)))
-            ImageDraw.Draw(image).text(place, _text(rng), _color(rng), _font(rng.integers(12, 35)))
+            ImageDraw.Draw(image).text(place, _text(rng), _color(rng), _font(int(rng.integers(12, 35))))
         frames.append(np.asarray(image))
     return np.stack(frames)
 
