@@ -131,6 +131,7 @@ def prepare_file(
     from converter.graph.embed import EmbedPreprocessing, entries
     from converter.graph.masks import ClampMasks
     from converter.graph.opset import raise_opset
+    from converter.graph.output_types import cast_outputs
     from converter.graph.outputs import output_facts
     from converter.graph.rewrite import Rewrite, static_shape
     from converter.graph.rules.folding import RULES as FOLDING
@@ -182,6 +183,9 @@ def prepare_file(
     )(model).model
     model = infer_shapes(model)
     ClampMasks()(model)
+    # A DLC has int32. QNN's execution provider makes int64 of it where ArgMax itself is the output;
+    # behind its own Transpose it fails ("data size does not match"), or the process crashes.
+    cast_outputs(model, (ir.DataType.INT64,), ir.DataType.INT32)
     name_every_node(model)
     _check_outputs(model)
     _check_weights(model, _MULTIPLIED if not weight_bits else ())

@@ -629,6 +629,31 @@ def test_a_wide_logarithm_is_right_on_the_emulator(tmp_path: Path, options: dict
     assert done.verification["outputs"]["y"]["rel_rmse"] < 0.05
 
 
+@pytest.mark.parametrize("mode", ["INT8_STANDARD", "FP16_STANDARD"])
+def test_indices_come_out_wherever_the_axis_is(tmp_path: Path, mode: str) -> None:
+    """QNN writes int64 only where ArgMax itself is the output: here it would be transposed or reshaped."""
+    outputs = {"one": [1, 1, 16, 16], "last": [1, 8, 16], "volume": [1, 2, 1, 16, 16]}
+    net = net_of(
+        [
+            helper.make_node("Conv", ["images", "w"], ["c"], name="first", pads=[1] * 4),
+            helper.make_node("ArgMax", ["c"], ["one"], axis=1, keepdims=1, name="one"),
+            helper.make_node("ArgMax", ["c"], ["last"], axis=3, keepdims=0, name="last"),
+            helper.make_node("Reshape", ["c", "five"], ["v"], name="five"),
+            helper.make_node("ArgMin", ["v"], ["volume"], axis=2, keepdims=1, name="volume"),
+        ],
+        {"five": np.array([1, 2, 4, 16, 16])},
+        first=False,
+    )
+    del net.graph.output[:]
+    for name, shape in outputs.items():
+        net.graph.output.append(helper.make_tensor_value_info(name, TensorProto.INT64, shape))
+    folder = write_folder(tmp_path / "a", net, preprocessing=RGB)
+    options = {"rvc4.quantization_mode": mode, **({} if mode == "FP16_STANDARD" else RANDOM)}
+    done = converter.convert(folder, "rvc4", output=tmp_path / "o.tar", options=options)
+    assert done.verification["status"] == "passed"
+    assert set(done.verification["outputs"]) == set(outputs)
+
+
 def test_constant_nodes_and_shared_weights_are_one_partition(tmp_path: Path) -> None:
     kernel = np.random.default_rng(1).normal(0, 0.2, (3, 3, 3, 3)).astype(F)
     nodes = [

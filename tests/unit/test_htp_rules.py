@@ -263,6 +263,24 @@ def test_layer_normalization_written_out(
 
 
 @FEW
+@given(
+    shape=st.lists(st.integers(1, 4), min_size=5, max_size=5).map(tuple),
+    op=st.sampled_from(["ArgMax", "ArgMin"]),
+    axis=st.integers(-5, 4),
+    keepdims=st.integers(0, 1),
+    last=st.integers(0, 1),
+)
+def test_the_place_of_an_extreme_of_a_volume(
+    shape: tuple[int, ...], op: str, axis: int, keepdims: int, last: int
+) -> None:
+    model = one_op_model(op, {"x": shape}, axis=axis, keepdims=keepdims, select_last_index=last)
+    model.graph.output[0].type.tensor_type.elem_type = TensorProto.INT64
+    edited = check(model, {op: volumes.place_of_extreme})
+    (found,) = (node for node in edited.graph if node.op_type == op)
+    assert found.inputs[0] is not edited.graph.inputs[0]
+
+
+@FEW
 @given(seed=seeds)
 def test_volumes(seed: int) -> None:
     rng, shape = np.random.default_rng(seed), (2, 3, 2, 4, 3)
