@@ -70,9 +70,10 @@ def _mirror() -> list[str]:
     return [row[0] for row in rows if row[1:] == ["Debian", "Debian"]][:1]
 
 
-def debian(engine: Engine, suite: str, packages: str) -> Image:
-    """A Debian with some packages, imported as an image; made once for an engine."""
-    name = f"nnconvert-test/debian:{suite}"
+def debian(engine: Engine, suite: str, packages: str, *, tag: str = "") -> Image:
+    """A Debian with some packages, imported as an image; made once for an engine and a tag (the suite)."""
+    tag = tag or suite
+    name = f"nnconvert-test/debian:{tag}"
     if (found := engine.image(name)) is not None:
         return found
     made = kept(
@@ -80,7 +81,7 @@ def debian(engine: Engine, suite: str, packages: str) -> Image:
         lambda folder: _bootstrap(folder, suite, packages),
     )
     engine.client.api.import_image_from_file(
-        str(made / "root.tar"), repository="nnconvert-test/debian", tag=suite
+        str(made / "root.tar"), repository="nnconvert-test/debian", tag=tag
     )
     image = engine.image(name)
     assert image is not None

@@ -2,7 +2,8 @@
 
 `nox -s deployment`, as root, with a container engine (DOCKER_HOST) and Docker Compose. No registry is asked:
 the base is debootstrap's Debian with wheels of this machine's index, and the database's image is a DOUBLE,
-Debian's PostgreSQL with an entry point of ours under the official image's name.
+Debian's PostgreSQL behind an entry point that does what the official one's does. All images have names of
+the tests, so that no deployment meets them.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ ROOT = Path(__file__).parents[2]
 DIGITS = ROOT / "tests/data/digits/digits.tar.xz"
 ADDRESS = "http://127.0.0.1:8080"
 PROJECT = "nnconvert-deployment"
-IMAGE = "nnconvert-service"
+IMAGE = "nnconvert-test/service"
+POSTGRES = "nnconvert-test/postgres"
 BASE = "nnconvert-test/service-base"
 CELLS = (("rvc2", ()), ("rvc4", ("rvc4.quantization_mode=FP16_STANDARD",)))
 DATABASE = b"""#!/bin/sh
@@ -55,9 +57,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="deployment-") as name:
         folder = Path(name)
         packages = "ca-certificates,python3,python3-venv,python3-pip,postgresql"
-        base = debian(engine, "bookworm", packages).name
+        base = debian(engine, "bookworm", packages, tag="service").name
         entry = 'COPY entry /entry\nENTRYPOINT ["/entry"]'
-        derived(engine, base, "postgres:16", entry, {"entry": DATABASE})
+        derived(engine, base, POSTGRES, entry, {"entry": DATABASE})
         _with_wheels(folder / "base", base)
         compose = _compose(folder)
         try:
@@ -88,9 +90,11 @@ def _with_wheels(folder: Path, base: str) -> None:
 
 
 def _compose(folder: Path) -> list[str]:
-    """The compose command; Compose 1 refuses the file's `name`, which its option gives."""
+    """The compose command of a copy with the tests' images; Compose 1 refuses the file's `name`, which its option gives."""
     document = yaml.safe_load((ROOT / "docker/service/compose.yaml").read_text())
     del document["name"]
+    for name, service in document["services"].items():
+        service["image"] = POSTGRES if name == "database" else IMAGE
     path = folder / "compose.yaml"
     path.write_text(yaml.safe_dump(document))
     program = ["docker-compose"] if shutil.which("docker-compose") else ["docker", "compose"]
