@@ -98,7 +98,7 @@ def _uncut(subject: Subject) -> Iterator[Finding]:
     if subject.heads:
         return
     for name, shape in shapes.items():
-        if classes := _looks_uncut(shape, _frame(subject)):
+        if classes := looks_uncut(shape, _frame(subject)):
             yield _warning(
                 f"{name!r} is {list(shape)}, as an uncut YOLO export of {classes} classes has it; no "
                 "parser decodes that.",
@@ -121,7 +121,7 @@ def _frame(subject: Subject) -> tuple[int, int] | None:
     return (shape[2], shape[3]) if shape[1] in (1, 3) else (shape[1], shape[2])
 
 
-def _looks_uncut(shape: Sequence[int], frame: tuple[int, int] | None) -> int:
+def looks_uncut(shape: Sequence[int], frame: tuple[int, int] | None) -> int:
     """The classes of an export with a row for each cell of its grids; 0 for other shapes."""
     if frame is None or len(shape) != 3:
         return 0

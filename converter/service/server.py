@@ -150,7 +150,7 @@ def _serve(context: Context, place: Place, sock: socket.socket) -> None:
             remedy="Give PEM files with --certificate and --private-key.",
         ) from error
     scheme = "https" if config.is_ssl else "http"
-    # With a socket of ours uvicorn tells no address that a browser takes.
+    # With a given socket uvicorn tells no address that a browser takes.
     address = f"{scheme}://{place.host}:{sock.getsockname()[1]}"
     logging.getLogger("uvicorn.error").info("Serving on %s (Ctrl-C ends it)", address)
     with working(context, place):

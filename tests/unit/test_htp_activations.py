@@ -48,7 +48,7 @@ def test_softplus_without_a_logarithm(shape: tuple[int, ...], size: float) -> No
     graph.node[0].input[0] = "large"
     graph.node.insert(0, helper.make_node("Mul", ["x", "size"], ["large"]))
     graph.initializer.append(numpy_helper.from_array(np.array(size, F), "size"))
-    check(make_model(graph, 17), {"Softplus": activations.gating_soft_plus}, gone="Softplus")
+    check(make_model(graph, 17), {"Softplus": activations.soft_plus_by_sigmoid}, gone="Softplus")
 
 
 @FEW

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import converter
+from converter.checks.yolo import looks_uncut
 from converter.open_source import open_source
 from converter.options.resolve import Layer, resolve
 from converter.verification.meaning import detections, headlines
@@ -307,3 +308,10 @@ def test_a_head_whose_outputs_are_no_grids_is_not_told_in_boxes() -> None:
     outputs = {"output0": np.zeros((1, 7, 420))}
     assert headlines([head], [outputs], [outputs]) == []
     assert headlines([{**head, "metadata": {}}], [outputs], [outputs]) == []
+
+
+def test_a_grid_of_a_small_frame_is_no_uncut_export() -> None:
+    """[1, 16, 16] of 16 x 16 pixels: a detector has cells at each of several strides in a row."""
+    assert looks_uncut((1, 16, 16), (16, 16)) == 0
+    assert looks_uncut((1, 84, 8400), (640, 640)) == 80
+    assert looks_uncut((1, 25200, 85), (640, 640)) == 80

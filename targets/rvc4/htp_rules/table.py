@@ -78,7 +78,9 @@ _FLOAT: Final[Sequence[Group]] = (
     {"LogSoftmax": activations.log_softmax, "Softplus": activations.soft_plus},
     {"Exp": activations.exponential},
 )
-_WIDE: Final[Sequence[Group]] = ({"Mul": activations.silu, "Softplus": activations.gating_soft_plus},)
+_WIDE: Final[Sequence[Group]] = (
+    {"Mul": activations.silu, "Softplus": activations.soft_plus_by_sigmoid},
+)
 
 
 def groups(

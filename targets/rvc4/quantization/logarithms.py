@@ -40,6 +40,7 @@ def bring_into_reach(
     found: dict[str, tuple[float, float]] = {}
     constants: list[str] = []
     nodes: list[onnx.NodeProto] = []
+    shapes = {value.name: value for value in graph.value_info}
     for node in graph.node:
         x, y = (*node.input[:1], *node.output[:1]) if node.op_type == "Log" else ("", "")
         high = ranges[x][1] if node.name in wide and x in ranges and y in ranges else 0.0
@@ -59,7 +60,6 @@ def bring_into_reach(
         low_x, (low_y, high_y) = ranges[x][0], ranges[y]
         found[scaled] = low_x * factor, high * factor
         found[raised] = low_y + math.log(factor), high_y + math.log(factor)
-        shapes = {value.name: value for value in graph.value_info}
         if x in shapes:
             for name in (scaled, raised):
                 graph.value_info.append(shapes[x])

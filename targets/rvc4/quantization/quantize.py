@@ -225,9 +225,10 @@ def _quantized(
     weight_type = {8: kinds.QInt8, 16: kinds.QInt16}[weights]
     activation_type = {8: kinds.QUInt8, 16: kinds.QUInt16}[activations]
     proto, structure = _loaded(model)
-    ranges = _with_gates((proto, structure), ranges, overrides, wide)
+    graphs = [proto.graph, *([structure.graph] if structure is not proto else [])]
+    ranges = _with_gates(graphs, ranges, overrides, wide)
     computed_wide = [node.name for node in proto.graph.node] if activations == 16 else wide
-    ranges = _with_logarithms((proto, structure), ranges, overrides, computed_wide)
+    ranges = _with_logarithms(graphs, ranges, overrides, computed_wide)
     for node in proto.graph.node:
         # The quantizer gives every Softmax the range from 0 to 1, however small its values are.
         if node.op_type == "Softmax" and node.output[0] in ranges:
@@ -276,15 +277,13 @@ def _quantized(
 
 
 def _with_gates(
-    protos: tuple[onnx.ModelProto, onnx.ModelProto],
+    graphs: Sequence[onnx.GraphProto],
     ranges: Mapping[str, tuple[float, float]],
     overrides: dict[str, list[dict[str, Any]]],
     wide: Sequence[str],
 ) -> Mapping[str, tuple[float, float]]:
-    """Keep wide gates apart from their products in both models; the ranges with the new tensors'."""
-    found = {}
-    for proto in (protos[0], *(protos[1:] if protos[1] is not protos[0] else ())):
-        found = keep_apart(proto.graph, wide)
+    """Keep wide gates apart from their products in all graphs; the ranges with the new tensors'."""
+    found, *_ = [keep_apart(graph, wide) for graph in graphs]
     kind = {"quant_type": _ort("quant_utils").QuantType.QUInt16}
     for gate, (kept, zero) in found.items():
         row = {key: value for key, value in overrides.get(gate, [{}])[0].items() if key != "convert"}
@@ -293,17 +292,15 @@ def _with_gates(
 
 
 def _with_logarithms(
-    protos: tuple[onnx.ModelProto, onnx.ModelProto],
+    graphs: Sequence[onnx.GraphProto],
     ranges: Mapping[str, tuple[float, float]],
     overrides: dict[str, list[dict[str, Any]]],
     wide: Sequence[str],
 ) -> Mapping[str, tuple[float, float]]:
-    """Bring wide logarithms into the HTP's reach in both models; the ranges with the new tensors'."""
-    found: dict[str, tuple[float, float]] = {}
-    for proto in (protos[0], *(protos[1:] if protos[1] is not protos[0] else ())):
-        found, constants = bring_into_reach(proto.graph, ranges, wide)
-        for name in [*found, *constants]:
-            overrides[name] = [{"quant_type": _ort("quant_utils").QuantType.QUInt16}]
+    """Bring wide logarithms into the HTP's reach in all graphs; the ranges with the new tensors'."""
+    (found, constants), *_ = [bring_into_reach(graph, ranges, wide) for graph in graphs]
+    kind = {"quant_type": _ort("quant_utils").QuantType.QUInt16}
+    overrides.update({name: [dict(kind)] for name in [*found, *constants]})
     return {**ranges, **found}
 
 

@@ -62,11 +62,6 @@ def faces_found(outputs: Outputs, exact: Outputs) -> float:
     return _f1([_faces(one) for one in outputs], [_faces(one) for one in exact])
 
 
-def count_of_faces(exact: Outputs) -> int:
-    """How many faces there are to find again."""
-    return sum(len(_faces(one)) for one in exact)
-
-
 def _faces(one: Mapping[str, np.ndarray]) -> np.ndarray:
     """Boxes (K, 5); anchors as in face_detection_short_range.pbtxt: strides 8 and 16, 2 and 6 a cell."""
     anchors = [
