@@ -12,6 +12,9 @@ import pytest
 
 from converter.container import Image
 from targets.rvc2.myriad.toolchain import Toolchain
+from tests.benchmarks.accuracy.__main__ import ordered, stored
+from tests.benchmarks.accuracy.table import full_table, short_table
+from tests.benchmarks.speed import RESULTS
 from tests.documents import ROOT, blocks, example_folder, run, run_python
 from tests.engine import openvino_archive, snpe_sdk
 from tests.online_server import ServiceDouble, compiled_double
@@ -111,5 +114,7 @@ def test_the_options_and_exit_codes_it_lists_are_the_declared_ones() -> None:
 
 
 def test_the_accuracies_it_shows_are_the_measured_ones() -> None:
-    measured = (ROOT / "tests" / "benchmarks" / "results" / "accuracy-rvc4.md").read_text()
-    assert measured.split("\n\n", 1)[1].rstrip() in README
+    rows = ordered(stored(RESULTS / "accuracy-rvc4.json").values())
+    assert short_table(rows) in README
+    assert full_table(rows) in (ROOT / "docs" / "accuracy.md").read_text()
+    assert full_table(rows) in (RESULTS / "accuracy-rvc4.md").read_text()
