@@ -156,7 +156,7 @@ def convert(
             raise disk_error(error, "converting") from error
         except KeyboardInterrupt as error:
             raise Cancelled("Cancelled; nothing was written.") from error
-    if store is not None and key is not None and not done.cached:
+    if store is not None and key is not None and not done.cached and _is_key(key, made, place):
         document = {
             "sha256": done.sha256,
             "size_bytes": done.size_bytes,
@@ -167,6 +167,14 @@ def convert(
         results.keep(store, key, place, document, int(resolved.number("cache.max_gb") * 1e9))
     total = {"total": round(time.monotonic() - started, 3)}
     return dataclasses.replace(done, timings_s={**done.timings_s, **total})
+
+
+def _is_key(key: str, made: Plan, place: Path) -> bool:
+    """Whether labels and the files of tools' arguments are still what the key was made of."""
+    try:
+        return key_of(made, suffix_of(place)) == key
+    except OSError:
+        return False
 
 
 def _store(options: Options) -> Store | None:

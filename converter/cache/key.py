@@ -23,6 +23,7 @@ from typing import Any, Final
 from converter.backend import Backend
 from converter.cache.contents import digest_of
 from converter.options.declared import configs
+from converter.options.resolve import Options, kind_of
 from converter.plans import Plan
 from converter.target import package_of
 
@@ -30,6 +31,8 @@ from converter.target import package_of
 _FORM: Final = 2
 # Options that say where and how something runs, or how long it may take, and change no result.
 _WHERE: Final = ("container.", "online.", "cache.")
+# What separates paths within a word.
+_SEPARATED: Final = re.compile(r"[=,:;]")
 _DISTRIBUTION: Final = "nnarchive-converter"
 _OF_DEVELOPERS: Final = re.compile(r"extra == .(docs|test|dev|cluster|zoo|serve)\b")
 _code_digests: dict[tuple[str, tuple[tuple[str, int, int], ...]], str] = {}
@@ -42,11 +45,14 @@ def key_of(plan: Plan, suffix: str) -> str | None:
         suffix: How the archive is packed, `.tar.xz`.
 
     Raises:
-        OSError: The labels cannot be read.
+        OSError: The labels, or what a tool's own arguments name, cannot be read.
     """
     options = plan.options
     # A service's answer may change without a change of the key.
     if plan.toolchain == "online" or options.record is not None:
+        return None
+    named = files_of_tools(options)
+    if named is None:
         return None
     decisive = {
         "plan": plan.hash,
@@ -57,6 +63,7 @@ def key_of(plan: Plan, suffix: str) -> str | None:
         "frames": [one.frames and one.frames.to_json() for one in plan.stages],
         "verify": {k: s.value for k, s in sorted(options.settings.items()) if k.startswith("verify.")},
         "labels": _labels(plan),
+        "files": named,
         "made by": made_by(plan.target),
         "suffix": suffix,
     }
@@ -69,6 +76,40 @@ def _labels(plan: Plan) -> list[str]:
         return []
     paths = [plan.options.text(key) for key in ("verify.labels", "verify.data")]
     return [digest_of(Path(path)) for path in paths if path is not None]
+
+
+def files_of_tools(options: Options) -> dict[str, str] | None:
+    """SHA-256 of the files and folders that a tool's own arguments name, by option and word.
+
+    A path may be a word, or a part of one: `--config FILE`, `--config=FILE`, `FILE,FILE`, `FILE:NAME`.
+
+    Returns:
+        None where a word is the current folder or one above it: who knows what of it is read.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    here, found = Path.cwd().resolve(), {}
+    for key, setting in options.settings.items():
+        words = setting.value if kind_of(key) == "args" and isinstance(setting.value, tuple) else ()
+        for word in map(str, words):
+            for name in dict.fromkeys([word, word.partition("=")[2], *_SEPARATED.split(word)]):
+                path = _existing(name)
+                if path is None:
+                    continue
+                if path.is_dir() and here.is_relative_to(path.resolve()):
+                    return None
+                found[f"{key} {name}"] = digest_of(path)
+    return found
+
+
+def _existing(name: str) -> Path | None:
+    """The file or folder of that name; devices and pipes have no content to compare."""
+    try:
+        path = Path(name)
+        return path if name and (path.is_file() or path.is_dir()) else None
+    except (OSError, ValueError):  # a long word, and no name
+        return None
 
 
 def question_of(

@@ -1,4 +1,8 @@
-"""YAML and JSON files, read strictly: no duplicate keys, no document that contains itself."""
+"""YAML and JSON files, read strictly: no duplicate keys, no document that contains itself.
+
+Aliases share values, and a few lines of them can stand for more values than any memory holds: how many
+they stand for is counted before anything is made of them.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +10,12 @@ import json
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from converter.errors import UsageError
+
+# What the aliases of a document may stand for, in values beside those that are written.
+_MOST_ALIASED: Final = 100_000
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -21,10 +28,8 @@ def load(path: Path) -> dict[str, Any]:
 
     try:
         text = path.read_text(encoding="utf-8")
-        if path.suffix == ".json":
-            values = json.loads(text, object_pairs_hook=_once)
-        else:
-            values = yaml.load(text, _strict_loader())  # noqa: S506 - a safe loader, made stricter
+        is_json = path.suffix == ".json"
+        values = json.loads(text, object_pairs_hook=_once) if is_json else _values(text)
         json.dumps(values, default=str)  # a document that contains itself has no end
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} cannot be read: {error}.") from error
@@ -36,6 +41,37 @@ def load(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise UsageError(f"{path} holds no options, but {type(values).__name__}.")
     return values
+
+
+def _values(text: str) -> Any:
+    """What a YAML document holds.
+
+    Raises:
+        ValueError: Its aliases stand for too much, or a key is in a mapping twice.
+        yaml.YAMLError: It is no YAML document.
+    """
+    loader = _strict_loader()(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        sizes: dict[int, int] = {}
+        aliased = _size(node, sizes) - len(sizes)
+        if aliased > _MOST_ALIASED:
+            raise ValueError(f"its aliases stand for more than {_MOST_ALIASED:,} values")
+        return loader.construct_document(node)
+    finally:
+        loader.dispose()
+
+
+def _size(node: Any, sizes: dict[int, int]) -> int:
+    """How many nodes there are when each alias is written out; one within itself counts once."""
+    if id(node) not in sizes:
+        sizes[id(node)] = 1
+        if not isinstance(node.value, str):
+            parts = (part for item in node.value for part in (item if type(item) is tuple else [item]))
+            sizes[id(node)] = 1 + sum(_size(part, sizes) for part in parts)
+    return sizes[id(node)]
 
 
 def _once(pairs: Sequence[tuple[Any, Any]]) -> dict[Any, Any]:

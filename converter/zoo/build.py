@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from converter.cache.key import files_of_tools
 from converter.cache.store import Record, Store
 from converter.digests import sha256_of
 from converter.errors import Cancelled, ConvertError, ModelError, ToolError, disk_error
@@ -189,6 +190,7 @@ class _Building:
         result = _result(ended)
         places = [planned.wanted.source, *planned.wanted.files.values()]
         changed = [place.given for place in places if not plan.places.is_unchanged(place)]
+        changed += _changed_by_tools(planned)
         if changed and planned.key is not None:
             error = ToolError(f"{changed[0]} was changed during the build.", remedy="Build again.")
             return failed(planned, error, self._today)
@@ -234,6 +236,18 @@ def _result(ended: Ended) -> dict[str, Any]:
         if job.started_at is not None and job.ended_at is not None:
             result["seconds"] = round(job.ended_at - job.started_at, 3)
     return result
+
+
+def _changed_by_tools(planned: PlannedCell) -> list[str]:
+    """What the tools' arguments name and has another content than when the build was planned."""
+    if planned.key is None:
+        return []
+    try:
+        now = files_of_tools(planned.wanted.options) or {}
+    except OSError:
+        now = {}
+    either = planned.by_tools.keys() | now.keys()
+    return sorted(name for name in either if planned.by_tools.get(name) != now.get(name))
 
 
 def _keep(

@@ -6,6 +6,7 @@ Until then a reader sees the build before; after it, this one. What is not finis
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import re
 import secrets
@@ -33,7 +34,11 @@ _OWN: Final = re.compile(rf"-[0-9a-f]{{{_DIGITS}}}\.(tar\.xz|html|txt)$")
 
 
 class Output:
-    """A build's folder, as a context manager: leaving it before `finish` removes what was added."""
+    """A build's folder, as a context manager: leaving it before `finish` removes what was added.
+
+    One build at a time has it. The lock is on the folder itself and ends with the process, however that
+    ends; a file system that cannot lock folders (NFS) has none.
+    """
 
     def __init__(self, folder: Path) -> None:
         """Take a folder.
@@ -52,8 +57,35 @@ class Output:
             )
 
     def __enter__(self) -> Self:
+        """Make and lock the folder.
+
+        Raises:
+            UsageError: Another build has it.
+            ToolError: It cannot be made.
+        """
         self._made = [path for path in (self.folder, *self.folder.parents) if not path.exists()]
+        try:
+            self._lock = self._locked()
+        except OSError as error:
+            raise disk_error(error, f"building {self.folder}") from error
         return self
+
+    def _locked(self) -> int:
+        """The folder, open and locked."""
+        while True:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock = os.open(self.folder, os.O_RDONLY)
+            try:
+                with contextlib.suppress(FileNotFoundError):
+                    if _lock(lock) and os.path.samestat(os.fstat(lock), self.folder.stat()):
+                        return lock
+            except BlockingIOError:
+                os.close(lock)
+                raise UsageError(
+                    f"--out {self.folder}: another zoo build writes to it.",
+                    remedy="Wait until it ends, or name another folder.",
+                ) from None
+            os.close(lock)  # a build that failed has removed the folder: make it again
 
     def __exit__(
         self,
@@ -70,6 +102,7 @@ class Output:
             for path in self._made:
                 with contextlib.suppress(OSError):
                     path.rmdir()
+        os.close(self._lock)
 
     def has(self, name: str, sha256: str) -> bool:
         """Whether a file is there, whole."""
@@ -130,6 +163,21 @@ class Output:
                 is_ours = _OWN.search(path.name) is not None
                 if is_ours and path.relative_to(self.folder).as_posix() not in named:
                     path.unlink(missing_ok=True)
+
+
+def _lock(folder: int) -> bool:
+    """Lock an open folder; True also where the file system has no such locks.
+
+    Raises:
+        BlockingIOError: Another process has it.
+    """
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError:
+        return True
+    return True
 
 
 def path_of(cell: str, what: str, digest: str) -> str:

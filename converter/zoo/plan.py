@@ -11,11 +11,10 @@ from statistics import fmean
 from typing import Any, Final
 
 from converter.backend import Backend
-from converter.cache.key import made_by, question_of
+from converter.cache.key import files_of_tools, made_by, question_of
 from converter.cache.store import Record, Store
-from converter.digests import sha256_of
 from converter.errors import ConvertError, ToolchainError, UsageError, disk_error
-from converter.options.resolve import Layer, Options, kind_of, resolve
+from converter.options.resolve import Layer, Options, resolve
 from converter.system import System
 from converter.target import backend_of, toolchains_on
 from converter.zoo.index import Index
@@ -36,6 +35,7 @@ class PlannedCell:
         backend: The toolchain that is taken; None if the target does not tell.
         key: Its key in the cache; None if it is not taken from there.
         found: What the cache has.
+        by_tools: SHA-256 of what the tools' own arguments name (`files_of_tools`).
         error: Why it cannot be converted.
         cost_s: How long it took in an earlier build, or cells like it; None if nothing is known.
     """
@@ -45,6 +45,7 @@ class PlannedCell:
     backend: Backend | None = None
     key: str | None = None
     found: Record | None = None
+    by_tools: Mapping[str, str] = field(default_factory=dict)
     error: ConvertError | None = None
     cost_s: float | None = None
 
@@ -162,13 +163,14 @@ class _Planner:
             files = self._places.model_files(wanted.source)
             planned = replace(planned, source={**planned.source, "sha256": files[""]})
             named = {key: self._places.digest(place) for key, place in sorted(wanted.files.items())}
-            named |= _named_by_tools(wanted.options)
+            by_tools = files_of_tools(wanted.options)
         except ConvertError as error:
             return replace(planned, error=error)
         except OSError as error:
             return replace(planned, error=disk_error(error, f"reading {wanted.id}'s files"))
-        if backend is None or self._store is None:
+        if backend is None or self._store is None or by_tools is None:
             return planned
+        planned = replace(planned, by_tools=by_tools)
         key = question_of(
             source=files,
             name=wanted.source.path.name,
@@ -176,7 +178,7 @@ class _Planner:
             toolchain=wanted.toolchain,
             backend=backend,
             options=wanted.values(),
-            files=named,
+            files=named | by_tools,
             suffix=SUFFIX,
             made_by=self._maker(wanted.target),
         )
@@ -219,25 +221,6 @@ class _Planner:
                     remedy="Install that one, or write the new one into the manifest.",
                 )
         return backend
-
-
-def _named_by_tools(options: Options) -> dict[str, str]:
-    """SHA-256 of the files that a tool's own arguments name, by option and word."""
-    found = {}
-    for key, setting in options.settings.items():
-        words = setting.value if kind_of(key) == "args" and isinstance(setting.value, tuple) else ()
-        for word in map(str, words):
-            for name in (word, word.partition("=")[2]):  # `--name FILE`, `--name=FILE`
-                if name and _is_file(name):
-                    found[f"{key} {name}"] = sha256_of(Path(name))
-    return found
-
-
-def _is_file(name: str) -> bool:
-    try:
-        return Path(name).is_file()
-    except (OSError, ValueError):  # a long word, and no name
-        return False
 
 
 def _with_costs(cells: Sequence[PlannedCell], before: Index | None) -> list[PlannedCell]:

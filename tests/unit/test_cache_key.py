@@ -14,7 +14,8 @@ from PIL import Image
 
 from converter import plan
 from converter.cache import key as keys
-from converter.cache.key import key_of
+from converter.cache.key import files_of_tools, key_of
+from converter.options.resolve import Layer, resolve
 from converter.plans import Plan
 from tests.sources import RGB, conv_model, write_folder
 
@@ -155,3 +156,37 @@ def test_other_frames_of_the_users_own_to_compare_on_are_another_key(source: Pat
     assert before == key(source, **{"verify.data": str(folder)}) != key(source)
     pictures(folder, 30, 61)
     assert key(source, **{"verify.data": str(folder)}) != before
+
+
+@pytest.mark.parametrize("form", ["{}", "--config={}", "a:{}", "{},other"])
+@pytest.mark.parametrize("inside", ["", "deep/ops.json"], ids=["file", "folder"])
+def test_what_a_tools_own_argument_names_is_part_of_the_key(
+    source: Path, tmp_path: Path, form: str, inside: str
+) -> None:
+    """The argument is the same text, the file behind it has another byte."""
+    named = tmp_path / "ops"
+    file = named / inside if inside else named
+    file.parent.mkdir(parents=True, exist_ok=True)
+    more = {"rvc4.snpe_onnx_to_dlc_args": ["--op", form.format(named)]}
+    options = resolve([Layer(origin="options", values=more)])
+    made = dataclasses.replace(planned(source), options=options)
+    found = []
+    for content in (b"a", b"b", b"a"):
+        file.write_bytes(content)
+        found.append(key_of(made, ".tar"))
+    assert found[0] == found[2] != found[1]
+    file.unlink()
+    assert key_of(made, ".tar") != found[0]
+
+
+def test_an_argument_that_is_the_current_folder_has_no_key(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may name the whole disk: it is neither read nor left out."""
+    monkeypatch.chdir(tmp_path)
+    for word in (".", str(tmp_path), "/"):
+        options = resolve(
+            [Layer(origin="options", values={"rvc4.snpe_onnx_to_dlc_args": ["--op", word]})]
+        )
+        assert files_of_tools(options) is None
+        assert key_of(dataclasses.replace(planned(source), options=options), ".tar") is None

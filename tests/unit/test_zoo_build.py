@@ -15,11 +15,13 @@ import pytest
 
 from converter.cache import key as keys
 from converter.cache.store import Store
-from converter.errors import Cancelled, UsageError
+from converter.errors import Cancelled, ConvertError, UsageError
+from converter.zoo import build
 from converter.zoo import index as indices
 from converter.zoo import plan as plans
 from converter.zoo.events import CellEnded, CellStarted, CellTold
 from converter.zoo.index import Status
+from converter.zoo.output import Output
 from tests.sources import DIGITS, DIGITS_ARCHIVE
 from tests.zoo import TARGETS, Pretended, built, manifest, pretended
 
@@ -375,3 +377,34 @@ def test_another_option_is_another_key(tmp_path: Path, more: Mapping[str, Any]) 
 )
 def test_what_changes_no_result_is_the_same_key(tmp_path: Path, more: Mapping[str, Any]) -> None:
     assert key_of_cell(manifest(tmp_path)) == key_of_cell(manifest(tmp_path, **more))
+
+
+def test_a_second_build_into_the_same_folder_is_refused_and_the_first_goes_on(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with Output(out):
+        with pytest.raises(UsageError, match="another zoo build writes to it"):
+            built(manifest(tmp_path), out)
+        assert out.is_dir()
+    built(manifest(tmp_path), out)  # the lock is gone with the first
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConvertError, match=r"Building .* failed"), Output(tmp_path / "file" / "out"):
+        pass
+
+
+def test_a_file_of_a_tools_argument_that_changes_meanwhile_fails_the_cell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its result would else be kept under the key of the old file."""
+    monkeypatch.setattr(plans, "files_of_tools", lambda _options: {"args ops.json": "1"})
+    monkeypatch.setattr(build, "files_of_tools", lambda _options: {"args ops.json": "2"})
+    index, _ = built(manifest(tmp_path), tmp_path / "out")
+    assert {cell.status for cell in index.cells} == {Status.FAILED}
+    for cell in index.cells:
+        assert cell.error is not None
+        assert "args ops.json was changed during the build" in cell.error["message"]
+    monkeypatch.setattr(build, "files_of_tools", lambda _options: {"args ops.json": "1"})
+    again, _ = built(manifest(tmp_path), tmp_path / "out")
+    assert not any(cell.cached for cell in again.cells)

@@ -297,3 +297,31 @@ def test_yaml_that_is_none_is_refused(tmp_path: Path) -> None:
     path.write_text(yaml.safe_dump([1]))
     with pytest.raises(UsageError, match=r"zoo\.yaml"):
         read(path)
+
+
+@pytest.mark.parametrize(
+    "form", ["[{}]", "{{<<: [{}]}}", "{{k: [{}]}}"], ids=["lists", "merged", "mappings"]
+)
+def test_aliases_that_stand_for_more_than_memory_holds_are_refused(tmp_path: Path, form: str) -> None:
+    """Nine to the thirtieth values in thirty lines; a list of nine is made at once."""
+    lines = ["a0: &a0 {x: 1}"]
+    for level in range(1, 31):
+        inside = ",".join([f"*a{level - 1}"] * 9)
+        lines.append(f"a{level}: &a{level} " + form.format(inside))
+    path = tmp_path / "zoo.yaml"
+    path.write_text("\n".join(lines))
+    with pytest.raises(UsageError, match="aliases stand for more than") as caught:
+        read(path)
+    assert "\n" not in caught.value.message
+
+
+def test_a_modest_alias_is_taken(tmp_path: Path) -> None:
+    path = tmp_path / "zoo.yaml"
+    path.write_text(
+        "version: 1\nmodels:\n"
+        "  - {name: a, source: a.onnx, options: &o {verify.frames: 3}}\n"
+        "  - {name: b, source: b.onnx, options: *o}\n"
+        "targets: [{target: rvc2}]\n"
+    )
+    first, second = read(path).models
+    assert first.options == second.options == {"verify.frames": 3}

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from converter.cache.key import files_of_tools
 from converter.errors import ArchiveError
 from converter.jobs import child
 from converter.options.resolve import Layer, resolve
@@ -16,7 +17,7 @@ from converter.zoo.index import Build, Index, Status
 from converter.zoo.manifest import ExpectedFailure
 from converter.zoo.matrix import Wanted
 from converter.zoo.places import Place
-from converter.zoo.plan import PlannedCell, _named_by_tools
+from converter.zoo.plan import PlannedCell
 
 TODAY = date(2026, 11, 29)
 
@@ -76,7 +77,7 @@ def test_a_file_that_an_argument_names_is_part_of_the_question(
         seen = []
         for content in (b"a", b"b"):
             (tmp_path / "io.yaml").write_bytes(content)
-            seen.append(_named_by_tools(options))
+            seen.append(files_of_tools(options))
         assert seen[0] != seen[1]
 
 
