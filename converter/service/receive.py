@@ -26,7 +26,7 @@ async def received_body(request: Request, max_bytes: int, folder: Path) -> Async
     Raises:
         HTTPException: 413, it is larger.
     """
-    with tempfile.SpooledTemporaryFile(max_size=_MEMORY, dir=folder) as file:
+    with tempfile.SpooledTemporaryFile(max_size=_MEMORY, dir=str(folder)) as file:
         async for chunk in _limited(request, max_bytes):
             file.write(chunk)
         file.seek(0)
@@ -76,8 +76,8 @@ class _Parser(MultiPartParser):
             opened: Any = upload.file
             opened.close()
             self._files_to_close_on_error.remove(opened)
-            made: Any = tempfile.SpooledTemporaryFile(  # noqa: SIM115 - the form closes it
-                max_size=self.spool_max_size, dir=self._folder
+            made: Any = tempfile.SpooledTemporaryFile[bytes](
+                max_size=self.spool_max_size, dir=str(self._folder)
             )
             upload.file = made
             self._files_to_close_on_error.append(made)
