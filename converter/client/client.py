@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from converter.archive.opened import archive_name
+from converter.archive.tar import write
 from converter.archive.write import copy_archive, destination, output_name
 from converter.archive.zipped import write_zip
 from converter.client.http import Http, error_of
@@ -161,7 +162,7 @@ class Client:
         if not isinstance(options, Options):
             options = resolve([Layer(origin="options", values=options or {})])
         body: dict[str, Any] = {
-            "source": self.upload(source),
+            "source": self._source(Path(source)),
             "target": target,
             "toolchain": toolchain,
             "options": {},
@@ -176,6 +177,17 @@ class Client:
             else:
                 body["uploads"][key] = self._packed(Path(str(value)))
         return body
+
+    def _source(self, path: Path) -> str:
+        """Send a source; an archive that is unpacked goes as a tar, for a server takes files."""
+        if not path.is_dir():
+            return self.upload(path)
+        with tempfile.TemporaryDirectory() as folder:
+            place = Path(folder) / f"{path.resolve().name or 'model'}.tar"
+            files = sorted(file for file in path.rglob("*") if file.is_file())
+            with place.open("wb") as packed:
+                write(packed, [(file.relative_to(path).as_posix(), file) for file in files], "")
+            return self.upload(place)
 
     def _packed(self, path: Path) -> str:
         """Send a file, or a folder as a zip; its digest."""

@@ -23,7 +23,8 @@ _WORDS: Final = {"true": True, "yes": True, "on": True, "false": False, "no": Fa
 class Spec:
     """One declared option. `key` may hold NAME for the name of an input or output.
 
-    `names` are words that may be given instead of values.
+    `names` are words that may be given instead of values. `clients` are the arguments, of type args,
+    that a client of a server may give: those that name no files.
     """
 
     key: str
@@ -35,6 +36,7 @@ class Spec:
     max: float | None = None
     unit: str = ""
     targets: tuple[str, ...] = ()
+    clients: tuple[str, ...] = ()
     names: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
     @property
@@ -85,7 +87,10 @@ def specs() -> tuple[Spec, ...]:
         Spec(
             key=key,
             **fields
-            | {name: tuple(map(str, fields.get(name, ()))) for name in ("choices", "targets")}
+            | {
+                name: tuple(map(str, fields.get(name, ())))
+                for name in ("choices", "targets", "clients")
+            }
             | ({"default": tuple(fields["default"])} if isinstance(fields["default"], list) else {})
             | {"names": {name: tuple(values) for name, values in fields.get("names", {}).items()}},
         )

@@ -6,13 +6,15 @@ A path in an option would be read on the server; so the value of an option of ty
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+import shlex
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from converter.errors import UsageError
-from converter.findings import Finding
-from converter.options.declared import Spec, specs
+from converter.findings import Finding, few, perhaps
+from converter.options.declared import Spec, specs, specs_by_key
 from converter.options.resolve import Layer, flatten, kind_of, resolve
+from converter.target import names
 
 # What is the operator's to set: containers, other servers, the cache.
 _OPERATOR: Final = ("container.", "online.", "cache.")
@@ -36,7 +38,11 @@ def check(options: Mapping[str, Any], uploads: Iterable[str] = ()) -> list[Findi
         options: Values by key, dotted or nested.
         uploads: The options of type path that uploads are given for.
     """
-    findings = [_refusal(key, value) for key, value in flatten(options).items()]
+    flat = flatten(options)
+    findings = [_refusal(key, value) for key, value in flat.items()]
+    for key, value in flat.items():
+        if kind_of(key) == "args":
+            findings += _refused_words(key, value)
     findings += [
         _wrong(key, "takes no upload.", "Options of type path do.")
         for key in uploads
@@ -120,9 +126,36 @@ def _is_inline(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, str)
 
 
-def _names_files(value: Any) -> bool:
-    words = value.split() if isinstance(value, str) else list(map(str, value or ()))
-    return any("/" in word or "\\" in word for word in words)
+def _refused_words(key: str, value: Any) -> Iterator[Finding]:
+    """The arguments of a tool that are not declared for clients, and the values that are paths.
+
+    A file's name needs no slash: what a tool reads or writes is told by its option. A list of the
+    options that are allowed also holds for a tool's version with other ones.
+    """
+    allowed = specs_by_key()[key].clients
+    try:
+        words = shlex.split(value) if isinstance(value, str) else list(map(str, value or ()))
+    except ValueError:  # its quotes; told where the value is read
+        return
+    for word in words:
+        name = word.partition("=")[0]
+        if word.startswith("-") and not _is_number(word) and name not in allowed:
+            near = perhaps(name, allowed)
+            yield _wrong(
+                key, f"{name} is no argument for clients.", near or f"There are: {few(allowed)}."
+            )
+        elif "/" in word or "\\" in word:
+            yield _wrong(
+                key, f"{word!r} is a path.", "The arguments of tools must not name files here."
+            )
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
 
 
 def _refusal(key: str, value: Any) -> Finding | None:
@@ -134,8 +167,6 @@ def _refusal(key: str, value: Any) -> Finding | None:
         return _wrong(key, "would name a file of the server.", "Upload the file; name the upload.")
     if kind == "array" and not _is_inline(value):
         return _wrong(key, "is no number and no array of numbers.", "Write [1, 2, 3].")
-    if kind == "args" and _names_files(value):
-        return _wrong(key, "has a path.", "The arguments of tools must not name files here.")
     return None
 
 
@@ -145,3 +176,13 @@ def _is_operators(key: str) -> bool:
 
 def _wrong(key: str, message: str, remedy: str) -> Finding:
     return Finding(code="option.value", where=key, message=message, remedy=remedy)
+
+
+def check_target(target: str) -> list[Finding]:
+    """A finding if there is no such target, with the nearest one."""
+    if target in names():
+        return []
+    remedy = perhaps(target, names()) or f"There are: {', '.join(names())}."
+    return [
+        Finding(code="target", where="target", message=f"There is no target {target!r}.", remedy=remedy)
+    ]

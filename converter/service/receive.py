@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator
+from pathlib import Path
 from typing import IO, Any, Final
 
 from fastapi import HTTPException, Request
@@ -15,13 +16,17 @@ _MAX_FIELDS: Final = 20
 
 
 @contextlib.asynccontextmanager
-async def received_body(request: Request, max_bytes: int) -> AsyncIterator[IO[bytes]]:
+async def received_body(request: Request, max_bytes: int, folder: Path) -> AsyncIterator[IO[bytes]]:
     """The body of a request as a file, at its beginning.
+
+    Args:
+        folder: Where what does not stay in memory lies meanwhile: the system's temporary folder may be
+            small, or memory.
 
     Raises:
         HTTPException: 413, it is larger.
     """
-    with tempfile.SpooledTemporaryFile(max_size=_MEMORY) as file:
+    with tempfile.SpooledTemporaryFile(max_size=_MEMORY, dir=str(folder)) as file:
         async for chunk in _limited(request, max_bytes):
             file.write(chunk)
         file.seek(0)
@@ -29,14 +34,19 @@ async def received_body(request: Request, max_bytes: int) -> AsyncIterator[IO[by
 
 
 @contextlib.asynccontextmanager
-async def received_file(request: Request, max_bytes: int) -> AsyncIterator[tuple[str, IO[bytes]]]:
+async def received_file(
+    request: Request, max_bytes: int, folder: Path
+) -> AsyncIterator[tuple[str, IO[bytes]]]:
     """The part `file` of a multipart body, with the name that the client gave it.
+
+    Args:
+        folder: As for `received_body`.
 
     Raises:
         HTTPException: 413, the body is larger; 422, it has no such part.
     """
-    parser = MultiPartParser(
-        request.headers, _limited(request, max_bytes), max_files=1, max_fields=_MAX_FIELDS
+    parser = _Parser(
+        folder, request.headers, _limited(request, max_bytes), max_files=1, max_fields=_MAX_FIELDS
     )
     try:
         form = await parser.parse()
@@ -49,6 +59,28 @@ async def received_file(request: Request, max_bytes: int) -> AsyncIterator[tuple
         yield part.filename or "model", part.file
     finally:
         await form.close()
+
+
+class _Parser(MultiPartParser):
+    """Starlette's parser, whose files lie in a folder of ours."""
+
+    def __init__(self, folder: Path, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._folder = folder
+
+    def on_headers_finished(self) -> None:
+        """A part begins; Starlette opens its file without saying where."""
+        super().on_headers_finished()
+        upload = self._current_part.file
+        if upload is not None:
+            opened: Any = upload.file
+            opened.close()
+            self._files_to_close_on_error.remove(opened)
+            made: Any = tempfile.SpooledTemporaryFile[bytes](
+                max_size=self.spool_max_size, dir=str(self._folder)
+            )
+            upload.file = made
+            self._files_to_close_on_error.append(made)
 
 
 async def _limited(request: Request, max_bytes: int) -> AsyncGenerator[bytes, None]:

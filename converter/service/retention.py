@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from converter.jobs.database import reading, writing
 from converter.jobs.states import ENDED
 from converter.service.context import Context
-from converter.service.tables import HUB_INSTANCES, UPLOADS
+from converter.service.tables import HUB_INSTANCES, HUB_MODELS, HUB_VARIANTS, UPLOADS
 
 
 def tidy(context: Context, *, now: float) -> int:
@@ -29,8 +29,17 @@ def tidy(context: Context, *, now: float) -> int:
     with writing(context.engine) as rows:
         rows.execute(sa.delete(UPLOADS).where(UPLOADS.c.created < before))
         rows.execute(sa.delete(HUB_INSTANCES).where(HUB_INSTANCES.c.updated < before))
+        # The client makes a variant at every conversion: what is old and has nothing below it goes.
+        _delete_empty(rows, HUB_VARIANTS, HUB_INSTANCES.c.variant_id, before)
+        _delete_empty(rows, HUB_MODELS, HUB_VARIANTS.c.model_id, before)
     _remove_parts(context, before)
     return context.storage.sweep(named | context.rows.digests() | _named(context))
+
+
+def _delete_empty(rows: sa.Connection, table: sa.Table, below: sa.Column[str], before: float) -> None:
+    """Delete the old rows of a table whose id no row below names."""
+    is_used = sa.exists().where(below == table.c.id)
+    rows.execute(sa.delete(table).where(table.c.updated < before, ~is_used))
 
 
 def _named(context: Context) -> set[str]:

@@ -6,14 +6,19 @@ import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
 
+import converter
+from converter.archive.tar import extract
 from converter.client import client
 from converter.client.client import Client
+from converter.client.http import Http
 from converter.errors import ToolError
 from converter.events import Event, Warned
+from tests.sources import DIGITS_ARCHIVE
 
 
 class Comes(BaseHTTPRequestHandler):
@@ -79,3 +84,30 @@ def test_a_server_that_stays_away_is_an_error(url: str, monkeypatch: pytest.Monk
     Comes.states = iter([""] * 1000)
     with pytest.raises(ToolError, match="away"):
         Client(url, "key")._followed("/v1/conversions/a", {"state": "queued"}, lambda _: None)
+
+
+def test_an_unpacked_archive_is_sent_as_a_tar_of_the_same_bytes_each_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "digits"
+    extract(DIGITS_ARCHIVE, folder)
+    sent: list[tuple[str, bytes]] = []
+    config: list[object] = []
+
+    def upload(_: Client, path: Path) -> str:
+        sent.append((path.name, path.read_bytes()))
+        with converter.open_archive(path) as found:
+            config.append(found.config)
+        return "sha256:0"
+
+    monkeypatch.setattr(Client, "upload", upload)
+    # The server, which is not asked for more, is none.
+    monkeypatch.setattr(Client, "_followed", lambda *_: {"state": "failed", "error": {"message": "no"}})
+    monkeypatch.setattr(Http, "json", lambda *_, **__: {"state": "queued"})
+    for _ in range(2):
+        with pytest.raises(ToolError, match="no"):
+            Client("http://127.0.0.1:1", "key").convert(folder, "rvc2", output=tmp_path / "out.tar")
+    assert sent[0] == sent[1]
+    assert sent[0][0] == "digits.tar"
+    with converter.open_archive(DIGITS_ARCHIVE) as expected:
+        assert config == [expected.config] * 2

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from converter.options.declared import specs_by_key
 from converter.service.accounts import account_of, create_key, list_keys, revoke_key
 from converter.service.app import create_app
 from converter.service.context import Context
@@ -180,6 +181,11 @@ def test_an_address_is_good_for_one_thing_and_a_time() -> None:
         {"cache.enabled": False},
         {"input_model": "/etc/passwd"},
         {"rvc4.snpe_dlc_quant_args": "--input_list /etc/passwd"},
+        {"rvc4.snpe_dlc_quant_args": "--input_list secret.txt"},
+        {"rvc4.snpe_dlc_quant_args": ["--log-file=x"]},
+        {"rvc4": {"snpe_onnx_to_dlc_args": "--converter_op_package_lib evil.so"}},
+        {"rvc4.snpe_dlc_graph_prepare_args": ["--htp_socs", "../x"]},
+        {"rvc4.snpe_dlc_quant_args": "--input_lis x"},
         {"rvc2.supperblob": True},
         {"rvc2.number_of_shaves": 99},
     ],
@@ -201,4 +207,34 @@ def test_sound_options_pass() -> None:
         {"rvc2.number_of_shaves": 8, "inputs.x.mean_values": [1, 2, 3]}, ["rvc4.encodings"]
     )
     assert not check({"inputs.x.frozen_value": [1, 2]})
+    assert not check({"rvc4.snpe_dlc_quant_args": "--act_bitwidth=16 --restrict_quantization_steps -1"})
+    assert not check({"rvc4.snpe_dlc_quant_args": None})
     assert check({}, ["rvc2.superblob"])
+
+
+def test_no_documented_argument_that_names_a_file_is_for_clients() -> None:
+    from targets.rvc4.snpe.options import _KEYS, DOCUMENTED
+
+    for tool, key in _KEYS.items():
+        allowed = specs_by_key()[key].clients
+        assert allowed
+        for name in allowed:
+            option = DOCUMENTED[tool][name]
+            assert not option.is_file
+            assert not any(word in name for word in ("path", "file", "log", "dlc", "dump", "lib"))
+
+
+@pytest.mark.parametrize("method", ["put", "post"])
+def test_a_target_that_is_none_is_told_with_the_nearest(context: Context, method: str) -> None:
+    http = client(context)
+    body = {"source": uploaded(http), "target": "rvc5"}
+    refused = (
+        http.put("/v1/conversions/a", json=body)
+        if method == "put"
+        else http.post("/v1/plans", json=body)
+    )
+    assert refused.status_code == 422
+    (finding,) = refused.json()["findings"]
+    assert finding["where"] == "target"
+    assert "rvc" in finding["remedy"]
+    assert http.get("/v1/conversions").json()["conversions"] == []

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
-from converter.jobs.database import JOBS, connect
+from converter.jobs.database import JOBS, connect, writing
 from converter.jobs.errors import DatabaseAway
 from converter.jobs.states import State
 from converter.jobs.values import Event
@@ -22,8 +23,9 @@ from converter.service import access
 from converter.service.context import Context
 from converter.service.database import migrate
 from converter.service.retention import tidy
+from converter.service.tables import HUB_INSTANCES
 from converter.storage import Missing
-from tests.unit.service import BYTES, client, end, service, uploaded
+from tests.unit.service import BYTES, client, end, hub_instance, service, uploaded
 
 RVC2 = {"target": "rvc2"}
 
@@ -226,6 +228,34 @@ def test_what_is_old_goes_and_what_a_job_names_stays(tmp_path: Path) -> None:
         job = context.rows.get(job_of(context, "waits"))
         assert job.state is State.QUEUED
         assert context.storage.has(str(job.request.source))
+
+
+def test_models_and_variants_go_with_the_last_of_what_is_below_them(tmp_path: Path) -> None:
+    with service(tmp_path / "data", keep_s=100) as context:
+        http = client(context)
+        hub_instance(http, name="old")
+        kinds = [f"/models/api/v1/{kind}" for kind in ("modelInstances", "modelVersions", "models")]
+        tidy(context, now=time.time() + 50)
+        assert [len(http.get(kind).json()) for kind in kinds] == [1, 1, 1]
+        # An instance that was used meanwhile keeps the others.
+        with writing(context.engine) as rows:
+            rows.execute(sa.update(HUB_INSTANCES).values(updated=time.time() + 150))
+        tidy(context, now=time.time() + 200)
+        assert [len(http.get(kind).json()) for kind in kinds] == [1, 1, 1]
+        tidy(context, now=time.time() + 300)
+        assert [len(http.get(kind).json()) for kind in kinds] == [0, 0, 0]
+
+
+def test_bodies_wait_in_the_data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nowhere = tmp_path / "nowhere"
+    monkeypatch.setattr("tempfile.tempdir", str(nowhere))  # whoever opens a file there fails
+    data = b"x" * (3 << 20)
+    with service(tmp_path / "data") as context:
+        http = client(context)
+        hub_instance(http, file=data)
+        assert uploaded(http, data, "large.onnx")
+        left = [path for path in context.work.iterdir() if path.is_file()]
+        assert not left
 
 
 def test_several_servers_begin_on_one_database_at_once(tmp_path: Path) -> None:

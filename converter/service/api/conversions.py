@@ -24,7 +24,7 @@ from converter.service.api.values import Batch, Conversion, Count, Id
 from converter.service.clock import iso_time
 from converter.service.context import Context
 from converter.service.download import file_response
-from converter.service.options import check
+from converter.service.options import check, check_target
 from converter.service.quota import require_room
 from converter.storage import Missing
 
@@ -222,8 +222,8 @@ def _submission(context: Context, access: Account, name: str, body: Conversion) 
         UsageError: Its options are wrong, all findings at once.
         Missing: A file was not uploaded by this tenant.
     """
-    if findings := check(body.options, body.uploads):
-        raise from_findings(UsageError, "The options", findings)
+    if findings := [*check_target(body.target), *check(body.options, body.uploads)]:
+        raise from_findings(UsageError, "The request", findings)
     uploads = uploads_of(context, access)
     source = uploads.by_digest(body.source)
     files = {key: uploads.by_digest(digest) for key, digest in body.uploads.items()}

@@ -17,7 +17,7 @@ from converter.service.api.uploads import uploads_of
 from converter.service.api.values import Conversion
 from converter.service.context import Context
 from converter.service.hub.names import file_name
-from converter.service.options import check, schema
+from converter.service.options import check, check_target, schema
 from converter.target import names
 
 _PLAN_S: Final = 120.0
@@ -42,8 +42,8 @@ def router(context: Context) -> APIRouter:
             return await context.call(planned, body, access)
 
     def planned(body: Conversion, access: Account) -> dict[str, Any]:
-        if findings := check(body.options, body.uploads):
-            raise from_findings(UsageError, "The options", findings)
+        if findings := [*check_target(body.target), *check(body.options, body.uploads)]:
+            raise from_findings(UsageError, "The request", findings)
         source = uploads_of(context, access).by_digest(body.source)
         with tempfile.TemporaryDirectory(dir=context.work) as folder:
             copy = Path(folder) / "source" / file_name(source.name)  # never a path

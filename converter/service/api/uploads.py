@@ -45,7 +45,7 @@ def router(context: Context) -> APIRouter:
         """Send the next bytes of a file, from the offset in the header Upload-Offset."""
         mine = uploads_of(context, access)
         found = await context.call(mine.get, upload)
-        async with received_body(request, found.size) as file:
+        async with received_body(request, found.size, context.work) as file:
             part = await context.call(_on_disk, file, context.work)
         try:
             return (await context.call(mine.add, found, upload_offset, part)).to_json()

@@ -104,7 +104,8 @@ def job(row: Job, *, resulting: str | None) -> dict[str, Any]:
         answer["logs"] = "\n".join(str(text) for text in result.get("warnings", ()))
     elif row.has_ended:
         error = result.get("error") or {}
-        answer["exception"] = str(error.get("message") or row.reason or "The conversion was ended.")
+        # The reason is the message with what to do about it.
+        answer["exception"] = str(row.reason or error.get("message") or "The conversion was ended.")
     return answer
 
 

@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse
 from converter.archive.opened import SUFFIXES
 from converter.archive.tar import Limits as ArchiveLimits
 from converter.archive.tar import read_member
-from converter.findings import errors
+from converter.findings import errors, perhaps
 from converter.jobs.states import State
 from converter.jobs.values import CALIBRATION, Artefact, Submission
 from converter.jobs.values import Request as JobRequest
@@ -72,14 +72,16 @@ def router(context: Context) -> APIRouter:
         tenant, _, instance = thing.partition("\n")
         row = await context.call(Library(context.engine, tenant).get, "instance", instance)
         most = min(int(room) + _FORM, context.settings.max_upload_bytes)
-        async with received_file(request, most) as (name, file):
+        async with received_file(request, most, context.work) as (name, file):
             await context.call(_keep, context, tenant, row, name, file)
         return JSONResponse({}, 201)
 
     @routes.post(PREFIX + "/modelInstances/{name}/export/{target}")
     def export(name: str, target: str, body: ExportBody, access: Converting) -> dict[str, Any]:
         if target not in TARGETS:
-            raise HTTPException(422, f"There is no target '{target}' here: {', '.join(TARGETS)}.")
+            near = perhaps(target, TARGETS)
+            told = f"There is no target '{target}' here: {', '.join(TARGETS)}."
+            raise HTTPException(422, f"{told} {near}".strip())
         mine = library(access)
         row = mine.get("instance", name)
         if row["file"] is None:
@@ -117,7 +119,7 @@ def router(context: Context) -> APIRouter:
     @routes.put(STORAGE + "/zip/{word}")
     async def upload_zip(request: Request, word: str) -> dict[str, str]:
         room, _, job_id = _thing_of(context, "zip", word).partition("\n")
-        async with received_body(request, int(room)) as file:
+        async with received_body(request, int(room), context.work) as file:
             wanted = (await context.call(context.rows.get, job_id)).request
             # The client also sends data for RVC2 and for FP16, and dies of a refusal.
             is_used = wanted.calibration is not None or CALIBRATION in wanted.wants
