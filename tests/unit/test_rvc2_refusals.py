@@ -188,11 +188,6 @@ def test_a_shape_that_follows_from_fixed_shapes_is_none_that_is_computed(tmp_pat
         assert ready.is_file()
 
 
-def test_a_dilated_window_with_auto_pad_is_told(tmp_path: Path) -> None:
-    model = one("MaxPool", [(1, 2, 9, 9)], kernel_shape=[3, 3], dilations=[2, 2], auto_pad="SAME_UPPER")
-    assert "write pads" in refusal(model, tmp_path).message
-
-
 def test_a_boolean_input_is_what_a_cut_names_and_not_what_compares_it(tmp_path: Path) -> None:
     behind = [
         helper.make_node("Greater", ["c", "part"], ["c/boolean"], name="c/is_true"),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from converter.errors import ModelError, from_findings
 from converter.findings import Finding
-from converter.graph.rewrite import array_of, input_of, ints_attribute, origin_of
+from converter.graph.rewrite import array_of, input_of, origin_of
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -66,9 +66,6 @@ _REASONS: Final[Mapping[str, str]] = {
     "ScatterND": _COMPUTED.format("indices"),
     "BitShift": _NONE,
 }
-_AMBIGUOUS: Final = (
-    "with auto_pad and dilations ONNX's specification and ONNX Runtime pad differently; write pads"
-)
 # Which inputs tell sizes and places, by operator: a compiled network has all of them fixed.
 _FIXED: Final[Mapping[str, Mapping[int, str]]] = {
     "ConstantOfShape": {0: "shapes"},
@@ -196,8 +193,6 @@ def _reason(node: ir.Node, depends: bool) -> str:
         return _of_lstm(node)
     if kind == "MaxPool" and _reads(node, 1):
         return "its second output, the indices, is not computed by Myriad X"
-    if kind == "MaxPool" and any(size != 1 for size in ints_attribute(node, "dilations") or ()):
-        return _AMBIGUOUS
     if kind == "LayerNormalization":
         return "its mean and deviation are outputs, and only its first output can be written out"
     if kind not in READ:
