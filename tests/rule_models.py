@@ -115,6 +115,7 @@ def _padding() -> dict[str, Case]:
     return {
         **cases,
         "Pad negative": lambda: one("Pad", [_FRAME], [ints(0, 0, -1, 1, 0, 0, 2, -1)], mode="edge"),
+        "MaxPool of uint8": lambda: one("MaxPool", [_FRAME], dtypes=[2], kernel_shape=[2, 2]),
         "Pad of whole numbers": lambda: one(
             "Pad", [_FRAME], [ints(0, 0, 1, 1, 0, 0, 2, 1)], dtypes=[_INT]
         ),

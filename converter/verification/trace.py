@@ -86,12 +86,17 @@ class Traced:
     @property
     def is_off(self) -> bool:
         """Whether the other network is off by more than float16's rounding, or has it not."""
-        return self.error is None or self.error > _ROUNDING
+        return self.error is None or not self.error <= _ROUNDING  # also where both are infinite
+
+    @property
+    def overflows(self) -> bool:
+        """Whether some of its values are beyond float16's range."""
+        return self.largest > _LARGEST_HALF
 
     @property
     def half_note(self) -> str:
         """Why float16 cannot hold it; empty if it can."""
-        if self.largest > _LARGEST_HALF:
+        if self.overflows:
             return f"its values reach {self.largest:.3g}, float16 ends at 65504"
         if 0 < self.largest < _SMALLEST_HALF:
             return f"its values stay below {self.largest:.3g}, where float16 has hardly a digit left"
@@ -185,12 +190,21 @@ def begins(rows: Sequence[Traced], final: float) -> Traced | None:
     return None
 
 
-def leaves_half(rows: Sequence[Traced]) -> Traced | None:
+def leaves_half(rows: Sequence[Traced], *, finite: bool = True) -> Traced | None:
     """The first tensor that float16 cannot hold, and that suffers from it where any is seen to.
 
-    A mask of -1e9 is beyond float16's range, too, and no harm is done.
+    A mask of -1e9 is beyond float16's range, too, and no harm is done. Some networks round a tensor
+    only as the next node gets it: then that node alone is off.
+
+    Args:
+        finite: Whether the output that is off is finite; if not, something overflows.
     """
     noted = [row for row in rows if row.half_note]
-    harmed = next((row for row in noted if row.is_off), None)
+    if not finite:
+        noted = [row for row in noted if row.overflows] or noted
+    off = {row.tensor for row in rows if row.is_off}
+    only = [(row.inputs[0], row) for row in rows if len(row.inputs) == 1]
+    spoilt = {name for name, row in only if row.is_off and name not in off}
+    harmed = next((row for row in noted if row.is_off or row.tensor in spoilt), None)
     seen = any(row.is_off for row in rows)
     return harmed or (noted[0] if noted and not seen else None)

@@ -48,7 +48,7 @@ def lost_in_half(
     except ConvertError:
         return None
     rows = behind(rows, outputs)
-    place = leaves_half(rows) or begins(rows, 1.0 if error is None else error)
+    place = leaves_half(rows, finite=error is not None) or begins(rows, 1.0 if error is None else error)
     if place is None:
         return None
     reason = (

@@ -24,7 +24,7 @@ from tests.space import space
 MASK, ADDITIVE = Values(kind=Kind.MASK), Values(kind=Kind.ADDITIVE_MASK)
 
 
-def whole(low: int, high: int) -> Values:
+def whole(low: int, high: int | None) -> Values:
     return Values(kind=Kind.WHOLE, low=low, high=high)
 
 
@@ -186,6 +186,8 @@ CASES: dict[str, tuple[int, list[int], Callable[[Net], str], Values | None]] = {
     "logarithm of a sum": (FLOAT, [1, 4], lambda net: net.op("Log", net.op("Add", "x", net.const(1.0))), real(-0.9)),
     "power": (FLOAT, [1, 4], op("Pow", 0, 0.3), real(0)),
     "square": (FLOAT, [1, 4], op("Pow", 0, 2.0), None),
+    "whole divisor": (INT, [1, 4], op("Div", 1, np.ones((1, 4)), dtypes=(np.int64,)), whole(1, None)),
+    "modulus": (INT, [1, 4], op("Mod", 1, np.ones((1, 4)), dtypes=(np.int64,)), whole(1, None)),
     "divisor": (FLOAT, [1, 4], op("Div", 1, np.ones((1, 4))), real(0.1)),
     "places": (FLOAT, [1, 2, 2, 2], op("GridSample", 1, ONES, mode="bilinear"), real(-1, 1)),
     "pixels over 255": (FLOAT, [1, 3, 8, 8], op("Div", 0, 255.0), real(0, 255)),

@@ -41,6 +41,14 @@ def test_reductions(
     assert_same(model, f"Reduce{kind}", {"x0": x})
 
 
+@pytest.mark.parametrize("kind", ["L2", "LogSum", "LogSumExp"])
+@pytest.mark.parametrize("keepdims", [0, 1])
+def test_roots_and_logarithms_of_whole_numbers(kind: str, keepdims: int) -> None:
+    x = np.random.default_rng(0).integers(1, 9, (3, 4)).astype(np.int32)
+    model = one(f"Reduce{kind}", [(3, 4)], dtypes=[6], axes=[1], keepdims=keepdims)
+    assert_same(model, f"Reduce{kind}", {"x0": x})
+
+
 @space(60)
 @given(
     data=st.data(),

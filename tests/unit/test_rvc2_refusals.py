@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,8 +16,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 from converter.checks.lint import lint
 from converter.errors import ConvertError, ModelError, ToolError
+from converter.graph.simplify import infer_shapes
 from converter.run import plan
 from targets.openvino.myriad_rules import integers
+from targets.openvino.myriad_rules.narrow import widen
 from targets.openvino.prepare import prepare_file
 from targets.rvc2.myriad.compile import _tool_said
 from tests.blob_attributes import recurrent
@@ -138,6 +141,107 @@ def test_a_form_that_is_not_computed(model: onnx.ModelProto, said: str, tmp_path
     assert refusal(model, tmp_path).args
     with pytest.raises(ModelError, match=said):
         raise refusal(model, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("operator", "constants", "lengths", "what"),
+    [
+        ("Expand", [], [2], "shapes"),
+        ("Pad", [], [4], "pads"),
+        ("Reshape", [], [2], "shapes"),
+        ("Slice", [], [1, 1], "starts"),
+        ("Slice", [ints(0)], [1], "ends"),
+        ("Tile", [], [2], "repeats"),
+        ("TopK", [], [1], "counts"),
+        ("Unsqueeze", [], [1], "axes"),
+    ],
+)
+def test_sizes_that_are_computed_are_told_before_the_compiler(
+    operator: str, constants: list[Any], lengths: list[int], what: str, tmp_path: Path
+) -> None:
+    names = ["x", *(f"c{i}" for i in range(len(constants))), *(f"n{i}" for i in range(len(lengths)))]
+    outputs = ["y", "places"][: 2 if operator == "TopK" else 1]
+    model = whole(
+        [helper.make_node(operator, names, outputs, name="node")],
+        {"x": ((1, 12), 1), **{f"n{i}": ((size,), 7) for i, size in enumerate(lengths)}},
+        [numpy_helper.from_array(values, f"c{i}") for i, values in enumerate(constants)],
+        ["y"],
+    )
+    assert f"node 'node' ({operator})" in (said := refusal(model, tmp_path).message)
+    assert f"with constant {what} only, and they are computed" in said
+
+
+def test_a_shape_that_follows_from_fixed_shapes_is_none_that_is_computed(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Shape", ["x"], ["sizes"], name="sizes"),
+        helper.make_node("Reshape", ["z", "sizes"], ["y"], name="node"),
+    ]
+    model = whole(nodes, {"x": ((2, 6), 1), "z": ((3, 4), 1)}, [], ["y"])
+    onnx.save(model, tmp_path / "it.onnx")
+    entries = [
+        {"name": name, "shape": shape, "layout": "AB", "model_layout": "AB", "preprocessing": None}
+        for name, (shape, _) in inputs_of(model).items()
+    ]
+    for simplified in (True, False):
+        ready = tmp_path / f"{simplified}.onnx"
+        prepare_file(str(tmp_path / "it.onnx"), str(ready), simplified, entries, True)
+        assert ready.is_file()
+
+
+def test_a_boolean_input_is_what_a_cut_names_and_not_what_compares_it(tmp_path: Path) -> None:
+    behind = [
+        helper.make_node("Greater", ["c", "part"], ["c/boolean"], name="c/is_true"),
+        helper.make_node("Compress", ["scores", "c/boolean"], ["y"], name="pick", axis=2),
+    ]
+    model = detector(*behind, outputs=["y"])
+    model.graph.input.append(helper.make_tensor_value_info("c", TensorProto.FLOAT, [64]))
+    assert set(re.findall(r"'(\w+)'", refusal(model, tmp_path).remedy)) == {"scores", "c"}
+
+
+NARROW = {
+    "Add": np.uint8(3), "Div": np.uint8(3), "Equal": np.uint8(7), "Max": np.uint8(9),
+    "Mod": np.uint8(9), "Mul": np.uint8(2), "Less": np.uint8(8), "Min": np.uint8(9),
+}  # fmt: skip
+
+
+@space(30)
+@given(
+    operator=st.sampled_from([*NARROW]),
+    dtype=st.sampled_from([np.uint8, np.int8, np.int16, np.uint16, np.uint32]),
+    shape=st.lists(st.integers(1, 4), min_size=1, max_size=4),
+)
+def test_narrow_whole_numbers_are_computed_in_32_bits(
+    operator: str, dtype: Any, shape: list[int]
+) -> None:
+    # ONNX Runtime has not every operator of every type; the numbers are the same in int64.
+    constant = NARROW[operator].astype(dtype)
+    kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    nodes = [
+        helper.make_node("Cast", ["x"], ["a"], to=kind),
+        helper.make_node(operator, ["a", "c"], ["b"]),
+        helper.make_node("Cast", ["b"], ["y"], to=TensorProto.FLOAT),
+    ]
+    model = whole(nodes, {"x": (tuple(shape), 1)}, [numpy_helper.from_array(constant, "c")], ["y"])
+    feeds = {"x": np.random.default_rng(1).integers(0, 60, shape).astype(np.float32)}
+    edited = infer_shapes(ir.from_proto(model))
+    widen(edited)
+    after = ir.to_proto(edited)
+    assert {item.data_type for item in after.graph.initializer} == {TensorProto.INT32}
+    numpy_names = {"Add": np.add, "Div": np.floor_divide, "Equal": np.equal, "Less": np.less,
+                   "Max": np.maximum, "Min": np.minimum, "Mod": np.mod, "Mul": np.multiply}  # fmt: skip
+    wanted = numpy_names[operator](feeds["x"].astype(np.int64), int(constant)).astype(np.float32)
+    assert_equal([wanted], run(after, feeds))
+
+
+def test_what_only_moves_bytes_stays_as_it_is() -> None:
+    nodes = [
+        helper.make_node("Transpose", ["x"], ["a"], perm=[0, 2, 1]),
+        helper.make_node("Cast", ["a"], ["y"], to=TensorProto.FLOAT),
+    ]
+    edited = infer_shapes(ir.from_proto(whole(nodes, {"x": ((1, 2, 3), 2)}, [], ["y"])))
+    before = ir.to_proto(edited).SerializeToString()
+    widen(edited)
+    assert ir.to_proto(edited).SerializeToString() == before
 
 
 def test_what_a_rule_made_is_told_by_the_users_node(tmp_path: Path) -> None:

@@ -89,19 +89,34 @@ def test_what_float16_cannot_hold_is_named(tmp_path: Path, factor: float, said: 
     assert said in found.half_note
 
 
-def test_an_error_of_another_branch_is_not_blamed() -> None:
-    def row(tensor: str, error: float, *inputs: str, largest: float = 1.0) -> Traced:
-        return Traced(
-            tensor=tensor,
-            node=tensor,
-            operator="Conv",
-            inputs=inputs,
-            raw=error,
-            error=error,
-            largest=largest,
-            usual=1.0,
-        )
+def row(tensor: str, error: float, *inputs: str, largest: float = 1.0) -> Traced:
+    return Traced(
+        tensor=tensor,
+        node=tensor,
+        operator="Conv",
+        inputs=inputs,
+        raw=error,
+        error=error,
+        largest=largest,
+        usual=1.0,
+    )
 
+
+def test_a_tensor_that_is_rounded_as_the_next_node_gets_it_is_named_and_not_the_node() -> None:
+    rows = [row("sum", 4e-5, "x", largest=2e6), row("root", 1.0, "sum", largest=1632.0)]
+    assert leaves_half(rows) is rows[0]
+
+
+def test_a_result_that_is_not_finite_comes_of_what_is_too_large() -> None:
+    rows = [
+        row("small", 0.006, "x", largest=2e-11),
+        row("large", float("nan"), "x", largest=float("inf")),
+    ]
+    assert leaves_half(rows) is rows[0]
+    assert leaves_half(rows, finite=False) is rows[1]
+
+
+def test_an_error_of_another_branch_is_not_blamed() -> None:
     rows = [
         row("stem", 0.0),
         row("mask", 1e-5, largest=1e9),

@@ -173,10 +173,20 @@ def _power(node: ir.Node, index: int, _value: ir.Value) -> Iterator[Values]:
         yield Values(kind=Kind.REAL, low=_NOT_ZERO if exponent is None or exponent < 0 else 0)
 
 
-def _division(node: ir.Node, index: int, _value: ir.Value) -> Iterator[Values]:
+def _division(node: ir.Node, index: int, value: ir.Value) -> Iterator[Values]:
     """A divisor is not zero; that it is positive is the usual case."""
-    if index == 1 or node.op_type == "Reciprocal":
+    if index == 0 and node.op_type != "Reciprocal":
+        return
+    if is_float(value):
         yield Values(kind=Kind.REAL, low=_NOT_ZERO)
+    else:
+        yield Values(kind=Kind.WHOLE, low=1)
+
+
+def _cast(node: ir.Node, index: int, _value: ir.Value) -> Iterator[Values]:
+    """A number beyond a narrow type's range becomes anything."""
+    if (bits := _BITS.get(integer_of(node, "to", 0))) and index == 0:
+        yield Values(kind=Kind.REAL, low=-(2 ** (bits - 1)), high=2 ** (bits - 1) - 1)
 
 
 def _grid(_node: ir.Node, index: int, _value: ir.Value) -> Iterator[Values]:
@@ -210,6 +220,8 @@ def _either(*rules: Rule) -> Rule:
 
 
 _NOT_ZERO: Final = 0.1
+# Of INT8 and INT16, by their numbers in ONNX.
+_BITS: Final = {3: 8, 5: 16}
 _RULES: Final[Mapping[str, Rule]] = {
     "Gather": _gather,
     "GatherElements": _gather,
@@ -224,11 +236,13 @@ _RULES: Final[Mapping[str, Rule]] = {
     "Where": _where,
     "Sub": _either(_sub, _less_mean),
     "Add": _add,
+    "Cast": _cast,
     "Attention": _attention,
     "Sqrt": _from(0),
     "Log": _from(_NOT_ZERO),
     "Pow": _power,
     "Div": _either(_division, _pixels),
+    "Mod": _division,
     "Mul": _pixels,
     "Reciprocal": _division,
     "GridSample": _grid,

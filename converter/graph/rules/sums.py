@@ -53,8 +53,13 @@ def of_sum(before: Callable[[Builder, ir.Value], ir.Value], after: str = "") -> 
         if axes is None:
             return None
         keepdims = bool(int_attribute(node, "keepdims", 1))
-        y = reduced(b, "ReduceSum", before(b, x_of(node)), axes, keepdims=keepdims)
-        return [b.op(after, y) if after else y]
+        x = x_of(node)
+        # A root or logarithm of whole numbers is computed in floats and cut off.
+        whole = bool(after) and x.dtype is not None and not is_float(x)
+        y = before(b, as_float(b, x) if whole else x)
+        y = reduced(b, "ReduceSum", y, axes, keepdims=keepdims)
+        y = b.op(after, y) if after else y
+        return [b.op("Cast", y, to=int(x.dtype or ir.DataType.FLOAT)) if whole else y]
 
     return rule
 
@@ -64,11 +69,14 @@ def log_sum_exp(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
     axes, shape = axes_of(node), static_shape(node.outputs[0])
     if axes is None or shape is None:
         return None
-    x = x_of(node)
+    given = x_of(node)
+    whole = given.dtype is not None and not is_float(given)
+    x = as_float(b, given) if whole else given
     largest = reduced(b, "ReduceMax", x, axes, keepdims=True)
     total = reduced(b, "ReduceSum", b.op("Exp", b.op("Sub", x, largest)), axes, keepdims=True)
     y = b.op("Add", b.op("Log", total), largest)
-    return [y if int_attribute(node, "keepdims", 1) else _without(b, y, axes, shape)]
+    y = y if int_attribute(node, "keepdims", 1) else _without(b, y, axes, shape)
+    return [b.op("Cast", y, to=int(given.dtype or ir.DataType.FLOAT)) if whole else y]
 
 
 def product(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:

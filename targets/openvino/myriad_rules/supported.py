@@ -66,6 +66,24 @@ _REASONS: Final[Mapping[str, str]] = {
     "ScatterND": _COMPUTED.format("indices"),
     "BitShift": _NONE,
 }
+# Which inputs tell sizes and places, by operator: a compiled network has all of them fixed.
+_FIXED: Final[Mapping[str, Mapping[int, str]]] = {
+    "ConstantOfShape": {0: "shapes"},
+    "Expand": {1: "shapes"},
+    "OneHot": {1: "depths"},
+    "Pad": {1: "pads", 3: "axes"},
+    "Range": {0: "bounds", 1: "bounds", 2: "steps"},
+    "Reshape": {1: "shapes"},
+    "Resize": {1: "regions", 2: "scales", 3: "sizes"},
+    "Slice": {1: "starts", 2: "ends", 3: "axes", 4: "steps"},
+    "Split": {1: "sizes"},
+    "Squeeze": {1: "axes"},
+    "Tile": {1: "repeats"},
+    "TopK": {1: "counts"},
+    "Unsqueeze": {1: "axes"},
+}
+# Of these the result is known whatever the numbers are that they take.
+_OF_SHAPES: Final = ("Shape", "Size")
 # Operators that the compiler refuses whatever their form is, and no rule writes out.
 NO_RULE_HELPS: Final = frozenset(
     operator for operator, reason in _REASONS.items() if reason in (_NO_LENGTH, _RANDOM, _NONE)
@@ -86,15 +104,30 @@ class Wire:
 
 
 def wires_of(model: ir.Model) -> tuple[Wire, ...]:
-    """The nodes of a graph before rules change it, constants left out."""
+    """The nodes of a graph before rules change it, constants left out.
+
+    A boolean input takes numbers, which a node compares; the user has only the input.
+    """
+    compared = {
+        str(node.outputs[0].name): str(node.inputs[0].name)
+        for node in model.graph
+        if node.op_type == "Greater"
+        and node.inputs[0] is not None
+        and node.name == f"{node.inputs[0].name}/is_true"
+    }
     return tuple(
         Wire(
             node.name or node.op_type,
             node.op_type,
-            tuple(str(v.name) for v in node.inputs if v is not None and array_of(v) is None),
+            tuple(
+                compared.get(str(v.name), str(v.name))
+                for v in node.inputs
+                if v is not None and array_of(v) is None
+            ),
             tuple(str(v.name) for v in node.outputs if v.name),
         )
         for node in model.graph
+        if str(node.outputs[0].name) not in compared
     )
 
 
@@ -115,10 +148,13 @@ def refuse_unsupported(
     computed: set[int] = {id(value) for value in model.graph.inputs}
     for node in model.graph:
         depends = any(id(value) in computed for value in node.inputs if value is not None)
-        weights = node.inputs[1] if node.op_type in ("Conv", "ConvTranspose") else None
-        if depends:
+        fixed = _FIXED.get(node.op_type, {})
+        if node.op_type in ("Conv", "ConvTranspose"):
+            fixed = {1: "weights"}
+        if depends and node.op_type not in _OF_SHAPES:
             computed.update(id(value) for value in node.outputs)
-        reason = _COMPUTED.format("weights") if id(weights) in computed else _reason(node, depends)
+        free = [name for index, name in fixed.items() if id(input_of(node, index)) in computed]
+        reason = _COMPUTED.format(free[0]) if free else _reason(node, depends)
         if reason:
             reasons.setdefault(origin_of(node), reason)
     if not reasons:
@@ -157,6 +193,8 @@ def _reason(node: ir.Node, depends: bool) -> str:
         return _of_lstm(node)
     if kind == "MaxPool" and _reads(node, 1):
         return "its second output, the indices, is not computed by Myriad X"
+    if kind == "LayerNormalization":
+        return "its mean and deviation are outputs, and only its first output can be written out"
     if kind not in READ:
         return reason_of(kind)
     return _REASONS.get(kind, "") if depends else ""
