@@ -125,12 +125,13 @@ def _what_helps(subject: Subject, record: Mapping[str, Any], error: float | None
     ]
     cut = " Or cut the model so that these are outputs of their own (--outputs)." if dead else ""
     if precision.activations == 16:
-        return f"FP16_STANDARD has no steps.{cut}" if dead else ""
+        return f"FP16_STANDARD has no steps.{cut}" if dead or error else ""
     tried = _wider_error(subject, list(record["outputs"]))
     if tried is None:
         return f"INT8_INT16_MIXED has steps 257 times finer.{cut}"
     if error is not None and tried > 0.7 * error and not dead:
-        return ""
+        lost = f"INT8_INT16_MIXED loses {tried:.2g} as well (tried on ONNX Runtime)"
+        return f"{lost}; FP16_STANDARD has no steps."
     return f"INT8_INT16_MIXED brings the relative RMSE to {tried:.2g} (tried on ONNX Runtime).{cut}"
 
 

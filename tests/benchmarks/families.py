@@ -279,8 +279,9 @@ def report(rows: Sequence[Trial], used: Mapping[str, str]) -> str:
     parts = [
         "# Families of torchvision and timm",
         f"Written by `tests/benchmarks/families.py` on {dates}: {libraries}.",
-        f"Random weights, the statistics of batch normalization those of {_PICTURES} drawn pictures, 64 to 96 pixels, "
-        "many with fewer layers than their name says (`tests/benchmarks/families.py`). Exit 0: verified on one frame, RVC2 as the blob executed on "
+        "Random weights, the statistics of batch normalization those of "
+        f"{_PICTURES} drawn pictures, 64 to 96 pixels, many with fewer layers than their name says "
+        "(`tests/benchmarks/families.py`). Exit 0: verified on one frame, RVC2 as the blob executed on "
         "this machine, RVC4 on ONNX Runtime and the HTP emulator; nothing on a camera." + missing,
         summary(converted),
         table(converted),

@@ -482,6 +482,17 @@ def log_softmax() -> onnx.ModelProto:
     return net_of(nodes, {"far": 100.0})
 
 
+def small_scores() -> onnx.ModelProto:
+    """Below the steps of the HTP's sigmoid in float16."""
+    nodes = [
+        helper.make_node("Conv", ["images", "w"], ["c"], name="first", pads=[1, 1, 1, 1]),
+        helper.make_node("Mul", ["c", "narrow"], ["n"], name="narrow"),
+        helper.make_node("Sub", ["n", "far"], ["d"], name="far"),
+        helper.make_node("Sigmoid", ["d"], ["y"], name="scores"),
+    ]
+    return net_of(nodes, {"narrow": 0.3, "far": 8.0}, first=False)
+
+
 def layer_norm_of_maps() -> onnx.ModelProto:
     scale = np.random.default_rng(2).normal(1, 0.1, (8, 16, 16))
     norm = helper.make_node("LayerNormalization", ["c", "scale"], ["m"], name="norm", axis=1)
@@ -577,6 +588,7 @@ FAULTS: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
     "average pool with ceil_mode": (average_of_ceil, "INT8_STANDARD"),
     "mish": (mish, "FP16_STANDARD"),
     "log softmax": (log_softmax, "FP16_STANDARD"),
+    "small scores": (small_scores, "FP16_STANDARD"),
     "layer normalization of maps": (layer_norm_of_maps, "INT8_STANDARD"),
 }
 

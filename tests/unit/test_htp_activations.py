@@ -52,6 +52,32 @@ def test_softplus_without_a_logarithm(shape: tuple[int, ...], size: float) -> No
 
 
 @FEW
+@given(shape=SHAPES, moved=st.sampled_from(["", "Flatten", "Identity", "Concat"]))
+def test_a_sigmoid_that_is_given_out(shape: tuple[int, ...], moved: str) -> None:
+    model = sigmoid_then(shape, *([moved] if moved else []))
+    check(model, {"Sigmoid": activations.output_sigmoid}, gone="Sigmoid")
+
+
+@pytest.mark.parametrize("inner", ["Mul", "Shape", "Relu"])
+def test_a_sigmoid_inside_a_network_stays(inner: str) -> None:
+    model = ir.serde.deserialize_model(sigmoid_then((2, 3), inner))
+    assert not Rewrite({"Sigmoid": activations.output_sigmoid})(model).modified
+
+
+def sigmoid_then(shape: tuple[int, ...], *after: str) -> onnx.ModelProto:
+    """Sigmoid, then operators in a row; one of two inputs gets its own result twice."""
+    nodes = [helper.make_node("Sigmoid", ["x"], ["v0"])]
+    for index, name in enumerate(after):
+        inputs = [f"v{index}"] * (2 if name in ("Concat", "Mul") else 1)
+        given = {"axis": 0} if name == "Concat" else {}
+        nodes.append(helper.make_node(name, inputs, [f"v{index + 1}"], **given))
+    kind = TensorProto.INT64 if after == ("Shape",) else TensorProto.FLOAT
+    result = helper.make_tensor_value_info(f"v{len(after)}", kind, None)
+    value = helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)
+    return make_model(helper.make_graph(nodes, "net", [value], [result]), 17)
+
+
+@FEW
 @given(
     shape=st.lists(st.integers(2, 5), min_size=2, max_size=4).map(tuple),
     back=st.integers(2, 4),

@@ -75,7 +75,11 @@ _INTEGER: Final[Sequence[Group]] = (
     {"Pad": padding.beyond_the_range, "Reciprocal": activations.reciprocal},
 )
 _FLOAT: Final[Sequence[Group]] = (
-    {"LogSoftmax": activations.log_softmax, "Softplus": activations.soft_plus},
+    {
+        "LogSoftmax": activations.log_softmax,
+        "Sigmoid": activations.output_sigmoid,
+        "Softplus": activations.soft_plus,
+    },
     {"Exp": activations.exponential},
 )
 _WIDE: Final[Sequence[Group]] = (
