@@ -143,10 +143,11 @@ class Reading:
         # One look into the index for each: DISTINCT would read all that is queued.
         found: list[str] = []
         with reading(self.engine) as connection:
-            labels = connection.execute(_FIRST_LABELS).scalar()
+            first, following = _LABELS[connection.dialect.name]
+            labels = connection.execute(first).scalar()
             while labels is not None:
                 found.append(labels)
-                labels = connection.execute(_NEXT_LABELS, {"after": labels}).scalar()
+                labels = connection.execute(following, {"after": labels}).scalar()
         return [frozenset(labels.split()) for labels in found]
 
     def queue(self, labels: Collection[frozenset[str]], limit: int) -> list[Job]:
@@ -205,8 +206,21 @@ def _is(state: State) -> sa.ColumnElement[bool]:
 
 _ONE: Final = sa.select(JOBS).where(JOBS.c.id == sa.bindparam("of_job"))
 _CANCELLING: Final = sa.select(JOBS.c.id, JOBS.c.attempt).where(_is(State.RUNNING), JOBS.c.cancelling)
-_FIRST_LABELS: Final = sa.select(sa.func.min(JOBS.c.labels)).where(_is(State.QUEUED))
-_NEXT_LABELS: Final = _FIRST_LABELS.where(JOBS.c.labels > sa.bindparam("after"))
+
+
+def _labels_from(table: str) -> tuple[sa.TextClause, sa.TextClause]:
+    """The first set of labels that queued jobs have, and the one behind `after`."""
+    found = f"SELECT labels FROM {table} WHERE state = 'queued' "  # noqa: S608 - no value of a user
+    order = "ORDER BY labels LIMIT 1"
+    return sa.text(found + order), sa.text(f"{found} AND labels > :after {order}")
+
+
+# SQLite's planner takes the index of states by itself, and reads and sorts all that is queued
+# (https://sqlite.org/lang_indexedby.html).
+_LABELS: Final = {
+    "sqlite": _labels_from("jobs INDEXED BY jobs_queued"),
+    "postgresql": _labels_from("jobs"),
+}
 _QUEUE: Final = (
     sa.select(JOBS)
     .where(_is(State.QUEUED), JOBS.c.labels == sa.bindparam("of_labels"))

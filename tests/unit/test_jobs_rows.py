@@ -17,6 +17,7 @@ from alembic.migration import MigrationContext
 
 from converter.errors import ToolchainError, UsageError
 from converter.jobs import database
+from converter.jobs import reading as jobs_reading
 from converter.jobs import rows as jobs_rows
 from converter.jobs.database import connect, reading, writing
 from converter.jobs.errors import Conflict, DatabaseAway, Missing, OtherVersion
@@ -489,3 +490,16 @@ def test_every_name_of_the_package_is_where_it_says() -> None:
 
     for name in jobs._WHERE:
         assert getattr(getattr(jobs, name), "__name__", name) == name
+
+
+def test_what_the_dispatcher_asks_every_turn_reads_no_more_when_more_is_queued(tmp_path: Path) -> None:
+    engine = connect(str(tmp_path / "plan.db"))
+    with engine.connect() as connection:
+        for statement in (*jobs_reading._LABELS["sqlite"], jobs_reading._QUEUE):
+            compiled = statement.compile(engine)
+            values = tuple(1 if name == "most" else "" for name in compiled.positiontup or ())
+            plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {compiled}", values).fetchall()
+            steps = [row[3] for row in plan]
+            assert len(steps) == 1, steps  # no sorting
+            assert "INDEX jobs_queued" in steps[0]
+    engine.dispose()
