@@ -98,12 +98,12 @@ class _Search:
             Step(tensors=tuple(step["tensors"]), nodes=frozenset(step["nodes"]))
             for step in self._sensitivity["steps"]
         ]
-        error = self._parameters.mixed.metric == "error"
+        rests = self._sensitivity["rests"]
         return fewest(
             len(self._steps) - 1,
             self._lost,
             self._limit,
-            suggest=Forecast(rests=self._sensitivity["rests"], limit=self._limit) if error else None,
+            suggest=Forecast(rests=rests, limit=self._limit) if rests else None,
         )
 
     def _measured(self) -> Mapping[str, Any]:
@@ -134,6 +134,7 @@ class _Search:
                 "inputs": [item.to_json() for item in parameters.inputs],
                 "facts": {name: fact.to_json() for name, fact in self._prepared.outputs.items()},
                 "fixed": [item.name for item in parameters.outputs] if chosen else [],
+                "limit": self._limit if parameters.mixed.metric == "error" else None,
             },
             what="The search for sensitive tensors",
             work=run.work,
