@@ -14,7 +14,8 @@ from converter.verification.trace import Traced, begins, behind, leaves_half, no
 from targets.rvc4 import qnn
 from targets.rvc4.parameters import QnnParameters
 from targets.rvc4.prepare import Prepared
-from targets.rvc4.quantization.network import Network, wider
+from targets.rvc4.quantization.network import Network
+from targets.rvc4.quantization.variants import wider
 from targets.rvc4.toolchain import Toolchain
 
 if TYPE_CHECKING:

@@ -16,7 +16,8 @@ from targets.rvc4.mixed.told import nodes_told
 from targets.rvc4.mixed.wanted import MAX_DROP
 from targets.rvc4.parameters import Parameters
 from targets.rvc4.prepare import Prepared
-from targets.rvc4.quantization.network import Network, warned, with_wide
+from targets.rvc4.quantization.network import Network, warned
+from targets.rvc4.quantization.variants import corrected_again, with_wide
 
 STAGE: Final = "search"
 FILE_NAME: Final = "precision.json"
@@ -83,8 +84,9 @@ class _Search:
             count = confirmed(count, len(self._steps) - 1, self._lost_on_both, self._limit)
         if count is None:
             raise self._unreached()
+        corrected = self._correct(count)
         made = self._network(count)
-        report = self._report(count)
+        report = self._report(count, corrected_again=corrected)
         self._tell(count, made)
         return dataclasses.replace(
             made,
@@ -92,18 +94,37 @@ class _Search:
             warnings=(*made.warnings, *warned(self._run, made)),
         )
 
+    def _correct(self, count: int) -> bool:
+        """Whether biases that are corrected for the found network lose less; it has them then."""
+        before = self._network(count)
+        if not before.nodes:
+            return False
+        again = corrected_again(
+            self._run, self._parameters, self._prepared, before, f"corrected-{count}"
+        )
+        if again is None:
+            return False
+        drops = [self._judge.lost(again, held_out=apart) for apart in (False, True)]
+        if max(drop.value for drop in drops if drop) >= self._lost_on_both(count):
+            return False
+        self._networks[count] = again
+        for known, drop in zip((self._drops, self._apart), drops, strict=True):
+            if drop is not None:
+                known[count] = drop
+        return True
+
     def _searched(self) -> Found:
         self._sensitivity = self._measured()
         self._steps = [
             Step(tensors=tuple(step["tensors"]), nodes=frozenset(step["nodes"]))
             for step in self._sensitivity["steps"]
         ]
-        error = self._parameters.mixed.metric == "error"
+        rests = self._sensitivity["rests"]
         return fewest(
             len(self._steps) - 1,
             self._lost,
             self._limit,
-            suggest=Forecast(rests=self._sensitivity["rests"], limit=self._limit) if error else None,
+            suggest=Forecast(rests=rests, limit=self._limit) if rests else None,
         )
 
     def _measured(self) -> Mapping[str, Any]:
@@ -134,6 +155,7 @@ class _Search:
                 "inputs": [item.to_json() for item in parameters.inputs],
                 "facts": {name: fact.to_json() for name, fact in self._prepared.outputs.items()},
                 "fixed": [item.name for item in parameters.outputs] if chosen else [],
+                "limit": self._limit if parameters.mixed.metric == "error" else None,
             },
             what="The search for sensitive tensors",
             work=run.work,
@@ -178,7 +200,7 @@ class _Search:
         report = made.report or {}
         return of_ranges(made.asked, sorted(made.wide), report["ranges"])
 
-    def _report(self, count: int) -> dict[str, Any]:
+    def _report(self, count: int, *, corrected_again: bool) -> dict[str, Any]:
         """The build record's entry: the assignment, and how it was found."""
         drop, apart = self._drops.get(count), self._apart.get(count)
         return {
@@ -186,6 +208,7 @@ class _Search:
             "search": {
                 "limit": self._limit,
                 "metric": self._parameters.mixed.metric,
+                "corrected_again": corrected_again,
                 "without": _coarse(self._drops[0].value),
                 "drop": _coarse(drop.value) if drop else None,
                 "held_out": _coarse(apart.value) if apart else None,

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from targets.rvc4.quantization.widths import MOVES, Links
+import numpy as np
+
+from targets.rvc4.quantization.bias_correction import dequantized
+from targets.rvc4.quantization.switched import Codes, Operand
+from targets.rvc4.quantization.widths import MOVES, PARAMETERS, Links
 
 if TYPE_CHECKING:
     import onnx
+    import onnx_ir as ir
+    from numpy.typing import NDArray
 
 # How the quantizer goes on behind the name of a tensor of the float graph.
 _SUFFIX: Final = "_QuantizeLinear"
@@ -26,6 +32,11 @@ class Point:
     tensor: str
     scale: float
     zero_point: int
+
+    @property
+    def codes(self) -> Codes:
+        """Step, lowest and highest code."""
+        return self.scale, -float(self.zero_point), 255.0 - self.zero_point
 
 
 def points(graph: onnx.GraphProto, network: onnx.GraphProto) -> list[Point]:
@@ -59,6 +70,23 @@ def points(graph: onnx.GraphProto, network: onnx.GraphProto) -> list[Point]:
             continue
         scale_, zero_point = codes[name]
         found.append(Point(tensor=name, scale=scale_, zero_point=zero_point))
+    return found
+
+
+def rounded(graph: onnx.GraphProto, network: ir.Model) -> dict[Operand, NDArray[Any]]:
+    """The weights and biases of an integer network as real numbers, by the float graph's operands."""
+    made = {str(node.name): node for node in network.graph}
+    found: dict[Operand, NDArray[Any]] = {}
+    for node in graph.node:
+        other = made.get(node.name)
+        if other is None or other.op_type != node.op_type:
+            continue
+        for place in PARAMETERS.get(node.op_type, ()):
+            if place >= min(len(node.input), len(other.inputs)):
+                continue
+            array = dequantized(other.inputs[place])
+            if array is not None:
+                found[node.name, place] = array.astype(np.float32)
     return found
 
 

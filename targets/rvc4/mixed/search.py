@@ -10,7 +10,6 @@ from typing import Final
 import numpy as np
 
 _LEAST: Final = 1e-12
-_GROWS: Final = 1.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,8 +70,8 @@ def fewest(
 ) -> Found:
     """The least number of steps whose loss is within the limit.
 
-    From 0 on the distance doubles until the limit lies in between, then it is bisected; every other
-    time a suggestion is tried instead. Where the loss falls with every step, the number is the least
+    From 0 on the distance doubles until the limit lies in between, then it is bisected; two of three
+    times a suggestion is tried instead. Where the loss falls with every step, the number is the least
     there is; else one step less was tried, and is beyond the limit.
 
     Args:
@@ -92,7 +91,7 @@ def fewest(
             low = at
         if high - low <= 1:
             break
-        if suggest is not None and len(losses) % 2 == 1:
+        if suggest is not None and len(losses) % 3:
             at = min(max(suggest(losses), low + 1), high - 1)
         elif high > last:
             at, distance = min(low + distance, last), 2 * distance
@@ -117,15 +116,6 @@ def confirmed(count: int, last: int, loss: Callable[[int], float], limit: float)
             return None
         count = min(last, count + max(1, count // 4))
     return count
-
-
-def probes(count: int) -> list[int]:
-    """Places below `count`, the farther apart the larger they are, with the first and the last."""
-    places, at = {0, max(count - 1, 0)}, 1.0
-    while at < count:
-        places.add(int(at))
-        at *= _GROWS
-    return sorted(places)
 
 
 def between(known: Mapping[int, float], count: int) -> list[float]:

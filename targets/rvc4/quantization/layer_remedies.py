@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from converter.analysis.layer import Analysis, Layer, Remedy
-from targets.rvc4.quantization.switched import codes_of, distance, outputs_of, switched
+from targets.rvc4.quantization.switched import Switched, codes_of, distance
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -64,12 +64,12 @@ def with_remedies(
         return list(layers), None
     names = [layer.tensor for layer in layers]
     feeds = feeds[:_FRAMES]
-    session = switched(model, names)
-    exact = outputs_of(session, feeds, [None] * len(names))
+    switched = Switched(model, names)
+    exact = switched.run_all(feeds)
     given = [codes_of(codes[name].limits, codes[name].bits) for name in names]
 
     def error(choice: Sequence[Any]) -> float:
-        return distance(exact, outputs_of(session, feeds, choice))
+        return distance(exact, switched.run_all(feeds, choice))
 
     def but(index: int, other: Any, base: Sequence[Any]) -> list[Any]:
         return [other if place == index else item for place, item in enumerate(base)]

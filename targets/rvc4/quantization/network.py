@@ -108,7 +108,7 @@ def make_network(run: Run, parameters: Parameters, prepared: Prepared) -> Networ
         )
     whole = measured["ranges"].get("min-max") if len(measured["ranges"]) > 1 else None
     with run.stage("quantize"):
-        made = _quantize(
+        made = quantize(
             run,
             parameters,
             prepared,
@@ -185,12 +185,13 @@ def _made(
 ) -> Network:
     for warning in made["warnings"]:
         run.warn(warning)
-    return _network(path, made, asked, report)
+    return network_of(path, made, asked, report)
 
 
-def _network(
+def network_of(
     path: Path, made: Mapping[str, Any], asked: Sequence[str], report: Mapping[str, Any] | None
 ) -> Network:
+    """What `quantize` made."""
     return Network(
         path=path,
         codes=made["outputs"],
@@ -212,64 +213,10 @@ def in_order(run: Run, parameters: Parameters, network: Network) -> Network:
     return dataclasses.replace(network, path=path)
 
 
-def wider(run: Run, parameters: Parameters, prepared: Prepared, network: Network) -> Network | None:
-    """The network with 16-bit activations, to try, by the measured ranges; None if there are none."""
-    if network.report is None or parameters.encodings is not None:
-        return None
-    path = run.work / "wider.onnx"
-    precision = dataclasses.replace(parameters.precision, activations=16)
-    made = _quantize(
-        run,
-        dataclasses.replace(parameters, precision=precision, output_type="auto"),
-        prepared,
-        path,
-        _recorded(parameters, network.report),
-    )
-    return Network(path=path, codes=made["outputs"])
-
-
-def with_wide(
-    run: Run,
-    parameters: Parameters,
-    prepared: Prepared,
-    network: Network,
-    tensors: Sequence[str],
-    name: str,
-) -> Network:
-    """A network of the same ranges with more tensors that are wide.
-
-    Args:
-        tensors: Those that are asked to be wide besides the network's own.
-        name: Of a new folder for it. The file has the network's name, which gets into the DLC.
-    """
-    assert network.report is not None
-    path = run.work / name / network.path.name
-    path.parent.mkdir()
-    asked = list(dict.fromkeys((*network.asked, *tensors)))
-    made = _quantize(
-        run,
-        parameters,
-        prepared,
-        path,
-        {**_recorded(parameters, network.report), "wide": asked, "whole": network.whole},
-    )
-    methods = {
-        tensor: method
-        for tensor, method in network.report["methods"].items()
-        if network.whole is None or tensor not in made["wide"]["tensors"]
-    }
-    report = {
-        **network.report,
-        "wide": made["wide"],
-        "ranges": made["ranges"],
-        "methods": methods,
-    }
-    return dataclasses.replace(_network(path, made, asked, report), whole=network.whole)
-
-
-def _quantize(
+def quantize(
     run: Run, parameters: Parameters, prepared: Prepared, path: Path, arguments: Mapping[str, Any]
 ) -> Mapping[str, Any]:
+    """Write the integer network (`quantize_file`) by the parameters and further arguments."""
     precision = parameters.precision
     made: Mapping[str, Any] = _call(
         run,
@@ -297,12 +244,12 @@ def _again(run: Run, parameters: Parameters, prepared: Prepared, path: Path) -> 
     recorded = parameters.recorded
     asked = (recorded.get("mixed") or {}).get("wide") or []
     with run.stage("quantize"):
-        arguments = {**_recorded(parameters, recorded), "wide": asked}
-        made = _quantize(run, parameters, prepared, path, arguments)
+        arguments = {**recorded_arguments(parameters, recorded), "wide": asked}
+        made = quantize(run, parameters, prepared, path, arguments)
     return _made(run, path, made, asked)
 
 
-def _recorded(parameters: Parameters, report: Mapping[str, Any]) -> dict[str, Any]:
+def recorded_arguments(parameters: Parameters, report: Mapping[str, Any]) -> dict[str, Any]:
     """What `quantize_file` is told of a record: no calibration data, but the ranges and biases of it.
 
     Biases are corrected in the layers' own unit, whatever width their inputs have.

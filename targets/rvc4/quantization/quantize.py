@@ -10,7 +10,6 @@ from __future__ import annotations
 import importlib
 import logging
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -25,7 +24,14 @@ from targets.rvc4.quantization.io_codes import WIDE_SCALE, expose, take_half
 from targets.rvc4.quantization.logarithms import bring_into_reach
 from targets.rvc4.quantization.modes import PER_TENSOR
 from targets.rvc4.quantization.range_choice import mixed, search
-from targets.rvc4.quantization.trial import as_floats, error_of, run_float, run_integer, save
+from targets.rvc4.quantization.trial import (
+    as_floats,
+    error_of,
+    is_heavy,
+    run_float,
+    run_integer,
+    save,
+)
 
 if TYPE_CHECKING:
     import onnx
@@ -148,7 +154,7 @@ def quantize_file(
     if shifts:
         correct(network, shifts)
     save(network, target)
-    if calibration is None or calibration["random"] or grids or _is_heavy(model):
+    if calibration is None or calibration["random"] or grids or is_heavy(model):
         corrects = False
     if corrects:
         assert calibration is not None
@@ -173,12 +179,6 @@ def quantize_file(
 def _ort(module: str) -> Any:
     """A module of ONNX Runtime's quantizer, which has no types."""
     return importlib.import_module(f"onnxruntime.quantization.{module}")
-
-
-def _is_heavy(model: str) -> bool:
-    """Whether a model's weights are better not held several times."""
-    files = (Path(model), Path(f"{model}.data"))
-    return sum(file.stat().st_size for file in files if file.exists()) >= HEAVY_BYTES
 
 
 def _quantized_tensors(network: ir.Model) -> set[str]:

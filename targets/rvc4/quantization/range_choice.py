@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from targets.rvc4.quantization.switched import codes_of, distance, outputs_of, switched
+from targets.rvc4.quantization.switched import Switched, codes_of, distance
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -46,13 +46,13 @@ def search(
     names = [name for name in ways[start] if name in quantized and len(_different(name, ways)) > 1]
     if not names:
         return {}
-    session = switched(model, names)
-    expected = outputs_of(session, feeds, [None] * len(names))
+    switched = Switched(model, names)
+    expected = switched.run_all(feeds)
     chosen = dict.fromkeys(names, start)
 
     def error(choice: Mapping[str, str]) -> float:
         codes = [codes_of(ways[way][name], bits) for name, way in choice.items()]
-        return distance(expected, outputs_of(session, feeds, codes))
+        return distance(expected, switched.run_all(feeds, codes))
 
     least = error(chosen)
     for group in _groups(names):

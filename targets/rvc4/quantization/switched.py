@@ -1,82 +1,79 @@
-"""The float model with tensors that are rounded to codes, which are inputs of the session.
+"""One session for any choice of codes: the float model with a switch at each of some tensors.
 
-So one session has the outputs for any choice of ranges and widths. Weights are not rounded.
+At each tensor stands `If(is_on, coded(x), x)`: step, lowest and highest code are inputs, and only what
+is switched on is computed. So one session has the outputs for every subset of tensors, and for any
+ranges and widths of them. Constants can be an integer network's, with their rounding.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-import onnx_ir as ir
-
-from converter.graph.rewrite import Builder
 
 if TYPE_CHECKING:
+    import onnx
     from numpy.typing import NDArray
 
 Range = tuple[float, float]
 # Step, lowest and highest code.
 Codes = tuple[float, float, float]
+# A node's name and the place among its inputs.
+Operand = tuple[str, int]
+_SWITCH: Final = "nnconvert:switch:"
 _KINDS: Final = ("step", "low", "high")
-# Steps that are too small to matter.
-_EXACT: Final[Codes] = (2.0**-40, -np.inf, np.inf)
+_OFF: Final[Codes] = (1.0, 0.0, 0.0)
 _TINY: Final = 1e-30
 
 
-def switched(model: str, names: Sequence[str]) -> Any:
-    """The float model with step, lowest and highest code of each tensor as further inputs."""
-    from converter.sources.onnx_session import session_of
+class Switched:
+    """A float model with a switch at each of some tensors, loaded."""
 
-    made = ir.load(model)
-    graph = made.graph
-    values = {str(value.name): value for value in graph.inputs}
-    values |= {str(value.name): value for node in graph for value in node.outputs}
-    for index, name in enumerate(names):
-        value = values[name]
-        readers = list(value.uses())
-        limits = [
-            ir.Value(
-                name=f"nnconvert:{kind}:{index}",
-                shape=ir.Shape([]),
-                type=ir.TensorType(ir.DataType.FLOAT),
-            )
-            for kind in _KINDS
-        ]
-        graph.inputs.extend(limits)
-        step, low, high = limits
-        b = Builder(graph, f"{name}/codes")
-        codes = b.op("Round", b.op("Div", value, step))
-        coded = b.op("Mul", b.op("Min", b.op("Max", codes, low), high), step)
-        for node, place in readers:
-            node.replace_input_with(place, coded)
-        maker = value.producer()
-        if maker is None:
-            graph.insert_before(graph[0], b.nodes)
-        else:
-            graph.insert_after(maker, b.nodes)
-    path = f"{model}.ranges.onnx"
-    ir.save(made, path, external_data=f"{Path(path).name}.data", size_threshold_bytes=4096)
-    return session_of(path)
+    def __init__(
+        self,
+        model: str,
+        names: Sequence[str],
+        constants: Mapping[Operand, NDArray[Any]] | None = None,
+    ) -> None:
+        """Write the model with switches beside the model, whose weights it reads, and load it.
 
+        Args:
+            model: The float model's file; names: float tensors of it.
+            constants: Arrays of the same shapes that take the place of nodes' constants.
+        """
+        from converter.sources.onnx_session import session_of
 
-def outputs_of(
-    session: Any, feeds: Sequence[Mapping[str, NDArray[Any]]], codes: Sequence[Codes | None]
-) -> list[list[NDArray[Any]]]:
-    """The outputs of each frame.
+        path = _write(model, names, constants or {})
+        self._session = session_of(path, exact=True)
+        self._names = [item.name for item in self._session.get_outputs()]
+        self._count = len(names)
 
-    Args:
-        session: Of `switched`.
-        feeds: Frames as the float model takes them, by input name.
-        codes: Of each tensor (`codes_of`); None for one that is not rounded.
-    """
-    told: dict[str, NDArray[np.float32]] = {}
-    for index, item in enumerate(codes):
-        for kind, number in zip(_KINDS, item or _EXACT, strict=True):
-            told[f"nnconvert:{kind}:{index}"] = np.array(number, np.float32)
-    return [session.run(None, {**feed, **told}) for feed in feeds]
+    def run(
+        self, feed: Mapping[str, NDArray[Any]], codes: Sequence[Codes | None] | None = None
+    ) -> dict[str, NDArray[Any]]:
+        """The outputs for one frame, by name.
+
+        Args:
+            feed: By input name, in the float model's shape and dtype.
+            codes: Of each tensor (`codes_of`); None for one that is not rounded, or for all.
+        """
+        told: dict[str, NDArray[Any]] = {}
+        for index, item in enumerate(codes or [None] * self._count):
+            told[f"{_SWITCH}{index}"] = np.array(item is not None)
+            for kind, number in zip(_KINDS, item or _OFF, strict=True):
+                told[f"{_SWITCH}{index}:{kind}"] = np.array(number, np.float32)
+        values = self._session.run(self._names, {**feed, **told})
+        return dict(zip(self._names, values, strict=True))
+
+    def run_all(
+        self,
+        feeds: Sequence[Mapping[str, NDArray[Any]]],
+        codes: Sequence[Codes | None] | None = None,
+    ) -> list[dict[str, NDArray[Any]]]:
+        """The outputs of each frame (`run`)."""
+        return [self.run(feed, codes) for feed in feeds]
 
 
 def codes_of(limits: Range, bits: int) -> Codes:
@@ -88,14 +85,93 @@ def codes_of(limits: Range, bits: int) -> Codes:
 
 
 def distance(
-    expected: Sequence[Sequence[NDArray[Any]]], found: Sequence[Sequence[NDArray[Any]]]
+    expected: Sequence[Mapping[str, NDArray[Any]]], found: Sequence[Mapping[str, NDArray[Any]]]
 ) -> float:
     """The mean over the float outputs of the relative RMSE over all frames."""
     errors = []
-    for one, other in zip(zip(*expected, strict=True), zip(*found, strict=True), strict=True):
-        if one[0].dtype.kind != "f":
+    for name, first in expected[0].items():
+        if first.dtype.kind != "f":
             continue
-        a, b = (np.concatenate([np.ravel(x) for x in side]).astype(np.float64) for side in (one, other))
+        a, b = (
+            np.concatenate([np.ravel(frame[name]) for frame in side]).astype(np.float64)
+            for side in (expected, found)
+        )
         energy = np.square(a - a.mean()).sum() if a.size > 1 else np.square(a).sum()
         errors.append(np.sqrt(np.square(a - b).sum() / max(energy, _TINY)))
     return float(np.mean(errors)) if errors else 0.0
+
+
+def _write(model: str, names: Sequence[str], constants: Mapping[Operand, NDArray[Any]]) -> str:
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    proto = onnx.load(model, load_external_data=False)
+    graph = proto.graph
+    outputs = {value.name for value in graph.output}
+    for (name, place), array in constants.items():
+        node = next(node for node in graph.node if node.name == name)
+        node.input[place] = f"{_SWITCH}{name}:{place}"
+        graph.initializer.append(numpy_helper.from_array(array, node.input[place]))
+    switches: dict[str, onnx.NodeProto] = {}
+    for index, name in enumerate(names):
+        graph.input.append(helper.make_tensor_value_info(f"{_SWITCH}{index}", TensorProto.BOOL, []))
+        graph.input.extend(
+            helper.make_tensor_value_info(f"{_SWITCH}{index}:{kind}", TensorProto.FLOAT, [])
+            for kind in _KINDS
+        )
+        other = f"{_SWITCH}{index}:other"
+        # An output keeps its name behind the switch; anything else keeps it in front of that.
+        plain, switched = (other, name) if name in outputs else (name, other)
+        switches[name] = _switch(index, plain, switched)
+    nodes = list(_switched(graph, switches))
+    del graph.node[:]
+    graph.node.extend(nodes)
+    del graph.value_info[:]
+    target = str(Path(model).with_name(f"switched-{Path(model).name}"))
+    onnx.save(proto, target)
+    return target
+
+
+def _switched(
+    graph: onnx.GraphProto, switches: Mapping[str, onnx.NodeProto]
+) -> Iterator[onnx.NodeProto]:
+    """The nodes, each switch behind what makes its tensor, and what reads that behind the switch."""
+    yield from (switches[value.name] for value in graph.input if value.name in switches)
+    for node in graph.node:
+        for place, name in enumerate(node.input):
+            if name in switches:
+                node.input[place] = switches[name].output[0]
+        made = list(node.output)
+        for place, name in enumerate(made):
+            if name in switches and switches[name].output[0] == name:
+                node.output[place] = f"{switches[name].name}:other"
+        yield node
+        yield from (switches[name] for name in made if name in switches)
+
+
+def _switch(index: int, plain: str, switched: str) -> onnx.NodeProto:
+    from onnx import TensorProto, helper
+
+    name = f"{_SWITCH}{index}"
+    step, low, high = (f"{name}:{kind}" for kind in _KINDS)
+    exact, rounded, codes, real, same = (
+        f"{name}:{part}" for part in ("exact", "rounded", "codes", "real", "same")
+    )
+    on = helper.make_graph(
+        [
+            helper.make_node("Div", [plain, step], [exact]),
+            helper.make_node("Round", [exact], [rounded]),
+            helper.make_node("Clip", [rounded, low, high], [codes]),
+            helper.make_node("Mul", [codes, step], [real]),
+        ],
+        "on",
+        [],
+        [helper.make_tensor_value_info(real, TensorProto.FLOAT, None)],
+    )
+    off = helper.make_graph(
+        [helper.make_node("Identity", [plain], [same])],
+        "off",
+        [],
+        [helper.make_tensor_value_info(same, TensorProto.FLOAT, None)],
+    )
+    return helper.make_node("If", [name], [switched], name=name, then_branch=on, else_branch=off)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from converter.graph.heavy import HEAVY_BYTES
 from targets.rvc4.quantization.calibrate import inputs_of
 from targets.rvc4.quantization.io_codes import decoded
 
@@ -21,6 +22,12 @@ def save(model: ir.Model, target: str) -> None:
     import onnx_ir as ir
 
     ir.save(model, target, external_data=f"{Path(target).name}.data", size_threshold_bytes=4096)
+
+
+def is_heavy(model: str) -> bool:
+    """Whether a model's weights are better not held several times."""
+    files = (Path(model), Path(f"{model}.data"))
+    return sum(file.stat().st_size for file in files if file.exists()) >= HEAVY_BYTES
 
 
 def run_float(model: str, feeds: Sequence[Mapping[str, Any]]) -> list[dict[str, NDArray[Any]]]:

@@ -33,7 +33,7 @@ MOVES: Final = frozenset({*ALONE, "Concat", "MaxPool", "Pad"})
 # The quantizer fuses these with the node in front of them.
 FUSED: Final = frozenset({"Relu", "Clip"})
 # Inputs that are weights, biases or parameters, which have formats of their own.
-_PARAMETERS: Final[Mapping[str, range]] = {
+PARAMETERS: Final[Mapping[str, range]] = {
     "BatchNormalization": range(1, 5),
     "Conv": range(1, 3),
     "ConvTranspose": range(1, 3),
@@ -208,7 +208,7 @@ class Widths:
         """Constants that wide nodes compute with, other than weights."""
         for name in self.links.constants:
             for node in self.links.readers.get(name, []):
-                parameters = _PARAMETERS.get(node.op_type, ())
+                parameters = PARAMETERS.get(node.op_type, ())
                 places = [index for index, item in enumerate(node.input) if item == name]
                 if node.name in self.nodes and not any(place in parameters for place in places):
                     yield name
