@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import threading
 import time
@@ -126,7 +125,6 @@ class Teller:
         self._progress_at = 0.0
         self._titles: dict[str, str] = {}
         self.stage = ""
-        self._events.write(json.dumps({"pid": os.getpid()}) + "\n")
 
     def event(self, event: Event) -> None:
         """An event of the conversion, from any thread."""

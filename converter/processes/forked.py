@@ -237,6 +237,11 @@ class Forked:
     _returncode: int | None = None
 
     @property
+    def pid(self) -> int | None:
+        """Its process id; None before the server told it."""
+        return self._pid
+
+    @property
     def was_begun(self) -> bool:
         """Whether the server forked the child before it ended itself."""
         return self._pid is not None

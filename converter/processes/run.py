@@ -26,12 +26,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Final, Protocol
 
-from converter.errors import Cancelled, from_json
-from converter.processes import forked
+from converter.errors import Cancelled
+from converter.processes import forked, linux
 from converter.processes.completed import Completed, died
 from converter.processes.forked import ForkServer
+from converter.processes.said import KEPT_LINES, MOST_ANSWER_BYTES, answer, drain
 
-_KEPT_LINES: Final = 20_000
 _GRACE_S: Final = 2.0
 _KILL: Final = 9  # SIGKILL, which Windows has no name for
 # A converter tells nobody of its models. ONNX Runtime would also start a thread and leave files in the
@@ -49,6 +49,11 @@ class _Child(Protocol):
 
     stdout: IO[str]
     stderr: IO[str]
+
+    @property
+    def pid(self) -> int | None:
+        """Its process id; None while it has none."""
+        ...
 
     def wait(self, timeout_s: float) -> int | None:
         """The exit status, negative for a signal's number; None if it does not end in time."""
@@ -74,6 +79,10 @@ class _Started:
         assert self.process.stdout is not None
         assert self.process.stderr is not None
         self.stdout, self.stderr = self.process.stdout, self.process.stderr
+
+    @property
+    def pid(self) -> int | None:
+        return self.process.pid
 
     def wait(self, timeout_s: float) -> int | None:
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -127,6 +136,12 @@ class Processes:
         if self._server is not None:
             self._server.close()
 
+    def rss_bytes(self) -> int:
+        """The memory that the children and all that they started hold now; zero if unknown."""
+        with self._lock:
+            pids = [child.pid for child in self._live]
+        return sum(linux.tree_rss_bytes(pid) for pid in pids if pid)
+
     def run(
         self,
         argv: Sequence[str | os.PathLike[str]],
@@ -179,6 +194,7 @@ class Processes:
         timeout_s: float,
         grace_s: float = 0.0,
         on_line: Callable[[str], None] | None = None,
+        most_bytes: int = MOST_ANSWER_BYTES,
     ) -> Any:
         """Call a function of the converter in a child process.
 
@@ -189,22 +205,20 @@ class Processes:
             grace_s: How long the function may clean up after SIGTERM when it is ended before its time;
                 0 for one that need not.
             on_line: Called with each line that the function prints, as `run` does.
+            most_bytes: How long the answer may be, as JSON.
 
         Raises:
             ConvertError: Whatever the function raised of that kind.
-            ToolError: The child crashed, ran out of time or failed otherwise.
+            ToolError: The child crashed, ran out of time or failed otherwise; its answer is none.
         """
         handle, name = tempfile.mkstemp(dir=work, prefix="call-", suffix=".json")
         request = Path(name)
         with os.fdopen(handle, "w") as file:
             json.dump({"function": function, "arguments": dict(arguments), "what": what}, file)
         done = self._work(request, work, timeout_s, grace_s, on_line)
-        answer_file = request.with_suffix(".answer")
-        if done.returncode == 0 and answer_file.is_file():
-            answer = json.loads(answer_file.read_text())
-            if "error" in answer:
-                raise from_json(answer["error"])
-            return answer["result"]
+        if done.returncode == 0:
+            with contextlib.suppress(FileNotFoundError):
+                return answer(work, request.with_suffix(".answer").name, what, most_bytes)
         raise died(done, what, timeout_s)
 
     def _work(
@@ -276,11 +290,11 @@ class Processes:
                 raise Cancelled("Cancelled; nothing was written.")
             child = start()
             self._live.add(child)
-        out: deque[str] = deque(maxlen=_KEPT_LINES)
-        err: deque[str] = deque(maxlen=_KEPT_LINES)
+        out: deque[str] = deque(maxlen=KEPT_LINES)
+        err: deque[str] = deque(maxlen=KEPT_LINES)
         readers = [
-            threading.Thread(target=_drain, args=(child.stdout, out, on_line), daemon=True),
-            threading.Thread(target=_drain, args=(child.stderr, err, None), daemon=True),
+            threading.Thread(target=drain, args=(child.stdout, out, on_line), daemon=True),
+            threading.Thread(target=drain, args=(child.stderr, err, None), daemon=True),
         ]
         try:
             for reader in readers:
@@ -369,11 +383,3 @@ def _search_path() -> list[str]:
 def _server_env(work: Path) -> dict[str, str]:
     """The environment in which a fork server imports: no library may start a thread there."""
     return python_env(work) | {"OPENBLAS_NUM_THREADS": "1", "ORT_DISABLE_TELEMETRY": "1"}
-
-
-def _drain(stream: IO[str], kept: deque[str], on_line: Callable[[str], None] | None) -> None:
-    with contextlib.suppress(OSError), stream:
-        for line in stream:
-            kept.append(line)
-            if on_line is not None:
-                on_line(line.rstrip("\n"))

@@ -9,7 +9,6 @@ import pytest
 
 from converter.jobs import versions
 from converter.jobs.admission import _why
-from converter.jobs.attempt import Tail
 from converter.jobs.cluster import Cluster
 from converter.jobs.executor import Lost, Ticket
 from converter.jobs.values import Request
@@ -75,16 +74,3 @@ def test_a_scheduler_that_does_not_answer_has_no_room_and_loses_what_ran(cluster
     lost = Lost(job_id="a", attempt=1, reason="The scheduler went away.", counts=False)
     assert cluster.finished(0) == [lost]
     assert cluster.finished(0) == []
-
-
-def test_half_a_line_of_events_is_left_for_later(tmp_path: Path) -> None:
-    path = tmp_path / "events"
-    tail = Tail(path)
-    assert tail.read() == ()
-    line = '{"number": 1, "at": 1.0, "kind": "log", "data": {}}\n'
-    path.write_text('{"pid": 7}\n' + line + line[:20])
-    assert [one.number for one in tail.read()] == [1]
-    assert tail.pid == 7
-    with path.open("a") as file:
-        file.write(line[20:].replace("1,", "2,"))
-    assert len(tail.read()) == 1
