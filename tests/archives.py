@@ -141,7 +141,9 @@ def _ambiguous(graph: onnx.GraphProto) -> None:
     source, axes = graph.node[1].input[0], {"axes": [-2, -1]}
     graph.initializer.append(numpy_helper.from_array(np.array([12, 16]), "sizes"))
     attributes = {"keep_aspect_ratio_policy": "not_larger", **axes}
-    resize = helper.make_node("Resize", [source, "", "", "sizes"], ["same"], name="resize", **attributes)
+    resize = helper.make_node(
+        "Resize", [source, "", "", "sizes"], ["same"], name="resize", **attributes
+    )
     graph.node[1].input[0] = "same"
     graph.node.insert(1, resize)
 

@@ -57,7 +57,9 @@ def test_a_pooling_is_ambiguous_where_the_runtime_pads_otherwise(
 
 @pytest.mark.parametrize("policy", ["stretch", "not_larger", "not_smaller"])
 @pytest.mark.parametrize("axes", [[2, 3], [-2, -1], [3, 2], [-1, -2], [2, -1]])
-def test_a_resize_is_ambiguous_where_the_runtime_leaves_axes_alone(axes: list[int], policy: str) -> None:
+def test_a_resize_is_ambiguous_where_the_runtime_leaves_axes_alone(
+    axes: list[int], policy: str
+) -> None:
     model = model_of("Resize", {"axes": axes, "keep_aspect_ratio_policy": policy}, [4, 5])
     assert agrees(model) == (not ambiguous(model.graph.node[0]))
 
@@ -68,9 +70,7 @@ def test_they_are_named_in_branches_and_functions_too() -> None:
     )
     branch = helper.make_graph([pool], "b", [], [helper.make_tensor_value_info("y", 1, None)])
     node = helper.make_node("If", ["c"], ["y"], then_branch=branch, else_branch=branch)
-    function = helper.make_function(
-        "own", "f", ["x"], ["y"], [pool], [helper.make_opsetid("", 19)]
-    )
+    function = helper.make_function("own", "f", ["x"], ["y"], [pool], [helper.make_opsetid("", 19)])
     graph = helper.make_graph([node], "g", [], [helper.make_tensor_value_info("y", 1, None)])
     model = helper.make_model(graph, functions=[function])
     found = unreadable(model)
