@@ -216,6 +216,12 @@ def _refuse_odd_signature(facts: GraphFacts) -> None:
         code="model.quantization",
         remedy="Convert the float model instead.",
     )
+    findings += _unreadable(
+        facts,
+        "ambiguous",
+        code="model.ambiguous",
+        remedy="Export it with pads instead of auto_pad, and with axes that are not negative.",
+    )
     findings += [
         Finding(
             code="model.quantized-edge",

@@ -192,7 +192,7 @@ def array(raw: Any) -> str:
     if isinstance(raw, str) and raw.lower().endswith(".npy"):
         return raw
     try:
-        value = json.loads(raw) if isinstance(raw, str) else json.loads(json.dumps(raw))
+        value = _read(raw) if isinstance(raw, str) else json.loads(json.dumps(raw))
     except (TypeError, ValueError, RecursionError):
         raise wrong from None
     rows = [value]
@@ -203,6 +203,14 @@ def array(raw: Any) -> str:
         elif not isinstance(row, int | float) or row != row or abs(row) == float("inf"):
             raise wrong
     return json.dumps(value)
+
+
+def _read(text: str) -> Any:
+    """JSON, or a number or truth value as people write it: `.5`, `1.`, `True`."""
+    try:
+        return json.loads(text.lower())
+    except ValueError:
+        return _finite(text)
 
 
 def _finite(raw: Any) -> float:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _SHARE: Final = 0.5
 # What float16 rounds away in a tensor, at most.
 _ROUNDING: Final = 1e-3
-_LARGEST_HALF: Final = 65504.0
+LARGEST_HALF: Final = 65504.0
 _SMALLEST_HALF: Final = 2.0**-14
 # Beyond this multiple of what nearly all values reach, a range is stretched by few.
 _STRETCHED: Final = 6.0
@@ -91,7 +91,7 @@ class Traced:
     @property
     def overflows(self) -> bool:
         """Whether some of its values are beyond float16's range."""
-        return self.largest > _LARGEST_HALF
+        return self.largest > LARGEST_HALF
 
     @property
     def half_note(self) -> str:

@@ -107,6 +107,7 @@ def prepare_file(
     from targets.openvino.myriad_rules.float16_weights import keep_weights_in_float16
     from targets.openvino.myriad_rules.lstm import RULES as LSTM
     from targets.openvino.myriad_rules.narrow import widen
+    from targets.openvino.myriad_rules.norms import RULES as NORMS
     from targets.openvino.myriad_rules.opset13 import LowerOpset
     from targets.openvino.myriad_rules.scalars import FIRST_RULES, refuse_scalars
     from targets.openvino.myriad_rules.scalars import RULES as SCALARS
@@ -120,8 +121,8 @@ def prepare_file(
     model = infer_shapes(model)
     outputs = output_facts(model)
     if for_myriad:
-        widen(model)
-    rules = map(Rewrite, (FOLDING, LSTM, *FIRST, DECOMPOSITIONS))
+        widen(model, [item["name"] for item in inputs if item["preprocessing"]])
+    rules = map(Rewrite, (FOLDING, LSTM, NORMS, *FIRST, DECOMPOSITIONS))
     last = map(Rewrite, (*table.RULES, FIRST_RULES, SCALARS))
     rewrites = (*rules, shape_inference(), *last) if for_myriad else ()
     model = Sequential(

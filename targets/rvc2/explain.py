@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from converter.errors import ConvertError
 from converter.target import Run
-from converter.verification.trace import begins, behind, leaves_half, node_name, trace
+from converter.verification.trace import LARGEST_HALF, begins, behind, leaves_half, node_name, trace
 from targets.rvc2.blob.blame import blame
 
 if TYPE_CHECKING:
@@ -62,6 +62,29 @@ def lost_in_half(
         "reason": reason,
         "said": [f"It begins at node {place.name}: {why}.", _HELPS[reason]],
     }
+
+
+def beyond_half(source: Sequence[Mapping[str, NDArray[Any]]]) -> dict[str, Any] | None:
+    """What is said where an output of the source itself is beyond float16; None if none is.
+
+    Args:
+        source: The source's outputs for each frame, by name. Whole numbers, say, which the simulation
+            does not round, and the blob has in float16.
+    """
+    import numpy as np
+
+    for name in source[0]:
+        finite = [values[np.isfinite(values)] for values in (row[name].astype(float) for row in source)]
+        largest = max(float(np.abs(values).max(initial=0)) for values in finite)
+        if largest > LARGEST_HALF:
+            return {
+                "reason": "overflow",
+                "said": [
+                    f"The source's output {name!r} reaches {largest:.3g}, float16 ends at 65504.",
+                    _HELPS["overflow"],
+                ],
+            }
+    return None
 
 
 def rounded_away(error: float) -> dict[str, Any]:

@@ -179,6 +179,8 @@ class Comparison:
         """Where a failure begins: in float16, if the simulation fails as well, else in the blob."""
         if half.get("diagnosis"):
             return {"said": [], **half["diagnosis"]}
+        if beyond := explain.beyond_half(self._source.result()):
+            return beyond
         errors = [row.get("rel_rmse") for row in half["outputs"].values()]
         if largest := max((error for error in errors if error and error > _MAX_REL_RMSE), default=0.0):
             return explain.rounded_away(largest)

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from converter.graph.rewrite import Rewrite, Rule
+from converter.graph.rules import layer_norm
 from converter.graph.simplify import infer_shapes
-from targets.rvc4.htp_rules import convolution, layer_norm, padding, pooling, products, resize, volumes
+from targets.rvc4.htp_rules import convolution, padding, pooling, products, resize, volumes
 from tests.sources import make_model, one_op_model
 from tests.space import space
 
@@ -254,7 +255,7 @@ def test_layer_normalization_written_out(
         [numpy_helper.from_array(np.array(v, F), n) for n, v in constants.items()]
         + [numpy_helper.from_array(np.array(axes), "axes")] * (opset >= 18),
     )
-    rules = {"Div": layer_norm.written_out, "Mul": layer_norm.written_out}
+    rules = {"Div": layer_norm.as_operator, "Mul": layer_norm.as_operator}
     model = make_model(graph, opset)
     check(model, rules)
     edited = infer_shapes(ir.from_proto(model))

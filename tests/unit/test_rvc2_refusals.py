@@ -21,6 +21,7 @@ from converter.run import plan
 from targets.openvino.myriad_rules import integers
 from targets.openvino.myriad_rules.narrow import widen
 from targets.openvino.prepare import prepare_file
+from targets.rvc2.explain import beyond_half
 from targets.rvc2.myriad.compile import _tool_said
 from tests.blob_attributes import recurrent
 from tests.blob_models import ints, one, whole
@@ -198,39 +199,101 @@ def test_a_boolean_input_is_what_a_cut_names_and_not_what_compares_it(tmp_path: 
     assert set(re.findall(r"'(\w+)'", refusal(model, tmp_path).remedy)) == {"scores", "c"}
 
 
-NARROW = {
-    "Add": np.uint8(3), "Div": np.uint8(3), "Equal": np.uint8(7), "Max": np.uint8(9),
-    "Mod": np.uint8(9), "Mul": np.uint8(2), "Less": np.uint8(8), "Min": np.uint8(9),
-}  # fmt: skip
+# Numbers of the second input, and what NumPy says of both in their own type.
+NARROW: dict[str, tuple[int, Any]] = {
+    "Add": (120, np.add),
+    "Div": (3, lambda x, y: np.trunc(x / y)),
+    "Equal": (7, np.equal),
+    "Less": (8, np.less),
+    "Max": (9, np.maximum),
+    "Min": (9, np.minimum),
+    "Mod": (9, np.mod),
+    "Mul": (5, np.multiply),
+    "Sub": (101, np.subtract),
+}
 
 
-@space(30)
+@space(60)
 @given(
     operator=st.sampled_from([*NARROW]),
     dtype=st.sampled_from([np.uint8, np.int8, np.int16, np.uint16, np.uint32]),
     shape=st.lists(st.integers(1, 4), min_size=1, max_size=4),
+    most=st.sampled_from([10, 400, 30_000]),
+    half=st.booleans(),
 )
-def test_narrow_whole_numbers_are_computed_in_32_bits(
-    operator: str, dtype: Any, shape: list[int]
+def test_narrow_whole_numbers_are_computed_in_32_bits_and_wrap_around(
+    operator: str, dtype: Any, shape: list[int], most: int, half: bool
 ) -> None:
-    # ONNX Runtime has not every operator of every type; the numbers are the same in int64.
-    constant = NARROW[operator].astype(dtype)
+    second, function = NARROW[operator]
     kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
     nodes = [
         helper.make_node("Cast", ["x"], ["a"], to=kind),
         helper.make_node(operator, ["a", "c"], ["b"]),
         helper.make_node("Cast", ["b"], ["y"], to=TensorProto.FLOAT),
     ]
+    constant = np.array(second, dtype)
     model = whole(nodes, {"x": (tuple(shape), 1)}, [numpy_helper.from_array(constant, "c")], ["y"])
-    feeds = {"x": np.random.default_rng(1).integers(0, 60, shape).astype(np.float32)}
+    least, most = (1000, 1400) if dtype == np.uint32 else (-most, most)
+    x = np.random.default_rng(1).integers(least, most, shape).astype(np.float32)
+    x += np.float32(0.5) * half * np.sign(x)
     edited = infer_shapes(ir.from_proto(model))
     widen(edited)
     after = ir.to_proto(edited)
     assert {item.data_type for item in after.graph.initializer} == {TensorProto.INT32}
-    numpy_names = {"Add": np.add, "Div": np.floor_divide, "Equal": np.equal, "Less": np.less,
-                   "Max": np.maximum, "Min": np.minimum, "Mod": np.mod, "Mul": np.multiply}  # fmt: skip
-    wanted = numpy_names[operator](feeds["x"].astype(np.int64), int(constant)).astype(np.float32)
-    assert_equal([wanted], run(after, feeds))
+    with np.errstate(over="ignore"):  # ONNX Runtime has not every operator of every type
+        wanted = function(x.astype(np.int64).astype(dtype), constant).astype(np.float32)
+    assert_equal([wanted], run(after, {"x": x}))
+
+
+@pytest.mark.parametrize(
+    ("nodes", "wraps"),
+    [
+        ([("Sigmoid", {}), ("Mul", {})], False),
+        ([("ArgMax", {"axis": 1})], False),
+        ([("Mul", {})], True),
+        ([("Sigmoid", {}), ("Mul", {}), ("Mul", {})], True),
+    ],
+)
+def test_only_what_may_leave_its_type_wraps_around(
+    nodes: list[tuple[str, dict[str, Any]]], wraps: bool
+) -> None:
+    names = ["x", *(f"t{index}" for index in range(len(nodes)))]
+    made = [
+        helper.make_node(
+            kind, [names[index], *(["c"] if kind == "Mul" else [])], [names[index + 1]], **more
+        )
+        for index, (kind, more) in enumerate(nodes)
+    ]
+    made.append(helper.make_node("Cast", [names[-1]], ["y"], to=TensorProto.UINT8))
+    constant = numpy_helper.from_array(np.array(255, np.float32), "c")
+    edited = infer_shapes(ir.from_proto(whole(made, {"x": ((1, 9, 2), 1)}, [constant], ["y"])))
+    widen(edited)
+    assert ("Mod" in {node.op_type for node in edited.graph}) == wraps
+    assert edited.graph.outputs[0].dtype == ir.DataType.INT32
+
+
+@pytest.mark.parametrize("kind", [TensorProto.INT8, TensorProto.UINT16, TensorProto.UINT64])
+def test_an_input_of_narrow_numbers_takes_int32(kind: int) -> None:
+    nodes = [helper.make_node("Transpose", ["x"], ["y"], perm=[0, 2, 1])]
+    edited = infer_shapes(ir.from_proto(whole(nodes, {"x": ((1, 2, 3), kind)}, [], ["y"])))
+    widen(edited)
+    assert {edited.graph.inputs[0].dtype, edited.graph.outputs[0].dtype} == {ir.DataType.INT32}
+
+
+def test_bytes_that_a_preprocessing_computes_are_computed_in_32_bits() -> None:
+    nodes = [helper.make_node("Transpose", ["x"], ["y"], perm=[0, 2, 1])]
+    edited = infer_shapes(ir.from_proto(whole(nodes, {"x": ((1, 2, 3), 2)}, [], ["y"])))
+    widen(edited, frames=["x"])
+    assert edited.graph.inputs[0].dtype == ir.DataType.UINT8
+    assert edited.graph.outputs[0].dtype == ir.DataType.INT32
+
+
+def test_a_source_that_float16_does_not_hold_is_told_by_its_output() -> None:
+    fine = {"a": np.array([np.inf, 65504.0]), "b": np.array([7])}
+    assert beyond_half([fine]) is None
+    found = beyond_half([fine, {**fine, "b": np.array([4_294_967_295])}])
+    assert found is not None
+    assert found["said"][0] == "The source's output 'b' reaches 4.29e+09, float16 ends at 65504."
 
 
 def test_what_only_moves_bytes_stays_as_it_is() -> None:

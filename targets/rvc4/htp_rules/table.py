@@ -8,10 +8,10 @@ from typing import Final
 import onnx_ir as ir
 
 from converter.graph.rewrite import Builder, Rule, input_of
+from converter.graph.rules import layer_norm
 from targets.rvc4.htp_rules import (
     activations,
     convolution,
-    layer_norm,
     limits,
     moves,
     normalization,
@@ -47,13 +47,13 @@ _SHARED: Final[Sequence[Group]] = (
         "BatchNormalization": normalization.batch_normalization,
         "Clip": limits.clip,
         "Conv": convolution.dense_volume,
-        "Div": layer_norm.written_out,
+        "Div": layer_norm.as_operator,
         "Gemm": products.biased_gemm,
         "LayerNormalization": normalization.layer_normalization,
         "ConvTranspose": convolution.whole_kernel,
         "Mean": products.mean_of_several,
         "MaxPool": pooling.max_pool_of_volumes,
-        "Mul": _first_of(activations.product, layer_norm.written_out),
+        "Mul": _first_of(activations.product, layer_norm.as_operator),
         "Pad": _first_of(padding.mirrored, padding.of_all_axes),
         "Resize": resize.resize,
         "Split": moves.split_of_five_axes,

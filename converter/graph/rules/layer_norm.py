@@ -1,8 +1,9 @@
-"""Layer normalization that a model writes out, as the operator."""
+"""Layer normalization that a model writes out: found, and as the operator."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
@@ -17,11 +18,22 @@ from converter.graph.rewrite import (
 )
 
 
-def written_out(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
-    """(x - mean) / √(mean((x - mean)²) + ε) as LayerNormalization, between Transposes where need be.
+@dataclass(frozen=True, kw_only=True)
+class WrittenOut:
+    """(x - mean) / √(mean((x - mean)²) + ε), written with means, differences and quotients.
 
-    Written out, the squares leave float16 where |x - mean| > 256, and 8 bits tell little of them.
+    Attributes:
+        centred: The difference; axes: over which the means are, sorted, not negative.
     """
+
+    x: ir.Value
+    centred: ir.Value
+    axes: tuple[int, ...]
+    epsilon: float
+
+
+def written_out(node: ir.Node) -> WrittenOut | None:
+    """The layer normalization whose last node this is; None for anything else."""
     quotient = _quotient(node)
     if quotient is None:
         return None
@@ -36,12 +48,26 @@ def written_out(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
     mean = centred.producer().inputs[1]  # type: ignore[union-attr]  # `_centred` found it
     if squares is None or not _is_square(squares, centred) or axes != _axes(mean, len(shape)):
         return None
-    rest = [axis for axis in range(len(shape)) if axis not in axes]
-    perm = [*rest, *axes]
-    moved = x if perm == sorted(perm) else b.op("Transpose", x, perm=perm)
-    ones = b.constant(np.ones([shape[axis] for axis in axes]))
-    y = b.op("LayerNormalization", moved, ones, axis=len(rest), epsilon=epsilon)
-    return [y if moved is x else b.op("Transpose", y, perm=[int(place) for place in np.argsort(perm)])]
+    return WrittenOut(x=x, centred=centred, axes=tuple(axes), epsilon=epsilon)
+
+
+def as_operator(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
+    """LayerNormalization, between Transposes where need be.
+
+    Written out, the squares leave float16 where |x - mean| > 256, and 8 bits tell little of them.
+    """
+    found = written_out(node)
+    shape = static_shape(found.x) if found else None
+    if found is None or shape is None:
+        return None
+    rest = [axis for axis in range(len(shape)) if axis not in found.axes]
+    perm = [*rest, *found.axes]
+    moved = found.x if perm == sorted(perm) else b.op("Transpose", found.x, perm=perm)
+    ones = b.constant(np.ones([shape[axis] for axis in found.axes]))
+    y = b.op("LayerNormalization", moved, ones, axis=len(rest), epsilon=found.epsilon)
+    if moved is found.x:
+        return [y]
+    return [b.op("Transpose", y, perm=[int(place) for place in np.argsort(perm)])]
 
 
 def _quotient(node: ir.Node) -> tuple[ir.Value, ir.Value] | None:
@@ -86,11 +112,19 @@ def _under_root(value: ir.Value) -> tuple[ir.Value | None, float]:
 
 def _is_square(value: ir.Value, of: ir.Value) -> bool:
     made = value.producer()
-    if made is None or made.inputs[0] is not of:
+    if made is None or not _is_same(made.inputs[0], of):
         return False
     if made.op_type == "Pow":
         return _number(made.inputs[1]) == 2
-    return made.op_type == "Mul" and made.inputs[1] is of
+    return made.op_type == "Mul" and _is_same(made.inputs[1], of)
+
+
+def _is_same(value: ir.Value | None, difference: ir.Value) -> bool:
+    """Whether it is the difference, or that of the same two once more."""
+    made, other = value.producer() if value is not None else None, difference.producer()
+    if value is difference or made is None or other is None:
+        return value is difference
+    return made.op_type == "Sub" and made.inputs == other.inputs
 
 
 def _axes(mean: ir.Value | None, rank: int) -> list[int]:
