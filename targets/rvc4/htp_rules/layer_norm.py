@@ -1,7 +1,8 @@
-"""Layer normalization that a model writes out, as the operator."""
+"""Layer and root-mean-square normalization that a model writes out, in forms that float16 holds."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,6 +16,8 @@ from converter.graph.rewrite import (
     ints_attribute,
     static_shape,
 )
+from converter.graph.rules.normalization import over_root_mean_square
+from targets.rvc4.htp_rules.normalization import over_last_axis
 
 
 def written_out(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
@@ -25,11 +28,10 @@ def written_out(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
     quotient = _quotient(node)
     if quotient is None:
         return None
-    centred, deviation = quotient
+    centred, variance, epsilon = quotient
     x = _centred(centred)
-    variance, epsilon = _under_root(deviation)
     shape = static_shape(x)
-    if x is None or variance is None or shape is None:
+    if x is None or not shape:
         return None
     squares = _input_of_made(variance, "ReduceMean")
     axes = _axes(variance, len(shape))
@@ -39,23 +41,48 @@ def written_out(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
     rest = [axis for axis in range(len(shape)) if axis not in axes]
     perm = [*rest, *axes]
     moved = x if perm == sorted(perm) else b.op("Transpose", x, perm=perm)
-    ones = b.constant(np.ones([shape[axis] for axis in axes]))
-    y = b.op("LayerNormalization", moved, ones, axis=len(rest), epsilon=epsilon)
+    sizes = [shape[axis] for axis in perm]
+    ones = b.constant(np.ones(math.prod(sizes[len(rest) :])))
+    y = over_last_axis(b, moved, sizes, len(rest), [ones], epsilon)
     return [y if moved is x else b.op("Transpose", y, perm=[int(place) for place in np.argsort(perm)])]
 
 
-def _quotient(node: ir.Node) -> tuple[ir.Value, ir.Value] | None:
-    """A and b of a / b, or of a · (1 / b) in either order."""
+def root_mean_square(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
+    """X / √(mean(x²) + ε) with squares that float16 holds: of x over its largest magnitude."""
+    quotient = _quotient(node)
+    if quotient is None:
+        return None
+    x, mean, epsilon = quotient
+    shape = static_shape(x)
+    if not shape or epsilon <= 0:
+        return None
+    squares, axes = _input_of_made(mean, "ReduceMean"), _axes(mean, len(shape))
+    if squares is None or not axes or not _is_square(squares, x):
+        return None
+    return [over_root_mean_square(b, x, axes, epsilon)]
+
+
+def _quotient(node: ir.Node) -> tuple[ir.Value, ir.Value, float] | None:
+    """The a, v and ε of a / √(v + ε), or of a · (1 / √(v + ε)) in either order."""
     first, second = node.inputs[0], node.inputs[1]
     if first is None or second is None:
         return None
     if node.op_type == "Div":
-        return first, second
+        under = _under_root(second, 0.5)
+        return None if under is None else (first, *under)
     for one, other in ((first, second), (second, first)):
-        divisor = _input_of_made(other, "Reciprocal")
-        if divisor is not None:
-            return one, divisor
+        under = _under_root(other, -0.5) or _under_root(_inverted(other), 0.5)
+        if under is not None:
+            return one, *under
     return None
+
+
+def _inverted(value: ir.Value) -> ir.Value | None:
+    """The a of 1 / a."""
+    made = value.producer()
+    if made is not None and made.op_type == "Div" and _number(made.inputs[0]) == 1:
+        return made.inputs[1]
+    return _input_of_made(value, "Reciprocal")
 
 
 def _centred(value: ir.Value) -> ir.Value | None:
@@ -66,22 +93,22 @@ def _centred(value: ir.Value) -> ir.Value | None:
     return made.inputs[0] if _input_of_made(made.inputs[1], "ReduceMean") is made.inputs[0] else None
 
 
-def _under_root(value: ir.Value) -> tuple[ir.Value | None, float]:
-    """The v and ε of √(v + ε), or of (v + ε) ^ 0.5."""
-    made = value.producer()
+def _under_root(value: ir.Value | None, power: float) -> tuple[ir.Value, float] | None:
+    """The v and ε of (v + ε) ^ power; for the power 0.5 of √(v + ε), too."""
+    made = value.producer() if value is not None else None
     if made is None:
-        return None, 0.0
-    is_power = made.op_type == "Pow" and _number(made.inputs[1]) == 0.5
-    if made.op_type != "Sqrt" and not is_power:
-        return None, 0.0
+        return None
+    is_root = made.op_type == "Sqrt" and power == 0.5
+    if not is_root and not (made.op_type == "Pow" and _number(made.inputs[1]) == power):
+        return None
     add = made.inputs[0].producer() if made.inputs[0] is not None else None
     if add is None or add.op_type != "Add":
-        return None, 0.0
+        return None
     for one, other in (add.inputs, add.inputs[::-1]):
         epsilon = _number(other)
-        if epsilon is not None:
+        if epsilon is not None and one is not None:
             return one, epsilon
-    return None, 0.0
+    return None
 
 
 def _is_square(value: ir.Value, of: ir.Value) -> bool:

@@ -8,6 +8,7 @@ from typing import Final
 import onnx_ir as ir
 
 from converter.graph.rewrite import Builder, Rule, input_of
+from converter.graph.rules import sums
 from targets.rvc4.htp_rules import (
     activations,
     convolution,
@@ -62,21 +63,30 @@ _SHARED: Final[Sequence[Group]] = (
     {
         "ArgMax": volumes.place_of_extreme,
         "ArgMin": volumes.place_of_extreme,
+        "ConvTranspose": convolution.grouped_volume_transpose,
         "Erf": activations.erf,
         "GlobalMaxPool": volumes.global_max_pool,
         "HardSigmoid": activations.gating_hard_sigmoid,
         "InstanceNormalization": volumes.instance_normalization,
+        "TopK": volumes.largest_of_axis,
         **shared.MATRICES,
         **POOLS,
     },
     {"Max": limits.beyond, "Min": limits.beyond},
 )
 _INTEGER: Final[Sequence[Group]] = (
-    {"Pad": padding.beyond_the_range, "Reciprocal": activations.reciprocal},
+    {
+        "Pad": padding.beyond_the_range,
+        "Reciprocal": activations.reciprocal,
+        "ReduceL2": sums.RULES["ReduceL2"],  # else it is computed in float16
+    },
 )
 _FLOAT: Final[Sequence[Group]] = (
     {
+        "Div": layer_norm.root_mean_square,
         "LogSoftmax": activations.log_softmax,
+        "Mul": layer_norm.root_mean_square,
+        "ReduceL2": sums.euclidean_norm,
         "Sigmoid": activations.output_sigmoid,
         "Softplus": activations.soft_plus,
     },
