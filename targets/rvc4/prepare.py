@@ -187,6 +187,7 @@ def prepare_file(
     # behind its own Transpose it fails ("data size does not match"), or the process crashes.
     cast_outputs(model, (ir.DataType.INT64,), ir.DataType.INT32)
     name_every_node(model)
+    _check_inputs(model)
     _check_outputs(model)
     _check_weights(model, _MULTIPLIED if not weight_bits else ())
     _free_names(model)
@@ -200,6 +201,26 @@ def prepare_file(
         "shapes": {str(value.name): static_shape(value) for value in model.graph.outputs},
         "outputs": {name: facts.to_json() for name, facts in outputs.items()},
     }
+
+
+def _check_inputs(model: ir.Model) -> None:
+    """Refuse inputs that no output depends on, such as those of a Shape only: QNN leaves them out.
+
+    Raises:
+        ModelError: It names each.
+    """
+    findings = [
+        Finding(
+            code="rvc4.tensor",
+            where=f"input {value.name!r}",
+            message="no output depends on its values; QNN has no such input.",
+            remedy=f"Set inputs.{value.name}.frozen_value=0, or export the model without it.",
+        )
+        for value in model.graph.inputs
+        if not value.uses() and not value.is_graph_output()
+    ]
+    if findings:
+        raise from_findings(ModelError, "The model", findings)
 
 
 def _check_outputs(model: ir.Model) -> None:

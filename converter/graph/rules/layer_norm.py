@@ -1,87 +1,79 @@
-"""Layer normalization that a model writes out: found, and as the operator."""
+"""Layer and root-mean-square normalizations that a model writes out, found by their nodes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import onnx_ir as ir
 
-from converter.graph.rewrite import (
-    Builder,
-    array_of,
-    input_of,
-    int_attribute,
-    ints_attribute,
-    static_shape,
-)
+from converter.graph.rewrite import array_of, input_of, int_attribute, ints_attribute, static_shape
 
 
 @dataclass(frozen=True, kw_only=True)
 class WrittenOut:
-    """(x - mean) / √(mean((x - mean)²) + ε), written with means, differences and quotients.
+    """Y / √(mean(y²) + ε), where y is x - mean(x) or x itself.
 
     Attributes:
-        centred: The difference; axes: over which the means are, sorted, not negative.
+        axes: Over which the means are, sorted, not negative.
     """
 
     x: ir.Value
-    centred: ir.Value
+    y: ir.Value
     axes: tuple[int, ...]
     epsilon: float
 
 
-def written_out(node: ir.Node) -> WrittenOut | None:
+def layer_norm(node: ir.Node) -> WrittenOut | None:
     """The layer normalization whose last node this is; None for anything else."""
+    found = root_mean_square(node)
+    if found is None:
+        return None
+    x = _centred(found.y)
+    shape = static_shape(x)
+    if x is None or not shape:
+        return None
+    mean = found.y.producer().inputs[1]  # type: ignore[union-attr]  # `_centred` found it
+    if tuple(_axes(mean, len(shape))) != found.axes:
+        return None
+    return WrittenOut(x=x, y=found.y, axes=found.axes, epsilon=found.epsilon)
+
+
+def root_mean_square(node: ir.Node) -> WrittenOut | None:
+    """The normalization by a root of mean squares whose last node this is; None for anything else."""
     quotient = _quotient(node)
     if quotient is None:
         return None
-    centred, deviation = quotient
-    x = _centred(centred)
-    variance, epsilon = _under_root(deviation)
-    shape = static_shape(x)
-    if x is None or variance is None or shape is None:
+    y, mean, epsilon = quotient
+    shape = static_shape(y)
+    if not shape:
         return None
-    squares = _input_of_made(variance, "ReduceMean")
-    axes = _axes(variance, len(shape))
-    mean = centred.producer().inputs[1]  # type: ignore[union-attr]  # `_centred` found it
-    if squares is None or not _is_square(squares, centred) or axes != _axes(mean, len(shape)):
+    squares, axes = _input_of_made(mean, "ReduceMean"), _axes(mean, len(shape))
+    if squares is None or not axes or not _is_square(squares, y):
         return None
-    return WrittenOut(x=x, centred=centred, axes=tuple(axes), epsilon=epsilon)
+    return WrittenOut(x=y, y=y, axes=tuple(axes), epsilon=epsilon)
 
 
-def as_operator(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
-    """LayerNormalization, between Transposes where need be.
-
-    Written out, the squares leave float16 where |x - mean| > 256, and 8 bits tell little of them.
-    """
-    found = written_out(node)
-    shape = static_shape(found.x) if found else None
-    if found is None or shape is None:
-        return None
-    rest = [axis for axis in range(len(shape)) if axis not in found.axes]
-    perm = [*rest, *found.axes]
-    moved = found.x if perm == sorted(perm) else b.op("Transpose", found.x, perm=perm)
-    ones = b.constant(np.ones([shape[axis] for axis in found.axes]))
-    y = b.op("LayerNormalization", moved, ones, axis=len(rest), epsilon=found.epsilon)
-    if moved is found.x:
-        return [y]
-    return [b.op("Transpose", y, perm=[int(place) for place in np.argsort(perm)])]
-
-
-def _quotient(node: ir.Node) -> tuple[ir.Value, ir.Value] | None:
-    """A and b of a / b, or of a · (1 / b) in either order."""
+def _quotient(node: ir.Node) -> tuple[ir.Value, ir.Value, float] | None:
+    """The a, v and ε of a / √(v + ε), or of a · (1 / √(v + ε)) in either order."""
     first, second = node.inputs[0], node.inputs[1]
     if first is None or second is None:
         return None
     if node.op_type == "Div":
-        return first, second
+        under = _under_root(second, 0.5)
+        return None if under is None else (first, *under)
     for one, other in ((first, second), (second, first)):
-        divisor = _input_of_made(other, "Reciprocal")
-        if divisor is not None:
-            return one, divisor
+        under = _under_root(other, -0.5) or _under_root(_inverted(other), 0.5)
+        if under is not None:
+            return one, *under
     return None
+
+
+def _inverted(value: ir.Value) -> ir.Value | None:
+    """The a of 1 / a."""
+    made = value.producer()
+    if made is not None and made.op_type == "Div" and _number(made.inputs[0]) == 1:
+        return made.inputs[1]
+    return _input_of_made(value, "Reciprocal")
 
 
 def _centred(value: ir.Value) -> ir.Value | None:
@@ -92,22 +84,22 @@ def _centred(value: ir.Value) -> ir.Value | None:
     return made.inputs[0] if _input_of_made(made.inputs[1], "ReduceMean") is made.inputs[0] else None
 
 
-def _under_root(value: ir.Value) -> tuple[ir.Value | None, float]:
-    """The v and ε of √(v + ε), or of (v + ε) ^ 0.5."""
-    made = value.producer()
+def _under_root(value: ir.Value | None, power: float) -> tuple[ir.Value, float] | None:
+    """The v and ε of (v + ε) ^ power; for the power 0.5 of √(v + ε), too."""
+    made = value.producer() if value is not None else None
     if made is None:
-        return None, 0.0
-    is_power = made.op_type == "Pow" and _number(made.inputs[1]) == 0.5
-    if made.op_type != "Sqrt" and not is_power:
-        return None, 0.0
+        return None
+    is_root = made.op_type == "Sqrt" and power == 0.5
+    if not is_root and not (made.op_type == "Pow" and _number(made.inputs[1]) == power):
+        return None
     add = made.inputs[0].producer() if made.inputs[0] is not None else None
     if add is None or add.op_type != "Add":
-        return None, 0.0
+        return None
     for one, other in (add.inputs, add.inputs[::-1]):
         epsilon = _number(other)
-        if epsilon is not None:
+        if epsilon is not None and one is not None:
             return one, epsilon
-    return None, 0.0
+    return None
 
 
 def _is_square(value: ir.Value, of: ir.Value) -> bool:

@@ -73,6 +73,8 @@ MISSING: Final[Mapping[str, Rule]] = {
     "RMSNormalization": normalization.rms_normalization,
     **scattering.RULES,
     "Selu": activations.selu,
+    "Shape": copying.shape_of,
+    "Size": copying.size_of,
     "Shrink": activations.shrink,
     "Softsign": activations.softsign,
     "Swish": activations.swish,

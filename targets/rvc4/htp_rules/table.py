@@ -8,10 +8,11 @@ from typing import Final
 import onnx_ir as ir
 
 from converter.graph.rewrite import Builder, Rule, input_of
-from converter.graph.rules import layer_norm
+from converter.graph.rules import sums
 from targets.rvc4.htp_rules import (
     activations,
     convolution,
+    layer_norm,
     limits,
     moves,
     normalization,
@@ -47,13 +48,13 @@ _SHARED: Final[Sequence[Group]] = (
         "BatchNormalization": normalization.batch_normalization,
         "Clip": limits.clip,
         "Conv": convolution.dense_volume,
-        "Div": layer_norm.as_operator,
+        "Div": layer_norm.written_out,
         "Gemm": products.biased_gemm,
         "LayerNormalization": normalization.layer_normalization,
         "ConvTranspose": convolution.whole_kernel,
         "Mean": products.mean_of_several,
         "MaxPool": pooling.max_pool_of_volumes,
-        "Mul": _first_of(activations.product, layer_norm.as_operator),
+        "Mul": _first_of(activations.product, layer_norm.written_out),
         "Pad": _first_of(padding.mirrored, padding.of_all_axes),
         "Resize": resize.resize,
         "Split": moves.split_of_five_axes,
@@ -62,21 +63,30 @@ _SHARED: Final[Sequence[Group]] = (
     {
         "ArgMax": volumes.place_of_extreme,
         "ArgMin": volumes.place_of_extreme,
+        "ConvTranspose": convolution.grouped_volume_transpose,
         "Erf": activations.erf,
         "GlobalMaxPool": volumes.global_max_pool,
         "HardSigmoid": activations.gating_hard_sigmoid,
         "InstanceNormalization": volumes.instance_normalization,
+        "TopK": volumes.largest_of_axis,
         **shared.MATRICES,
         **POOLS,
     },
     {"Max": limits.beyond, "Min": limits.beyond},
 )
 _INTEGER: Final[Sequence[Group]] = (
-    {"Pad": padding.beyond_the_range, "Reciprocal": activations.reciprocal},
+    {
+        "Pad": padding.beyond_the_range,
+        "Reciprocal": activations.reciprocal,
+        "ReduceL2": sums.RULES["ReduceL2"],  # else it is computed in float16
+    },
 )
 _FLOAT: Final[Sequence[Group]] = (
     {
+        "Div": layer_norm.root_mean_square,
         "LogSoftmax": activations.log_softmax,
+        "Mul": layer_norm.root_mean_square,
+        "ReduceL2": sums.euclidean_norm,
         "Sigmoid": activations.output_sigmoid,
         "Softplus": activations.soft_plus,
     },

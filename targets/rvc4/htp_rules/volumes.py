@@ -8,7 +8,7 @@ from typing import Final
 
 import onnx_ir as ir
 
-from converter.graph.rewrite import Builder, int_attribute, static_shape
+from converter.graph.rewrite import Builder, array_of, input_of, int_attribute, static_shape
 from converter.graph.rules.common import x_of
 from converter.graph.rules.forms import reduced, reshaped
 
@@ -52,3 +52,16 @@ def place_of_extreme(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
     )
     kept = [1] * int_attribute(node, "keepdims", 1)
     return [reshaped(b, places, [*before, *kept, *behind])]
+
+
+def largest_of_axis(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
+    """TopK over the middle one of (elements before, axis, elements behind)."""
+    shape, count = static_shape(x_of(node)), array_of(input_of(node, 1))
+    if shape is None or len(shape) <= _FRAME or count is None:
+        return None
+    axis = int_attribute(node, "axis", -1) % len(shape)
+    before, behind = shape[:axis], shape[axis + 1 :]
+    flat = reshaped(b, x_of(node), [math.prod(before), shape[axis], math.prod(behind)])
+    kept = {name: int_attribute(node, name, 1) for name in ("largest", "sorted")}
+    made = b.ops("TopK", 2, flat, node.inputs[1], axis=1, **kept)
+    return [reshaped(b, value, [*before, int(count.item()), *behind]) for value in made]
