@@ -30,6 +30,7 @@ from converter.errors import Cancelled, from_json
 from converter.processes import forked
 from converter.processes.completed import Completed, died
 from converter.processes.forked import ForkServer
+from converter.processes.pure import Memory, Pure
 
 _KEPT_LINES: Final = 20_000
 _GRACE_S: Final = 2.0
@@ -100,8 +101,13 @@ class _Started:
 
 @dataclass
 class Processes:
-    """The children of one conversion, started from any of its threads and ended together."""
+    """The children of one conversion, started from any of its threads and ended together.
 
+    Attributes:
+        memory: Where the results of pure calls are kept; None to keep none.
+    """
+
+    memory: Memory | None = None
     _live: set[_Child] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _ended: bool = False
@@ -179,6 +185,7 @@ class Processes:
         timeout_s: float,
         grace_s: float = 0.0,
         on_line: Callable[[str], None] | None = None,
+        pure: Pure | None = None,
     ) -> Any:
         """Call a function of the converter in a child process.
 
@@ -189,11 +196,31 @@ class Processes:
             grace_s: How long the function may clean up after SIGTERM when it is ended before its time;
                 0 for one that need not.
             on_line: Called with each line that the function prints, as `run` does.
+            pure: What its arguments mean, where its result may be kept, or taken from an earlier call.
 
         Raises:
             ConvertError: Whatever the function raised of that kind.
             ToolError: The child crashed, ran out of time or failed otherwise.
         """
+
+        def make() -> Any:
+            return self._called(function, arguments, what, work, timeout_s, grace_s, on_line)
+
+        if pure is None or self.memory is None:
+            return make()
+        return self.memory.recall(pure, function, arguments, make)
+
+    def _called(
+        self,
+        function: str,
+        arguments: Mapping[str, Any],
+        what: str,
+        work: Path,
+        timeout_s: float,
+        grace_s: float,
+        on_line: Callable[[str], None] | None,
+    ) -> Any:
+        """The result of a function that a child called."""
         handle, name = tempfile.mkstemp(dir=work, prefix="call-", suffix=".json")
         request = Path(name)
         with os.fdopen(handle, "w") as file:
