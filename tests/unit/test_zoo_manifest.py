@@ -356,6 +356,17 @@ def test_aliases_that_stand_for_more_than_memory_holds_are_refused(tmp_path: Pat
     assert "\n" not in caught.value.message
 
 
+@pytest.mark.parametrize("depth", [90, 300, 20_000])
+def test_what_is_nested_deeply_never_reaches_libyaml_s_own_recursion(
+    tmp_path: Path, depth: int
+) -> None:
+    """In C there is no limit to it, and the process would crash."""
+    path = tmp_path / "zoo.yaml"
+    path.write_text("version: " + "[" * depth + "]" * depth)
+    with pytest.raises(UsageError, match=r"zoo\.yaml"):
+        read(path)
+
+
 def test_a_modest_alias_is_taken(tmp_path: Path) -> None:
     path = tmp_path / "zoo.yaml"
     path.write_text(
