@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import platform
 import signal
@@ -19,7 +20,7 @@ from typing import Any, Final
 
 from distributed import Worker, WorkerPlugin, get_worker
 
-from converter.errors import UsageError
+from converter.errors import ToolchainError, UsageError
 from converter.jobs import machine, versions
 from converter.jobs.attempt import Working
 from converter.jobs.errors import OtherVersion
@@ -37,6 +38,8 @@ TOPIC: Final = "nnconvert"
 _LOOK_S: Final = 0.5
 _AGAIN_S: Final = 2.0
 _CLOSE_S: Final = 10.0
+# How long a scheduler may take to answer for the first time: they are often started together.
+_FIRST_S: Final = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,7 +173,9 @@ def serve(
     Raises:
         OtherVersion: The dispatcher is of another version.
         UsageError: The address is none.
+        ToolchainError: No scheduler answers there, for a minute.
     """
+    logging.getLogger("distributed").setLevel(logging.WARNING)
     offer = Offer.own(slots, memory_bytes)
     with work_folder() as folder, warm(folder):
         asyncio.run(_serve(scheduler, offer, storage, folder, say))
@@ -188,7 +193,7 @@ async def _serve(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
-    waiting = False
+    waiting, was_reached, began = False, False, loop.time()
     while not asked.is_set():
         attempts = Attempts(offer, storage)
         worker = _worker(scheduler, offer, attempts, folder)
@@ -199,15 +204,20 @@ async def _serve(
                 f"--scheduler {scheduler}: {error}", remedy="Write tcp://HOST:8786."
             ) from None
         except (OSError, TimeoutError):
+            with contextlib.suppress(Exception):
+                await worker.close(timeout=1, nanny=False)
+            if not was_reached and loop.time() >= began + _FIRST_S:
+                raise ToolchainError(
+                    f"No scheduler answers at {scheduler}.",
+                    remedy="Start one (dask scheduler), or check the address and the network.",
+                ) from None
             if not waiting:
                 say(f"Waiting for the scheduler at {scheduler}.")
             waiting = True
-            with contextlib.suppress(Exception):
-                await worker.close(timeout=1, nanny=False)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(asked.wait(), _AGAIN_S)
             continue
-        waiting = False
+        waiting, was_reached = False, True
         theirs = await worker.scheduler.get_metadata(keys=[VERSIONS], default=None)
         if theirs and (differs := versions.difference(offer.versions, theirs)):
             await worker.close(nanny=False)

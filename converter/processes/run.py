@@ -30,6 +30,7 @@ from converter.errors import Cancelled
 from converter.processes import forked, linux
 from converter.processes.completed import Completed, died
 from converter.processes.forked import ForkServer
+from converter.processes.pure import Memory, Pure
 from converter.processes.said import KEPT_LINES, MOST_ANSWER_BYTES, answer, drain
 
 _GRACE_S: Final = 2.0
@@ -109,8 +110,13 @@ class _Started:
 
 @dataclass
 class Processes:
-    """The children of one conversion, started from any of its threads and ended together."""
+    """The children of one conversion, started from any of its threads and ended together.
 
+    Attributes:
+        memory: Where the results of pure calls are kept; None to keep none.
+    """
+
+    memory: Memory | None = None
     _live: set[_Child] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _ended: bool = False
@@ -195,6 +201,7 @@ class Processes:
         grace_s: float = 0.0,
         on_line: Callable[[str], None] | None = None,
         most_bytes: int = MOST_ANSWER_BYTES,
+        pure: Pure | None = None,
     ) -> Any:
         """Call a function of the converter in a child process.
 
@@ -206,11 +213,34 @@ class Processes:
                 0 for one that need not.
             on_line: Called with each line that the function prints, as `run` does.
             most_bytes: How long the answer may be, as JSON.
+            pure: What its arguments mean, where its result may be kept, or taken from an earlier call.
 
         Raises:
             ConvertError: Whatever the function raised of that kind.
             ToolError: The child crashed, ran out of time or failed otherwise; its answer is none.
         """
+
+        def make() -> Any:
+            return self._called(
+                function, arguments, what, work, timeout_s, grace_s, on_line, most_bytes
+            )
+
+        if pure is None or self.memory is None:
+            return make()
+        return self.memory.recall(pure, function, arguments, make)
+
+    def _called(
+        self,
+        function: str,
+        arguments: Mapping[str, Any],
+        what: str,
+        work: Path,
+        timeout_s: float,
+        grace_s: float,
+        on_line: Callable[[str], None] | None,
+        most_bytes: int,
+    ) -> Any:
+        """The result of a function that a child called."""
         handle, name = tempfile.mkstemp(dir=work, prefix="call-", suffix=".json")
         request = Path(name)
         with os.fdopen(handle, "w") as file:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from converter.graph.outputs import OutputFacts
+from converter.processes.pure import GRAPH, Pure
 from converter.processes.run import Processes
 from targets.openvino.parameters import InputParameters
 
@@ -72,6 +73,7 @@ def prepare(
         what="The graph tools",
         work=target.parent,
         timeout_s=timeout_s,
+        pure=Pure(stage=GRAPH, reads=("source",), writes="target"),
     )
     return Prepared(
         path=target,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from converter.errors import ModelError, from_findings
 from converter.findings import Finding
 from converter.graph.outputs import OutputFacts
+from converter.processes.pure import GRAPH, Pure
 from converter.processes.run import Processes
 from targets.rvc4.parameters import Parameters
 
@@ -75,6 +76,7 @@ def prepare(source: Path, parameters: Parameters, target: Path, *, processes: Pr
         what="The graph tools",
         work=target.parent,
         timeout_s=parameters.timeout_s,
+        pure=Pure(stage=GRAPH, reads=("source",), writes="target"),
     )
     if answer["pools"]:
         _require_shapes(parameters, answer["shapes"], answer["pools"])

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from converter.jobs import versions
+from converter.errors import ToolchainError
+from converter.jobs import versions, worker
 from converter.jobs.admission import _why
 from converter.jobs.cluster import Cluster
 from converter.jobs.executor import Lost, Ticket
@@ -74,3 +76,15 @@ def test_a_scheduler_that_does_not_answer_has_no_room_and_loses_what_ran(cluster
     lost = Lost(job_id="a", attempt=1, reason="The scheduler went away.", counts=False)
     assert cluster.finished(0) == [lost]
     assert cluster.finished(0) == []
+
+
+def test_a_worker_whose_scheduler_never_answers_says_so_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "_FIRST_S", 0.0)
+    monkeypatch.setattr(worker, "_CLOSE_S", 1.0)
+    mine = worker.Offer(name="a", slots=1, memory_bytes=1, labels=frozenset(), versions=versions.own())
+    said: list[str] = []
+    with pytest.raises(ToolchainError, match=r"No scheduler answers at tcp://127\.0\.0\.1:1\."):
+        asyncio.run(worker._serve("tcp://127.0.0.1:1", mine, None, tmp_path, said.append))
+    assert said == []
