@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -16,7 +17,9 @@ from converter.errors import ConvertError, ToolchainError, UsageError
 from converter.jobs.database import connect
 from converter.jobs.dispatcher import Dispatcher
 from converter.jobs.leader import Leader
+from converter.jobs.lookups import Lookups
 from converter.jobs.rows import Rows
+from converter.service.accounts import Known
 from converter.service.context import Context, Settings
 from converter.service.database import migrate, signing_key
 from converter.service.rates import Rates
@@ -33,6 +36,7 @@ _LOG = logging.getLogger("nnconvert.serve")
 _TIDY_S: Final = 600.0
 _WAIT_S: Final = 60.0
 _LAST_PORT: Final = 65_535
+_SWITCH_S: Final = 0.0005
 _BACKLOG: Final = 2048  # connections that wait to be taken, as uvicorn's own
 
 
@@ -86,9 +90,11 @@ def open_context(settings: Settings, place: Place, *, wait_s: float = _WAIT_S) -
         settings=settings,
         engine=engine,
         rows=Rows(engine),
+        lookups=Lookups(engine),
         storage=Storage(place.storage or settings.data / "storage"),
         signer=Signer(signing_key(engine)),
         rates=Rates(),
+        known=Known(settings.keep_key_s),
     )
 
 
@@ -105,7 +111,11 @@ def serve(settings: Settings, place: Place) -> None:
             "--private-key is of no use without a certificate.", remedy="Add --certificate."
         )
     with listening(place) as sock:
-        _serve(open_context(settings, place), place, sock)
+        context = open_context(settings, place)
+        try:
+            _serve(context, place, sock)
+        finally:
+            context.close()
 
 
 def listening(place: Place) -> socket.socket:
@@ -118,7 +128,11 @@ def listening(place: Place) -> socket.socket:
         raise UsageError(f"There is no port {place.port}.", remedy=f"Ports are 0 to {_LAST_PORT}.")
     family = socket.AF_INET6 if ":" in place.host else socket.AF_INET
     try:
-        return socket.create_server((place.host, place.port), family=family, backlog=_BACKLOG)
+        sock = socket.create_server((place.host, place.port), family=family, backlog=_BACKLOG)
+        # asyncio does it only for sockets that name their protocol. Without, the second part of an
+        # answer waits for the client's delayed acknowledgement of the first one: 40 ms.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return sock
     except OSError as error:
         raise UsageError(
             f"{place.host} port {place.port} cannot be listened on: {error.strerror or error}.",
@@ -153,6 +167,9 @@ def _serve(context: Context, place: Place, sock: socket.socket) -> None:
     # With a given socket uvicorn tells no address that a browser takes.
     address = f"{scheme}://{place.host}:{sock.getsockname()[1]}"
     logging.getLogger("uvicorn.error").info("Serving on %s (Ctrl-C ends it)", address)
+    # The dispatcher's threads compute beside the loop, which gives its turn away at each socket: by
+    # default it would wait 5 ms until it has it again.
+    sys.setswitchinterval(_SWITCH_S)
     with working(context, place):
         uvicorn.Server(config).run(sockets=[sock])
 

@@ -129,14 +129,18 @@ def router(context: Context) -> APIRouter:
         return {}
 
     @routes.get(JOBS + "/jobs/{job_id}")
-    def job(job_id: str, access: Reader) -> dict[str, Any]:
+    async def job(job_id: str, access: Reader) -> JSONResponse:
         mine = library(access)
         if job_id.startswith(_UPLOAD):
-            row = mine.get("instance", job_id.removeprefix(_UPLOAD))
-            return answers.plain_job(job_id, "upload", "COMPLETED" if row["file"] else "QUEUED")
-        found = context.rows.get(job_id, tenant=access.tenant)
-        made = mine.find("instance", {"job_id": job_id}, limit=1)
-        return answers.job(found, resulting=made[0]["id"] if made else None)
+            row = await context.call(mine.get, "instance", job_id.removeprefix(_UPLOAD))
+            status = "COMPLETED" if row["file"] else "QUEUED"
+            return JSONResponse(answers.plain_job(job_id, "upload", status))
+        found = await context.lookups.get(job_id, tenant=access.tenant)
+        resulting = None
+        if found.state is State.SUCCEEDED:
+            made = await context.call(mine.find, "instance", {"job_id": job_id}, limit=1)
+            resulting = made[0]["id"] if made else None
+        return JSONResponse(answers.job(found, resulting=resulting))
 
     @routes.get(PREFIX + "/modelInstances/{name}/download")
     def download(request: Request, name: str, access: Reader) -> list[str]:
