@@ -15,6 +15,7 @@ from converter.archive.tar import name_problem
 from converter.errors import Cancelled, ConvertError, ToolError, UsageError
 from converter.jobs.child import EVENTS, LOG, OUTPUT, REPORT
 from converter.jobs.executor import Lost, Ticket
+from converter.jobs.isolation import Isolation
 from converter.jobs.results import checked, failed
 from converter.jobs.states import State
 from converter.jobs.tail import Tail
@@ -36,15 +37,19 @@ _MOST_ANSWER_BYTES: Final = 32 << 20
 class Working:
     """An attempt that works: `run` does it all, in one thread; others may look at it and end it."""
 
-    def __init__(self, ticket: Ticket, storage: Storage, folder: Path) -> None:
+    def __init__(
+        self, ticket: Ticket, storage: Storage, folder: Path, isolation: Isolation | None = None
+    ) -> None:
         """An attempt to come.
 
         Args:
             folder: An empty folder of the attempt's own; whoever made it removes it.
+            isolation: The sandbox for its child, where there is one.
         """
         self.ticket = ticket
         self._storage = storage
         self._folder = folder
+        self._isolation = isolation
         self._processes = Processes()
         self._tail = Tail(folder, EVENTS)
         self._peak_bytes = 0
@@ -58,6 +63,14 @@ class Working:
         except Cancelled:
             return self._outcome(State.CANCELLED, reason=self._cancelled or "It was cancelled.")
         except ConvertError as error:
+            if self._cancelled and isinstance(error, ToolError):
+                # It was ended before it could say so; in a sandbox always.
+                return Lost(
+                    job_id=self.ticket.job_id,
+                    attempt=self.ticket.attempt,
+                    reason=self._cancelled,
+                    counts=False,
+                )
             if isinstance(error, ToolError) and (error.was_killed or _is_outage(error)):
                 return Lost(
                     job_id=self.ticket.job_id,
@@ -131,18 +144,25 @@ class Working:
         self._storage.fetch(digest, place)
 
     def _converted(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        box, note, bounds = None, "", dict(self.ticket.bounds)
+        if self._isolation is not None:
+            asked = self.ticket.request
+            box, note = self._isolation.box(asked.target, asked.options, asked.toolchain)
+        if box is not None:  # elsewhere the bound would count every process of this user
+            bounds["processes"] = box.sandbox.most_processes
         answer = self._processes.call(
             FUNCTION,
             {
-                "request": dict(request),
+                "request": {**request, "note": note},
                 "folder": str(self._folder),
-                "bounds": dict(self.ticket.bounds),
+                "bounds": bounds,
             },
             what="The conversion",
             work=self._folder,
             timeout_s=self.ticket.time_s,
             grace_s=GRACE_S,
             most_bytes=_MOST_ANSWER_BYTES,
+            box=box,
         )
         return checked(answer)
 

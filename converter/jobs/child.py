@@ -35,7 +35,7 @@ def convert(
 
     Args:
         request: `source`, `target`, `options`, `toolchain` and `report`; with `unpack`,
-            `calibration.path` may be a tar.
+            `calibration.path` may be a tar; a `note` is told.
         folder: An empty folder of the attempt's own. The archive is written below `out`.
         bounds: What this process and its children may take; see `linux.bound_this_process`.
 
@@ -57,6 +57,8 @@ def _convert(request: Mapping[str, Any], place: Path) -> dict[str, Any]:
     try:
         from converter.run import convert as run
 
+        if request.get("note"):
+            teller.event(Notice(text=request["note"]))
         try:
             options = dict(request["options"])
             if request.get("unpack"):

@@ -76,7 +76,11 @@ def yield_to_others() -> None:
 
 
 def bound_this_process(
-    *, memory_bytes: int | None = None, cpu_s: int | None = None, file_bytes: int | None = None
+    *,
+    memory_bytes: int | None = None,
+    cpu_s: int | None = None,
+    file_bytes: int | None = None,
+    processes: int | None = None,
 ) -> None:
     """Let the kernel hold this process, and each one that it starts, to limits: setrlimit(2).
 
@@ -87,6 +91,8 @@ def bound_this_process(
             addresses: runtimes reserve many times what they use.
         cpu_s: Seconds of CPU; then SIGXCPU ends the process.
         file_bytes: Of any one file; a write beyond it fails.
+        processes: How many processes and threads the user may have (RLIMIT_NPROC): since Linux 5.14
+            those of this user namespace, before that all of the user's. Root's are not counted.
     """
     try:
         import resource
@@ -96,6 +102,7 @@ def bound_this_process(
         (resource.RLIMIT_DATA, memory_bytes),
         (resource.RLIMIT_CPU, cpu_s),
         (resource.RLIMIT_FSIZE, file_bytes),
+        (resource.RLIMIT_NPROC, processes),
     ):
         if value is not None:
             _, hard = resource.getrlimit(kind)

@@ -15,6 +15,7 @@ from converter.service.signed import Signer
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
+    from converter.jobs.isolation import Isolation
     from converter.jobs.lookups import Lookups
     from converter.jobs.rows import Rows
     from converter.jobs.values import Limits as JobLimits
@@ -63,7 +64,12 @@ class Settings:
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
-    """The parts of a running service."""
+    """The parts of a running service.
+
+    Attributes:
+        isolation: The sandbox of strangers' models on this machine, where there is one.
+        sandbox: Which one, or why there is none.
+    """
 
     settings: Settings
     engine: Engine
@@ -73,6 +79,8 @@ class Context:
     signer: Signer
     rates: Rates
     known: Known
+    isolation: Isolation | None = None
+    sandbox: str = "off"
 
     def sign(self, purpose: str, thing: str) -> str:
         """A word for an address that needs no key; see `Signer`."""

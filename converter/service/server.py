@@ -16,9 +16,12 @@ from typing import TYPE_CHECKING, Final
 from converter.errors import ConvertError, ToolchainError, UsageError
 from converter.jobs.database import connect
 from converter.jobs.dispatcher import Dispatcher
+from converter.jobs.isolation import Isolation
 from converter.jobs.leader import Leader
 from converter.jobs.lookups import Lookups
 from converter.jobs.rows import Rows
+from converter.processes.sandbox import Mode
+from converter.processes.sandbox import find as find_sandbox
 from converter.service.accounts import Known
 from converter.service.context import Context, Settings
 from converter.service.database import migrate, signing_key
@@ -52,6 +55,7 @@ class Place:
         scheduler: A Dask scheduler's address; None for this machine.
         certificate: A TLS certificate's file, with `private_key`.
         root_path: The prefix under which a proxy offers the service, `/hub`.
+        sandbox: Whether conversions run in one: `auto`, `required` or `off`.
     """
 
     host: str = "127.0.0.1"
@@ -62,6 +66,7 @@ class Place:
     certificate: Path | None = None
     private_key: Path | None = None
     root_path: str = ""
+    sandbox: Mode = "off"
 
 
 def open_database(data: Path, url: str | None, *, wait_s: float = _WAIT_S) -> Engine:
@@ -83,9 +88,13 @@ def open_context(settings: Settings, place: Place, *, wait_s: float = _WAIT_S) -
 
     Raises:
         UsageError: A URL is wrong.
+        ToolchainError: A sandbox is required, and does not work here.
         DatabaseAway: The database did not answer in time.
     """
     engine = open_database(settings.data, place.database, wait_s=wait_s)
+    folder = place.storage if place.storage and "://" not in place.storage else None
+    hidden = [settings.data.absolute(), *([Path(folder).absolute()] if folder else [])]
+    sandbox, said = find_sandbox(place.sandbox, hidden=hidden)
     return Context(
         settings=settings,
         engine=engine,
@@ -95,6 +104,8 @@ def open_context(settings: Settings, place: Place, *, wait_s: float = _WAIT_S) -
         signer=Signer(signing_key(engine)),
         rates=Rates(),
         known=Known(settings.keep_key_s),
+        isolation=Isolation(sandbox) if sandbox else None,
+        sandbox=said,
     )
 
 
@@ -166,7 +177,9 @@ def _serve(context: Context, place: Place, sock: socket.socket) -> None:
     scheme = "https" if config.is_ssl else "http"
     # With a given socket uvicorn tells no address that a browser takes.
     address = f"{scheme}://{place.host}:{sock.getsockname()[1]}"
-    logging.getLogger("uvicorn.error").info("Serving on %s (Ctrl-C ends it)", address)
+    log = logging.getLogger("uvicorn.error")
+    log.info("Sandbox: %s", context.sandbox)
+    log.info("Serving on %s (Ctrl-C ends it)", address)
     # The dispatcher's threads compute beside the loop, which gives its turn away at each socket: by
     # default it would wait 5 ms until it has it again.
     sys.setswitchinterval(_SWITCH_S)
@@ -196,7 +209,7 @@ def _executor(context: Context, place: Place) -> Executor:
     if place.scheduler is None:
         from converter.jobs.here import Here
 
-        return Here(context.storage)
+        return Here(context.storage, isolation=context.isolation)
     try:
         from converter.jobs.cluster import Cluster
     except ImportError as error:
