@@ -10,7 +10,7 @@ from typing import Final
 
 _KILL: Final = 9  # SIGKILL, which Windows has no name for
 _SPARE_S: Final = 5
-_NICE: Final = 10
+_NICE: Final = 5
 _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
 # What a forked process held when it began; zero in one that was started.
 _held_at_fork_bytes = 0
@@ -65,8 +65,7 @@ def be_killed_first() -> None:
 def yield_to_others() -> None:
     """Let who started this process go first where cores are short: it answers while this computes.
 
-    It gets a tenth of a core's time beside one that wants all of it (sched(7)), and, on Linux, does not
-    interrupt others when it has something to do again.
+    On Linux it also does not interrupt others when it has something to do again (sched(7), SCHED_BATCH).
     """
     if hasattr(os, "nice"):
         os.nice(_NICE)

@@ -106,9 +106,10 @@ def router(context: Context) -> APIRouter:
             parent=row["id"],
             job_id=job_id,
             stem=f"{mine.get('variant', row['variant_id'])['name']}-{target}",
+            warnings=[str(one) for one in asked.findings],
         )
         submission = _submission(context, access, row, made, asked, calibration)
-        return answers.job(context.rows.submit(submission), resulting=made["id"])
+        return answers.job(context.rows.submit(submission), made=made)
 
     @routes.post(PREFIX + "/modelInstances/export/{job_id}/upload_quantization_zip")
     def begin_zip(request: Request, job_id: str, access: Converting) -> dict[str, str]:
@@ -136,11 +137,10 @@ def router(context: Context) -> APIRouter:
             status = "COMPLETED" if row["file"] else "QUEUED"
             return JSONResponse(answers.plain_job(job_id, "upload", status))
         found = await context.lookups.get(job_id, tenant=access.tenant)
-        resulting = None
+        made: list[Row] = []
         if found.state is State.SUCCEEDED:
             made = await context.call(mine.find, "instance", {"job_id": job_id}, limit=1)
-            resulting = made[0]["id"] if made else None
-        return JSONResponse(answers.job(found, resulting=resulting))
+        return JSONResponse(answers.job(found, made=made[0] if made else None))
 
     @routes.get(PREFIX + "/modelInstances/{name}/download")
     def download(request: Request, name: str, access: Reader) -> list[str]:
