@@ -55,7 +55,8 @@ class GraphFacts:
         format: What the file is, `ONNX` and so on (`converter.sources.facts.KINDS`).
         quantized: Inputs and outputs with quantized codes, whose scale is only in the file.
         pixels: By quantized input, the mean and the scale that make its codes of a frame's pixels.
-        unnamed: Whether tensors of the file have no names; those here come from their places then.
+        unnamed: Whether tensors of the file have no names, or edges the same; those here come from
+            their places then.
         unreadable: What no target reads: see `converter.graph.foreign`.
         metadata: What the exporter wrote about itself and the model.
     """
