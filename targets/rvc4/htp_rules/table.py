@@ -19,6 +19,7 @@ from targets.rvc4.htp_rules import (
     padding,
     pooling,
     products,
+    ranks,
     resize,
     shared,
     volumes,
@@ -109,11 +110,11 @@ def groups(
         encoded: Weights whose encodings are given, and which therefore stay as they are.
     """
     if not weight_bits:
-        return [*_SHARED, *_FLOAT]
+        return [*_SHARED, *_FLOAT, ranks.FLOAT_RULES, ranks.JOINED]
     found = [*_SHARED, *_INTEGER, *(_WIDE if activation_bits == 16 else ())]
     if per_channel:
         found.append({"ConvTranspose": _unless_encoded(convolution.grouped_transpose, encoded)})
-    return found
+    return [*found, ranks.RULES, ranks.JOINED]
 
 
 def _unless_encoded(rule: Rule, encoded: Collection[str]) -> Rule:
