@@ -8,7 +8,7 @@ from typing import Final
 import onnx_ir as ir
 
 from converter.graph.rewrite import Builder, Rule, input_of
-from converter.graph.rules import sums
+from converter.graph.rules import lookups, sums
 from targets.rvc4.htp_rules import (
     activations,
     convolution,
@@ -69,6 +69,7 @@ _SHARED: Final[Sequence[Group]] = (
         "GlobalMaxPool": volumes.global_max_pool,
         "HardSigmoid": activations.gating_hard_sigmoid,
         "InstanceNormalization": volumes.instance_normalization,
+        "LogSoftmax": volumes.log_softmax,
         "TopK": volumes.largest_of_axis,
         **shared.MATRICES,
         **POOLS,
@@ -84,6 +85,7 @@ _INTEGER: Final[Sequence[Group]] = (
 )
 _FLOAT: Final[Sequence[Group]] = (
     {
+        "Cast": lookups.cast,
         "Div": layer_norm.root_mean_square,
         "LogSoftmax": activations.log_softmax,
         "Mul": layer_norm.root_mean_square,
