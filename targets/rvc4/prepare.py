@@ -33,6 +33,9 @@ _TAKEN: Final = (
 _MULTIPLIED: Final = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
+_OTHER_INTEGERS: Final = ("INT64", "INT8", "UINT8", "INT16", "UINT16")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
     """The prepared float model, which takes camera frames as float32, and what could not be done.
@@ -187,7 +190,8 @@ def prepare_file(
     ClampMasks()(model)
     # A DLC has int32. QNN's execution provider makes int64 of it where ArgMax itself is the output;
     # behind its own Transpose it fails ("data size does not match"), or the process crashes.
-    cast_outputs(model, (ir.DataType.INT64,), ir.DataType.INT32)
+    # It casts no floats to fewer bits (in INT8 it hands on their codes).
+    cast_outputs(model, _OTHER_INTEGERS, ir.DataType.INT32)
     name_every_node(model)
     _check_inputs(model)
     _check_outputs(model)

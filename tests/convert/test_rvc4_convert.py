@@ -1311,7 +1311,7 @@ def test_inputs_that_the_chip_does_not_take_are_refused_before_the_work(tmp_path
     graph = helper.make_graph(
         [helper.make_node("Cast", ["x"], ["y"], to=TensorProto.FLOAT, name="cast")],
         "cast",
-        [helper.make_tensor_value_info("x", TensorProto.INT8, [1, 4])],
+        [helper.make_tensor_value_info("x", TensorProto.UINT64, [1, 4])],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 4])],
     )
     folder = write_folder(tmp_path / "a", make_model(graph), image=False)

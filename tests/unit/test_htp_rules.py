@@ -358,6 +358,18 @@ def test_the_largest_of_a_volume(shape: tuple[int, ...], axis: int, largest: int
 
 
 @FEW
+@given(
+    shape=st.lists(st.integers(1, 4), min_size=5, max_size=5).map(tuple),
+    axis=st.integers(-5, 4),
+)
+def test_log_softmax_of_a_volume(shape: tuple[int, ...], axis: int) -> None:
+    model = one_op_model("LogSoftmax", {"x": shape}, opset=17, axis=axis)
+    edited = check(model, {"LogSoftmax": volumes.log_softmax})
+    (found,) = (node for node in edited.graph if node.op_type == "LogSoftmax")
+    assert found.attributes["axis"].as_int() == 1
+
+
+@FEW
 @given(groups=st.integers(2, 3), outputs=st.integers(1, 2), biased=st.booleans(), small=st.booleans())
 def test_grouped_transposed_convolutions_of_volumes(
     groups: int, outputs: int, biased: bool, small: bool

@@ -8,7 +8,7 @@ from typing import Final
 import onnx_ir as ir
 
 from converter.graph.rewrite import Builder, Rule, input_of
-from converter.graph.rules import sums
+from converter.graph.rules import lookups, sums
 from targets.rvc4.htp_rules import (
     activations,
     convolution,
@@ -19,6 +19,7 @@ from targets.rvc4.htp_rules import (
     padding,
     pooling,
     products,
+    ranks,
     resize,
     shared,
     volumes,
@@ -68,6 +69,7 @@ _SHARED: Final[Sequence[Group]] = (
         "GlobalMaxPool": volumes.global_max_pool,
         "HardSigmoid": activations.gating_hard_sigmoid,
         "InstanceNormalization": volumes.instance_normalization,
+        "LogSoftmax": volumes.log_softmax,
         "TopK": volumes.largest_of_axis,
         **shared.MATRICES,
         **POOLS,
@@ -83,6 +85,7 @@ _INTEGER: Final[Sequence[Group]] = (
 )
 _FLOAT: Final[Sequence[Group]] = (
     {
+        "Cast": lookups.cast,
         "Div": layer_norm.root_mean_square,
         "LogSoftmax": activations.log_softmax,
         "Mul": layer_norm.root_mean_square,
@@ -109,11 +112,11 @@ def groups(
         encoded: Weights whose encodings are given, and which therefore stay as they are.
     """
     if not weight_bits:
-        return [*_SHARED, *_FLOAT]
+        return [*_SHARED, *_FLOAT, ranks.FLOAT_RULES, ranks.JOINED]
     found = [*_SHARED, *_INTEGER, *(_WIDE if activation_bits == 16 else ())]
     if per_channel:
         found.append({"ConvTranspose": _unless_encoded(convolution.grouped_transpose, encoded)})
-    return found
+    return [*found, ranks.RULES, ranks.JOINED]
 
 
 def _unless_encoded(rule: Rule, encoded: Collection[str]) -> Rule:

@@ -65,3 +65,15 @@ def largest_of_axis(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
     kept = {name: int_attribute(node, name, 1) for name in ("largest", "sorted")}
     made = b.ops("TopK", 2, flat, node.inputs[1], axis=1, **kept)
     return [reshaped(b, value, [*before, int(count.item()), *behind]) for value in made]
+
+
+def log_softmax(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
+    """LogSoftmax over the middle one of (elements before, axis, elements behind)."""
+    shape = static_shape(x_of(node))
+    if shape is None or len(shape) <= _FRAME:
+        return None
+    axis = int_attribute(node, "axis", -1) % len(shape)
+    sizes = [math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :])]
+    y = b.op("LogSoftmax", reshaped(b, x_of(node), sizes), axis=1)
+    y.shape = ir.Shape(sizes)
+    return [reshaped(b, y, shape)]

@@ -115,7 +115,9 @@ def quantize_file(
         overrides = _overrides(model, images, weights, activations)
         overrides |= formats.overrides
         network = _quantized(
-            model, by_name, weights, activations, per_channel, overrides, formats.nodes
+            *(model, by_name, weights, activations, per_channel, overrides),
+            wide=formats.nodes,
+            clipped=formats.clipped,
         )
         take_half(network.graph, [item.name for item in frames if item.dtype == "float16"])
         codes = expose(network, images, activations, formats.leaving, by_name)
@@ -213,12 +215,15 @@ def _quantized(
     activations: int,
     per_channel: bool,
     overrides: dict[str, list[dict[str, Any]]],
-    wide: Sequence[str] = (),
+    *,
+    wide: Sequence[str],
+    clipped: Sequence[str],
 ) -> ir.Model:
     """The model with a pair of QuantizeLinear and DequantizeLinear around every node.
 
     Args:
         wide: Nodes that have 16 bits in an 8-bit mode.
+        clipped: Outputs of Relu and Clip that codes do not cut off in their place.
     """
     import onnx
     import onnx_ir as ir
@@ -270,6 +275,10 @@ def _quantized(
         nodes_to_exclude=[],
         op_types_to_quantize=[op for op in config.op_types_to_quantize if op not in _FLOAT_ONLY],
         extra_options=config.extra_options,
+    )
+    replaces = made.try_replacing_upstream_output
+    made.try_replacing_upstream_output = lambda before, output: (
+        output not in clipped and replaces(before, output)
     )
     # Otherwise nodes at the start that only move, pool or clip stay in float32.
     for value in reversed(proto.graph.input):
