@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from targets.rvc4.quantization.encodings import Encodings, TensorEncoding, channel_axis
-from targets.rvc4.quantization.widths import FUSED
+from targets.rvc4.quantization.encodings import FUSED, Encodings, TensorEncoding, channel_axis
 
 if TYPE_CHECKING:
     import onnx
