@@ -5,11 +5,9 @@ from __future__ import annotations
 import contextlib
 import platform
 import queue
-import tempfile
 import threading
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Final
 
 from converter.errors import ConvertError
@@ -19,6 +17,7 @@ from converter.jobs.executor import Lost, Place, Report, Started, Ticket, Told
 from converter.jobs.isolation import Isolation
 from converter.jobs.values import Outcome
 from converter.jobs.warm import warm as keep_warm
+from converter.processes.removal import temporary_folder
 from converter.processes.work_folder import work_folder
 from converter.storage import Storage
 from converter.system import usable_cores
@@ -99,8 +98,8 @@ class Here:
         self._reports.put(Started(job_id=key[0], attempt=key[1], worker=self._name))
         report: Outcome | Lost
         try:
-            with tempfile.TemporaryDirectory(dir=self._work, ignore_cleanup_errors=True) as folder:
-                working = Working(ticket, self._storage, Path(folder), self._isolation)
+            with temporary_folder(self._work) as folder:
+                working = Working(ticket, self._storage, folder, self._isolation)
                 with self._lock:
                     self._working[key] = working
                     is_cancelled = key in self._cancelled

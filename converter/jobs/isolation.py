@@ -30,10 +30,19 @@ class Isolation:
         self._installed: set[str] = set()
         self._lock = threading.Lock()
 
-    def box(self, target: str, options: Mapping[str, Any], toolchain: str) -> tuple[Box | None, str]:
+    def box(
+        self,
+        target: str,
+        options: Mapping[str, Any],
+        toolchain: str,
+        *,
+        installs: bool = True,
+    ) -> tuple[Box | None, str]:
         """What a conversion is given; None, and why, if its tools cannot work in a sandbox.
 
-        A native toolchain that is not there yet is fetched: inside there is no network.
+        Args:
+            installs: Whether a native toolchain that is not there yet is fetched: inside there is no
+                network. A plan needs none.
 
         Raises:
             ToolchainError: It cannot be fetched, or an engine or an image is missing.
@@ -48,7 +57,8 @@ class Isolation:
             return Box(sandbox=self.sandbox, modules=CONVERSION), ""
         if kind in _NEEDS:
             return None, f"Not in a sandbox: the toolchain {kind} needs {_NEEDS[kind]}."
-        self._install(name)
+        if installs:
+            self._install(name)
         toolchains = cache_root() / "toolchains"
         return Box(sandbox=self.sandbox, modules=(*modules, *CONVERSION), read_only=(toolchains,)), ""
 

@@ -132,7 +132,8 @@ class Sandbox:
         roots = [path for one in self._read_only() for path in (one, one.resolve())]
         return [
             path
-            for path in self.hidden
+            for one in self.hidden
+            for path in dict.fromkeys((one, one.resolve()))
             if path.is_dir() and any(path.is_relative_to(root) for root in roots)
         ]
 
@@ -274,7 +275,7 @@ def _bound(paths: Sequence[Path]) -> Iterator[str]:
 def _first(told: int) -> int:
     """A descriptor of the first process inside, of what bubblewrap tells of it."""
     data = b""
-    with contextlib.suppress(OSError, ValueError, KeyError):
+    with contextlib.suppress(OSError, ValueError, KeyError, AttributeError):
         while ready(told, _SET_UP_S):
             part = os.read(told, 4096)
             data += part

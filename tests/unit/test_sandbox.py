@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from converter.errors import ToolchainError, ToolError
+from converter.jobs.isolation import Isolation
 from converter.processes import run as runs
 from converter.processes import sandbox as sandboxes
 from converter.processes.run import Processes
@@ -176,3 +177,21 @@ def test_where_there_is_none_it_is_said_and_required_is_refused(
         with pytest.raises(ToolchainError, match=said):
             sandboxes.find("required")
     assert sandboxes.find("off") == (None, "off: it was switched off")
+
+
+def test_what_needs_an_engine_or_the_network_runs_outside_and_it_is_said() -> None:
+    isolated = Isolation(Sandbox(program="bwrap", version="0"))
+    for target, toolchain, needs in (
+        ("rvc3", "online", "the network"),
+        ("OAK-D", "container", "a container engine"),
+    ):
+        said = f"Not in a sandbox: the toolchain {toolchain} needs {needs}."
+        assert isolated.box(target, {}, toolchain) == (None, said)
+    # What is wrong with a request the conversion says, inside.
+    for target, options in (("rvc2", {"nonsense": 1}), ("rvc9", {})):
+        box, said = isolated.box(target, options, "auto")
+        assert box is not None
+        assert said == ""
+    box, said = isolated.box("rvc2", {}, "auto", installs=False)
+    assert box is not None
+    assert [path.name for path in box.read_only] == ["toolchains"]

@@ -59,7 +59,9 @@ def router(context: Context) -> APIRouter:
             }
             processes, box = Processes(), None
             if context.isolation is not None:
-                box, _ = context.isolation.box(body.target, body.options, body.toolchain)
+                box, _ = context.isolation.box(
+                    body.target, body.options, body.toolchain, installs=False
+                )
             try:
                 return dict(
                     processes.call(
