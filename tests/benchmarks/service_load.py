@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import datetime
 import json
 import os
@@ -19,7 +20,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import quantiles
@@ -96,18 +96,14 @@ def _cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / _TICKS_S
 
 
-@contextmanager
+@contextlib.contextmanager
 def served(data: Path, database: str | None, code: Path | None) -> Iterator[Server]:
     """A server of this code or of another checkout's."""
     words = [] if database is None else ["--database", database]
-    before = os.environ.get("PYTHONPATH")
-    if code is not None:
-        os.environ["PYTHONPATH"] = str(code)
-    try:
+    with contextlib.ExitStack() as stack:
+        if code is not None:  # `python -c` looks into the current folder first
+            stack.enter_context(contextlib.chdir(code))
         server = start(data, make_key(data, *words), *words)
-    finally:
-        if code is not None:
-            os.environ["PYTHONPATH"] = before or ""
     try:
         yield server
     finally:
