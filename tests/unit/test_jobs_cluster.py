@@ -78,6 +78,53 @@ def test_a_scheduler_that_does_not_answer_has_no_room_and_loses_what_ran(cluster
     assert cluster.finished(0) == []
 
 
+class Future:
+    """A double of a task at the scheduler."""
+
+    def __init__(self) -> None:
+        self.was_cancelled = False
+
+    def cancel(self) -> None:
+        self.was_cancelled = True
+
+    def add_done_callback(self, call: Any) -> None:
+        pass
+
+
+@pytest.mark.parametrize("back", [False, True], ids=["gone", "another one at its address"])
+def test_an_attempt_whose_worker_dies_while_it_is_sent_is_lost_at_once(
+    cluster: Cluster, back: bool
+) -> None:
+    """The scheduler keeps a task for a worker that is gone, and nobody tells of it any more."""
+    future = Future()
+    client = Client({"tcp://a": offer("one")})
+    cluster._client = client
+
+    def submit(*_: object, **__: object) -> Future:
+        cluster._watched((0.0, {"action": "remove-worker", "worker": "tcp://a", "expected": False}))
+        if back:
+            cluster._watched((0.0, {"action": "add-worker", "worker": "tcp://a"}))
+        return future
+
+    client.submit = submit  # type: ignore[attr-defined]
+    assert [place.name for place in cluster.room()] == ["one"]
+    request = Request(source="sha256:" + "0" * 64, source_name="a.tar", target="rvc2")
+    one = Ticket(
+        job_id="1",
+        attempt=1,
+        request=request,
+        labels=frozenset(),
+        time_s=1.0,
+        memory_bytes=1,
+        place="one",
+    )
+    cluster.start(one)
+    lost = [(one.reason, one.counts) for one in cluster.finished(0.0) if isinstance(one, Lost)]
+    assert lost == ([] if back else [("The worker one died.", False)])
+    cluster.finished(0.0)
+    assert future.was_cancelled is not back
+
+
 def test_a_worker_whose_scheduler_never_answers_says_so_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
