@@ -29,12 +29,14 @@ class Prepared:
         nodes: By name of a node or an output, the user's node that it came from: name and operator.
         input_types: NumPy's names of the inputs' types: float32 for frames, int32 for indices.
         outputs: What the source's outputs consist of.
+        quantized: Whether the source computes with codes.
     """
 
     path: Path
     nodes: Mapping[str, tuple[str, str]]
     input_types: Mapping[str, str]
     outputs: Mapping[str, OutputFacts]
+    quantized: bool
     warnings: tuple[str, ...]
 
 
@@ -80,6 +82,7 @@ def prepare(
         nodes={name: (node, operator) for name, (node, operator) in answer["nodes"].items()},
         input_types=answer["input_types"],
         outputs={name: OutputFacts.from_json(item) for name, item in answer["outputs"].items()},
+        quantized=answer["quantized"],
         warnings=tuple(answer["warnings"]),
     )
 
@@ -162,8 +165,16 @@ def prepare_file(
             if value.dtype is not None
         },
         "outputs": {name: facts.to_json() for name, facts in outputs.items()},
+        "quantized": _is_quantized(source),
         "warnings": warnings,
     }
+
+
+def _is_quantized(source: str) -> bool:
+    import onnx
+
+    kinds = {node.op_type for node in onnx.load(source, load_external_data=False).graph.node}
+    return any("Quantize" in kind or "QLinear" in kind or "Integer" in kind for kind in kinds)
 
 
 def merge_weights(model: str, target: str) -> None:

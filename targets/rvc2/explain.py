@@ -87,6 +87,27 @@ def beyond_half(source: Sequence[Mapping[str, NDArray[Any]]]) -> dict[str, Any] 
     return None
 
 
+def off_before_rounding(error: float, *, quantized: bool) -> dict[str, Any]:
+    """What is said where the graph that is compiled is off in float32 already.
+
+    Args:
+        error: The largest relative RMSE of its outputs.
+        quantized: Whether the source may round to codes, which nothing that is compiled does.
+    """
+    if quantized:
+        said = [
+            "The source rounds to its codes at every layer, what is compiled does not: it is off by "
+            f"{error:.2g} in float32 already.",
+            "Convert the float model, or allow for such steps with verify.max_rel_rmse=0.1.",
+        ]
+        return {"reason": "codes", "said": said}
+    said = [
+        f"What is compiled is off by {error:.2g} in float32 already: the converter is at fault.",
+        "Set onnx_simplification false, and report the model.",
+    ]
+    return {"reason": "rewriting", "said": said}
+
+
 def rounded_away(error: float) -> dict[str, Any]:
     """What is said where the simulation loses as much and no node of it stands out.
 
