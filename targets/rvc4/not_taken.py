@@ -33,7 +33,6 @@ _REASONS: Final[Mapping[str, str]] = {
                 "BitwiseNot",
                 "BitwiseOr",
                 "BitwiseXor",
-                "Col2Im",
             ),
             *("DFT", "DeformConv", "Det", "MaxRoiPool", "MaxUnpool", "STFT"),
         ),
