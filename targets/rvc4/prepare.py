@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from converter.errors import ModelError, from_findings
-from converter.findings import Finding
+from converter.findings import Finding, Severity
 from converter.graph.outputs import OutputFacts
 from converter.processes.pure import GRAPH, Pure
 from converter.processes.run import Processes
@@ -145,8 +145,11 @@ def prepare_file(
     from converter.graph.source import name_every_node, read_source
     from targets.rvc4.htp_rules import activations, pooling, shared, table, written_out
     from targets.rvc4.htp_rules.weights import UnshareWeights
+    from targets.rvc4.not_taken import foreseen
     from targets.rvc4.quantization.source_grids import source_grids
 
+    if refused := foreseen(Path(source), Severity.ERROR):
+        raise from_findings(ModelError, "The model", refused)
     shapes = {item["name"]: tuple(item["shape"]) for item in inputs}
     # Where activations are quantized on the source's grids, nothing else has to cut them off.
     model, warnings, ranges = read_source(

@@ -18,6 +18,7 @@ from converter.graph.rewrite import Rewrite, Rule, static_shape
 from converter.graph.rules import sums
 from converter.graph.simplify import infer_shapes
 from targets.rvc4.htp_rules import (
+    activations,
     convolution,
     layer_norm,
     normalization,
@@ -410,6 +411,17 @@ def test_layer_normalization_of_the_last_axis_of_few(
 
 
 @FEW
+@given(rank=st.integers(1, 5), slope=st.sampled_from(["one", "channels", "all"]), seed=seeds)
+def test_p_relu(rank: int, slope: str, seed: int) -> None:
+    shape = tuple([1, 3, 2, 4, 2][:rank])
+    sizes = {"one": (1,), "channels": (3, *[1] * (rank - 2))[: max(rank - 1, 1)], "all": shape}[slope]
+    sizes = (1,) if rank == 1 else sizes
+    values = np.random.default_rng(seed).normal(0, 1, sizes).astype(F)
+    model = one_op_model("PRelu", {"x": shape}, constants={"s": values}, opset=17)
+    check(model, {"PRelu": activations.p_relu}, "PRelu")
+
+
+@FEW
 @given(seed=seeds)
 def test_volumes(seed: int) -> None:
     rng, shape = np.random.default_rng(seed), (2, 3, 2, 4, 3)
@@ -418,3 +430,7 @@ def test_volumes(seed: int) -> None:
     constants = {name: rng.normal(0, 1, 3).astype(F) for name in "sb"}
     norm = one_op_model("InstanceNormalization", {"x": shape}, constants=constants, opset=17)
     check(norm, {"InstanceNormalization": volumes.instance_normalization})
+    for sizes in (shape, shape[:4], shape[:3]):
+        norm = one_op_model("InstanceNormalization", {"x": sizes}, constants=constants, opset=17)
+        rules = {"InstanceNormalization": volumes.instance_by_layer}
+        check(norm, rules, "InstanceNormalization")

@@ -16,8 +16,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from converter.errors import UsageError
 from targets.rvc4.quantization.aimet import read_encodings
+from targets.rvc4.quantization.clipped import clipped_inside
 from targets.rvc4.quantization.encodings import Encodings, TensorEncoding, unused_warning
-from targets.rvc4.quantization.given import Given, clipped_inside, of_source, quantizer_rows, select
+from targets.rvc4.quantization.given import Given, of_source, quantizer_rows, select
 from tests.sources import conv_model
 
 

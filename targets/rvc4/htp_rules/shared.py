@@ -70,6 +70,7 @@ MISSING: Final[Mapping[str, Rule]] = {
     "MeanVarianceNormalization": normalization.mean_variance_normalization,
     "Mish": activations.mish,
     "Mod": logic.mod,
+    "ReverseSequence": ranking.RULES["ReverseSequence"],
     "RMSNormalization": normalization.rms_normalization,
     **scattering.RULES,
     "Selu": activations.selu,
@@ -89,6 +90,6 @@ MISSING: Final[Mapping[str, Rule]] = {
     },
     **{
         operator: trigonometry.RULES[operator]
-        for operator in ("Acos", "Acosh", "Asinh", "Atanh", "Cosh", "Sinh", "Tan")
+        for operator in ("Acos", "Acosh", "Asin", "Asinh", "Atanh", "Cosh", "Sinh", "Tan")
     },
 }

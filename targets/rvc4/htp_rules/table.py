@@ -96,8 +96,13 @@ _FLOAT: Final[Sequence[Group]] = (
     {"Exp": activations.exponential},
 )
 _WIDE: Final[Sequence[Group]] = (
-    {"Mul": activations.silu, "Softplus": activations.soft_plus_by_sigmoid},
+    {
+        "Mul": activations.silu,
+        "PRelu": activations.p_relu,
+        "Softplus": activations.soft_plus_by_sigmoid,
+    },
 )
+_WIDE_WEIGHTS: Final[Group] = {"InstanceNormalization": volumes.instance_by_layer}
 
 
 def groups(
@@ -114,6 +119,8 @@ def groups(
     if not weight_bits:
         return [*_SHARED, *_FLOAT, ranks.FLOAT_RULES, ranks.JOINED]
     found = [*_SHARED, *_INTEGER, *(_WIDE if activation_bits == 16 else ())]
+    if weight_bits == 16:
+        found.append(_WIDE_WEIGHTS)
     if per_channel:
         found.append({"ConvTranspose": _unless_encoded(convolution.grouped_transpose, encoded)})
     return [*found, ranks.RULES, ranks.JOINED]

@@ -6,9 +6,17 @@ import math
 from collections.abc import Sequence
 from typing import Final
 
+import numpy as np
 import onnx_ir as ir
 
-from converter.graph.rewrite import Builder, array_of, input_of, int_attribute, static_shape
+from converter.graph.rewrite import (
+    Builder,
+    array_of,
+    float_attribute,
+    input_of,
+    int_attribute,
+    static_shape,
+)
 from converter.graph.rules.common import x_of
 from converter.graph.rules.forms import reduced, reshaped
 
@@ -33,6 +41,22 @@ def instance_normalization(node: ir.Node, b: Builder) -> Sequence[ir.Value] | No
     flat = reshaped(b, x_of(node), [*shape[:2], math.prod(shape[2:])])
     (made,) = b.again(node, flat, *node.inputs[1:])
     return [reshaped(b, made, shape)]
+
+
+def instance_by_layer(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
+    """InstanceNormalization as LayerNormalization of each channel's elements, times scale, plus bias.
+
+    With 16-bit weights the HTP has the latter only.
+    """
+    shape = static_shape(x_of(node))
+    if shape is None or len(shape) < 3:
+        return None
+    flat = reshaped(b, x_of(node), [*shape[:2], math.prod(shape[2:])])
+    ones, epsilon = b.constant(np.ones(math.prod(shape[2:]))), float_attribute(node, "epsilon", 1e-5)
+    y = b.op("LayerNormalization", flat, ones, axis=-1, epsilon=epsilon)
+    y.dtype = ir.DataType.FLOAT
+    scale, bias = (reshaped(b, value, [shape[1], 1]) for value in node.inputs[1:] if value is not None)
+    return [reshaped(b, b.op("Add", b.op("Mul", y, scale), bias), shape)]
 
 
 def place_of_extreme(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:

@@ -15,8 +15,6 @@ from converter.errors import ConvertError, UsageError
 MEMBER: Final = "encodings.json"
 _NAMED: Final = 6
 _BY_CHANNEL: Final = ("Conv", "ConvTranspose", "Gemm")
-# The quantizer fuses these with the node in front of them.
-FUSED: Final = frozenset({"Relu", "Clip"})
 
 
 @dataclass(frozen=True, kw_only=True)

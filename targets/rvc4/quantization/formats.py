@@ -6,10 +6,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from targets.rvc4.quantization.encodings import FUSED, Encodings, none_matches, unused_warning
-from targets.rvc4.quantization.given import Given, clipped_inside, of_source, select
+from targets.rvc4.quantization.clipped import clipped_inside
+from targets.rvc4.quantization.encodings import Encodings, none_matches, unused_warning
+from targets.rvc4.quantization.given import Given, of_source, select
 from targets.rvc4.quantization.outputs import LostPart, lost_parts, notes, wide_nodes
-from targets.rvc4.quantization.widths import Links, Rows, Widths, spread
+from targets.rvc4.quantization.widths import FUSED, Links, Rows, Widths, spread
 
 if TYPE_CHECKING:
     import onnx

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import importlib
-import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from targets.rvc4.quantization.encodings import FUSED, Encodings, TensorEncoding, channel_axis
+from targets.rvc4.quantization.encodings import Encodings, TensorEncoding, channel_axis
 
 if TYPE_CHECKING:
     import onnx
@@ -153,45 +152,6 @@ def _wastes(grid: Mapping[str, Any], bits: int, seen: tuple[float, float] | None
         return False
     step = grid["scales"][0] * 2 ** (grid["bitwidth"] - bits)
     return bool(max(seen[1], 0.0) - min(seen[0], 0.0) < _FEW_STEPS * step)
-
-
-def clipped_inside(graph: onnx.GraphProto, given: Given) -> tuple[Given, list[str]]:
-    """The outputs of Relu and Clip whose encodings reach beyond the node's limits.
-
-    The quantizer leaves such a node out, as measured ranges end where it cuts off. Here it must stay,
-    between two tensors of the same codes, in which it is exact.
-
-    Returns:
-        The encodings, with those of the tensors in front that have none; and the outputs.
-    """
-    import onnx
-
-    constants = {item.name: item for item in graph.initializer}
-    readers: dict[str, int] = {}
-    for name in (
-        *(name for node in graph.node for name in node.input),
-        *(v.name for v in graph.output),
-    ):
-        readers[name] = readers.get(name, 0) + 1
-    own = {value.name for value in graph.input}
-    added, found = dict(given.encodings), []
-    for node in graph.node:
-        encoding = given.encodings.get(node.output[0])
-        if node.op_type not in FUSED or encoding is None or len(encoding.scales) > 1:
-            continue
-        low, high = (0.0, math.inf) if node.op_type == "Relu" else (-math.inf, math.inf)
-        limits = [low, high]
-        for index, name in enumerate(node.input[1:]):
-            if name in constants:
-                limits[index] = float(onnx.numpy_helper.to_array(constants[name]).item())
-        step, first = encoding.scales[0], encoding.offsets[0]
-        last = first + 2**encoding.bitwidth - 1
-        if first * step > limits[0] - step / 2 and last * step < limits[1] + step / 2:
-            continue
-        found.append(node.output[0])
-        if readers[node.input[0]] == 1 and node.input[0] not in own:
-            added.setdefault(node.input[0], encoding)
-    return Given(encodings=added, axes=given.axes, unused=given.unused), found
 
 
 def _axis(

@@ -178,6 +178,8 @@ def quantize_file(
     }
 
 
+# Their scales have no sign on the HTP; QNN would convert them, to 8 bits in every mode.
+_UNSIGNED_SCALE: Final = ("InstanceNormalization", "LayerNormalization")
 # Rules leave one to computed places only, which the HTP computes wrongly with integers.
 _FLOAT_ONLY: Final = ("ScatterElements",)
 
@@ -354,8 +356,7 @@ def _overrides(
         for node in graph.node:
             if _one_scale(node) and node.input[1] in initializers:
                 overrides[node.input[1]] = [{"quant_type": kinds.QInt8, "symmetric": True}]
-            # Here the HTP takes no signed scale.
-            if node.op_type == "LayerNormalization" and node.input[1] in initializers:
+            if node.op_type in _UNSIGNED_SCALE and node.input[1] in initializers:
                 overrides[node.input[1]] = [{"quant_type": kinds.QUInt8}]
     return overrides
 

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from converter.graph.moves import MOVES as ALONE
-from targets.rvc4.quantization.encodings import FUSED
 from targets.rvc4.quantization.io_codes import WIDE_SCALE
 
 if TYPE_CHECKING:
@@ -31,6 +30,8 @@ Rows = dict[str, list[dict[str, Any]]]
 
 # Operators whose outputs hold values of their inputs, unchanged.
 MOVES: Final = frozenset({*ALONE, "Concat", "MaxPool", "Pad"})
+# The quantizer fuses these with the node in front of them.
+FUSED: Final = frozenset({"Relu", "Clip"})
 # Inputs that are weights, biases or parameters, which have formats of their own.
 PARAMETERS: Final[Mapping[str, range]] = {
     "BatchNormalization": range(1, 5),
