@@ -632,7 +632,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="time-limit-ignored",
-        file="converter/processes/run.py",
+        file="converter/processes/started.py",
         before="return self.process.wait(timeout_s)",
         after="return self.process.wait()",
         tests=_unit(
