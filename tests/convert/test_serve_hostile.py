@@ -28,7 +28,7 @@ FORK_BOMB, ENDLESS = b"deed:fork bomb\n", b"deed:endless\n"
 
 
 @pytest.fixture
-def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Context]:
+def context(namespaces: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Context]:
     found, said = sandbox.find(
         "auto", hidden=[tmp_path / "data"], packages=("converter", "targets", "tests")
     )
