@@ -307,3 +307,21 @@ def test_an_output_that_only_a_wide_node_reads_leaves_in_8_bits(tmp_path: Path) 
 def test_widths_of_nothing_say_nothing() -> None:
     links = Links.of(detector().graph)
     assert Widths(links=links, nodes=frozenset()).overrides(list(RANGES), [], None) == {}
+
+
+@pytest.mark.parametrize(("op", "limits"), [("Relu", ""), ("Clip", "zero six")])
+@pytest.mark.parametrize("activations", [8, 16])
+def test_an_output_in_front_of_a_relu_keeps_its_own_range(
+    tmp_path: Path, op: str, limits: str, activations: int
+) -> None:
+    constants = {"w": np.ones((4, 4, 1, 1), F), "zero": np.array(0, F), "six": np.array(6, F)}
+    nodes = [node("Conv", "x w", "c"), node(op, f"c {limits}", "r")]
+    onnx.save(model_of(nodes, dict.fromkeys("cr", SHAPE), constants), tmp_path / "float.onnx")
+    ranges = {"x": (-1.0, 1.0), "c": (-5.1, 5.1), "r": (0.0, 5.1)}
+    made = quantize_file(
+        str(tmp_path / "float.onnx"), str(tmp_path / "n.onnx"), {"min-max": ranges}, 8, activations,
+        True, None, None, [], [], "auto", {},
+    )  # fmt: skip
+    steps = 2**activations - 1
+    scales = {name: codes["scale"] for name, codes in made["outputs"].items()}
+    assert scales == pytest.approx({"c": 10.2 / steps, "r": 5.1 / steps})

@@ -19,7 +19,7 @@ from converter.graph.rewrite import (
 )
 from converter.graph.rules.common import LOWEST, clip, more_than_one_output, x_of
 from converter.graph.rules.forms import reshaped, sliced
-from converter.graph.rules.windows import Windows, product, windows_of
+from converter.graph.rules.windows import Windows, framed, product, windows_of
 
 # Axes of a window.
 _VOLUME: Final = 3
@@ -87,17 +87,17 @@ def average_pool(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
         plain = text_attribute(node, "auto_pad", "NOTSET") == "NOTSET"
         if plain and not int_attribute(node, "ceil_mode", 0):
             return None
-    begin, end = [item.begin for item in windows], [item.end + item.beyond for item in windows]
+    x, begin, end = framed(b, x_of(node), windows)
+    same = len({*begin, *end}) == 1
     kernel, strides = [item.kernel for item in windows], [item.stride for item in windows]
     whole = math.prod(kernel)
     if dilated:
         weights = np.full((shape[1], 1, *kernel), 1 / whole)
         y = b.op(
-            "Conv", x_of(node), b.constant(weights), group=shape[1], kernel_shape=kernel,
+            "Conv", x, b.constant(weights), group=shape[1], kernel_shape=kernel,
             strides=strides, pads=[*begin, *end], dilations=[item.dilation for item in windows],
         )  # fmt: skip
     else:
-        x = x_of(node)
         if not same:
             x = b.op("Pad", x, b.ints(0, 0, *begin, 0, 0, *end), b.constant(0.0))
             x = clip(b, x, LOWEST, -LOWEST)

@@ -9,7 +9,13 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from converter.graph.rewrite import int_attribute, ints_attribute, static_shape, text_attribute
+from converter.graph.rewrite import (
+    Builder,
+    int_attribute,
+    ints_attribute,
+    static_shape,
+    text_attribute,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +25,8 @@ class Windows:
     Attributes:
         size, new: Lengths of the axis before and after.
         kernel, stride, dilation: Of the operator.
-        begin, end: Pads; `beyond` is how far the last window reaches over them (`ceil_mode`).
+        begin, end: Pads, or how much is left out if negative; `beyond` is how far the last window
+            reaches over them (`ceil_mode`).
     """
 
     size: int
@@ -62,8 +69,10 @@ def windows_of(node: ir.Node) -> list[Windows] | None:
         begin, end = (given[axis], given[axis + rank]) if mode == "NOTSET" else (0, 0)
         if mode.startswith("SAME"):
             # ONNX Runtime leaves out the dilation here, which the specification has.
-            missing = max((-(-size // strides[axis]) - 1) * strides[axis] + kernel[axis] - size, 0)
-            begin = (missing + (mode == "SAME_LOWER")) // 2
+            missing = (-(-size // strides[axis]) - 1) * strides[axis] + kernel[axis] - size
+            if node.op_type != "AveragePool":
+                missing = max(missing, 0)
+            begin = int((missing + (mode == "SAME_LOWER")) / 2)
             end = missing - begin
         new = _length(size, wide, strides[axis], begin, end, up=up)
         found.append(
@@ -78,6 +87,19 @@ def windows_of(node: ir.Node) -> list[Windows] | None:
             )
         )
     return found
+
+
+def framed(
+    b: Builder, x: ir.Value, windows: Sequence[Windows]
+) -> tuple[ir.Value, list[int], list[int]]:
+    """X without what no window reaches, and the pads that are left in front of it and behind it."""
+    begin = [item.begin for item in windows]
+    end = [item.end + item.beyond for item in windows]
+    if min(*begin, *end) < 0:
+        starts = [max(-left, 0) for left in begin]
+        ends = [item.size - max(-left, 0) for item, left in zip(windows, end, strict=True)]
+        x = b.op("Slice", x, b.ints(*starts), b.ints(*ends), b.ints(*range(2, len(windows) + 2)))
+    return x, [max(pad, 0) for pad in begin], [max(pad, 0) for pad in end]
 
 
 def _length(size: int, wide: int, stride: int, begin: int, end: int, *, up: bool) -> int:

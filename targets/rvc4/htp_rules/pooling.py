@@ -15,8 +15,8 @@ from converter.graph.rewrite import (
     static_shape,
     text_attribute,
 )
-from converter.graph.rules.common import more_than_one_output
-from converter.graph.rules.windows import product, windows_of
+from converter.graph.rules.common import more_than_one_output, x_of
+from converter.graph.rules.windows import framed, product, windows_of
 
 
 def max_pool(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
@@ -82,15 +82,16 @@ def average_pool(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
         return None
     kernel = [item.kernel for item in windows]
     share = np.full((shape[1], 1, *kernel), 1 / math.prod(kernel))
+    x, begin, end = framed(b, x_of(node), windows)
     y = b.op(
         "Conv",
-        node.inputs[0],
+        x,
         b.constant(share),
         group=shape[1],
         kernel_shape=kernel,
         strides=[item.stride for item in windows],
         dilations=[item.dilation for item in windows],
-        pads=[item.begin for item in windows] + [item.end + item.beyond for item in windows],
+        pads=[*begin, *end],
     )
     counts = product(
         [item.counts(pads=bool(int_attribute(node, "count_include_pad", 0))) for item in windows]

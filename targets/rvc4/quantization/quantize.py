@@ -32,6 +32,7 @@ from targets.rvc4.quantization.trial import (
     run_integer,
     save,
 )
+from targets.rvc4.quantization.widths import FUSED
 
 if TYPE_CHECKING:
     import onnx
@@ -240,10 +241,14 @@ def _quantized(
     ranges = _with_gates(graphs, ranges, overrides, wide)
     computed_wide = [node.name for node in proto.graph.node] if activations == 16 else wide
     ranges = _with_logarithms(graphs, ranges, overrides, computed_wide)
+    leaving = {value.name for value in proto.graph.output}
     for node in proto.graph.node:
         # The quantizer gives every Softmax the range from 0 to 1, however small its values are.
         if node.op_type == "Softmax" and node.output[0] in ranges:
             _limit(overrides, node.output[0], ranges)
+        # It gives what is in front of a Relu the range behind it, though that is an output as well.
+        if node.op_type in FUSED and node.input[0] in leaving and node.input[0] in ranges:
+            _limit(overrides, node.input[0], ranges)
     for tensor in proto.graph.initializer:
         if tensor.name in ranges:  # the constant of a mask
             _limit(overrides, tensor.name, ranges)
