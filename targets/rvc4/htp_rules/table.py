@@ -12,6 +12,7 @@ from converter.graph.rules import lookups, sums
 from targets.rvc4.htp_rules import (
     activations,
     convolution,
+    fusions,
     layer_norm,
     limits,
     moves,
@@ -48,7 +49,7 @@ _SHARED: Final[Sequence[Group]] = (
     {
         "BatchNormalization": normalization.batch_normalization,
         "Clip": limits.clip,
-        "Conv": convolution.dense_volume,
+        "Conv": _first_of(convolution.dense_volume, convolution.dense_depthwise),
         "Div": layer_norm.written_out,
         "Gemm": products.biased_gemm,
         "LayerNormalization": normalization.layer_normalization,
@@ -86,17 +87,20 @@ _INTEGER: Final[Sequence[Group]] = (
 _FLOAT: Final[Sequence[Group]] = (
     {
         "Cast": lookups.cast,
+        "Conv": convolution.not_nine,
         "Div": layer_norm.root_mean_square,
         "LogSoftmax": activations.log_softmax,
         "Mul": layer_norm.root_mean_square,
+        "Pad": padding.behind_a_part,
         "ReduceL2": sums.euclidean_norm,
         "Sigmoid": activations.output_sigmoid,
         "Softplus": activations.soft_plus,
     },
-    {"Exp": activations.exponential},
+    {"Exp": activations.exponential, "Sigmoid": fusions.curve, "Tanh": fusions.curve},
 )
 _WIDE: Final[Sequence[Group]] = (
     {
+        "Conv": convolution.not_nine,
         "Mul": activations.silu,
         "PRelu": activations.p_relu,
         "Softplus": activations.soft_plus_by_sigmoid,
