@@ -133,6 +133,23 @@ def test_layer_normalization_of_several_axes(
 
 @FEW
 @given(
+    rank=st.integers(3, 4),
+    channels=st.integers(1, 7),
+    size=st.integers(1, 6),
+    alpha=st.sampled_from([1e-4, 0.5, 3.0]),
+    beta=st.sampled_from([0.5, 0.75, 1.2]),
+    bias=st.sampled_from([0.5, 1.0, 2.0]),
+)
+def test_local_response_normalization(
+    rank: int, channels: int, size: int, alpha: float, beta: float, bias: float
+) -> None:
+    shape = (2, channels, 4, 3)[:rank]
+    model = one_op_model("LRN", {"x": shape}, size=size, alpha=alpha, beta=beta, bias=bias)
+    check(model, {"LRN": normalization.local_response})
+
+
+@FEW
+@given(
     shape=SHAPES,
     axis=st.integers(-2, 1),
     exclusive=st.integers(0, 1),

@@ -181,6 +181,28 @@ def test_kernels_of_nine(
 
 @FEW
 @given(
+    channels=st.integers(255, 259),
+    rank=st.integers(1, 2),
+    stride=st.integers(1, 2),
+    pads=st.lists(st.integers(0, 2), min_size=4, max_size=4),
+    auto=st.sampled_from(["NOTSET", "VALID", "SAME_UPPER"]),
+)
+def test_a_factor_for_each_of_many_channels(
+    channels: int, rank: int, stride: int, pads: list[int], auto: str
+) -> None:
+    constants = {"w": np.random.default_rng(0).normal(0, 1, (channels, 1, *[1] * rank)).astype(F)}
+    how = {"pads": pads[: 2 * rank]} if auto == "NOTSET" else {"auto_pad": auto}
+    model = one_op_model(
+        "Conv", {"x": (1, channels, *[3, 4][:rank])}, constants=constants, opset=17,
+        group=channels, strides=[stride] * rank, **how,
+    )  # fmt: skip
+    rewritten = check(model, {"Conv": convolution.not_point})
+    (node,) = rewritten.graph
+    assert (static_shape(node.inputs[1])[-1] == 2) == (channels > 256 and stride == 1)  # type: ignore[index]
+
+
+@FEW
+@given(
     op=st.sampled_from(["AveragePool", "MaxPool"]),
     rank=st.integers(1, 2),
     size=st.integers(5, 11),

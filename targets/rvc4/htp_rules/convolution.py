@@ -26,6 +26,8 @@ _ALIKE: Final = 2.0
 _MAX_DENSE: Final = 1 << 20
 # Input channels from which `not_nine` matters.
 _MISREAD: Final = 32
+# Channels above which `not_point` matters.
+_CRASHES: Final = 256
 
 
 def dense_volume(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
@@ -77,6 +79,29 @@ def not_nine(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
     pads = {"kernel_shape": [9, 10], "pads": [top, left, bottom, right + 1]}
     return [
         b.op("Conv", node.inputs[0], b.constant(kernel, kernel.dtype), input_of(node, 2), **kept | pads)
+    ]
+
+
+def not_point(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
+    """One factor for each channel, of more than 256, as a kernel of 1 x 2 whose last column is zero.
+
+    With 16-bit activations and a scale for each channel the emulator crashes on the kernel of 1 x 1,
+    as which `normalization.batch_normalization` writes a normalization (QAIRT 2.51.0).
+    """
+    weights, groups = array_of(input_of(node, 1)), int_attribute(node, "group", 1)
+    if weights is None or weights.ndim > 4 or set(weights.shape[1:]) != {1}:
+        return None
+    if groups != len(weights) or groups <= _CRASHES or set(ints_attribute(node, "strides") or (1,)) != {1}:
+        return None
+    rank = weights.ndim - 2
+    kernel = np.concatenate([weights, np.zeros_like(weights)], axis=-1)
+    is_given = text_attribute(node, "auto_pad", "NOTSET") == "NOTSET"
+    pads = list((ints_attribute(node, "pads") if is_given else None) or [0] * (2 * rank))
+    pads[-1] += 1
+    kept = {name: value.value for name, value in node.attributes.items() if name != "auto_pad"}
+    shape = {"kernel_shape": [*weights.shape[2:-1], 2], "pads": pads, "dilations": [1] * rank}
+    return [
+        b.op("Conv", node.inputs[0], b.constant(kernel, kernel.dtype), input_of(node, 2), **kept | shape)
     ]
 
 

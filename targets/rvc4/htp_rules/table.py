@@ -84,6 +84,10 @@ _INTEGER: Final[Sequence[Group]] = (
         "ReduceL2": sums.RULES["ReduceL2"],  # else it is computed in float16
     },
 )
+_PER_CHANNEL: Final[Group] = {
+    "Conv": convolution.not_point,
+    "ConvTranspose": convolution.grouped_transpose,
+}
 _FLOAT: Final[Sequence[Group]] = (
     {
         "Cast": lookups.cast,
@@ -101,6 +105,7 @@ _FLOAT: Final[Sequence[Group]] = (
 _WIDE: Final[Sequence[Group]] = (
     {
         "Conv": convolution.not_nine,
+        "LRN": normalization.local_response,
         "Mul": activations.silu,
         "PRelu": activations.p_relu,
         "Softplus": activations.soft_plus_by_sigmoid,
@@ -127,7 +132,9 @@ def groups(
         found.append(_WIDE_WEIGHTS)
     if per_channel:
         found.append({"ConvTranspose": _unless_encoded(convolution.grouped_transpose, encoded)})
+        found.append({name: _unless_encoded(rule, encoded) for name, rule in _PER_CHANNEL.items()})
     return [*found, ranks.RULES, ranks.JOINED]
+    return found
 
 
 def _unless_encoded(rule: Rule, encoded: Collection[str]) -> Rule:
