@@ -31,6 +31,18 @@ def test_log_softmax(shape: tuple[int, ...], axis: int, opset: int) -> None:
     check(model, {"LogSoftmax": activations.log_softmax}, gone="LogSoftmax")
 
 
+@pytest.mark.parametrize("product", [True, False])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_log_softmax_is_written_out_unless_a_product_feeds_it(product: bool, axis: int) -> None:
+    nodes = [
+        helper.make_node("MatMul" if product else "Mul", ["x", "w"], ["v"]),
+        helper.make_node("LogSoftmax", ["v"], ["y"], axis=axis),
+    ]
+    model = graph_of(nodes, (3, 3), {"w": np.eye(3, dtype=F) if product else np.full((1, 1), 8, F)})
+    edited = check(model, {"LogSoftmax": fusions.log_softmax_of_frames})
+    assert ("LogSoftmax" in {node.op_type for node in edited.graph}) is product
+
+
 @FEW
 @given(shape=SHAPES)
 def test_softplus_and_the_exponential(shape: tuple[int, ...]) -> None:

@@ -91,7 +91,11 @@ def not_point(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
     weights, groups = array_of(input_of(node, 1)), int_attribute(node, "group", 1)
     if weights is None or weights.ndim > 4 or set(weights.shape[1:]) != {1}:
         return None
-    if groups != len(weights) or groups <= _CRASHES or set(ints_attribute(node, "strides") or (1,)) != {1}:
+    if (
+        groups != len(weights)
+        or groups <= _CRASHES
+        or set(ints_attribute(node, "strides") or (1,)) != {1}
+    ):
         return None
     rank = weights.ndim - 2
     kernel = np.concatenate([weights, np.zeros_like(weights)], axis=-1)
@@ -101,7 +105,9 @@ def not_point(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
     kept = {name: value.value for name, value in node.attributes.items() if name != "auto_pad"}
     shape = {"kernel_shape": [*weights.shape[2:-1], 2], "pads": pads, "dilations": [1] * rank}
     return [
-        b.op("Conv", node.inputs[0], b.constant(kernel, kernel.dtype), input_of(node, 2), **kept | shape)
+        b.op(
+            "Conv", node.inputs[0], b.constant(kernel, kernel.dtype), input_of(node, 2), **kept | shape
+        )
     ]
 
 

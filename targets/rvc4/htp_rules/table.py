@@ -79,6 +79,7 @@ _SHARED: Final[Sequence[Group]] = (
 )
 _INTEGER: Final[Sequence[Group]] = (
     {
+        "LogSoftmax": fusions.log_softmax_of_frames,
         "Pad": padding.beyond_the_range,
         "Reciprocal": activations.reciprocal,
         "ReduceL2": sums.RULES["ReduceL2"],  # else it is computed in float16
@@ -131,10 +132,8 @@ def groups(
     if weight_bits == 16:
         found.append(_WIDE_WEIGHTS)
     if per_channel:
-        found.append({"ConvTranspose": _unless_encoded(convolution.grouped_transpose, encoded)})
         found.append({name: _unless_encoded(rule, encoded) for name, rule in _PER_CHANNEL.items()})
     return [*found, ranks.RULES, ranks.JOINED]
-    return found
 
 
 def _unless_encoded(rule: Rule, encoded: Collection[str]) -> Rule:
