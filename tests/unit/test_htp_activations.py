@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx_ir.passes import common
 
 from converter.graph.rewrite import Rewrite
-from targets.rvc4.htp_rules import activations, normalization, shared, written_out
+from targets.rvc4.htp_rules import activations, fusions, normalization, shared, written_out
 from tests.sources import make_model, one_op_model
 from tests.space import space
 from tests.unit.test_htp_rules import check
@@ -29,6 +29,18 @@ SHAPES = st.lists(st.integers(1, 5), min_size=2, max_size=4).map(tuple)
 def test_log_softmax(shape: tuple[int, ...], axis: int, opset: int) -> None:
     model = one_op_model("LogSoftmax", {"x": shape}, opset=opset, axis=axis)
     check(model, {"LogSoftmax": activations.log_softmax}, gone="LogSoftmax")
+
+
+@pytest.mark.parametrize("product", [True, False])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_log_softmax_is_written_out_unless_a_product_feeds_it(product: bool, axis: int) -> None:
+    nodes = [
+        helper.make_node("MatMul" if product else "Mul", ["x", "w"], ["v"]),
+        helper.make_node("LogSoftmax", ["v"], ["y"], axis=axis),
+    ]
+    model = graph_of(nodes, (3, 3), {"w": np.eye(3, dtype=F) if product else np.full((1, 1), 8, F)})
+    edited = check(model, {"LogSoftmax": fusions.log_softmax_of_frames})
+    assert ("LogSoftmax" in {node.op_type for node in edited.graph}) is product
 
 
 @FEW
@@ -64,6 +76,39 @@ def test_a_sigmoid_inside_a_network_stays(inner: str) -> None:
     assert not Rewrite({"Sigmoid": activations.output_sigmoid})(model).modified
 
 
+@FEW
+@given(
+    curve=st.sampled_from(["Sigmoid", "Tanh"]),
+    size=st.sampled_from([0.1, 1, 5, 20, 1000]),
+    between=st.lists(st.sampled_from(["Add", "Mul", "Reshape", "Transpose"]), max_size=2),
+    transposed=st.booleans(),
+)
+def test_a_curve_is_kept_apart_from_a_product(
+    curve: str, size: float, between: list[str], transposed: bool
+) -> None:
+    constants = {"w": np.eye(3, dtype=F) * F(size), "number": F(0.5), "shape": np.array([3, 2])}
+    nodes = [helper.make_node("Gemm", ["x", "w"], ["v0"], transB=int(transposed))]
+    for index, name in enumerate(between):
+        second = {"Add": ["number"], "Mul": ["number"], "Reshape": ["shape"]}.get(name, [])
+        nodes.append(helper.make_node(name, [f"v{index}", *second], [f"v{index + 1}"]))
+    nodes.append(helper.make_node(curve, [f"v{len(between)}"], ["y"]))
+    model = graph_of(nodes, (2, 3), constants)
+    edited = check(model, {curve: fusions.curve})
+    assert "Clip" in {node.op_type for node in edited.graph}
+    assert not Rewrite({curve: fusions.curve})(edited).modified
+
+
+@pytest.mark.parametrize("inner", ["Relu", "Add"])
+def test_a_curve_that_no_product_feeds_stays(inner: str) -> None:
+    nodes = [
+        helper.make_node("Gemm", ["x", "w"], ["v"]),
+        helper.make_node(inner, ["v", "v"] if inner == "Add" else ["v"], ["r"]),
+        helper.make_node("Sigmoid", ["r"], ["y"]),
+    ]
+    edited = ir.from_proto(graph_of(nodes, (2, 3), {"w": np.eye(3, dtype=F)}))
+    assert not Rewrite({"Sigmoid": fusions.curve})(edited).modified
+
+
 def sigmoid_then(shape: tuple[int, ...], *after: str) -> onnx.ModelProto:
     """Sigmoid, then operators in a row; one of two inputs gets its own result twice."""
     nodes = [helper.make_node("Sigmoid", ["x"], ["v0"])]
@@ -96,6 +141,23 @@ def test_layer_normalization_of_several_axes(
         "LayerNormalization", {"x": shape}, constants=constants, opset=17, axis=-len(inner)
     )
     check(model, {"LayerNormalization": normalization.layer_normalization})
+
+
+@FEW
+@given(
+    rank=st.integers(3, 4),
+    channels=st.integers(1, 7),
+    size=st.integers(1, 6),
+    alpha=st.sampled_from([1e-4, 0.5, 3.0]),
+    beta=st.sampled_from([0.5, 0.75, 1.2]),
+    bias=st.sampled_from([0.5, 1.0, 2.0]),
+)
+def test_local_response_normalization(
+    rank: int, channels: int, size: int, alpha: float, beta: float, bias: float
+) -> None:
+    shape = (2, channels, 4, 3)[:rank]
+    model = one_op_model("LRN", {"x": shape}, size=size, alpha=alpha, beta=beta, bias=bias)
+    check(model, {"LRN": normalization.local_response})
 
 
 @FEW
@@ -155,7 +217,7 @@ def graph_of(
         nodes,
         "net",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
         [numpy_helper.from_array(np.asarray(array), name) for name, array in constants.items()],
     )
     return onnx.shape_inference.infer_shapes(make_model(graph, opset=17))

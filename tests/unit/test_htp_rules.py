@@ -14,7 +14,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from converter.graph.rewrite import Rewrite, Rule, static_shape
+from converter.graph.rewrite import Rewrite, Rule, ints_attribute, static_shape
 from converter.graph.rules import sums
 from converter.graph.simplify import infer_shapes
 from targets.rvc4.htp_rules import (
@@ -131,6 +131,78 @@ def test_dilated_convolutions_of_volumes(
 
 @FEW
 @given(
+    rank=st.integers(1, 2),
+    channels=st.integers(1, 3),
+    kernel=st.integers(1, 3),
+    strides=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    dilations=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    pads=st.sampled_from(["NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER"]),
+    seed=seeds,
+)
+def test_dilated_depthwise_convolutions_with_strides(
+    rank: int, channels: int, kernel: int, strides: tuple[int, int], dilations: tuple[int, int],
+    pads: str, seed: int,
+) -> None:  # fmt: skip
+    rng = np.random.default_rng(seed)
+    constants = {"w": rng.normal(0, 1, (channels, 1, *[kernel] * rank)).astype(F)}
+    how = {"pads": [1, 0, 2, 1][: 2 * rank]} if pads == "NOTSET" else {"auto_pad": pads}
+    model = one_op_model(
+        "Conv", {"x": (1, channels, *[9, 8][:rank])}, constants=constants, opset=17,
+        group=channels, strides=strides[:rank], dilations=dilations[:rank], **how,
+    )  # fmt: skip
+    rewritten = check(model, {"Conv": convolution.dense_depthwise})
+    if set(strides[:rank]) != {1}:
+        assert all(set(ints_attribute(node, "dilations") or (1,)) == {1} for node in rewritten.graph)
+
+
+@FEW
+@given(
+    channels=st.integers(31, 34),
+    depthwise=st.booleans(),
+    sizes=st.tuples(st.integers(1, 20), st.integers(1, 20)),
+    stride=st.integers(1, 3),
+    pads=st.lists(st.integers(0, 8), min_size=4, max_size=4),
+    auto=st.sampled_from(["NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER"]),
+)
+def test_kernels_of_nine(
+    channels: int, depthwise: bool, sizes: tuple[int, int], stride: int, pads: list[int], auto: str
+) -> None:
+    shape = (channels, 1, 9, 9) if depthwise else (2, channels, 9, 9)
+    constants = {"w": np.random.default_rng(0).normal(0, 0.1, shape).astype(F)}
+    how = {"pads": pads} if auto == "NOTSET" else {"auto_pad": auto}
+    model = one_op_model(
+        "Conv", {"x": (1, channels, *sizes)}, constants=constants, opset=17,
+        group=channels if depthwise else 1, strides=[stride] * 2, **how,
+    )  # fmt: skip
+    rewritten = check(model, {"Conv": convolution.not_nine})
+    kernels = {static_shape(node.inputs[1])[2:] for node in rewritten.graph}  # type: ignore[index]
+    assert kernels == {(9, 10) if channels >= 32 and stride == 2 else (9, 9)}
+
+
+@FEW
+@given(
+    channels=st.integers(255, 259),
+    rank=st.integers(1, 2),
+    stride=st.integers(1, 2),
+    pads=st.lists(st.integers(0, 2), min_size=4, max_size=4),
+    auto=st.sampled_from(["NOTSET", "VALID", "SAME_UPPER"]),
+)
+def test_a_factor_for_each_of_many_channels(
+    channels: int, rank: int, stride: int, pads: list[int], auto: str
+) -> None:
+    constants = {"w": np.random.default_rng(0).normal(0, 1, (channels, 1, *[1] * rank)).astype(F)}
+    how = {"pads": pads[: 2 * rank]} if auto == "NOTSET" else {"auto_pad": auto}
+    model = one_op_model(
+        "Conv", {"x": (1, channels, *[3, 4][:rank])}, constants=constants, opset=17,
+        group=channels, strides=[stride] * rank, **how,
+    )  # fmt: skip
+    rewritten = check(model, {"Conv": convolution.not_point})
+    (node,) = rewritten.graph
+    assert (static_shape(node.inputs[1])[-1] == 2) == (channels > 256 and stride == 1)  # type: ignore[index]
+
+
+@FEW
+@given(
     op=st.sampled_from(["AveragePool", "MaxPool"]),
     rank=st.integers(1, 2),
     size=st.integers(5, 11),
@@ -174,6 +246,36 @@ def test_pads(mode: str, pads: list[int], number: float) -> None:
     check(model, {"Pad": padding.mirrored}, "Pad" if mode in ("edge", "wrap") and any(pads) else "")
     if mode == "constant":
         check(model, {"Pad": padding.beyond_the_range}, "Pad" if number and any(pads) else "")
+
+
+@FEW
+@given(
+    pads=st.lists(st.integers(-1, 2), min_size=6, max_size=6),
+    number=st.sampled_from([None, 0.0, -5.0]),
+    moved=st.booleans(),
+)
+def test_pads_behind_a_part(pads: list[int], number: float | None, moved: bool) -> None:
+    constants = {"s": np.array([2, 4]), "p": np.array(pads)}
+    nodes = [helper.make_node("Split", ["x", "s"], ["a", "b"], axis=-1)]
+    if moved:
+        nodes.append(helper.make_node("Transpose", ["b"], ["t"], perm=[0, 2, 1]))
+    given_number = [] if number is None else ["v"]
+    nodes.append(helper.make_node("Pad", ["t" if moved else "b", "p", *given_number], ["y"]))
+    if number is not None:
+        constants["v"] = np.array(number, F)
+    model = make_model(
+        helper.make_graph(
+            nodes,
+            "net",
+            [helper.make_tensor_value_info("x", TensorProto.FLOAT, (4, 5, 6))],
+            [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+            [numpy_helper.from_array(array, name) for name, array in constants.items()],
+        ),
+        17,
+    )
+    rewritten = check(model, {"Pad": padding.behind_a_part})
+    operators = [node.op_type for node in rewritten.graph]
+    assert ("Concat" in operators) == (pads[2] == 0 and pads[5] > 0)
 
 
 @FEW

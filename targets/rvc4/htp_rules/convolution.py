@@ -16,6 +16,7 @@ from converter.graph.rewrite import (
     int_attribute,
     ints_attribute,
     static_shape,
+    text_attribute,
 )
 from converter.graph.rules.transposed_convolution import axes_of, dense
 
@@ -23,6 +24,10 @@ from converter.graph.rules.transposed_convolution import axes_of, dense
 _ALIKE: Final = 2.0
 # Above this many weights (a byte each), the zeros of the dense kernel cost more than they give.
 _MAX_DENSE: Final = 1 << 20
+# Input channels from which `not_nine` matters.
+_MISREAD: Final = 32
+# Channels above which `not_point` matters.
+_CRASHES: Final = 256
 
 
 def dense_volume(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
@@ -30,10 +35,90 @@ def dense_volume(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
     weights, dilations = array_of(input_of(node, 1)), ints_attribute(node, "dilations")
     if weights is None or weights.ndim != 5 or dilations is None or set(dilations) == {1}:
         return None
+    return _dense(node, b, weights, dilations)
+
+
+def dense_depthwise(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
+    """A dilated depthwise Conv with strides, likewise: the HTP takes hardly any."""
+    weights, dilations = array_of(input_of(node, 1)), ints_attribute(node, "dilations")
+    if weights is None or weights.ndim > 4 or dilations is None or set(dilations) == {1}:
+        return None
+    is_depthwise = weights.shape[1] == 1 and int_attribute(node, "group", 1) == len(weights)
+    if not is_depthwise or set(ints_attribute(node, "strides") or (1,)) == {1}:
+        return None
+    return _dense(node, b, weights, dilations)
+
+
+def _dense(
+    node: ir.Node, b: Builder, weights: NDArray[Any], dilations: Sequence[int]
+) -> Sequence[ir.Value]:
+    """The same convolution without dilations."""
     reaches = [(size - 1) * step + 1 for size, step in zip(weights.shape[2:], dilations, strict=True)]
     dense = b.constant(_spread(weights, dilations, reaches), weights.dtype)
     kept = {name: value.value for name, value in node.attributes.items() if name != "dilations"}
     return [b.op("Conv", node.inputs[0], dense, input_of(node, 2), **kept | {"kernel_shape": reaches})]
+
+
+def not_nine(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
+    """A kernel of 9 x 9 with strides of 2 as one of 9 x 10, whose last column is zero.
+
+    From 32 input channels on the HTP computes something else (relative RMSE 1 and more in float16,
+    dense ones with 16-bit activations too; other kernels and strides are right; QAIRT 2.51.0, its
+    emulator). The pad behind each row grows by one, and no window is added.
+    """
+    weights, shape = array_of(input_of(node, 1)), static_shape(node.inputs[0])
+    if weights is None or weights.shape[2:] != (9, 9) or shape is None or shape[1] < _MISREAD:
+        return None
+    if ints_attribute(node, "strides") != (2, 2) or set(ints_attribute(node, "dilations") or (1,)) != {
+        1
+    }:
+        return None
+    kernel = np.pad(weights, ((0, 0), (0, 0), (0, 0), (0, 1)))
+    top, left, bottom, right = _pads(node, shape[2:])
+    kept = {name: value.value for name, value in node.attributes.items() if name != "auto_pad"}
+    pads = {"kernel_shape": [9, 10], "pads": [top, left, bottom, right + 1]}
+    return [
+        b.op("Conv", node.inputs[0], b.constant(kernel, kernel.dtype), input_of(node, 2), **kept | pads)
+    ]
+
+
+def not_point(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
+    """One factor for each channel, of more than 256, as a kernel of 1 x 2 whose last column is zero.
+
+    With 16-bit activations and a scale for each channel the emulator crashes on the kernel of 1 x 1,
+    as which `normalization.batch_normalization` writes a normalization (QAIRT 2.51.0).
+    """
+    weights, groups = array_of(input_of(node, 1)), int_attribute(node, "group", 1)
+    if weights is None or weights.ndim > 4 or set(weights.shape[1:]) != {1}:
+        return None
+    if (
+        groups != len(weights)
+        or groups <= _CRASHES
+        or set(ints_attribute(node, "strides") or (1,)) != {1}
+    ):
+        return None
+    rank = weights.ndim - 2
+    kernel = np.concatenate([weights, np.zeros_like(weights)], axis=-1)
+    is_given = text_attribute(node, "auto_pad", "NOTSET") == "NOTSET"
+    pads = list((ints_attribute(node, "pads") if is_given else None) or [0] * (2 * rank))
+    pads[-1] += 1
+    kept = {name: value.value for name, value in node.attributes.items() if name != "auto_pad"}
+    shape = {"kernel_shape": [*weights.shape[2:-1], 2], "pads": pads, "dilations": [1] * rank}
+    return [
+        b.op(
+            "Conv", node.inputs[0], b.constant(kernel, kernel.dtype), input_of(node, 2), **kept | shape
+        )
+    ]
+
+
+def _pads(node: ir.Node, sizes: Sequence[int]) -> Sequence[int]:
+    """The pads of that convolution by number."""
+    mode = text_attribute(node, "auto_pad", "NOTSET")
+    if not mode.startswith("SAME"):
+        return (ints_attribute(node, "pads") if mode == "NOTSET" else None) or (0, 0, 0, 0)
+    missing = [max((-(-size // 2) - 1) * 2 + 9 - size, 0) for size in sizes]
+    begins = [(each + (mode == "SAME_LOWER")) // 2 for each in missing]
+    return [*begins, *(each - begin for each, begin in zip(missing, begins, strict=True))]
 
 
 def _spread(weights: NDArray[Any], dilations: Sequence[int], sizes: Sequence[int]) -> NDArray[Any]:

@@ -85,3 +85,21 @@ def over_last_axis(
         return b.op("LayerNormalization", x, *constants, axis=-1, epsilon=epsilon)
     y = b.op("LayerNormalization", reshaped(b, x, merged), *constants, axis=-1, epsilon=epsilon)
     return reshaped(b, y, shape)
+
+
+def local_response(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
+    """X / (bias + alpha / size · Σ x²)^beta, the sum over near channels as a convolution of ones.
+
+    With 16-bit activations the HTP has no LRN; this is 0.0008 off there (QAIRT 2.51.0, its emulator).
+    """
+    shape, size = static_shape(node.inputs[0]), int_attribute(node, "size", 1)
+    if shape is None or len(shape) not in (3, 4):
+        return None
+    x, channels = x_of(node), shape[1]
+    distance = np.arange(channels)[None] - np.arange(channels)[:, None]
+    near = (distance >= -((size - 1) // 2)) & (distance <= size // 2)
+    share = near * (float_attribute(node, "alpha", 1e-4) / size)
+    squares = b.op("Mul", x, x)
+    total = b.op("Conv", squares, b.constant(share.reshape(*share.shape, *[1] * (len(shape) - 2))))
+    base = b.op("Add", total, b.constant(float_attribute(node, "bias", 1.0)))
+    return [b.op("Div", x, b.op("Pow", base, b.constant(float_attribute(node, "beta", 0.75))))]

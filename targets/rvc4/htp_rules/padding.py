@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
+from converter.graph.moves import MOVES
 from converter.graph.rewrite import Builder, array_of, input_of, static_shape, text_attribute
 
 Pads = dict[int, tuple[int, int]]
@@ -84,6 +85,35 @@ def beyond_the_range(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
         sizes[axis] += max(before, 0) + max(after, 0)
     assert x is not None
     return [x]
+
+
+def behind_a_part(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
+    """Constant padding behind the last axis of a part (Split, Slice) as constants that are put there.
+
+    In float16 the HTP may read on in the tensor that the part is of (QAIRT 2.51.0, its emulator).
+    """
+    shape, pads, given = static_shape(node.inputs[0]), _pads(node), input_of(node, 2)
+    number = np.zeros((), np.float32) if given is None else array_of(given)
+    if text_attribute(node, "mode", "constant") != "constant" or shape is None or not pads:
+        return None
+    before, after = pads.pop(len(shape) - 1, (0, 0))
+    if number is None or number.dtype != np.float32 or before or after <= 0 or not _is_part(node):
+        return None
+    beside = b.constant(np.full([*shape[:-1], after], number.item()))
+    x = b.op("Concat", node.inputs[0], beside, axis=len(shape) - 1)
+    if not pads:
+        return [x]
+    pairs = [pads.get(axis, (0, 0)) for axis in range(len(shape))]
+    frame = b.ints(*[first for first, _ in pairs], *[last for _, last in pairs])
+    return [b.op("Pad", x, frame, b.constant(number.item()))]
+
+
+def _is_part(node: ir.Node) -> bool:
+    """Whether a node reads a part of a tensor, moved perhaps."""
+    made = node.inputs[0].producer() if node.inputs[0] is not None else None
+    while made is not None and made.op_type in MOVES and made.op_type not in ("Slice", "Split"):
+        made = made.inputs[0].producer() if made.inputs[0] is not None else None
+    return made is not None and made.op_type in ("Slice", "Split")
 
 
 def _pads(node: ir.Node) -> Pads | None:

@@ -12,6 +12,7 @@ from converter.graph.rules import lookups, sums
 from targets.rvc4.htp_rules import (
     activations,
     convolution,
+    fusions,
     layer_norm,
     limits,
     moves,
@@ -48,7 +49,7 @@ _SHARED: Final[Sequence[Group]] = (
     {
         "BatchNormalization": normalization.batch_normalization,
         "Clip": limits.clip,
-        "Conv": convolution.dense_volume,
+        "Conv": _first_of(convolution.dense_volume, convolution.dense_depthwise),
         "Div": layer_norm.written_out,
         "Gemm": products.biased_gemm,
         "LayerNormalization": normalization.layer_normalization,
@@ -78,25 +79,34 @@ _SHARED: Final[Sequence[Group]] = (
 )
 _INTEGER: Final[Sequence[Group]] = (
     {
+        "LogSoftmax": fusions.log_softmax_of_frames,
         "Pad": padding.beyond_the_range,
         "Reciprocal": activations.reciprocal,
         "ReduceL2": sums.RULES["ReduceL2"],  # else it is computed in float16
     },
 )
+_PER_CHANNEL: Final[Group] = {
+    "Conv": convolution.not_point,
+    "ConvTranspose": convolution.grouped_transpose,
+}
 _FLOAT: Final[Sequence[Group]] = (
     {
         "Cast": lookups.cast,
+        "Conv": convolution.not_nine,
         "Div": layer_norm.root_mean_square,
         "LogSoftmax": activations.log_softmax,
         "Mul": layer_norm.root_mean_square,
+        "Pad": padding.behind_a_part,
         "ReduceL2": sums.euclidean_norm,
         "Sigmoid": activations.output_sigmoid,
         "Softplus": activations.soft_plus,
     },
-    {"Exp": activations.exponential},
+    {"Exp": activations.exponential, "Sigmoid": fusions.curve, "Tanh": fusions.curve},
 )
 _WIDE: Final[Sequence[Group]] = (
     {
+        "Conv": convolution.not_nine,
+        "LRN": normalization.local_response,
         "Mul": activations.silu,
         "PRelu": activations.p_relu,
         "Softplus": activations.soft_plus_by_sigmoid,
@@ -122,7 +132,7 @@ def groups(
     if weight_bits == 16:
         found.append(_WIDE_WEIGHTS)
     if per_channel:
-        found.append({"ConvTranspose": _unless_encoded(convolution.grouped_transpose, encoded)})
+        found.append({name: _unless_encoded(rule, encoded) for name, rule in _PER_CHANNEL.items()})
     return [*found, ranks.RULES, ranks.JOINED]
 
 
