@@ -65,7 +65,7 @@ def be_killed_first() -> None:
 def yield_to_others() -> None:
     """Let who started this process go first where cores are short: it answers while this computes.
 
-    On Linux it does not interrupt others when it has something to do again (sched(7), SCHED_BATCH).
+    On Linux it also interrupts nobody when it has something to do again (SCHED_BATCH of sched(7)).
     """
     if hasattr(os, "nice"):
         os.nice(_NICE)

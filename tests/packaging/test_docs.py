@@ -45,7 +45,10 @@ WITH_EXAMPLES = [
 ]
 LANGUAGES = {"bash", "python", "yaml", "json", "text", "toml"}
 # Commands of others that stand beside ours and are not run.
-OTHERS = {"dask", "git", "cd", "python3", "pip", "nox", "modelconverter", "tar", "export", "hubai"}
+OTHERS = {
+    *("dask", "git", "cd", "python3", "pip", "nox", "modelconverter", "tar", "export", "hubai"),
+    *("cp", "mkdir", "pg_dump", "pg_restore", "sqlite3"),
+}
 
 
 def marked() -> list[tuple[str, Block]]:
