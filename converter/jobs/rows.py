@@ -25,7 +25,7 @@ from converter.jobs.changing import (
     state_event,
 )
 from converter.jobs.database import writing
-from converter.jobs.errors import Conflict
+from converter.jobs.errors import Conflict, Missing
 from converter.jobs.reading import job_of, label_text
 from converter.jobs.results import failed
 from converter.jobs.schema import ARTEFACTS, ATTEMPTS, EVENTS, JOBS
@@ -215,13 +215,25 @@ class Rows(Changing):
     def finish(self, outcome: Outcome) -> bool:
         """End a job as its attempt ended; False if the attempt is not the job's any more.
 
-        The files become the job's in the same transaction: nobody sees half a result.
+        The files become the job's in the same transaction: nobody sees half a result. An attempt that
+        was cancelled although nobody asked for the job's end (its worker was stopped) is lost.
         """
+        if outcome.state is State.CANCELLED and not self._is_unwanted(outcome.job_id):
+            lost = self.lost(outcome.job_id, outcome.attempt, outcome.reason, counts=False)
+            return lost is not None
         try:
             return self._finish(outcome)
         except sa.exc.IntegrityError:  # some of its events are kept already
             new = self._unkept(outcome.job_id, outcome.attempt, outcome.events)
             return self._finish(replace(outcome, events=tuple(new)))
+
+    def _is_unwanted(self, job_id: str) -> bool:
+        """Whether the end of a job was asked for, or it ended so, or is off the record."""
+        try:
+            job = self.get(job_id)
+        except Missing:
+            return True
+        return job.cancelling or job.state is State.CANCELLED
 
     def _finish(self, outcome: Outcome) -> bool:
         job_id, attempt, events = outcome.job_id, outcome.attempt, outcome.events

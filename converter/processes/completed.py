@@ -68,7 +68,8 @@ def died(done: Completed, what: str, timeout_s: float) -> ToolError:
     if done.signal_name:
         return ToolError(
             f"{what} crashed on this model ({done.signal_name}).",
-            remedy="Loops and sequences of unknown length do that; export the model without them.",
+            remedy="Cut the model (--outputs) to find the node that does it. Loops and sequences of "
+            "unknown length are known to.",
             tool_text=text,
         )
     last = (done.stderr.strip() or done.stdout.strip() or "no word").splitlines()[-1].strip()

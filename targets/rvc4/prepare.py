@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 # QNN's execution provider takes nothing of a graph older than opset 11, and splits many below 17.
 _OPSET: Final = 17
 # How the quantizer ends the names of what it adds.
+_PARAMETERS: Final = ("_scale", "_zero_point")
 _TAKEN: Final = (
-    "_scale",
-    "_zero_point",
+    *_PARAMETERS,
     "_quantized",
     "_convert",
     "_QuantizeLinear_Input",
@@ -31,8 +31,6 @@ _TAKEN: Final = (
     "_DequantizeLinear_Output",
 )
 _MULTIPLIED: Final = ("Conv", "ConvTranspose", "Gemm", "MatMul")
-
-
 _OTHER_INTEGERS: Final = ("INT64", "INT8", "UINT8", "INT16", "UINT16")
 
 
@@ -199,6 +197,8 @@ def prepare_file(
     _check_inputs(model)
     _check_outputs(model)
     _check_weights(model, _MULTIPLIED if not weight_bits else ())
+    if weight_bits:
+        _refuse_taken_names(model)
     _free_names(model)
     name = Path(target).name
     ir.save(model, target, external_data=f"{name}.data", size_threshold_bytes=4096)
@@ -287,6 +287,31 @@ def _check_weights(model: ir.Model, among: Sequence[str]) -> None:
                 else "Put a finite number into the model, such as -1e4 for a mask.",
             )
         )
+    if findings:
+        raise from_findings(ModelError, "The model", findings)
+
+
+def _refuse_taken_names(model: ir.Model) -> None:
+    """Refuse inputs and outputs that are called as the quantizer calls what it adds for another tensor.
+
+    Raises:
+        ModelError: There are such, all at once.
+    """
+    graph = model.graph
+    own = {str(value.name) for value in graph.inputs}
+    own |= {str(value.name) for node in graph for value in node.outputs}
+    findings = [
+        Finding(
+            code="rvc4.tensor",
+            where=f"{kind} {name!r}",
+            message=f"it is called as what the quantizer adds for {name.removesuffix(ending)!r}.",
+            remedy="Rename it in the model, or convert with FP16_STANDARD.",
+        )
+        for kind, values in (("input", graph.inputs), ("output", graph.outputs))
+        for name in (str(value.name) for value in values)
+        for ending in _PARAMETERS
+        if name.endswith(ending) and name.removesuffix(ending) in own
+    ]
     if findings:
         raise from_findings(ModelError, "The model", findings)
 

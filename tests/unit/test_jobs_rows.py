@@ -413,6 +413,21 @@ def test_cancel_in_every_state(rows: Rows) -> None:
         rows.cancel("nobody")
 
 
+def test_an_attempt_that_is_cancelled_without_anybody_asking_is_tried_again(rows: Rows) -> None:
+    rows.submit(submission("a"))
+    rows.claim("a")
+    assert rows.finish(outcome(1, State.CANCELLED))
+    assert (rows.get("a").state, rows.get("a").losses) == (State.QUEUED, 0)
+    assert not rows.finish(outcome(1, State.CANCELLED))
+    rows.claim("a")
+    rows.cancel("a")
+    for _ in range(2):  # the second time nobody knows that the first one was carried out
+        assert rows.finish(outcome(2, State.CANCELLED))
+        assert rows.get("a").state is State.CANCELLED
+    rows.delete("a")
+    assert not rows.finish(outcome(2, State.CANCELLED))
+
+
 def test_success_that_races_with_cancel_ends_once(rows: Rows) -> None:
     for index in range(10):
         name = str(index)

@@ -13,7 +13,9 @@ from targets.rvc4.prepare import prepare_file
 from tests.sources import make_model
 
 
-def prepared(tmp_path: Path, nodes: list[onnx.NodeProto], outputs: dict[str, int]) -> onnx.ModelProto:
+def prepared(
+    tmp_path: Path, nodes: list[onnx.NodeProto], outputs: dict[str, int], weight_bits: int = 0
+) -> onnx.ModelProto:
     """The prepared float model of nodes that read x and z."""
     graph = helper.make_graph(
         nodes,
@@ -33,7 +35,7 @@ def prepared(tmp_path: Path, nodes: list[onnx.NodeProto], outputs: dict[str, int
         for name in "xz"
     ]
     target = tmp_path / "float.onnx"
-    prepare_file(str(tmp_path / "m.onnx"), str(target), False, inputs, 0, 8, True, [], True)
+    prepare_file(str(tmp_path / "m.onnx"), str(target), False, inputs, weight_bits, 8, True, [], True)
     return onnx.load(target)
 
 
@@ -64,3 +66,17 @@ def test_a_part_of_a_shape_is_known(tmp_path: Path) -> None:
     ]
     model = prepared(tmp_path, nodes, {"y": TensorProto.FLOAT})
     assert [node.op_type for node in model.graph.node] == ["Reshape", "Add"]
+
+
+@pytest.mark.parametrize("taken", ["y_scale", "y_zero_point"])
+def test_an_output_with_a_name_of_the_quantizers_is_refused_in_integers(
+    tmp_path: Path, taken: str
+) -> None:
+    nodes = [
+        helper.make_node("Add", ["x", "z"], ["y"], name="add"),
+        helper.make_node("Sub", ["x", "z"], [taken], name="sub"),
+    ]
+    outputs = dict.fromkeys(("y", taken), TensorProto.FLOAT)
+    with pytest.raises(ModelError, match=f"output '{taken}': it is called as what .* 'y'"):
+        prepared(tmp_path, nodes, outputs, weight_bits=8)
+    assert [value.name for value in prepared(tmp_path, nodes, outputs).graph.output] == ["y", taken]
