@@ -153,6 +153,9 @@ def table(rows: list[Row], given: argparse.Namespace) -> str:
         f"| {one.seconds:.0f} |"
         for one in rows
     ]
+    done = {one.path for one in rows}
+    if left := [path for path in PATHS if path not in done]:
+        lines += ["", f"Not run: {', '.join(left)}."]
     return "\n".join(lines) + "\n"
 
 

@@ -133,5 +133,5 @@ def test_a_worker_whose_scheduler_never_answers_says_so_in_one_line(
     mine = worker.Offer(name="a", slots=1, memory_bytes=1, labels=frozenset(), versions=versions.own())
     said: list[str] = []
     with pytest.raises(ToolchainError, match=r"No scheduler answers at tcp://127\.0\.0\.1:1\."):
-        asyncio.run(worker._serve("tcp://127.0.0.1:1", mine, None, tmp_path, said.append))
+        asyncio.run(worker._serve("tcp://127.0.0.1:1", mine, None, None, tmp_path, said.append))
     assert said == []
