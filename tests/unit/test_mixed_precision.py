@@ -527,13 +527,14 @@ def test_wide_tensors_have_all_that_was_seen_and_the_record_makes_the_same_bytes
     narrow = {name: (low / 4, high / 4) for name, (low, high) in whole.items()}
     made = []
 
-    def make(ranges: Any, seen: Any) -> dict[str, Any]:
+    def make(ranges: Any, seen: Any, recorded: Any = None) -> dict[str, Any]:
         target = tmp_path / str(len(made)) / "network.onnx"
         target.parent.mkdir()
         found = quantize_file(
             *(str(tmp_path / "float.onnx"), str(target), {"mse": ranges}, 8, 8, True),
             *(None, None, [], [], "auto", {}, ["big"]),
             whole=seen,
+            narrow=recorded,
         )
         made.append(target.read_bytes())
         return found
@@ -543,5 +544,5 @@ def test_wide_tensors_have_all_that_was_seen_and_the_record_makes_the_same_bytes
     assert "big" in wide
     for name, limits in first["ranges"].items():
         assert tuple(limits) == tuple((whole if name in wide else narrow)[name])
-    make(first["ranges"], None)
+    make(first["ranges"], None, first["wide"]["narrow"])
     assert made[0] == made[1]

@@ -28,6 +28,7 @@ class Formats:
         lost: Parts of outputs that 8 bits would lose.
         from_source: Tensors that have a quantized source's grids; measured: its other activations.
         operators: Of every node, by name.
+        fused: By tensor what a Relu or Clip, its only reader, makes of it.
     """
 
     overrides: Rows
@@ -39,6 +40,19 @@ class Formats:
     from_source: Sequence[str] = ()
     measured: Sequence[str] = ()
     operators: Mapping[str, str] = field(default_factory=dict)
+    fused: Mapping[str, str] = field(default_factory=dict)
+
+    def narrowed(self, own: Ranges, ranges: Ranges) -> dict[str, tuple[float, float]]:
+        """The ranges of wide tensors where they are converted to 8 bits.
+
+        In front of a Relu or Clip it is that of the result, which the quantizer takes as well.
+
+        Args:
+            own: Those that differ from the tensors' ranges.
+        """
+        behind = {name: self.fused.get(name, name) for name in {*own, *self.tensors}}
+        known = {**ranges, **own}
+        return {name: known[other] for name, other in behind.items() if other in known}
 
     def to_json(self) -> dict[str, Any]:
         """The build record's entry."""
@@ -109,6 +123,11 @@ def choose(
         from_source=known.from_source,
         measured=_without_grid(links, names, given, inputs) if known.from_source and given else [],
         operators={node.name: node.op_type for node in graph.node},
+        fused={
+            node.input[0]: node.output[0]
+            for node in graph.node
+            if node.op_type in FUSED and len(links.readers[node.input[0]]) == 1
+        },
     )
 
 

@@ -35,7 +35,7 @@ class Network:
         asked: Tensors that were asked to be wide.
         operators: The operators of the float network's nodes, by name; empty for float16.
         report: How the ranges were found; for the build record.
-        whole: Ranges of all values that were seen, where the network's were chosen among several.
+        whole: Ranges that tensors with 16 bits get in a mode of 8-bit activations (`room`).
     """
 
     path: Path
@@ -104,9 +104,12 @@ def make_network(run: Run, parameters: Parameters, prepared: Prepared) -> Networ
                 "percentile": parameters.percentile,
                 "bits": precision.activations,
                 "outputs": [item.name for item in parameters.outputs],
+                "narrow": [item.name for item in parameters.outputs]
+                if parameters.output_type == "uint8"
+                else [],
             },
         )
-    whole = measured["ranges"].get("min-max") if len(measured["ranges"]) > 1 else None
+    whole = measured["whole"] if precision.activations == 8 else None
     with run.stage("quantize"):
         made = quantize(
             run,
@@ -260,6 +263,7 @@ def recorded_arguments(parameters: Parameters, report: Mapping[str, Any]) -> dic
         "inputs": [item.to_json() for item in parameters.inputs],
         "ranges": {report["method"]: report["ranges"]},
         "shifts": shifts_of(report),
+        "narrow": (report.get("wide") or {}).get("narrow") or {},
     }
 
 

@@ -23,12 +23,13 @@ def wider(run: Run, parameters: Parameters, prepared: Prepared, network: Network
         return None
     path = run.work / "wider.onnx"
     precision = dataclasses.replace(parameters.precision, activations=16)
+    arguments = recorded_arguments(parameters, network.report)
     made = quantize(
         run,
         dataclasses.replace(parameters, precision=precision, output_type="auto"),
         prepared,
         path,
-        recorded_arguments(parameters, network.report),
+        arguments | ({"ranges": {"min-max": network.whole}} if network.whole else {}),
     )
     return Network(path=path, codes=made["outputs"])
 

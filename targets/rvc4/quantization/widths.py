@@ -33,7 +33,7 @@ MOVES: Final = frozenset({*ALONE, "Concat", "MaxPool", "Pad"})
 # The quantizer fuses these with the node in front of them.
 FUSED: Final = frozenset({"Relu", "Clip"})
 # Inputs that are weights, biases or parameters, which have formats of their own.
-PARAMETERS: Final[Mapping[str, range]] = {
+PARAMETERS: Final[Mapping[str, Collection[int]]] = {
     "BatchNormalization": range(1, 5),
     "Conv": range(1, 3),
     "ConvTranspose": range(1, 3),
@@ -42,7 +42,7 @@ PARAMETERS: Final[Mapping[str, range]] = {
     "InstanceNormalization": range(1, 3),
     "LayerNormalization": range(1, 3),
     "MatMul": range(1, 2),
-    "Pad": range(1, 4),
+    "Pad": (1, 3),
     "Clip": range(1, 3),
     "Resize": range(1, 4),
 }
@@ -207,8 +207,13 @@ class Widths:
     def _operands(self) -> Iterator[str]:
         """Constants that wide nodes compute with, other than weights."""
         for name in self.links.constants:
-            for node in self.links.readers.get(name, []):
-                parameters = PARAMETERS.get(node.op_type, ())
-                places = [index for index, item in enumerate(node.input) if item == name]
-                if node.name in self.nodes and not any(place in parameters for place in places):
-                    yield name
+            readers = [node for node in self.links.readers.get(name, []) if computes_with(node, name)]
+            # What nodes of both widths read is split (`shared_constants`).
+            if readers and all(node.name in self.nodes for node in readers):
+                yield name
+
+
+def computes_with(node: onnx.NodeProto, name: str) -> bool:
+    """Whether a constant is an operand of a node, which has its activations' width; weights are not."""
+    parameters = PARAMETERS.get(node.op_type, ())
+    return not any(item == name and place in parameters for place, item in enumerate(node.input))
