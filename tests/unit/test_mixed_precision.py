@@ -32,6 +32,7 @@ from targets.rvc4.parameters import Parameters
 from targets.rvc4.quantization.network import Network
 from targets.rvc4.quantization.quantize import quantize_file
 from targets.rvc4.quantization.switched import Switched
+from targets.rvc4.quantization.variants import in_place
 from targets.rvc4.quantization.widths import Links, spread
 from tests.unit.test_rvc4_widths import RANGES, SHAPE, F, detector, model_of, node
 
@@ -48,7 +49,7 @@ from tests.unit.test_rvc4_widths import RANGES, SHAPE, F, detector, model_of, no
 def test_the_count_that_is_found_is_the_least_where_losses_fall(
     losses: list[float], limit: float, hints: list[int] | None
 ) -> None:
-    """Whatever is suggested, and with no more tries than three times a bisection's."""
+    """Whatever is suggested. Tries: twice a bisection's to find the end, and two suggestions for each."""
     table = sorted(losses, reverse=True)
     asked: list[int] = []
 
@@ -444,6 +445,7 @@ def searching(
     monkeypatch: pytest.MonkeyPatch,
     work: Path,
     again: str = "",
+    judge: Any = None,
 ) -> Network:
     """What a search among as many steps makes."""
     steps = [{"tensors": [str(i) for i in range(n)], "nodes": []} for n in range(len(losses))]
@@ -458,7 +460,7 @@ def searching(
 
     report = {"ranges": {}}
     monkeypatch.setattr(find_module, "corrected_again", corrected_again)
-    monkeypatch.setattr(find_module, "judge_of", lambda *_: _Table(losses, apart))
+    monkeypatch.setattr(find_module, "judge_of", lambda *_: judge or _Table(losses, apart))
     monkeypatch.setattr(find_module, "with_wide", with_wide)
     monkeypatch.setattr(
         find_module._Search, "_measured", lambda _: {"steps": steps, "rests": [0.0] * len(steps)}
@@ -478,6 +480,51 @@ def test_what_grows_for_frames_kept_apart_keeps_the_limit_on_the_others_too(
     assert len(made.nodes) == 3
     assert made.report is not None
     assert made.report["mixed"]["search"]["drop"] == 0.3
+
+
+@pytest.mark.parametrize(
+    ("needed", "count", "wide", "tries"),
+    [
+        ({"0", "2"}, 4, ["0", "2"], 2),
+        ({"1"}, 4, ["1"], 1),
+        ({"0", "1", "2"}, 4, ["0", "1", "2"], 2),
+        ({"2", "9"}, 12, [str(index) for index in range(10)], 0),
+    ],
+)
+def test_of_few_wide_tensors_those_that_the_limit_does_not_need_are_left_out(
+    needed: set[str],
+    count: int,
+    wide: list[str],
+    tries: int,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    asked = []
+
+    def lost(network: Network, *, held_out: bool) -> Drop:
+        asked.append(network.nodes)
+        return Drop(value=0.1 if needed <= set(network.nodes) else 0.9, where="'y'")
+
+    judge = SimpleNamespace(lost=lost)
+    made = searching([0.0] * count, [], monkeypatch, tmp_path, judge=judge)
+    assert list(made.nodes) == wide
+    # The steps of the order have all that is in front of them.
+    other = {nodes for nodes in asked if list(nodes) != [str(index) for index in range(len(nodes))]}
+    assert len(other) == tries
+
+
+def test_what_was_found_is_kept_as_what_is_compiled(tmp_path: Path) -> None:
+    run: Any = SimpleNamespace(work=tmp_path)
+    for name in ("network.onnx", "network.onnx.data"):
+        (tmp_path / name).write_text("8 bits")
+    (tmp_path / "try-2").mkdir()
+    (tmp_path / "try-2" / "network.onnx").write_text("found")
+    there = Network(path=tmp_path / "network.onnx")
+    assert in_place(run, there) is there
+    made = in_place(run, Network(path=tmp_path / "try-2" / "network.onnx", nodes=("n",)))
+    assert (made.path, made.nodes) == (tmp_path / "network.onnx", ("n",))
+    assert made.path.read_text() == "found"
+    assert not (tmp_path / "network.onnx.data").exists()
 
 
 @pytest.mark.parametrize(("again", "drop"), [("corrected", 0.32), ("no better", 0.4), ("", 0.4)])
