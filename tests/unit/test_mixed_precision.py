@@ -114,7 +114,7 @@ def test_what_was_found_grows_until_it_keeps_the_limit_on_other_frames(
         assert losses[-1] > 0.5
     else:
         assert losses[count] <= 0.5
-        assert count == min(found, last) or losses[min(found, last)] > 0.5
+        assert count == min(found, last) or losses[count - 1] > 0.5
 
 
 def test_a_tensor_that_adds_no_node_joins_the_step_before() -> None:
@@ -453,12 +453,13 @@ def searching(
     def with_wide(
         run: Any, parameters: Any, prepared: Any, network: Any, tensors: Any, name: str
     ) -> Any:
-        return Network(path=Path(name), nodes=tuple(tensors), report=report)
+        return Network(path=Path(name), nodes=tuple(tensors), report=network.report)
 
     def corrected_again(run: Any, parameters: Any, prepared: Any, network: Any, name: str) -> Any:
-        return dataclasses.replace(network, path=Path(again)) if again else None
+        report = {**network.report, "bias_correction": name}
+        return dataclasses.replace(network, path=Path(again), report=report) if again else None
 
-    report = {"ranges": {}}
+    report = {"ranges": {}, "bias_correction": None}
     monkeypatch.setattr(find_module, "corrected_again", corrected_again)
     monkeypatch.setattr(find_module, "judge_of", lambda *_: judge or _Table(losses, apart))
     monkeypatch.setattr(find_module, "with_wide", with_wide)
@@ -536,6 +537,17 @@ def test_biases_are_corrected_for_the_network_that_was_found_where_it_loses_less
     found = made.report["mixed"]["search"]
     assert (found["drop"], found["corrected_again"]) == (drop, again == "corrected")
     assert (made.path.name == "corrected") == (again == "corrected")
+    assert made.report["bias_correction"] == ("corrected-1" if again == "corrected" else None)
+
+
+@pytest.mark.parametrize(("again", "biases"), [("corrected", "biases"), ("no better", None)])
+def test_tries_have_the_biases_of_the_network_with_all_steps_where_that_loses_less_then(
+    again: str, biases: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(find_module._Search, "_correct", lambda *_: False)
+    made = searching([1.0, 0.6, 0.4, 0.4], [1.0, 0.6, 0.4, 0.4], monkeypatch, tmp_path, again)
+    assert made.report is not None
+    assert (len(made.nodes), made.report["bias_correction"]) == (2, biases)
 
 
 def test_a_limit_that_nothing_keeps_is_exit_code_7_and_the_best_is_best_on_all_frames(

@@ -109,7 +109,9 @@ def fewest(
 
 
 def confirmed(count: int, last: int, loss: Callable[[int], float], limit: float) -> int | None:
-    """A number of steps that keeps the limit on other data, too: it grows by a quarter until it does.
+    """A number of steps that keeps the limit on other data, too.
+
+    From what was found the distance doubles until it does; then what is between is bisected.
 
     Args:
         count: What was found; last: the greatest number.
@@ -118,10 +120,17 @@ def confirmed(count: int, last: int, loss: Callable[[int], float], limit: float)
     Returns:
         None if not even the greatest keeps it.
     """
+    beyond, distance = count - 1, 1
     while loss(count) > limit:
         if count >= last:
             return None
-        count = min(last, count + max(1, count // 4))
+        beyond, count, distance = count, min(last, count + distance), 2 * distance
+    while count - beyond > 1:
+        middle = (beyond + count) // 2
+        if loss(middle) > limit:
+            beyond = middle
+        else:
+            count = middle
     return count
 
 
