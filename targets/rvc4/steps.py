@@ -136,8 +136,9 @@ def run(run: Run, parameters: QnnParameters) -> Artifact:
     network = in_place(run, find(run, parameters, prepared, make_network(run, parameters, prepared)))
     network, path, dlc = _compile(run, parameters, network, toolchain)
     parameters = _as_made(parameters, network)
-    checked(dlc, parameters, _overridden(parameters), network.wide)
-    for warning in [*narrowed(dlc, parameters), *islands_warning(dlc, parameters, network.operators)]:
+    checked(dlc, parameters, _overridden(parameters), network.wide, network.floats)
+    islands = islands_warning(dlc, parameters, network.operators, network.floats)
+    for warning in [*narrowed(dlc, parameters), *islands]:
         run.warn(warning)
         warnings.append(warning)
     inputs, outputs = read_back(parameters, dlc)

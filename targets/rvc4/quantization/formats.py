@@ -73,6 +73,7 @@ def choose(
     images: Sequence[str],
     changed: Sequence[str],
     wide: Collection[str] = (),
+    floats: Collection[str] = (),
 ) -> Formats:
     """Decide the formats of a prepared model's tensors.
 
@@ -85,6 +86,7 @@ def choose(
         images: Inputs that take frames; changed: inputs that the preprocessing has changed.
         wide: Tensors that are asked to have 16 bits in an 8-bit mode, from what makes them to what
             reads them.
+        floats: Nodes that compute in float16 and read tensors in whatever width these have.
 
     Raises:
         UsageError: There are encodings, and none can be used.
@@ -106,13 +108,14 @@ def choose(
     # Said of each: one that nodes of another width read would leave as they read it.
     own = {name: "uint8" if narrow and name not in kept else "uint16" for name in outputs}
     nodes = wide_nodes(links, kept, outputs) | spread(links, asked) if narrow else frozenset()
-    widths = Widths(links=links, nodes=nodes, inputs=asked.intersection(links.inputs))
+    inputs = asked.intersection(links.inputs)
+    widths = Widths(links=links, nodes=nodes, inputs=inputs, floats=frozenset(floats))
     if narrow:
         overrides = widths.overrides(names, images, given)
     else:
         overrides = {} if given is None else given.rows(weights, activations)
     order = {node.name: index for index, node in enumerate(graph.node)}
-    inputs = [*images, *changed]
+    own_inputs = [*images, *changed]
     return Formats(
         overrides=overrides,
         leaving=own if output_type == "auto" else dict.fromkeys(outputs, output_type),
@@ -121,7 +124,7 @@ def choose(
         tensors=sorted(widths.tensors) if narrow else [],
         lost=lost,
         from_source=known.from_source,
-        measured=_without_grid(links, names, given, inputs) if known.from_source and given else [],
+        measured=_without_grid(links, names, given, own_inputs) if known.from_source and given else [],
         operators={node.name: node.op_type for node in graph.node},
         fused={
             node.input[0]: node.output[0]

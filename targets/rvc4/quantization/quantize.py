@@ -20,6 +20,7 @@ from converter.graph.heavy import HEAVY_BYTES
 from targets.rvc4.quantization.bias_correction import correct, correct_written, encoded
 from targets.rvc4.quantization.formats import Formats, choose
 from targets.rvc4.quantization.io_codes import expose, take_half
+from targets.rvc4.quantization.islands import make_half
 from targets.rvc4.quantization.modes import PER_TENSOR
 from targets.rvc4.quantization.overrides import (
     limit,
@@ -75,6 +76,7 @@ def quantize_file(
     shifts: Mapping[str, Sequence[float]] | None = None,
     whole: Mapping[str, tuple[float, float]] | None = None,
     narrow: Mapping[str, tuple[float, float]] | None = None,
+    floats: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Write the integer network, in a child process.
 
@@ -92,6 +94,7 @@ def quantize_file(
             enough, and what a narrower range cuts off they could not bring back.
         narrow: Recorded ranges of wide tensors where they are converted to 8 bits; otherwise the
             ranges that `whole` takes the place of.
+        floats: Nodes that compute in float16 (`islands`).
 
     Returns:
         The method that was kept, the error of each that was tried (relative RMSE over all outputs),
@@ -112,7 +115,7 @@ def quantize_file(
         while True:
             formats = choose(
                 *(model, by_name, weights, activations, output_type, encodings, grids, images, changed),
-                wide,
+                *(wide, floats),
             )
             cut = {
                 name: known[name]
@@ -130,8 +133,11 @@ def quantize_file(
         overrides |= formats.overrides
         limit_conversions(overrides, formats.narrowed(converted, by_name))
         network = _quantized(
-            model, by_name, weights, activations, per_channel, overrides, formats.nodes
+            *(model, by_name, weights, activations, per_channel, overrides),
+            [name for name in formats.nodes if name not in floats],
+            floats,
         )
+        make_half(network, floats)
         take_half(network.graph, [item.name for item in frames if item.dtype == "float16"])
         codes = expose(network, images, activations, formats.leaving, {**by_name, **converted})
         return network, codes, formats, by_name, converted
@@ -186,6 +192,7 @@ def quantize_file(
         "wide": formats.to_json() | {"narrow": {k: list(v) for k, v in sorted(converted.items())}},
         "from_source": list(formats.from_source),
         "measured": list(formats.measured),
+        "floats": list(floats),
         "operators": formats.operators,
         "bias_correction": correction,
     }
@@ -225,11 +232,13 @@ def _quantized(
     per_channel: bool,
     overrides: dict[str, list[dict[str, Any]]],
     wide: Sequence[str] = (),
+    floats: Sequence[str] = (),
 ) -> ir.Model:
     """The model with a pair of QuantizeLinear and DequantizeLinear around every node.
 
     Args:
         wide: Nodes that have 16 bits in an 8-bit mode.
+        floats: Nodes that stay in floating point.
     """
     import onnx
     import onnx_ir as ir
@@ -279,7 +288,7 @@ def _quantized(
         activation_qType=activation_type,
         tensors_range=calibrate.TensorsData(calibrate.CalibrationMethod.MinMax, known),
         nodes_to_quantize=[],
-        nodes_to_exclude=[],
+        nodes_to_exclude=list(floats),
         op_types_to_quantize=config.op_types_to_quantize,
         extra_options=config.extra_options,
     )

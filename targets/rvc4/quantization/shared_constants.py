@@ -32,7 +32,7 @@ def split(graph: onnx.GraphProto, wide: Collection[str]) -> dict[str, str]:
         if tensor.data_type != TensorProto.FLOAT or not inside or len(inside) == len(readers):
             continue
         copy = graph.initializer.add()
-        copy.CopyFrom(tensor)
+        copy.CopyFrom(tensor)  # type: ignore[no-untyped-call]
         copy.name = found[tensor.name] = f"{tensor.name}/wide"
         for node in inside:
             for place, item in enumerate(node.input):

@@ -148,11 +148,13 @@ class Widths:
     Attributes:
         nodes: The nodes whose activations have 16 bits.
         inputs: Inputs of the graph that have 16 bits.
+        floats: Nodes that compute in floating point.
     """
 
     links: Links
     nodes: frozenset[str]
     inputs: frozenset[str] = frozenset()
+    floats: frozenset[str] = frozenset()
 
     @cached_property
     def tensors(self) -> frozenset[str]:
@@ -185,7 +187,9 @@ class Widths:
                 row = dict(given.codes(name, bits)[0])
             if name in frames:
                 row = {"scale": np.array(1, np.float32), "zero_point": np.array(0, np.uint8)}
-            readers = self.links.readers.get(name, [])
+            readers = [
+                node for node in self.links.readers.get(name, []) if node.name not in self.floats
+            ]
             others = {node.name for node in readers if (node.name in self.nodes) != (bits == 16)}
             if others:
                 row["convert"] = {"quant_type": kind[24 - bits], "recv_nodes": others}
