@@ -13,6 +13,7 @@ from typing import Final
 
 from converter.errors import ConvertError
 from converter.options.resolve import Options
+from converter.processes.sandbox import find as find_sandbox
 from converter.system import System
 from converter.target import Check, load, names
 
@@ -52,9 +53,24 @@ def checks() -> list[Check]:
             remedy="Make room, or point TMPDIR to a larger disk.",
         )
     )
+    found.append(_sandbox())
     for name in names():
         found += load(name).checks()
     return [*found, *_containers()]
+
+
+def _sandbox() -> Check:
+    """What `serve` and `worker` convert strangers' models in."""
+    found, said = find_sandbox("auto")
+    if found is not None:
+        return Check(name="sandbox", detail=f"{said}; for `serve` and `worker`")
+    return Check(
+        name="sandbox",
+        detail="",
+        problem=f"`serve` and `worker` convert outside of one ({said.removeprefix('off: ')})",
+        remedy="Install bubblewrap, and let this user make user namespaces.",
+        is_needed=False,
+    )
 
 
 def _containers() -> list[Check]:

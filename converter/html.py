@@ -1,4 +1,4 @@
-"""Tables for notebooks: what a value shows of itself as HTML."""
+"""Tables as HTML: what a value shows of itself in a notebook, and parts of pages."""
 
 from __future__ import annotations
 
@@ -8,10 +8,23 @@ from typing import Any
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """A table; every cell is escaped."""
-    head = "".join(f"<th style='text-align:left'>{escape(name)}</th>" for name in heads)
+    """A table; every cell is escaped. An empty name heads nothing, and so do none."""
+    names = "".join(
+        f"<th style='text-align:left'>{escape(name)}</th>" if name else "<td></td>" for name in heads
+    )
+    head = f"<thead><tr>{names}</tr></thead>" if any(heads) else ""
     body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows)
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    return f"<table>{head}<tbody>{body}</tbody></table>"
+
+
+def wide(label: str, part: str) -> str:
+    """A part of a page that scrolls by itself where it is too wide, also by keyboard.
+
+    Args:
+        label: What it is, for a screen reader.
+        part: HTML.
+    """
+    return f'<div class="wide" tabindex="0" role="region" aria-label="{escape(label)}">{part}</div>'
 
 
 def titled(title: str, *parts: str, lines: Iterable[str] = ()) -> str:

@@ -18,6 +18,7 @@ from converter.artifact import Artifact
 from converter.bare.open import unsettled
 from converter.cache import results
 from converter.cache.key import key_of
+from converter.cache.stages import Stages
 from converter.cache.store import Store
 from converter.calibration.given import as_files
 from converter.cameras import target_of
@@ -140,6 +141,10 @@ def convert(
             told.plan(made)
             store = _store(resolved)
             key = key_of(made, suffix_of(place)) if store is not None else None
+            if store is not None:
+                max_bytes = int(resolved.number("cache.max_gb") * 1e9)
+                stages = Stages(store, made.target, max_bytes=max_bytes, tell=told.notice)
+                processes.memory = stack.enter_context(stages)
             may_take = keep_work is None and page is None
             entry = results.find(store, key) if store and key and may_take else None
             if entry is not None:
@@ -208,6 +213,10 @@ class _Told:
         if isinstance(event, Warned):
             self.warnings.append(event.text)
         self._listen(event)
+
+    def notice(self, text: str) -> None:
+        """Tell something worth a line."""
+        self._listen(Notice(text=text))
 
     def plan(self, made: Plan) -> None:
         """Tell why the toolchain was chosen, what is not known of it, and the plan's warnings."""

@@ -18,7 +18,7 @@ import time
 from collections.abc import Collection, Iterator
 from datetime import datetime
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, BinaryIO, Final, cast
+from typing import IO, Any, BinaryIO, Final, Protocol, cast
 
 from converter.errors import ToolError, UsageError, disk_error
 
@@ -28,6 +28,18 @@ _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
 _ATOMIC: Final = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oci", "memory"})
 # Nothing is removed that is younger: a job that will name it may be about to.
 _GRACE_S: Final = 3600.0
+
+
+class Stream(Protocol):
+    """What a file is stored from; one that cannot be rewound is read once."""
+
+    def read(self, size: int = ..., /) -> bytes:
+        """The next bytes; none at the end."""
+        ...
+
+    def seekable(self) -> bool:
+        """Whether it can be rewound."""
+        ...
 
 
 class Missing(UsageError):  # noqa: N818 - what happened
@@ -82,7 +94,7 @@ class Storage:
 
     # ------------------------------------------------------------ in
 
-    def put(self, source: str | os.PathLike[str] | bytes | IO[bytes]) -> str:
+    def put(self, source: str | os.PathLike[str] | bytes | Stream) -> str:
         """Store a file, or bytes, or what a stream gives; one that is there already is kept.
 
         Returns:
@@ -93,14 +105,14 @@ class Storage:
         """
         with _disk("storing a file"), contextlib.ExitStack() as stack:
             if isinstance(source, bytes):
-                stream: IO[bytes] = io.BytesIO(source)
+                stream: Stream = io.BytesIO(source)
             elif isinstance(source, str | os.PathLike):
                 stream = stack.enter_context(Path(source).open("rb"))
             else:
                 stream = source
             return self._put_local(stream) if self._folder else self._put_remote(stream)
 
-    def _put_local(self, stream: IO[bytes]) -> str:
+    def _put_local(self, stream: Stream) -> str:
         assert self._folder is not None
         part = self._folder / "sha256" / f".{secrets.token_hex(8)}.part"
         try:
@@ -117,11 +129,12 @@ class Storage:
             part.unlink(missing_ok=True)
         return digest
 
-    def _put_remote(self, stream: IO[bytes]) -> str:
+    def _put_remote(self, stream: Stream) -> str:
         if stream.seekable():
-            at = stream.tell()
+            rewound = cast("BinaryIO", stream)
+            at = rewound.tell()
             digest = _copied(stream)
-            stream.seek(at)
+            rewound.seek(at)
             if self._is_atomic:
                 with self._opened(self._remote(digest), "wb") as file:
                     _copied(stream, file)
@@ -293,7 +306,7 @@ def _name(digest: str) -> str:
     return digest.removeprefix("sha256:")
 
 
-def _copied(stream: IO[bytes], to: IO[bytes] | None = None) -> str:
+def _copied(stream: Stream, to: IO[bytes] | None = None) -> str:
     """Read a stream to its end, and write it on; the digest of what was read."""
     whole = hashlib.sha256()
     while part := stream.read(_CHUNK):

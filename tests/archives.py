@@ -16,8 +16,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from converter.checks.codes import Example
 from targets.rvc3.vpux import make_superblob
@@ -115,9 +116,10 @@ def _external() -> Members:
     return {**members, "model.onnx": model.SerializeToString(), "model.onnx.data": data}
 
 
-def _changed_model(change: Callable[[onnx.GraphProto], Any]) -> Members:
+def _changed_model(change: Callable[[onnx.GraphProto], Any], opset: int = 13) -> Members:
     members = _float()
     model = onnx.load_from_string(members["model.onnx"])
+    model.opset_import[0].version = opset
     change(model.graph)
     return {**members, "model.onnx": model.SerializeToString()}
 
@@ -133,6 +135,17 @@ def _unused(graph: onnx.GraphProto) -> None:
 
 def _foreign(graph: onnx.GraphProto) -> None:
     graph.node[0].domain = "org.example"
+
+
+def _ambiguous(graph: onnx.GraphProto) -> None:
+    source, axes = graph.node[1].input[0], {"axes": [-2, -1]}
+    graph.initializer.append(numpy_helper.from_array(np.array([12, 16]), "sizes"))
+    attributes = {"keep_aspect_ratio_policy": "not_larger", **axes}
+    resize = helper.make_node(
+        "Resize", [source, "", "", "sizes"], ["same"], name="resize", **attributes
+    )
+    graph.node[1].input[0] = "same"
+    graph.node.insert(1, resize)
 
 
 def _live_scale(graph: onnx.GraphProto) -> None:
@@ -205,6 +218,7 @@ BUILDERS: dict[str, Callable[[], Members]] = {
     "onnx-external": _external,
     "onnx-batch": _batch,
     "onnx-foreign": lambda: _changed_model(_foreign),
+    "onnx-ambiguous": lambda: _changed_model(_ambiguous, opset=18),
     "onnx-live-scale": lambda: _changed_model(_live_scale),
     "onnx-twice": lambda: _changed_model(_twice),
     "onnx-unused": lambda: _changed_model(_unused),

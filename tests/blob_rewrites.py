@@ -169,12 +169,28 @@ def _normalizations() -> dict[str, Case]:
             [node("Mul", "x m", "t"), node("LayerNormalization", "t s b", "y")],
             {"m": 400, "s": drawn(20), "b": drawn(20)}, (1, 9, 20), 17,
         ),
+        "LayerNormalization, written out": lambda: _written_norm((1, 4, 9, 10), [1], 0.004),
+        "LayerNormalization, written out, of rows": lambda: _written_norm((2, 20), [-1], 400),
         "LRN of a fraction": lambda: one("LRN", size=3, alpha=0.2, beta=0.6, bias=0.75),
         "Softmax before opset 13": lambda: one("Softmax", axis=1, opset=11),
         "PRelu by height": lambda: one("PRelu", [_IMAGE], [drawn(9, 1)]),
         "PRelu of rank 3": lambda: one("PRelu", [(1, 4, 9)], [drawn(4, 1)]),
         "PRelu of a square": lambda: one("PRelu", [(1, 4, 4, 4)], [drawn(4)]),
     }  # fmt: skip
+
+
+def _written_norm(shape: tuple[int, ...], axes: list[int], size: float) -> onnx.ModelProto:
+    nodes = [
+        node("Mul", "x m", "t"),
+        node("ReduceMean", "t", "mean", axes=axes),
+        node("Sub", "t mean", "d"),
+        node("Pow", "d two", "squares"),
+        node("ReduceMean", "squares", "v", axes=axes),
+        node("Add", "v e", "ve"),
+        node("Sqrt", "ve", "r"),
+        node("Div", "d r", "y"),
+    ]
+    return chain(nodes, {"m": size, "two": 2, "e": 1e-5}, shape)
 
 
 def _lookups() -> dict[str, Case]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 
-def _program(name: str) -> str:
+def program(name: str) -> str:
     found = shutil.which(name)
     if found:
         return found
@@ -39,13 +39,13 @@ class Postgres:
     def start(self) -> None:
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                [*_AS, _program("postgres"), "-D", self.folder / "data", "-k", self.folder, "-h", ""],
+                [*_AS, program("postgres"), "-D", self.folder / "data", "-k", self.folder, "-h", ""],
                 stdout=log,
                 stderr=log,
                 cwd=self.folder,
             )
         until = time.monotonic() + 60
-        while subprocess.run([_program("pg_isready"), "-q", "-h", self.folder]).returncode:
+        while subprocess.run([program("pg_isready"), "-q", "-h", self.folder]).returncode:
             assert time.monotonic() < until, (self.folder / "log").read_text()
             time.sleep(0.05)
 
@@ -79,7 +79,7 @@ def postgres() -> Iterator[Postgres]:
             os.chown(folder, user.pw_uid, user.pw_gid)
         how = ["-A", "trust", "-U", "postgres", "-N", "-E", "UTF8", "--locale=C"]
         subprocess.run(
-            [*_AS, _program("initdb"), "-D", folder / "data", *how],
+            [*_AS, program("initdb"), "-D", folder / "data", *how],
             check=True,
             capture_output=True,
             cwd=folder,

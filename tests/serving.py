@@ -10,10 +10,11 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 NNCONVERT = (sys.executable, "-c", "from converter.cli import main; main()")
@@ -36,11 +37,21 @@ class Server:
             return bytes(answer.read())
 
     def put(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        return self.send("PUT", path, body)
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        body: dict[str, Any] | bytes,
+        headers: Mapping[str, str] = MappingProxyType({}),
+    ) -> dict[str, Any]:
+        kind = "application/octet-stream" if isinstance(body, bytes) else "application/json"
         asked = urllib.request.Request(
             self.url + path,
-            data=json.dumps(body).encode(),
-            method="PUT",
-            headers={"Authorization": f"Bearer {self.key}", "Content-Type": "application/json"},
+            data=body if isinstance(body, bytes) else json.dumps(body).encode(),
+            method=method,
+            headers={"Authorization": f"Bearer {self.key}", "Content-Type": kind, **headers},
         )
         with urllib.request.urlopen(asked, timeout=60) as answer:
             return dict(json.load(answer))

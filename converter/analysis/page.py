@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from converter.analysis.table import filled, number, remedy
-from converter.html import table
+from converter.html import table, wide
 from converter.report_page.place import write_text
 from converter.report_page.plots import counted
 from converter.report_page.style import STYLE
@@ -68,7 +68,7 @@ def _stage(name: str, stage: Mapping[str, Any]) -> str:
     bars = "".join(_bar(layer, most, layer["tensor"] in stage["worst"]) for layer in by_name.values())
     return (
         f"<h2>{escape(name)}</h2>{''.join(f'<p>{escape(line)}</p>' for line in said)}"
-        f'<h3>The worst</h3><div class="wide">{shown}</div>'
+        f"<h3>The worst</h3>{wide(f'The worst of {name}', shown)}"
         "<h3>All layers, in their order</h3>"
         '<p class="faint">A bar is the error that a layer adds to exact inputs, or the one up to it '
         f"where that is not known. Open a layer for its values.</p>{bars}"
@@ -110,7 +110,7 @@ def _opened(layer: Mapping[str, Any]) -> str:
         )
     items = "".join(f"<li>{escape(text)}</li>" for text in told)
     return (
-        f'<div class="wide">{table(["", ""], [row for row in facts if row[1]])}</div>'
+        wide(f"Values of {layer['tensor']}", table(["", ""], [row for row in facts if row[1]]))
         + (f"<ul>{items}</ul>" if items else "")
         + f'<div class="cards">{plot}</div>'
     )

@@ -289,8 +289,8 @@ def name_problem(name: str) -> str:
         return "leads out of the archive with '..'."
     if "\\" in name or "\0" in name or any(ord(letter) < 32 for letter in name):
         return "has a backslash or a control character in its name."
-    if len(name.encode("utf-8", "surrogateescape")) > _MAX_PATH or any(
-        len(part.encode("utf-8", "surrogateescape")) > _MAX_NAME for part in parts
+    if len(name.encode("utf-8", "surrogatepass")) > _MAX_PATH or any(
+        len(part.encode("utf-8", "surrogatepass")) > _MAX_NAME for part in parts
     ):
         return "has too long a name."
     try:

@@ -55,7 +55,7 @@ def read_input(
 ) -> tuple[dict[str, Any] | None, list[Finding]]:
     """The config's entry of one input, None if its shape is dynamic, with guesses and errors."""
     if tensor.shape == () and not hint.shape:
-        return None, [_scalar(where, tensor)]
+        return None, [_scalar(where, tensor, "boolean" if hint.boolean else tensor.dtype)]
     shape, findings = _shape(where, tensor, hint)
     if shape is None:
         return None, findings
@@ -106,12 +106,12 @@ def _guess(
     return Finding(code=code, severity=severity, where=where, message=message, remedy=remedy)
 
 
-def _scalar(where: str, tensor: TensorFacts) -> Finding:
+def _scalar(where: str, tensor: TensorFacts, kind: str) -> Finding:
     """What is told of an input without axes: a config cannot describe one."""
     return Finding(
         code="init.scalar",
         where=f"{where}.shape",
-        message=f"{tensor.name!r} is a single {tensor.dtype} number, which no camera feeds.",
+        message=f"{tensor.name!r} is a single {kind} value, which no camera feeds.",
         remedy=f"Set inputs.{tensor.name}.frozen_value to the number that it always has.",
     )
 

@@ -89,7 +89,7 @@ def files_of_tools(options: Options) -> dict[str, str] | None:
     Raises:
         OSError: It cannot be read.
     """
-    here, found = Path.cwd().resolve(), {}
+    found = {}
     for key, setting in options.settings.items():
         words = setting.value if kind_of(key) == "args" and isinstance(setting.value, tuple) else ()
         for word in map(str, words):
@@ -97,7 +97,7 @@ def files_of_tools(options: Options) -> dict[str, str] | None:
                 path = _existing(name)
                 if path is None:
                     continue
-                if path.is_dir() and here.is_relative_to(path.resolve()):
+                if path.is_dir() and Path.cwd().resolve().is_relative_to(path.resolve()):
                     return None
                 found[f"{key} {name}"] = digest_of(path)
     return found

@@ -12,7 +12,7 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BufferedReader
 from pathlib import Path
 from typing import Any, Final
@@ -22,6 +22,10 @@ from converter.errors import ConvertError
 from converter.storage import Corrupt, Missing, Storage
 
 ARCHIVE: Final = "archive"
+# The key of a document that is told of a stage (`converter.cache.stages`): what it made.
+STAGE: Final = "stage"
+# What part of the store stages may take: results save a whole conversion, and must not go for them.
+_STAGES_PART: Final = 0.25
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +45,11 @@ class Record:
     document: Mapping[str, Any]
     used: float | None = None
 
+    @property
+    def stage(self) -> str | None:
+        """What a stage made; None for the result of a whole conversion."""
+        return self.document.get(STAGE)
+
     def to_json(self) -> dict[str, Any]:
         """Plain JSON data."""
         return {
@@ -56,12 +65,16 @@ class Summary:
     """What a store holds.
 
     Attributes:
+        results: How many results of whole conversions.
+        size_bytes: The size of all files, those of stages with them.
+        stages: How many stages there are, and the size of their files, by what they made.
         damaged: What `verify` found and dropped: keys.
     """
 
     url: str
     results: int
     size_bytes: int
+    stages: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     damaged: Sequence[str] = ()
 
 
@@ -212,19 +225,20 @@ class Store:
         return _summary(self.storage.url, left, damaged)
 
     def prune(self, max_bytes: int) -> Summary:
-        """Remove what was used longest ago, until the rest is small enough; and what nobody names."""
+        """Remove what was used longest ago, until the rest is small enough; and what nobody names.
+
+        Stages may take a quarter; the rest is for results.
+        """
         records = sorted(self.records(), key=lambda record: record.used or 0.0, reverse=True)
-        sizes: dict[str, int] = {}
-        kept: list[Record] = []
-        total = 0
-        for record in records:  # what was used last comes first
-            own = {digest: record.sizes[what] for what, digest in record.files.items()}
-            total += sum(size for digest, size in own.items() if digest not in sizes)
-            if total > max_bytes:
-                break
-            sizes |= own
-            kept.append(record)
-        for record in records[len(kept) :]:
+        stages, _ = _fitting([one for one in records if one.stage], int(max_bytes * _STAGES_PART))
+        may_stay = {one.key for one in stages}
+        kept, sizes = _fitting(
+            [one for one in records if not one.stage or one.key in may_stay], max_bytes
+        )
+        stays = {one.key for one in kept}
+        for record in records:
+            if record.key in stays:
+                continue
             self._documents.delete(record.key)
             for digest in record.files.values():
                 if digest not in sizes:
@@ -253,6 +267,34 @@ def _record(key: str, text: bytes, used: float | None = None) -> Record | None:
         return None
 
 
+def _fitting(records: Sequence[Record], max_bytes: int) -> tuple[list[Record], dict[str, int]]:
+    """The first records whose files are small enough together, and the sizes of those files."""
+    kept: list[Record] = []
+    sizes: dict[str, int] = {}
+    total = 0
+    for record in records:
+        own = {digest: record.sizes[what] for what, digest in record.files.items()}
+        total += sum(size for digest, size in own.items() if digest not in sizes)
+        if total > max_bytes:
+            break
+        sizes |= own
+        kept.append(record)
+    return kept, sizes
+
+
 def _summary(url: str, records: Sequence[Record], damaged: Sequence[str] = ()) -> Summary:
-    sizes = {digest: record.sizes[what] for record in records for what, digest in record.files.items()}
-    return Summary(url=url, results=len(records), size_bytes=sum(sizes.values()), damaged=damaged)
+    stages = {}
+    for name in sorted({one.stage for one in records if one.stage}):
+        alike = [one for one in records if one.stage == name]
+        stages[name] = len(alike), sum(_sizes(alike).values())
+    return Summary(
+        url=url,
+        results=sum(not one.stage for one in records),
+        size_bytes=sum(_sizes(records).values()),
+        stages=stages,
+        damaged=damaged,
+    )
+
+
+def _sizes(records: Sequence[Record]) -> dict[str, int]:
+    return {digest: record.sizes[what] for record in records for what, digest in record.files.items()}

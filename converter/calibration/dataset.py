@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 from converter.archive.opened import Archive
+from converter.cache.contents import files_of_model
 from converter.calibration.files import ARRAYS, IMAGES, InputData, Tree, batch_of
 from converter.errors import UsageError
 from converter.feeding import source_feeds
@@ -140,6 +141,21 @@ class Calibration:
                 "outputs": dict(self.first.outputs),
             },
         }
+
+    def to_content(self, model: Path) -> dict[str, Any]:
+        """`to_call` without the paths, but with what the files hold now: their digests.
+
+        Raises:
+            OSError, ConvertError: A file cannot be read.
+        """
+        told = self.to_call(model)
+        told["inputs"] = [
+            {**vars(item), "root": None, "sha256": Tree.open(Path(item.root)).digest(item.files)}
+            for item in self.inputs
+        ]
+        if self.first is not None:
+            told["first"] = {**told["first"], "path": dict(files_of_model(Path(self.first.path)))}
+        return told
 
     @classmethod
     def from_call(cls, data: Mapping[str, Any]) -> Self:

@@ -18,6 +18,7 @@ BASES: Final[Mapping[str, str]] = {
     "onnx-int32": "a source whose model takes int32",
     "onnx-external": "a source whose model has its weights in model.onnx.data",
     "onnx-batch": "a source whose model takes four frames at once",
+    "onnx-ambiguous": "the onnx archive with a Resize of negative axes and an aspect ratio",
     "onnx-foreign": "a source whose model has an operator of another domain",
     "onnx-live-scale": "a source whose model quantizes with a scale that it computes",
     "onnx-twice": "a source whose model has an input and an output twice",

@@ -42,6 +42,7 @@ RULES: Final = (
             "model.not-convertible",
             "model.external-data",
             "model.unused-input",
+            "model.ambiguous",
             "model.foreign-operator",
             "model.quantization",
             "model.state",

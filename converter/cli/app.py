@@ -404,8 +404,12 @@ def worker(
     storage: Annotated[
         str | None, Parameter(help="Where the files of jobs are, if not where the dispatcher says.")
     ] = None,
+    sandbox: Annotated[
+        Literal["auto", "required", "off"],
+        Parameter(help="Whether conversions run in bubblewrap: where it works, always, or never."),
+    ] = "auto",
 ) -> int:
     """Convert for a Dask scheduler, until it is stopped; it says what this machine can convert."""
     from converter.cli.worker import worker as run
 
-    return run(scheduler, slots, memory_gb, storage)
+    return run(scheduler, slots, memory_gb, storage, sandbox)

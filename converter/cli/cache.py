@@ -65,11 +65,17 @@ def _tell(summary: Summary, *, as_json: bool) -> int:
                 "url": summary.url,
                 "results": summary.results,
                 "size_bytes": summary.size_bytes,
+                "stages": {
+                    name: {"count": count, "size_bytes": size}
+                    for name, (count, size) in summary.stages.items()
+                },
                 "damaged": list(summary.damaged),
             }
         )
         return 0
     print(f"{summary.url}: {summary.results} results, {summary.size_bytes:,} bytes")
+    for name, (count, size) in summary.stages.items():
+        print(f"  {name}: {count}, {size:,} bytes")
     for key in summary.damaged:
         print(f"dropped, for it was damaged: {key}")
     return 0

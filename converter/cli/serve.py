@@ -59,6 +59,10 @@ def serve(
     max_job_file_gb: Annotated[
         float | None, Parameter(help="The largest file that a conversion may write, in GB.")
     ] = None,
+    sandbox: Annotated[
+        Literal["auto", "required", "off"],
+        Parameter(help="Whether conversions run in bubblewrap: where it works, always, or never."),
+    ] = "auto",
     keep_days: Annotated[float, Parameter(help="Days that files and ended jobs are kept.")] = 30.0,
 ) -> int:
     """Serve until Ctrl-C; what runs then goes on at the next start."""
@@ -88,6 +92,7 @@ def serve(
         certificate=certificate,
         private_key=private_key,
         root_path=root_path,
+        sandbox=sandbox,
     )
     run(settings, place)
     return 0

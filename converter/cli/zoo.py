@@ -7,11 +7,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from cyclopts import App, Parameter
 
 from converter.errors import ArchiveError
+
+if TYPE_CHECKING:
+    from datetime import date
+
+    from converter.zoo.plan import PlannedCell
 
 _MOST_FINDINGS: Final = 30
 
@@ -41,13 +46,19 @@ def plan(
     only: Only = None,
     json: AsJson = False,
 ) -> int:
-    """Print the matrix: what the cache has, what would run, and what it would cost."""
+    """Print the matrix: what the cache has, what would run, and what it would cost.
+
+    A cell that cannot be tried is an error, unless it is expected.
+    """
+    from datetime import UTC, datetime
+
     from converter.cli import print_json
     from converter.zoo import index
     from converter.zoo.plan import make_plan
 
     before = index.read(out) if out is not None and (out / index.FILE).is_file() else None
     made = make_plan(manifest, only=only or (), before=before)
+    today = datetime.now(UTC).date()
     run = [cell for cell in made.cells if cell.will_run]
     known = [cell.cost_s for cell in run if cell.cost_s is not None]
     if json:
@@ -59,16 +70,28 @@ def plan(
                 "estimated_s": round(sum(known), 1) if len(known) == len(run) else None,
             }
         )
-        return 0
+        return made.exit_code(today)
     width = max((len(cell.id) for cell in made.cells), default=0)
     for cell in made.cells:
         said = "cached" if cell.found else f"error: {cell.error}" if cell.error else "will run"
         cost = f", about {cell.cost_s:.0f} s" if cell.will_run and cell.cost_s is not None else ""
-        print(f"{cell.id:{width}}  {cell.toolchain:9}  {said}{cost}")
+        print(f"{cell.id:{width}}  {cell.toolchain:9}  {said}{cost}{_expected(cell, today)}")
     for target, why in made.left_out.items():
         print(f"{target} is left out: {why}")
     print(_summed(len(made.cells), len(run), known))
-    return 0
+    return made.exit_code(today)
+
+
+def _expected(cell: PlannedCell, today: date) -> str:
+    """What the manifest expects of a cell, and whether that is over."""
+    from converter.zoo.expected import latest
+
+    one = latest(cell.wanted.expected)
+    if one is None:
+        return ""
+    if today > one.until:
+        return f"; it was expected to fail until {one.until}, which is over ({one.reason})"
+    return f"; it is expected to fail until {one.until}"
 
 
 def _summed(total: int, run: int, known: Sequence[float]) -> str:

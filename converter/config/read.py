@@ -186,6 +186,12 @@ def _unreadable(facts: GraphFacts, wanted: str, *, code: str, remedy: str) -> li
     ]
 
 
+def _own_operators(facts: GraphFacts) -> str:
+    if facts.format == "TFLite":
+        return "TFLite's own operators (TFLITE_BUILTINS alone)"
+    return "ONNX's own operators"
+
+
 def _refuse_odd_signature(facts: GraphFacts) -> None:
     """Refuse inputs and outputs that are valid in ONNX but that no compiler takes."""
     outputs = {tensor.name for tensor in facts.outputs}
@@ -202,7 +208,7 @@ def _refuse_odd_signature(facts: GraphFacts) -> None:
         facts,
         "operator",
         code="model.foreign-operator",
-        remedy="Export the model with ONNX's own operators, or end it before this one.",
+        remedy=f"Export the model with {_own_operators(facts)}, or end it before this one.",
     )
     findings += _unreadable(
         facts,
@@ -215,6 +221,12 @@ def _refuse_odd_signature(facts: GraphFacts) -> None:
         "quantization",
         code="model.quantization",
         remedy="Convert the float model instead.",
+    )
+    findings += _unreadable(
+        facts,
+        "ambiguous",
+        code="model.ambiguous",
+        remedy="Export it with pads instead of auto_pad, and with axes that are not negative.",
     )
     findings += [
         Finding(

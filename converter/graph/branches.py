@@ -10,7 +10,15 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from converter.graph.rewrite import array_of, input_of, int_attribute, ints_attribute, static_shape
+from converter.graph.rewrite import (
+    array_of,
+    input_of,
+    int_attribute,
+    ints_attribute,
+    static_shape,
+    text_attribute,
+)
+from converter.graph.rules.scattering import places_of
 
 # By axis a range: first, behind the last.
 Box = tuple[tuple[int, int], ...]
@@ -69,6 +77,10 @@ class Roots:
             known = [x for x in joined if x is not None]
             axis = int_attribute(node, "axis", 0)
             return np.concatenate(known, axis) if len(known) == len(node.inputs) else None
+        if node.op_type == "Where":
+            return self._of_where(node, shape)
+        if node.op_type in ("ScatterElements", "ScatterND"):
+            return self._of_scatter(node, shape)
         given = self._source_labels(node, shape)
         # Only behind a move there can be several tensors: otherwise the value itself is the branch.
         if given is None or (node.op_type not in _MOVES and _single(given)):
@@ -76,6 +88,35 @@ class Roots:
         if node.op_type not in _MOVES | _SAME_NUMBERS:
             self.changed.update(int(label) for label in np.unique(given))
         return _apply(node, given, value, shape)
+
+    def _of_where(self, node: ir.Node, shape: tuple[int, ...]) -> NDArray[np.int32] | None:
+        """The labels of what a constant condition chooses."""
+        condition = array_of(input_of(node, 0))
+        if condition is None:
+            return None
+        chosen = [self._spread(input_of(node, index), shape) for index in (1, 2)]
+        if chosen[0] is None or chosen[1] is None:
+            return None
+        return np.where(condition, chosen[0], chosen[1]).astype(np.int32)
+
+    def _of_scatter(self, node: ir.Node, shape: tuple[int, ...]) -> NDArray[np.int32] | None:
+        """The labels of the data, and where something is written those of the updates."""
+        indices = array_of(input_of(node, 1))
+        if indices is None or not indices.size or text_attribute(node, "reduction", "none") != "none":
+            return None
+        data, updates = (self._spread(input_of(node, index), None) for index in (0, 2))
+        if data is None or updates is None or data.shape != shape:
+            return None
+        made = data.flatten()
+        made[places_of(node, indices, shape)] = updates.ravel()
+        return made.reshape(shape)
+
+    def _spread(
+        self, value: ir.Value | None, shape: tuple[int, ...] | None
+    ) -> NDArray[np.int32] | None:
+        """The labels of a value, spread to a shape."""
+        labels = None if value is None else self.labels(value)
+        return labels if labels is None or shape is None else np.broadcast_to(labels, shape)
 
     def _source_labels(self, node: ir.Node, shape: tuple[int, ...]) -> NDArray[np.int32] | None:
         """The labels of the tensor whose elements a node moves or changes one by one."""

@@ -25,6 +25,7 @@ from converter.graph.rewrite import (
 )
 from converter.preprocessing import Preprocessing
 
+_WHOLE = (ir.DataType.INT8, ir.DataType.INT16, ir.DataType.UINT16, ir.DataType.INT64)
 _TAKEN_AS_THEY_ARE: Final = (ir.DataType.FLOAT, ir.DataType.UINT8, ir.DataType.INT32)
 
 
@@ -172,7 +173,7 @@ def _embed(graph: ir.Graph, value: ir.Value, entry: Entry, folding: Folding) -> 
         x = b.op("Transpose", x, perm=to_model)
     value.shape = ir.Shape([shape[axis] for axis in to_frame])
     # Numbers that are no frames stay integers: float16 is not exact above 2048.
-    taken = ir.DataType.INT32 if plain and dtype == ir.DataType.INT64 else ir.DataType.FLOAT
+    taken = ir.DataType.INT32 if plain and dtype in _WHOLE else ir.DataType.FLOAT
     value.dtype = taken
     given = taken if _all_cast(consumers) else dtype
     if given != taken:

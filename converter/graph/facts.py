@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from converter.errors import ArchiveError, ModelError
 from converter.graph.foreign import unreadable
+from converter.graph.sparse import has_sparse
 
 # ONNX TensorProto.DataType -> its name in a config (luxonis_ml.nn_archive DataType).
 DTYPES: Final = {
@@ -55,7 +56,9 @@ class GraphFacts:
         format: What the file is, `ONNX` and so on (`converter.sources.facts.KINDS`).
         quantized: Inputs and outputs with quantized codes, whose scale is only in the file.
         pixels: By quantized input, the mean and the scale that make its codes of a frame's pixels.
-        unnamed: Whether tensors of the file have no names; those here come from their places then.
+        unnamed: Whether tensors of the file have no names, or edges the same; those here come from
+            their places then.
+        sparse: Whether some of its constants are sparse.
         unreadable: What no target reads: see `converter.graph.foreign`.
         metadata: What the exporter wrote about itself and the model.
     """
@@ -70,6 +73,7 @@ class GraphFacts:
     quantized: tuple[str, ...] = ()
     pixels: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     unnamed: bool = False
+    sparse: bool = False
     unreadable: tuple[tuple[str, str, str], ...] = ()
     metadata: Mapping[str, str] = field(default_factory=dict)
 
@@ -149,6 +153,7 @@ def read_facts(path: Path, name: str) -> GraphFacts:
             for value in graph.input
             if value.name not in weights and value.name not in _read_names(graph)
         ),
+        sparse=has_sparse(graph),
         unreadable=unreadable(model),
         metadata={
             "ir_version": str(model.ir_version),

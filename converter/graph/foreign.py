@@ -1,9 +1,11 @@
-"""What in an ONNX file cannot be read: foreign operators, and scales that are computed."""
+"""What in an ONNX file cannot be read: foreign operators, computed scales, nodes of two meanings."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
+
+from converter.graph.ambiguous import ambiguous
 
 _COPIES: Final = ("Identity", "Cast")
 
@@ -11,10 +13,11 @@ _COPIES: Final = ("Identity", "Cast")
 def unreadable(model: Any) -> tuple[tuple[str, str, str], ...]:
     """The nodes of a model (onnx.ModelProto) that no target reads: kind, node, problem.
 
-    The kind is `operator` or `quantization`; TFLite has `state`, too.
+    The kind is `operator`, `quantization` or `ambiguous`; TFLite has `state`, too.
     """
     own = {(function.domain, function.name) for function in model.functions}
-    return tuple(_of_graph(model.graph, own, {}))
+    functions = (found for function in model.functions for found in _ambiguous(function.node))
+    return (*_of_graph(model.graph, own, {}), *functions)
 
 
 def _of_graph(
@@ -23,7 +26,7 @@ def _of_graph(
     made = {**made, **{name: node for node in graph.node for name in node.output}}
     inputs = {value.name for value in graph.input} - {tensor.name for tensor in graph.initializer}
     for node in graph.node:
-        where = f"node {node.name or node.output[0]!r} ({node.op_type})"
+        where = _where(node)
         if (
             node.domain
             and not node.domain.startswith("ai.onnx")
@@ -36,10 +39,22 @@ def _of_graph(
             for name, what in zip(node.input[1:], ("scale", "zero point"), strict=False):
                 if _is_live(name, made, inputs):
                     yield "quantization", where, f"has a {what} that is computed, not constant."
+        yield from _ambiguous([node])
         for attribute in node.attribute:
             for inner in (attribute.g, *attribute.graphs):
                 if inner.node:
                     yield from _of_graph(inner, own, made)
+
+
+def _ambiguous(nodes: Iterable[Any]) -> Iterator[tuple[str, str, str]]:
+    for node in nodes:
+        if what := ambiguous(node):
+            problem = f"{what} is one thing in ONNX's specification and another in ONNX Runtime."
+            yield "ambiguous", _where(node), problem
+
+
+def _where(node: Any) -> str:
+    return f"node {node.name or node.output[0]!r} ({node.op_type})"
 
 
 def _is_read(node: Any) -> bool:

@@ -7,11 +7,11 @@ from typing import Final
 import numpy as np
 import onnx_ir as ir
 
-_OTHER_FLOATS: Final = (ir.DataType.DOUBLE, ir.DataType.FLOAT16)
+_OTHER_FLOATS: Final = (ir.DataType.BFLOAT16, ir.DataType.DOUBLE, ir.DataType.FLOAT16)
 
 
 class SinglePrecision(ir.passes.InPlacePass):
-    """Make float64 and float16 float32, the one type in which every rule and compiler agrees.
+    """Make float64, float16 and bfloat16 float32, the one type in which every rule and compiler agrees.
 
     Hardware that computes in float16 rounds by itself; float64 it refuses. A Cast between them copies
     then, which QNN does to codes without their scale: `settle_copies` comes next.

@@ -7,20 +7,20 @@ is nobody's until a row names it.
 from __future__ import annotations
 
 import errno
-import json
-import threading
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Final
 
 from converter.archive.tar import name_problem
 from converter.errors import Cancelled, ConvertError, ToolError, UsageError
-from converter.jobs.child import EVENTS, LOG, REPORT
+from converter.jobs.child import EVENTS, LOG, OUTPUT, REPORT
 from converter.jobs.executor import Lost, Ticket
-from converter.jobs.results import failed
+from converter.jobs.isolation import Isolation
+from converter.jobs.results import checked, failed
 from converter.jobs.states import State
+from converter.jobs.tail import Tail
 from converter.jobs.values import Artefact, Event, Outcome
-from converter.processes import linux
+from converter.processes import untrusted
 from converter.processes.run import Processes
 from converter.storage import Storage
 
@@ -28,22 +28,30 @@ from converter.storage import Storage
 FUNCTION = "converter.jobs.child:convert"
 # How long a conversion may take to end its children and containers when it is cancelled.
 GRACE_S = 10.0
+# What is taken of a child's files where its limits say nothing.
+_MOST_BYTES: Final = 64 << 30
+_MOST_LOG_BYTES: Final = 64 << 20
+_MOST_ANSWER_BYTES: Final = 32 << 20
 
 
 class Working:
     """An attempt that works: `run` does it all, in one thread; others may look at it and end it."""
 
-    def __init__(self, ticket: Ticket, storage: Storage, folder: Path) -> None:
+    def __init__(
+        self, ticket: Ticket, storage: Storage, folder: Path, isolation: Isolation | None = None
+    ) -> None:
         """An attempt to come.
 
         Args:
             folder: An empty folder of the attempt's own; whoever made it removes it.
+            isolation: The sandbox for its child, where there is one.
         """
         self.ticket = ticket
         self._storage = storage
         self._folder = folder
+        self._isolation = isolation
         self._processes = Processes()
-        self._tail = Tail(folder / EVENTS)
+        self._tail = Tail(folder, EVENTS)
         self._peak_bytes = 0
         self._cancelled = ""
 
@@ -55,6 +63,14 @@ class Working:
         except Cancelled:
             return self._outcome(State.CANCELLED, reason=self._cancelled or "It was cancelled.")
         except ConvertError as error:
+            if self._cancelled and isinstance(error, ToolError):
+                # It was ended before it could say so; in a sandbox always.
+                return Lost(
+                    job_id=self.ticket.job_id,
+                    attempt=self.ticket.attempt,
+                    reason=self._cancelled,
+                    counts=False,
+                )
             if isinstance(error, ToolError) and (error.was_killed or _is_outage(error)):
                 return Lost(
                     job_id=self.ticket.job_id,
@@ -85,10 +101,8 @@ class Working:
 
     def look(self) -> tuple[Event, ...]:
         """What it told since it was last asked; from any thread. Also measures its memory."""
-        told = self._tail.read()
-        if self._tail.pid:
-            self._peak_bytes = max(self._peak_bytes, linux.tree_rss_bytes(self._tail.pid))
-        return told
+        self._peak_bytes = max(self._peak_bytes, self._processes.rss_bytes())
+        return self._tail.read()
 
     def _fetched(self) -> dict[str, Any]:
         """Fetch the files that the request names; the request with their paths."""
@@ -130,37 +144,62 @@ class Working:
         self._storage.fetch(digest, place)
 
     def _converted(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        return dict(
-            self._processes.call(
-                FUNCTION,
-                {
-                    "request": dict(request),
-                    "folder": str(self._folder),
-                    "bounds": dict(self.ticket.bounds),
-                },
-                what="The conversion",
-                work=self._folder,
-                timeout_s=self.ticket.time_s,
-                grace_s=GRACE_S,
-            )
+        box, note, bounds = None, "", dict(self.ticket.bounds)
+        if self._isolation is not None:
+            asked = self.ticket.request
+            box, note = self._isolation.box(asked.target, asked.options, asked.toolchain)
+        if box is not None:  # elsewhere the bound would count every process of this user
+            bounds["processes"] = box.sandbox.most_processes
+        answer = self._processes.call(
+            FUNCTION,
+            {
+                "request": {**request, "note": note},
+                "folder": str(self._folder),
+                "bounds": bounds,
+            },
+            what="The conversion",
+            work=self._folder,
+            timeout_s=self.ticket.time_s,
+            grace_s=GRACE_S,
+            most_bytes=_MOST_ANSWER_BYTES,
+            box=box,
         )
+        return checked(answer)
 
     def _stored(self, document: dict[str, Any]) -> tuple[Artefact, ...]:
-        """Put what it made into the storage; the document then names no path of this machine."""
-        made = {"report": self._folder / REPORT, "log": self._folder / LOG}
+        """Put what it made into the storage; the document then names no path of this machine.
+
+        Raises:
+            ToolError: The child left something else than it says; or the storage fails.
+        """
+        most = self.ticket.bounds.get("file_bytes") or _MOST_BYTES
+        made: list[Artefact | None] = []
         if document["exit_code"] == 0:
-            made = {"archive": Path(document["output"]), **made}
-            document["output"] = Path(document["output"]).name
-        return tuple(
-            Artefact(
-                kind=kind,
-                digest=self._storage.put(path),
-                name=path.name,
-                size_bytes=path.stat().st_size,
-            )
-            for kind, path in made.items()
-            if path.is_file() and path.stat().st_size
-        )
+            # Of the path that the child names, the last part: its folder is given.
+            name = PurePosixPath(document["output"]).name
+            if name_problem(name):
+                raise ToolError(f"The conversion named its result {name!r}.")
+            document["output"] = name
+            archive = self._put("archive", OUTPUT, name, most_bytes=most)
+            if archive is None:
+                raise ToolError(f"The conversion left no {name}.")
+            if archive.digest != f"sha256:{document['sha256']}":
+                raise ToolError(f"The conversion left another {name} than it says.")
+            made.append(archive)
+        made.append(self._put("report", REPORT, most_bytes=most))
+        made.append(self._put("log", LOG, most_bytes=_MOST_LOG_BYTES, cuts=True))
+        return tuple(one for one in made if one is not None)
+
+    def _put(self, kind: str, *names: str, most_bytes: int, cuts: bool = False) -> Artefact | None:
+        """Store a file of the attempt's folder; None if there is none, or nothing in it."""
+        try:
+            with untrusted.opened(self._folder, *names, most_bytes=most_bytes, cuts=cuts) as file:
+                digest = self._storage.put(file)
+        except FileNotFoundError:
+            return None
+        if not file.size_bytes:
+            return None
+        return Artefact(kind=kind, digest=digest, name=names[-1], size_bytes=file.size_bytes)
 
     def _outcome(
         self,
@@ -177,43 +216,9 @@ class Working:
             result=given,
             artefacts=artefacts,
             reason=reason,
-            peak_bytes=max(self._peak_bytes, *given.get("peak_bytes", {}).values(), 0),
+            peak_bytes=int(max(self._peak_bytes, *given.get("peak_bytes", {}).values(), 0)),
             events=self.look(),
         )
-
-
-class Tail:
-    """Reads a file of events as it grows.
-
-    Attributes:
-        pid: The process that writes it; 0 before it does.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._read = 0
-        self._lock = threading.Lock()
-        self.pid = 0
-
-    def read(self) -> tuple[Event, ...]:
-        """The events that were not read before; half a line is left for later."""
-        with self._lock:
-            try:
-                with self._path.open("rb") as file:
-                    file.seek(self._read)
-                    data = file.read()
-            except FileNotFoundError:
-                return ()
-            whole = data[: data.rfind(b"\n") + 1]
-            self._read += len(whole)
-        told = []
-        for line in whole.splitlines():
-            one = json.loads(line)
-            if "pid" in one:
-                self.pid = one["pid"]
-            else:
-                told.append(Event(attempt=0, **one))
-        return tuple(told)
 
 
 def _is_outage(error: ToolError) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import threading
 import time
@@ -36,7 +35,7 @@ def convert(
 
     Args:
         request: `source`, `target`, `options`, `toolchain` and `report`; with `unpack`,
-            `calibration.path` may be a tar.
+            `calibration.path` may be a tar; a `note` is told.
         folder: An empty folder of the attempt's own. The archive is written below `out`.
         bounds: What this process and its children may take; see `linux.bound_this_process`.
 
@@ -58,6 +57,8 @@ def _convert(request: Mapping[str, Any], place: Path) -> dict[str, Any]:
     try:
         from converter.run import convert as run
 
+        if request.get("note"):
+            teller.event(Notice(text=request["note"]))
         try:
             options = dict(request["options"])
             if request.get("unpack"):
@@ -126,7 +127,6 @@ class Teller:
         self._progress_at = 0.0
         self._titles: dict[str, str] = {}
         self.stage = ""
-        self._events.write(json.dumps({"pid": os.getpid()}) + "\n")
 
     def event(self, event: Event) -> None:
         """An event of the conversion, from any thread."""

@@ -50,6 +50,8 @@ class Cluster:
         self._reports: queue.SimpleQueue[Report] = queue.SimpleQueue()
         self._running: dict[Key, tuple[Ticket, str, Any]] = {}  # ticket, worker's address, future
         self._places: dict[str, str] = {}  # addresses by name
+        # Addresses of workers that died: one may die between `room` and `start`.
+        self._gone: set[str] = set()
         # Futures whose worker died: what releases them may not run in the client's own thread.
         self._dropped: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self.refusals: dict[str, str] = {}
@@ -79,6 +81,7 @@ class Cluster:
 
     def _forget(self) -> None:
         """The scheduler is gone, and with it all that ran."""
+        self._gone.clear()
         for job_id, attempt in list(self._running):
             self._running.pop((job_id, attempt), None)
             self._reports.put(
@@ -148,6 +151,8 @@ class Cluster:
         )
         self._running[key] = (ticket, address, future)
         future.add_done_callback(lambda done: self._done(key, done))
+        if address in self._gone:  # told before there was a task: nobody would ever run it
+            self._lost_with(key, "died", counts=False)
 
     def cancel(self, job_id: str, attempt: int) -> None:
         """Release an attempt's task; its worker ends the child and tells so."""
@@ -216,12 +221,23 @@ class Cluster:
     def _watched(self, event: tuple[float, Any]) -> None:
         """What the scheduler tells of its workers: one is gone, and what it ran."""
         told = event[1]
-        if not isinstance(told, dict) or told.get("action") != "remove-worker":
+        action = told.get("action") if isinstance(told, dict) else None
+        if action == "add-worker":
+            self._gone.discard(told["worker"])
+        if action != "remove-worker":
             return
-        for key, (ticket, address, future) in list(self._running.items()):
+        # Before what runs is looked at: `start` does it in the other order, and one of both sees it.
+        self._gone.add(told["worker"])
+        expected = bool(told.get("expected"))
+        for key, (_, address, _) in list(self._running.items()):
             if address == told["worker"]:
-                expected = bool(told.get("expected"))
-                how = "was stopped" if expected else "died"
-                lost = {"reason": f"The worker {ticket.place} {how}.", "counts": not expected}
-                self._ended(key, {"lost": lost})
-                self._dropped.put(future)
+                self._lost_with(key, "was stopped" if expected else "died", counts=not expected)
+
+    def _lost_with(self, key: Key, how: str, *, counts: bool) -> None:
+        """Report an attempt as lost with its worker, and let go of its task."""
+        found = self._running.get(key)
+        if found is not None:
+            ticket, _, future = found
+            reason = f"The worker {ticket.place} {how}."
+            self._ended(key, {"lost": {"reason": reason, "counts": counts}})
+            self._dropped.put(future)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, cast
@@ -186,6 +186,52 @@ def writing(engine: Engine, *, durable: bool = True) -> Iterator[Connection]:
         connection.execution_options(writes=True, durable=durable)
         with connection.begin():
             yield connection
+
+
+class Kept:
+    """A connection that is kept for single statements that read: one round trip each.
+
+    `reading` takes four on PostgreSQL: it makes sure of the connection, begins, reads and ends. For one
+    thread at a time. A connection that was lost since is made again.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._connection: Connection | None = None
+
+    def rows(self, statement: sa.Select[Any], values: Mapping[str, Any]) -> Sequence[sa.Row[Any]]:
+        """The rows of a statement, as the database is now.
+
+        Raises:
+            DatabaseAway: The database does not answer.
+        """
+        was_open = self._connection is not None
+        try:
+            return self._asked(statement, values)
+        except DatabaseAway:
+            if not was_open:
+                raise
+            return self._asked(statement, values)
+
+    def _asked(self, statement: sa.Select[Any], values: Mapping[str, Any]) -> Sequence[sa.Row[Any]]:
+        with _told():
+            if self._connection is None:
+                self._connection = self._engine.connect()
+                if self._engine.dialect.name == "postgresql":  # no BEGIN and no COMMIT
+                    self._connection.execution_options(isolation_level="AUTOCOMMIT")
+            try:
+                with self._connection.begin():
+                    return self._connection.execute(statement, values).all()
+            except BaseException:
+                self.close()
+                raise
+
+    def close(self) -> None:
+        """Give the connection up."""
+        if self._connection is not None:
+            connection, self._connection = self._connection, None
+            connection.invalidate()  # not back into the pool, whose connections begin transactions
+            connection.close()
 
 
 @contextlib.contextmanager

@@ -74,7 +74,6 @@ class Dispatcher:
         self._reports: deque[Report] = deque()
         self._expired_at = -_EXPIRE_S
         self._asked_at = -poll_s
-        self._is_draining = False
         # Running rows that are not ours must be looked for: at first, and after an outage.
         self._is_unsure = True
         self._restarted = True
@@ -99,12 +98,6 @@ class Dispatcher:
         except DatabaseAway:
             return False
 
-    def drain(self, stop: threading.Event | None = None) -> None:
-        """Start nothing more, and wait until what runs has ended, or `stop` is set."""
-        self._is_draining = True
-        while (self._live or self._reports) and not (stop and stop.is_set()):
-            self.step()
-
     def close(self) -> None:
         """End what runs; its jobs are queued again, which does not count against them."""
         self._executor.close()
@@ -128,8 +121,7 @@ class Dispatcher:
             self._end_cancelled()
             self._end_overdue()
             self._expire()
-            if not self._is_draining:
-                self._start()
+            self._start()
         except DatabaseAway:
             self._is_unsure = True
             time.sleep(self._poll_s)

@@ -5,19 +5,19 @@ from __future__ import annotations
 import contextlib
 import platform
 import queue
-import tempfile
 import threading
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Final
 
 from converter.errors import ConvertError
 from converter.jobs import machine
 from converter.jobs.attempt import Working
 from converter.jobs.executor import Lost, Place, Report, Started, Ticket, Told
+from converter.jobs.isolation import Isolation
 from converter.jobs.values import Outcome
 from converter.jobs.warm import warm as keep_warm
+from converter.processes.removal import temporary_folder
 from converter.processes.work_folder import work_folder
 from converter.storage import Storage
 from converter.system import usable_cores
@@ -37,6 +37,7 @@ class Here:
         memory_bytes: int | None = None,
         labels: frozenset[str] | None = None,
         warm: bool = True,
+        isolation: Isolation | None = None,
     ) -> None:
         """Take this machine.
 
@@ -45,7 +46,8 @@ class Here:
             slots: How many attempts run at once; None for the number of cores.
             memory_bytes: What they may take together; None for most of what there is.
             labels: What it offers; None for what is found out (`machine.labels`).
-            warm: Whether a process keeps what every conversion imports.
+            warm: Whether a process keeps what every conversion imports, where they run in no sandbox.
+            isolation: The sandbox that they run in, unless their tools cannot.
         """
         self.refusals: dict[str, str] = {}
         self._storage = storage
@@ -63,7 +65,9 @@ class Here:
         self._stack = contextlib.ExitStack()
         # One for all attempts: making one looks for those of killed runs.
         self._work = self._stack.enter_context(work_folder())
-        if warm:
+        self._isolation = isolation
+        # In a sandbox each conversion imports for itself; where there is an engine, some run in none.
+        if warm and (isolation is None or "engine" in self._labels):
             self._stack.enter_context(keep_warm(self._work))
 
     def room(self) -> Sequence[Place]:
@@ -94,8 +98,8 @@ class Here:
         self._reports.put(Started(job_id=key[0], attempt=key[1], worker=self._name))
         report: Outcome | Lost
         try:
-            with tempfile.TemporaryDirectory(dir=self._work, ignore_cleanup_errors=True) as folder:
-                working = Working(ticket, self._storage, Path(folder))
+            with temporary_folder(self._work) as folder:
+                working = Working(ticket, self._storage, folder, self._isolation)
                 with self._lock:
                     self._working[key] = working
                     is_cancelled = key in self._cancelled

@@ -5,15 +5,10 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
 
+from converter.jobs.isolation import CONVERSION
 from converter.processes.run import kept_warm
 from converter.target import modules_called, names
-
-# What an attempt's process imports beside what its children do.
-_CHILD: Final = (
-    *("converter.jobs.child", "converter.run", "converter.config.read", "converter.checks.lint"),
-)
 
 
 @contextlib.contextmanager
@@ -24,5 +19,5 @@ def warm(folder: Path) -> Iterator[None]:
         folder: For what libraries leave behind.
     """
     called = [module for name in names() for module in modules_called(name)]
-    with kept_warm(tuple(dict.fromkeys((*called, *_CHILD))), folder):
+    with kept_warm(tuple(dict.fromkeys((*called, *CONVERSION))), folder):
         yield

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import platform
 import signal
@@ -19,13 +20,16 @@ from typing import Any, Final
 
 from distributed import Worker, WorkerPlugin, get_worker
 
-from converter.errors import UsageError
+from converter.errors import ToolchainError, UsageError
 from converter.jobs import machine, versions
 from converter.jobs.attempt import Working
 from converter.jobs.errors import OtherVersion
 from converter.jobs.executor import Lost, Ticket
+from converter.jobs.isolation import Isolation
 from converter.jobs.values import Outcome
 from converter.jobs.warm import warm
+from converter.processes.sandbox import Mode, Sandbox
+from converter.processes.sandbox import find as find_sandbox
 from converter.processes.work_folder import work_folder
 from converter.storage import Storage
 from converter.system import usable_cores
@@ -37,6 +41,8 @@ TOPIC: Final = "nnconvert"
 _LOOK_S: Final = 0.5
 _AGAIN_S: Final = 2.0
 _CLOSE_S: Final = 10.0
+# How long a scheduler may take to answer for the first time: they are often started together.
+_FIRST_S: Final = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,15 +77,19 @@ class Attempts(WorkerPlugin):  # type: ignore[misc]
 
     name = PLUGIN
 
-    def __init__(self, offer: Offer, storage: str | None = None) -> None:
+    def __init__(
+        self, offer: Offer, storage: str | None = None, sandbox: Sandbox | None = None
+    ) -> None:
         """Attempts of a worker.
 
         Args:
+            sandbox: What conversions run in, unless their tools cannot.
             storage: Where this machine has the storage, if not where the dispatcher has it.
         """
         self.offer = offer
         self.is_draining = False
         self._storage = storage
+        self._isolation = Isolation(sandbox) if sandbox else None
         self._working: dict[str, Working] = {}
         self._lock = threading.Lock()
 
@@ -114,7 +124,8 @@ class Attempts(WorkerPlugin):  # type: ignore[misc]
     ) -> Outcome | Lost:
         """Run an attempt to its end; in a thread of the worker's."""
         with work_folder() as folder:
-            working = Working(ticket, Storage(self._storage or storage), folder)
+            files = Storage(self._storage or storage)
+            working = Working(ticket, files, folder, self._isolation)
             with self._lock:
                 self._working[key] = working
             over = threading.Event()
@@ -161,6 +172,7 @@ def serve(
     slots: int | None = None,
     memory_bytes: int | None = None,
     storage: str | None = None,
+    sandbox: Mode = "auto",
     say: Callable[[str], None],
 ) -> None:
     """Work for a scheduler until SIGTERM or SIGINT: the first one drains, a second one ends at once.
@@ -170,14 +182,26 @@ def serve(
     Raises:
         OtherVersion: The dispatcher is of another version.
         UsageError: The address is none.
+        ToolchainError: No scheduler answers there, for a minute; or a sandbox is required, and does not
+            work here.
     """
+    logging.getLogger("distributed").setLevel(logging.WARNING)
+    hidden = [Path(storage).absolute()] if storage and "://" not in storage else []
+    found, said = find_sandbox(sandbox, hidden=hidden)
+    say(f"Sandbox: {said}.")
     offer = Offer.own(slots, memory_bytes)
-    with work_folder() as folder, warm(folder):
-        asyncio.run(_serve(scheduler, offer, storage, folder, say))
+    is_warm = found is None or "engine" in offer.labels  # see `Here`
+    with work_folder() as folder, warm(folder) if is_warm else contextlib.nullcontext():
+        asyncio.run(_serve(scheduler, offer, storage, found, folder, say))
 
 
 async def _serve(
-    scheduler: str, offer: Offer, storage: str | None, folder: Path, say: Callable[[str], None]
+    scheduler: str,
+    offer: Offer,
+    storage: str | None,
+    sandbox: Sandbox | None,
+    folder: Path,
+    say: Callable[[str], None],
 ) -> None:
     asked = asyncio.Event()
     again = asyncio.Event()
@@ -188,9 +212,9 @@ async def _serve(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
-    waiting = False
+    waiting, was_reached, began = False, False, loop.time()
     while not asked.is_set():
-        attempts = Attempts(offer, storage)
+        attempts = Attempts(offer, storage, sandbox)
         worker = _worker(scheduler, offer, attempts, folder)
         try:
             await asyncio.wait_for(worker, _CLOSE_S)
@@ -199,15 +223,20 @@ async def _serve(
                 f"--scheduler {scheduler}: {error}", remedy="Write tcp://HOST:8786."
             ) from None
         except (OSError, TimeoutError):
+            with contextlib.suppress(Exception):
+                await worker.close(timeout=1, nanny=False)
+            if not was_reached and loop.time() >= began + _FIRST_S:
+                raise ToolchainError(
+                    f"No scheduler answers at {scheduler}.",
+                    remedy="Start one (dask scheduler), or check the address and the network.",
+                ) from None
             if not waiting:
                 say(f"Waiting for the scheduler at {scheduler}.")
             waiting = True
-            with contextlib.suppress(Exception):
-                await worker.close(timeout=1, nanny=False)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(asked.wait(), _AGAIN_S)
             continue
-        waiting = False
+        waiting, was_reached = False, True
         theirs = await worker.scheduler.get_metadata(keys=[VERSIONS], default=None)
         if theirs and (differs := versions.difference(offer.versions, theirs)):
             await worker.close(nanny=False)

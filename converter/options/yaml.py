@@ -16,6 +16,7 @@ from converter.errors import UsageError
 
 # What the aliases of a document may stand for, in values beside those that are written.
 _MOST_ALIASED: Final = 100_000
+_DEEP: Final = 100
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -50,7 +51,7 @@ def _values(text: str) -> Any:
         ValueError: Its aliases stand for too much, or a key is in a mapping twice.
         yaml.YAMLError: It is no YAML document.
     """
-    loader = _strict_loader()(text)
+    loader = _strict_loader(is_fast=_is_shallow(text))(text)
     try:
         node = loader.get_single_node()
         if node is None:
@@ -62,6 +63,25 @@ def _values(text: str) -> Any:
         return loader.construct_document(node)
     finally:
         loader.dispose()
+
+
+def _is_shallow(text: str) -> bool:
+    """Whether libyaml may make values of a document: it recurses without a limit, in C.
+
+    Raises:
+        yaml.YAMLError: It is no YAML document.
+    """
+    import yaml
+
+    if not hasattr(yaml, "CSafeLoader"):
+        return False
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.CSafeLoader):  # one event after another
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEEP:
+            return False
+    return True
 
 
 def _size(node: Any, sizes: dict[int, int]) -> int:
@@ -89,15 +109,17 @@ def _once(pairs: Sequence[tuple[Any, Any]]) -> dict[Any, Any]:
 
 
 @cache
-def _strict_loader() -> Any:
+def _strict_loader(*, is_fast: bool) -> Any:
     import yaml
 
-    class Strict(yaml.SafeLoader):
+    base: Any = yaml.CSafeLoader if is_fast else yaml.SafeLoader
+
+    class Strict(base):  # type: ignore[misc]
         """YAML's safe loader, which takes the last of equal keys; this one refuses them."""
 
         def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
             names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
             _once([(name, None) for name in names if name != "<<"])
-            return super().construct_mapping(node, deep)
+            return dict(super().construct_mapping(node, deep))
 
     return Strict

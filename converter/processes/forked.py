@@ -25,6 +25,7 @@ _END_S: Final = 5.0
 _SLICE_S: Final = 0.2
 _SEND_S: Final = 10.0
 _TWIN_S: Final = 0.01
+_TO_BE_FORKED: Final = {"converter.processes.fork_server", "converter.processes.sandboxed"}
 
 
 class _Server(Protocol):
@@ -72,10 +73,13 @@ class _Twin:
             os.kill(self.pid, signal.SIGKILL)
 
 
-def is_in_fork() -> bool:
-    """Whether a fork server forked this process, with all that it had imported."""
+def may_be_twin() -> bool:
+    """Whether this process was made to be forked from, with all that it had imported.
+
+    A fork server forked it, or it is the first one in a sandbox.
+    """
     spec = getattr(sys.modules["__main__"], "__spec__", None)
-    return spec is not None and spec.name == "converter.processes.fork_server"
+    return spec is not None and spec.name in _TO_BE_FORKED
 
 
 def is_possible() -> bool:
@@ -235,6 +239,11 @@ class Forked:
     _said: bytes = b""
     _pid: int | None = None
     _returncode: int | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """Its process id; None before the server told it."""
+        return self._pid
 
     @property
     def was_begun(self) -> bool:

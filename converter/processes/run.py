@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -24,19 +23,22 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Final, Protocol
+from typing import Any, Final
 
-from converter.errors import Cancelled, from_json
-from converter.processes import forked
+from converter.errors import Cancelled
+from converter.processes import forked, linux
 from converter.processes.completed import Completed, died
 from converter.processes.forked import ForkServer
+from converter.processes.pure import Memory, Pure
+from converter.processes.said import KEPT_LINES, MOST_ANSWER_BYTES, answer, drain
+from converter.processes.sandbox import Box
+from converter.processes.started import GRACE_S, KILL, Boxed, Child, Started
 
-_KEPT_LINES: Final = 20_000
-_GRACE_S: Final = 2.0
-_KILL: Final = 9  # SIGKILL, which Windows has no name for
 # A converter tells nobody of its models. ONNX Runtime would also start a thread and leave files in the
 # home folder; OpenVINO's tools send nothing where they believe to run in CI.
 _NO_TELEMETRY: Final = {"ORT_DISABLE_TELEMETRY": "1", "NNCF_CI": "true", "CI": "true"}
+# What keeps libraries from starting a thread as they are imported.
+ALONE: Final = {"OPENBLAS_NUM_THREADS": "1"}
 # A server that `kept_warm` keeps for every conversion of this process.
 _kept: ForkServer | None = None
 # How many blocks want it; the last one that is left ends it.
@@ -44,65 +46,16 @@ _keepers = 0
 _keeping = threading.Lock()
 
 
-class _Child(Protocol):
-    """A child process that was begun, of either kind."""
-
-    stdout: IO[str]
-    stderr: IO[str]
-
-    def wait(self, timeout_s: float) -> int | None:
-        """The exit status, negative for a signal's number; None if it does not end in time."""
-        ...
-
-    def end(self) -> None:
-        """End it and whatever it started; a no-op for one that ended."""
-        ...
-
-    def close(self) -> None:
-        """Let go of what else was opened for it than its two streams."""
-        ...
-
-
-@dataclass(eq=False)
-class _Started:
-    """A program that was started."""
-
-    process: subprocess.Popen[str]
-    grace_s: float = _GRACE_S
-
-    def __post_init__(self) -> None:
-        assert self.process.stdout is not None
-        assert self.process.stderr is not None
-        self.stdout, self.stderr = self.process.stdout, self.process.stderr
-
-    def wait(self, timeout_s: float) -> int | None:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            return self.process.wait(timeout_s)
-        return None
-
-    def end(self) -> None:
-        """End its process group, which may have others in it when it is gone itself."""
-        if self.process.poll() is None:
-            self._signal(signal.SIGTERM)
-            self.wait(self.grace_s)
-        self._signal(_KILL)
-
-    def _signal(self, number: int) -> None:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            if hasattr(os, "killpg"):
-                os.killpg(self.process.pid, number)
-            else:  # Windows has no process groups to end: the child alone
-                self.process.terminate()
-
-    def close(self) -> None:
-        """There is nothing else."""
-
-
 @dataclass
 class Processes:
-    """The children of one conversion, started from any of its threads and ended together."""
+    """The children of one conversion, started from any of its threads and ended together.
 
-    _live: set[_Child] = field(default_factory=set)
+    Attributes:
+        memory: Where the results of pure calls are kept; None to keep none.
+    """
+
+    memory: Memory | None = None
+    _live: set[Child] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _ended: bool = False
     _server: ForkServer | None = None
@@ -127,6 +80,12 @@ class Processes:
         if self._server is not None:
             self._server.close()
 
+    def rss_bytes(self) -> int:
+        """The memory that the children and all that they started hold now; zero if unknown."""
+        with self._lock:
+            pids = [child.pid for child in self._live]
+        return sum(linux.tree_rss_bytes(pid) for pid in pids if pid)
+
     def run(
         self,
         argv: Sequence[str | os.PathLike[str]],
@@ -135,7 +94,7 @@ class Processes:
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
         on_line: Callable[[str], None] | None = None,
-        grace_s: float = _GRACE_S,
+        grace_s: float = GRACE_S,
     ) -> Completed:
         """Run a program to its end and return what it said.
 
@@ -151,8 +110,8 @@ class Processes:
             KeyboardInterrupt and others: Handed on once the child has been ended.
         """
 
-        def start() -> _Child:
-            return _Started(
+        def start() -> Child:
+            return Started(
                 subprocess.Popen(
                     [os.fspath(part) for part in argv],
                     stdin=subprocess.DEVNULL,
@@ -179,6 +138,9 @@ class Processes:
         timeout_s: float,
         grace_s: float = 0.0,
         on_line: Callable[[str], None] | None = None,
+        most_bytes: int = MOST_ANSWER_BYTES,
+        pure: Pure | None = None,
+        box: Box | None = None,
     ) -> Any:
         """Call a function of the converter in a child process.
 
@@ -189,22 +151,49 @@ class Processes:
             grace_s: How long the function may clean up after SIGTERM when it is ended before its time;
                 0 for one that need not.
             on_line: Called with each line that the function prints, as `run` does.
+            most_bytes: How long the answer may be, as JSON.
+            pure: What its arguments mean, where its result may be kept, or taken from an earlier call.
+            box: The sandbox that it is called in; it ends without grace, and may write `work` alone.
 
         Raises:
             ConvertError: Whatever the function raised of that kind.
-            ToolError: The child crashed, ran out of time or failed otherwise.
+            ToolError: The child crashed, ran out of time or failed otherwise; its answer is none.
         """
+
+        def make() -> Any:
+            return self._called(
+                function, arguments, what, work, timeout_s, grace_s, on_line, most_bytes, box
+            )
+
+        if pure is None or self.memory is None:
+            return make()
+        return self.memory.recall(pure, function, arguments, make)
+
+    def _called(
+        self,
+        function: str,
+        arguments: Mapping[str, Any],
+        what: str,
+        work: Path,
+        timeout_s: float,
+        grace_s: float,
+        on_line: Callable[[str], None] | None,
+        most_bytes: int,
+        box: Box | None,
+    ) -> Any:
+        """The result of a function that a child called."""
         handle, name = tempfile.mkstemp(dir=work, prefix="call-", suffix=".json")
         request = Path(name)
         with os.fdopen(handle, "w") as file:
             json.dump({"function": function, "arguments": dict(arguments), "what": what}, file)
-        done = self._work(request, work, timeout_s, grace_s, on_line)
-        answer_file = request.with_suffix(".answer")
-        if done.returncode == 0 and answer_file.is_file():
-            answer = json.loads(answer_file.read_text())
-            if "error" in answer:
-                raise from_json(answer["error"])
-            return answer["result"]
+        done = (
+            self._work(request, work, timeout_s, grace_s, on_line)
+            if box is None
+            else self._boxed(box, request, work, timeout_s, on_line)
+        )
+        if done.returncode == 0:
+            with contextlib.suppress(FileNotFoundError):
+                return answer(work, request.with_suffix(".answer").name, what, most_bytes)
         raise died(done, what, timeout_s)
 
     def _work(
@@ -228,8 +217,26 @@ class Processes:
             env=python_env(work),
             cwd=work,
             on_line=on_line,
-            grace_s=max(grace_s, _GRACE_S),
+            grace_s=max(grace_s, GRACE_S),
         )
+
+    def _boxed(
+        self,
+        box: Box,
+        request: Path,
+        work: Path,
+        timeout_s: float,
+        on_line: Callable[[str], None] | None,
+    ) -> Completed:
+        """The same in a sandbox."""
+        argv = [sys.executable, "-m", "converter.processes.sandboxed", str(request), *box.modules]
+        env = python_env(work) | ALONE
+
+        def start() -> Child:
+            process, first = box.sandbox.start(argv, work, env, box.read_only)
+            return Boxed(process, first=first)
+
+        return self._complete(start, timeout_s, on_line, GRACE_S)
 
     def _forked(
         self,
@@ -249,12 +256,12 @@ class Processes:
         }
         begun: list[forked.Forked] = []
 
-        def start() -> _Child:
+        def start() -> Child:
             begun.append(server.fork(asked, python_env(work)))
             return begun[0]
 
         try:
-            done = self._complete(start, timeout_s, on_line, max(grace_s, _GRACE_S))
+            done = self._complete(start, timeout_s, on_line, max(grace_s, GRACE_S))
         except OSError:
             if begun:
                 raise
@@ -264,7 +271,7 @@ class Processes:
 
     def _complete(
         self,
-        start: Callable[[], _Child],
+        start: Callable[[], Child],
         timeout_s: float,
         on_line: Callable[[str], None] | None,
         grace_s: float,
@@ -276,11 +283,11 @@ class Processes:
                 raise Cancelled("Cancelled; nothing was written.")
             child = start()
             self._live.add(child)
-        out: deque[str] = deque(maxlen=_KEPT_LINES)
-        err: deque[str] = deque(maxlen=_KEPT_LINES)
+        out: deque[str] = deque(maxlen=KEPT_LINES)
+        err: deque[str] = deque(maxlen=KEPT_LINES)
         readers = [
-            threading.Thread(target=_drain, args=(child.stdout, out, on_line), daemon=True),
-            threading.Thread(target=_drain, args=(child.stderr, err, None), daemon=True),
+            threading.Thread(target=drain, args=(child.stdout, out, on_line), daemon=True),
+            threading.Thread(target=drain, args=(child.stderr, err, None), daemon=True),
         ]
         try:
             for reader in readers:
@@ -293,10 +300,10 @@ class Processes:
                 self._live.discard(child)
             for reader in readers:
                 if reader.ident is not None:
-                    reader.join(_GRACE_S)
+                    reader.join(GRACE_S)
             child.close()
         return Completed(
-            returncode=returncode if returncode is not None else ended or -_KILL,
+            returncode=returncode if returncode is not None else ended or -KILL,
             stdout="".join(out),
             stderr="".join(err),
             seconds=time.monotonic() - started,
@@ -333,12 +340,12 @@ def kept_warm(modules: Sequence[str], work: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def kept_as_twin() -> Iterator[None]:
-    """As `kept_warm`, for a process that a fork server forked: its own server is a fork of itself.
+    """As `kept_warm`, for a process that has all imported: its own server is a fork of itself.
 
     It does nothing elsewhere. To be called before there is a second thread.
     """
     global _kept
-    if not forked.is_in_fork():
+    if not forked.may_be_twin():
         yield
         return
     with _keeping:
@@ -368,12 +375,4 @@ def _search_path() -> list[str]:
 
 def _server_env(work: Path) -> dict[str, str]:
     """The environment in which a fork server imports: no library may start a thread there."""
-    return python_env(work) | {"OPENBLAS_NUM_THREADS": "1", "ORT_DISABLE_TELEMETRY": "1"}
-
-
-def _drain(stream: IO[str], kept: deque[str], on_line: Callable[[str], None] | None) -> None:
-    with contextlib.suppress(OSError), stream:
-        for line in stream:
-            kept.append(line)
-            if on_line is not None:
-                on_line(line.rstrip("\n"))
+    return python_env(work) | ALONE | {"ORT_DISABLE_TELEMETRY": "1"}

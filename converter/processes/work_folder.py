@@ -13,6 +13,7 @@ from typing import Final, TypeVar
 
 from converter.errors import ArchiveError, ToolError, UsageError, disk_error
 from converter.processes.owner import Owner
+from converter.processes.removal import remove, temporary_folder
 from converter.system import user_id
 
 Read = TypeVar("Read")
@@ -37,9 +38,9 @@ def work_folder(keep: str | os.PathLike[str] | None = None) -> Iterator[Path]:
         yield _kept(Path(keep).absolute())
         return
     tidy()
-    with tempfile.TemporaryDirectory(prefix=_PREFIX) as folder:
-        (Path(folder) / _OWNER).write_text(Owner.current().to_text())
-        work = Path(folder) / "work"
+    with temporary_folder(prefix=_PREFIX) as folder:
+        (folder / _OWNER).write_text(Owner.current().to_text())
+        work = folder / "work"
         work.mkdir()
         yield work
 
@@ -52,7 +53,7 @@ def tidy() -> None:
                 Owner.from_text(mark.read_text()) if mark.stat().st_uid == (user_id() or 0) else None
             )
             if owner is not None and owner.is_gone():
-                shutil.rmtree(mark.parent)
+                remove(mark.parent)
 
 
 def is_full(folder: Path) -> bool:

@@ -8,7 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import Any, Final
 
-from converter.html import table
+from converter.html import table, wide
 from converter.plans import Plan
 from converter.report_page.load import example
 from converter.report_page.outputs import outputs
@@ -181,7 +181,7 @@ def _tensors(plan: Plan) -> str:
                 )
             )
     heads = ["", "name", "in the source", "in the archive", "frames"]
-    return f'<h2>Tensors</h2><div class="wide">{table(heads, rows)}</div>'
+    return f"<h2>Tensors</h2>{wide('Tensors', table(heads, rows))}"
 
 
 def _lines(title: str, lines: Sequence[str]) -> str:
@@ -196,4 +196,5 @@ def _loading(subject: Subject) -> str:
         return ""
     heads = subject.plan.model.config["model"].get("heads") or ()
     parsers = [str(head.get("parser")) for head in heads]
-    return f"<h2>How to load it</h2><pre>{escape(example(subject.archive.name, parsers))}</pre>"
+    shown = escape(example(subject.archive.name, parsers))
+    return f'<h2>How to load it</h2><pre tabindex="0">{shown}</pre>'

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Annotated, Final
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any, Final
 
 from fastapi import Depends, HTTPException, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
@@ -29,19 +29,19 @@ def context_of(request: Request) -> Context:
     return context
 
 
-def needs(scope: str) -> Callable[..., Account]:
+def needs(scope: str) -> Callable[..., Coroutine[Any, Any, Account]]:
     """A dependency: the account of the request's key, which must have a scope.
 
     It answers 401 for a key that is missing, unknown, expired or revoked, 403 for a scope that the key
     does not have, and 429 for more requests in a minute than its quota has.
     """
 
-    def access(
+    async def access(
         request: Request,
         given: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)],
     ) -> Account:
         context = context_of(request)
-        account = account_of(context.engine, given.credentials) if given is not None else None
+        account = await _account(context, given.credentials) if given is not None else None
         if account is None:
             raise HTTPException(401, "Invalid API key.", headers={"WWW-Authenticate": "Bearer"})
         if scope not in account.scopes:
@@ -55,6 +55,15 @@ def needs(scope: str) -> Callable[..., Account]:
         return account
 
     return access
+
+
+async def _account(context: Context, key: str) -> Account | None:
+    account = context.known.get(key)
+    if account is None:
+        account = await context.call(account_of, context.engine, key)
+        if account is not None:
+            context.known.keep(key, account)
+    return account
 
 
 def _is_poll(request: Request) -> bool:

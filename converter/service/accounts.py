@@ -17,6 +17,7 @@ from converter.service.tables import KEYS
 
 PREFIX: Final = "nnc"
 SCOPES: Final = ("read", "convert", "delete")
+_MOST_KNOWN: Final = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +50,7 @@ class Account:
     tenant: str
     scopes: frozenset[str] = frozenset(SCOPES)
     quota: Quota = field(default_factory=Quota)
+    expires: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +124,32 @@ def account_of(engine: Engine, key: str) -> Account | None:
         tenant=row["tenant"],
         scopes=frozenset(row["scopes"]),
         quota=Quota.of(row["quota"]),
+        expires=row["expires"],
     )
+
+
+class Known:
+    """Accounts of keys that were looked up a moment ago: clients ask every second.
+
+    A key that is revoked is refused after `keep_s` at the latest, one that expires at its time. A key
+    is held as its hash.
+    """
+
+    def __init__(self, keep_s: float) -> None:
+        self._keep_s = keep_s
+        self._accounts: dict[str, tuple[Account, float]] = {}
+
+    def get(self, key: str) -> Account | None:
+        """A key's account; None if it must be looked up."""
+        account, until = self._accounts.get(_digest(key), (None, 0.0))
+        is_good = account is not None and time.monotonic() < until and not _is_past(account.expires)
+        return account if is_good else None
+
+    def keep(self, key: str, account: Account) -> None:
+        """Remember what a look-up found."""
+        if len(self._accounts) >= _MOST_KNOWN:
+            self._accounts.clear()
+        self._accounts[_digest(key)] = (account, time.monotonic() + self._keep_s)
 
 
 def list_keys(engine: Engine) -> list[Key]:

@@ -15,8 +15,11 @@ from converter.service.signed import Signer
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
+    from converter.jobs.isolation import Isolation
+    from converter.jobs.lookups import Lookups
     from converter.jobs.rows import Rows
     from converter.jobs.values import Limits as JobLimits
+    from converter.service.accounts import Known
     from converter.service.rates import Rates
     from converter.storage import Storage
 
@@ -37,6 +40,7 @@ class Settings:
         link_s: How long an address of a file is good.
         job_bounds: What the kernel holds each process of a job to; see `Limits.bounds`.
         wait_database_s: How long a request that reads waits for a database that is away.
+        keep_key_s: How long a key that was revoked may still be taken.
     """
 
     data: Path
@@ -47,6 +51,7 @@ class Settings:
     link_s: float = 86_400.0
     wait_database_s: float = 60.0
     job_bounds: Mapping[str, int] = field(default_factory=dict)
+    keep_key_s: float = 5.0
 
     @property
     def job_limits(self) -> JobLimits:
@@ -59,14 +64,23 @@ class Settings:
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
-    """The parts of a running service."""
+    """The parts of a running service.
+
+    Attributes:
+        isolation: The sandbox of strangers' models on this machine, where there is one.
+        sandbox: Which one, or why there is none.
+    """
 
     settings: Settings
     engine: Engine
     rows: Rows
+    lookups: Lookups
     storage: Storage
     signer: Signer
     rates: Rates
+    known: Known
+    isolation: Isolation | None = None
+    sandbox: str = "off"
 
     def sign(self, purpose: str, thing: str) -> str:
         """A word for an address that needs no key; see `Signer`."""
@@ -93,6 +107,11 @@ class Context:
             copy = Path(folder) / "file"
             self.storage.fetch(digest, copy)
             yield copy
+
+    def close(self) -> None:
+        """Let the database's connections go."""
+        self.lookups.close()
+        self.engine.dispose()
 
     @property
     def work(self) -> Path:

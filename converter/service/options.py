@@ -184,5 +184,10 @@ def check_target(target: str) -> list[Finding]:
         return []
     remedy = perhaps(target, names()) or f"There are: {', '.join(names())}."
     return [
-        Finding(code="target", where="target", message=f"There is no target {target!r}.", remedy=remedy)
+        Finding(
+            code="option.value",
+            where="target",
+            message=f"There is no target {target!r}.",
+            remedy=remedy,
+        )
     ]

@@ -62,7 +62,7 @@ async def received_file(
 
 
 class _Parser(MultiPartParser):
-    """Starlette's parser, whose files lie in a folder of ours."""
+    """Starlette's parser, whose files lie in a folder that is given."""
 
     def __init__(self, folder: Path, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)

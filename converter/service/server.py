@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -15,8 +16,13 @@ from typing import TYPE_CHECKING, Final
 from converter.errors import ConvertError, ToolchainError, UsageError
 from converter.jobs.database import connect
 from converter.jobs.dispatcher import Dispatcher
+from converter.jobs.isolation import Isolation
 from converter.jobs.leader import Leader
+from converter.jobs.lookups import Lookups
 from converter.jobs.rows import Rows
+from converter.processes.sandbox import Mode
+from converter.processes.sandbox import find as find_sandbox
+from converter.service.accounts import Known
 from converter.service.context import Context, Settings
 from converter.service.database import migrate, signing_key
 from converter.service.rates import Rates
@@ -33,6 +39,7 @@ _LOG = logging.getLogger("nnconvert.serve")
 _TIDY_S: Final = 600.0
 _WAIT_S: Final = 60.0
 _LAST_PORT: Final = 65_535
+_SWITCH_S: Final = 0.0005
 _BACKLOG: Final = 2048  # connections that wait to be taken, as uvicorn's own
 
 
@@ -48,6 +55,7 @@ class Place:
         scheduler: A Dask scheduler's address; None for this machine.
         certificate: A TLS certificate's file, with `private_key`.
         root_path: The prefix under which a proxy offers the service, `/hub`.
+        sandbox: Whether conversions run in one: `auto`, `required` or `off`.
     """
 
     host: str = "127.0.0.1"
@@ -58,6 +66,7 @@ class Place:
     certificate: Path | None = None
     private_key: Path | None = None
     root_path: str = ""
+    sandbox: Mode = "off"
 
 
 def open_database(data: Path, url: str | None, *, wait_s: float = _WAIT_S) -> Engine:
@@ -79,16 +88,24 @@ def open_context(settings: Settings, place: Place, *, wait_s: float = _WAIT_S) -
 
     Raises:
         UsageError: A URL is wrong.
+        ToolchainError: A sandbox is required, and does not work here.
         DatabaseAway: The database did not answer in time.
     """
     engine = open_database(settings.data, place.database, wait_s=wait_s)
+    folder = place.storage if place.storage and "://" not in place.storage else None
+    hidden = [settings.data.absolute(), *([Path(folder).absolute()] if folder else [])]
+    sandbox, said = find_sandbox(place.sandbox, hidden=hidden)
     return Context(
         settings=settings,
         engine=engine,
         rows=Rows(engine),
+        lookups=Lookups(engine),
         storage=Storage(place.storage or settings.data / "storage"),
         signer=Signer(signing_key(engine)),
         rates=Rates(),
+        known=Known(settings.keep_key_s),
+        isolation=Isolation(sandbox) if sandbox else None,
+        sandbox=said,
     )
 
 
@@ -105,7 +122,11 @@ def serve(settings: Settings, place: Place) -> None:
             "--private-key is of no use without a certificate.", remedy="Add --certificate."
         )
     with listening(place) as sock:
-        _serve(open_context(settings, place), place, sock)
+        context = open_context(settings, place)
+        try:
+            _serve(context, place, sock)
+        finally:
+            context.close()
 
 
 def listening(place: Place) -> socket.socket:
@@ -118,7 +139,11 @@ def listening(place: Place) -> socket.socket:
         raise UsageError(f"There is no port {place.port}.", remedy=f"Ports are 0 to {_LAST_PORT}.")
     family = socket.AF_INET6 if ":" in place.host else socket.AF_INET
     try:
-        return socket.create_server((place.host, place.port), family=family, backlog=_BACKLOG)
+        sock = socket.create_server((place.host, place.port), family=family, backlog=_BACKLOG)
+        # asyncio does it only for sockets that name their protocol. Without, the second part of an
+        # answer waits for the client's delayed acknowledgement of the first one: 40 ms.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return sock
     except OSError as error:
         raise UsageError(
             f"{place.host} port {place.port} cannot be listened on: {error.strerror or error}.",
@@ -152,7 +177,12 @@ def _serve(context: Context, place: Place, sock: socket.socket) -> None:
     scheme = "https" if config.is_ssl else "http"
     # With a given socket uvicorn tells no address that a browser takes.
     address = f"{scheme}://{place.host}:{sock.getsockname()[1]}"
-    logging.getLogger("uvicorn.error").info("Serving on %s (Ctrl-C ends it)", address)
+    log = logging.getLogger("uvicorn.error")
+    log.info("Sandbox: %s", context.sandbox)
+    log.info("Serving on %s (Ctrl-C ends it)", address)
+    # The dispatcher's threads compute beside the loop, which gives its turn away at each socket: by
+    # default it would wait 5 ms until it has it again.
+    sys.setswitchinterval(_SWITCH_S)
     with working(context, place):
         uvicorn.Server(config).run(sockets=[sock])
 
@@ -179,7 +209,7 @@ def _executor(context: Context, place: Place) -> Executor:
     if place.scheduler is None:
         from converter.jobs.here import Here
 
-        return Here(context.storage)
+        return Here(context.storage, isolation=context.isolation)
     try:
         from converter.jobs.cluster import Cluster
     except ImportError as error:

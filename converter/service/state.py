@@ -47,8 +47,8 @@ def router(context: Context) -> APIRouter:
 
     @routes.get("/version")
     def versions(_: Reader) -> dict[str, str]:
-        """The converter's version."""
-        return {"version": version("nnarchive-converter")}
+        """The converter's version, and the sandbox of this machine or why there is none."""
+        return {"version": version("nnarchive-converter"), "sandbox": context.sandbox}
 
     @routes.get("/metrics")
     def metrics(request: Request, _: Reader) -> Response:

@@ -35,7 +35,7 @@ _REMEDY: Final = "Convert the original model without it, or end the model before
 
 
 def export(
-    model: ov.Model, inputs: Sequence[str], outputs: Sequence[str]
+    model: ov.Model, inputs: Sequence[str], outputs: Sequence[str], *, saturates: bool = False
 ) -> tuple[ir.Model, list[str]]:
     """Write an OpenVINO model as an ONNX graph.
 
@@ -43,6 +43,8 @@ def export(
         model: The model; it is not changed.
         inputs: The new names of its inputs, in its order.
         outputs: The new names of its outputs, in its order.
+        saturates: Whether floats that are cast stop at the ends of the narrow type, as LiteRT's do;
+            OpenVINO's and ONNX Runtime's wrap around.
 
     Returns:
         The graph, of opset 17 unless an operator needs a newer one, and warnings. Weights are read when
@@ -59,7 +61,7 @@ def export(
     opset = OPSET
     while True:
         try:
-            return _export(model, inputs, outputs, opset)
+            return _export(model, inputs, outputs, opset, saturates=saturates)
         except NewerOpset as newer:
             opset = newer.opset
 
@@ -114,10 +116,10 @@ def _finding(node: ov.Node, what: str, count: int = 1) -> Finding:
 
 
 def _export(
-    model: ov.Model, inputs: Sequence[str], outputs: Sequence[str], opset: int
+    model: ov.Model, inputs: Sequence[str], outputs: Sequence[str], opset: int, *, saturates: bool
 ) -> tuple[ir.Model, list[str]]:
     graph = ir.Graph([], [], nodes=[], opset_imports={"": opset}, name=model.get_friendly_name())
-    values = Values(graph, opset, [*inputs, *outputs])
+    values = Values(graph, opset, [*inputs, *outputs], saturates=saturates)
     for port, name in zip(model.inputs, inputs, strict=True):
         value = ir.Value(name=name, type=ir.TensorType(onnx_type(port)), shape=_shape(port, name))
         graph.inputs.append(value)

@@ -54,7 +54,7 @@ def import_file(
     ins = _in_order("input", model.inputs, inputs)
     outs = _in_order("output", model.outputs, outputs)
     _reshape(model, dict(zip(ins, model.inputs, strict=True)), shapes)
-    made, warnings = export(model, ins, outs)
+    made, warnings = export(model, ins, outs, saturates=Path(source).suffix.lower() == ".tflite")
     ir.save(made, target, external_data=f"{Path(target).name}.data", size_threshold_bytes=4096)
     return {"warnings": warnings}
 

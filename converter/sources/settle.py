@@ -74,7 +74,7 @@ def settle(
         for tensor in facts.inputs
         if tensor.dtype == "boolean" and facts.format == "ONNX" and tensor.name not in values
     ]
-    changed = bool(values or booleans or facts.unnamed or facts.quantized)
+    changed = bool(values or booleans or facts.unnamed or facts.quantized or facts.sparse)
     if not changed and not (shapes and facts.format == "ONNX"):
         return None
     if len(values) == len(facts.inputs):
@@ -145,8 +145,10 @@ def _edit_onnx(
     import onnx
 
     from converter.graph.frozen import freeze_inputs, number_inputs, reshape_inputs
+    from converter.graph.sparse import write_out
 
     proto: Any = onnx.load(model, load_external_data=False)
+    write_out(proto.graph)
     freeze_inputs(proto, values)
     number_inputs(proto, booleans)
     if shapes:

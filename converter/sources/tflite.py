@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from converter.errors import ArchiveError, ModelError, ToolchainError
 from converter.graph.facts import GraphFacts, TensorFacts
-from converter.sources.tflite_edit import edit, name_of
+from converter.sources.tflite_edit import edit, names_of
 from converter.sources.tflite_operators import operators_of, unreadable
 
 if TYPE_CHECKING:
@@ -93,9 +93,9 @@ def _graph(schema: Any, model: Any) -> GraphFacts:
     outputs = [graph.Outputs(k) for k in range(graph.OutputsLength())]
     if not outputs:
         raise ValueError("it has no outputs")
-    tensors = {
-        index: _tensor(graph.Tensors(index), index, inputs, outputs) for index in (*inputs, *outputs)
-    }
+    own_names = [graph.Tensors(k).Name() for k in range(graph.TensorsLength())]
+    names = names_of(own_names, inputs, outputs)
+    tensors = {index: _tensor(graph.Tensors(index), names[index]) for index in (*inputs, *outputs)}
     quantized = [k for k in (*inputs, *outputs) if _is_quantized(graph.Tensors(k), tensors[k].dtype)]
     return GraphFacts(
         inputs=tuple(tensors[index] for index in inputs),
@@ -112,7 +112,7 @@ def _graph(schema: Any, model: Any) -> GraphFacts:
             for k in quantized
             if k in inputs
         },
-        unnamed=any(not graph.Tensors(k).Name() for k in range(graph.TensorsLength())),
+        unnamed=[(name or b"").decode() for name in own_names] != names,
     )
 
 
@@ -132,7 +132,7 @@ def _pixels(tensor: Any, dtype: str) -> tuple[float, float]:
     return float(zero + 128 * (dtype == "int8")), 1 / step if step else 1.0
 
 
-def _tensor(tensor: Any, index: int, inputs: list[int], outputs: list[int]) -> TensorFacts:
+def _tensor(tensor: Any, name: str) -> TensorFacts:
     count = tensor.ShapeSignatureLength()
     sizes = (
         [tensor.ShapeSignature(k) for k in range(count)]
@@ -141,7 +141,7 @@ def _tensor(tensor: Any, index: int, inputs: list[int], outputs: list[int]) -> T
     )
     kind = tensor.Type()
     return TensorFacts(
-        name=name_of(tensor.Name(), index, inputs, outputs),
+        name=name,
         dtype=_DTYPES.get(kind, f"TFLite type {kind}"),
         shape=tuple(int(size) if size >= 0 else None for size in sizes),
     )

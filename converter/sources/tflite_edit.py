@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -30,8 +30,7 @@ def edit(data: bytes, frozen: Mapping[str, NDArray[Any]]) -> bytes:
 
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(data, 0))
     graph = model.subgraphs[0]
-    for index, tensor in enumerate(graph.tensors):
-        tensor.name = name_of(tensor.name, index, list(graph.inputs), list(graph.outputs)).encode()
+    _name(graph)
     _float_edges(schema, model, graph)
     names = {graph.tensors[index].name.decode(): index for index in graph.inputs}
     for name, array in frozen.items():
@@ -49,15 +48,26 @@ def edit(data: bytes, frozen: Mapping[str, NDArray[Any]]) -> bytes:
     return bytes(builder.Output())
 
 
-def name_of(name: bytes | None, index: int, inputs: list[int], outputs: list[int]) -> str:
-    """A tensor's name, or one after its place for a tensor without."""
-    if name:
-        return name.decode()
-    if index in inputs:
-        return f"input_{inputs.index(index)}"
-    if index in outputs:
-        return f"output_{outputs.index(index)}"
-    return f"tensor_{index}"
+def names_of(names: Sequence[bytes | None], inputs: Sequence[int], outputs: Sequence[int]) -> list[str]:
+    """The tensors' names; one after its place for a tensor without, and for an edge of another's name.
+
+    TFLite's own runtime goes by places alone.
+    """
+    found = [name.decode() if name else "" for name in names]
+    places = {index: f"output_{place}" for place, index in reversed([*enumerate(outputs)])}
+    places |= {index: f"input_{place}" for place, index in reversed([*enumerate(inputs)])}
+    taken: set[str] = set()
+    for index in dict.fromkeys((*inputs, *outputs)):
+        if not found[index] or found[index] in taken:
+            found[index] = places[index]
+        taken.add(found[index])
+    return [name or f"tensor_{index}" for index, name in enumerate(found)]
+
+
+def _name(graph: Any) -> None:
+    names = names_of([item.name for item in graph.tensors], list(graph.inputs), list(graph.outputs))
+    for tensor, name in zip(graph.tensors, names, strict=True):
+        tensor.name = name.encode()
 
 
 def _float_edges(schema: Any, model: Any, graph: Any) -> None:
@@ -119,8 +129,7 @@ def end_at(data: bytes, outputs: Mapping[str, str]) -> tuple[bytes, list[str]]:
 
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(data, 0))
     graph = model.subgraphs[0]
-    for index, tensor in enumerate(graph.tensors):
-        tensor.name = name_of(tensor.name, index, list(graph.inputs), list(graph.outputs)).encode()
+    _name(graph)
     made = {int(index) for node in graph.operators for index in node.outputs} | set(graph.inputs)
     places = {graph.tensors[index].name.decode(): index for index in sorted(made)}
     if missing := [name for name in outputs.values() if name not in places]:

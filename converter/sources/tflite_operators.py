@@ -20,6 +20,8 @@ _RECURRENT: Final = frozenset(
         "UNIDIRECTIONAL_SEQUENCE_RNN",
     }
 )
+# How operators begin that TFLite's runtime gives to TensorFlow.
+_TENSORFLOW: Final = "Flex"
 _BRANCHES: Final = frozenset({"IF", "WHILE"})
 
 
@@ -31,7 +33,12 @@ def unreadable(kinds: Counter[str], custom: Counter[str]) -> Iterator[tuple[str,
         custom: The same of custom operators.
     """
     for name, count in sorted(custom.items()):
-        yield "operator", f"operator {name!r}{_times(count)}", "is a custom one, outside TFLite's own."
+        what = (
+            "is one of TensorFlow's (SELECT_TF_OPS)"
+            if name.startswith(_TENSORFLOW)
+            else "is a custom one, outside TFLite's own"
+        )
+        yield "operator", f"operator {name!r}{_times(count)}", f"{what}."
     for name, count in sorted(kinds.items()):
         where = f"operator {name}{_times(count)}"
         if name in _STATE:

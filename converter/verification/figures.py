@@ -20,8 +20,10 @@ _STEPS_TO_JUDGE: Final = 8
 _SILENT: Final = 0.01
 # With fewer steps over its whole range a part tells nothing.
 _FEWEST_STEPS: Final = 2.0
-# An unbounded part that reaches less than this share of a step shows nothing.
+# An unbounded part that reaches less than this share of a step shows nothing, if it reaches less than
+# this number: beside a mask of -1e9 a step is beyond everything.
 _QUIET: Final = 0.02
+_NEAR_NOTHING: Final = 0.1
 # Scores that vary by less than this share of what they can reach are all "no".
 _LEAST_SPREAD: Final = 0.02
 # float16 has 11 binary digits.
@@ -192,7 +194,8 @@ def part_figures(a: Values, b: Values, part: Part, resolution: Resolution) -> di
     least = _LEAST_SPREAD * extent if part.bounds else 0.0
     state = "fine"
     # What an unbounded part may reach on other frames is not known from values near to nothing.
-    quiet = part.bounds is None and reach <= max(_QUIET * resolution.step, _EPSILON)
+    near = min(_QUIET * resolution.step, _NEAR_NOTHING)
+    quiet = part.bounds is None and reach <= max(near, _EPSILON)
     if resolution.levels and extent < _FEWEST_STEPS * resolution.step and not quiet:
         state = "dead"
     elif quiet or reach < _STEPS_TO_JUDGE * own or (not resolution.levels and reach <= resolution.step):

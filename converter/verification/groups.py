@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -30,11 +31,36 @@ def range_groups(a: Values, layout: str) -> tuple[Part, ...]:
 
     Args:
         a: (frames, *shape).
-        layout: With a C in it that axis is the channels; otherwise it is the axis on which the ranges
-            differ most.
+        layout: With a C in it that axis is the channels, or the last one of rows; otherwise it is the
+            axis on which the ranges differ most.
     """
     shape = a.shape[1:]
-    axes = [layout.index("C")] if "C" in layout and len(layout) == len(shape) else range(len(shape))
+    found = next(filter(None, (_by_axes(a, axes) for axes in _axes(shape, layout))), None)
+    if found is None:
+        return ()
+    axis, edges = found
+    groups = []
+    for first, last in itertools.pairwise(edges):
+        box = tuple((first, last) if i == axis else (0, size) for i, size in enumerate(shape))
+        groups.append(Part(tensor=f"channels {first} to {last - 1}", operator="", boxes=(box,)))
+    return tuple(groups)
+
+
+def _axes(shape: Sequence[int], layout: str) -> list[Sequence[int]]:
+    """The axes that may be the channels, the likelier ones first.
+
+    Of rows (N, many, few) a layout may call the second axis C, where a row's numbers are the channels.
+    """
+    if "C" not in layout or len(layout) != len(shape):
+        return [range(len(shape))]
+    channels = layout.index("C")
+    of_rows = len(shape) <= 3 and channels < len(shape) - 1 and shape[-1] < shape[channels]
+    return [[channels], [len(shape) - 1]] if of_rows else [[channels]]
+
+
+def _by_axes(a: Values, axes: Sequence[int]) -> tuple[int, list[int]] | None:
+    """The axis on which ranges differ most, and where its groups end."""
+    shape = a.shape[1:]
     best: tuple[float, int, list[int]] | None = None
     for axis in axes:
         if not 2 <= shape[axis] <= _MOST_CHANNELS or a.size < _LEAST_VALUES * shape[axis]:
@@ -45,14 +71,7 @@ def range_groups(a: Values, layout: str) -> tuple[Part, ...]:
         contrast = float(peaks.max() / max(peaks.min(), _EPSILON))
         if len(edges) > 2 and (best is None or contrast > best[0]):
             best = contrast, axis, edges
-    if best is None:
-        return ()
-    _, axis, edges = best
-    groups = []
-    for first, last in itertools.pairwise(edges):
-        box = tuple((first, last) if i == axis else (0, size) for i, size in enumerate(shape))
-        groups.append(Part(tensor=f"channels {first} to {last - 1}", operator="", boxes=(box,)))
-    return tuple(groups)
+    return None if best is None else best[1:]
 
 
 def _runs(ranges: Values) -> list[int]:

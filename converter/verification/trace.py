@@ -5,6 +5,7 @@ Both run on ONNX Runtime, in a child process; only figures come back.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 _SHARE: Final = 0.5
 # What float16 rounds away in a tensor, at most.
 _ROUNDING: Final = 1e-3
-_LARGEST_HALF: Final = 65504.0
+LARGEST_HALF: Final = 65504.0
 _SMALLEST_HALF: Final = 2.0**-14
 # Beyond this multiple of what nearly all values reach, a range is stretched by few.
 _STRETCHED: Final = 6.0
@@ -91,7 +92,7 @@ class Traced:
     @property
     def overflows(self) -> bool:
         """Whether some of its values are beyond float16's range."""
-        return self.largest > _LARGEST_HALF
+        return self.largest > LARGEST_HALF
 
     @property
     def half_note(self) -> str:
@@ -176,18 +177,25 @@ def behind(rows: Sequence[Traced], outputs: Sequence[str]) -> list[Traced]:
 def begins(rows: Sequence[Traced], final: float) -> Traced | None:
     """The first tensor that has much of a final error while its inputs have not.
 
+    An output of codes has no error of its own here: it is where the error begins if its inputs are not.
+    Where the errors add up in many tensors, it is the one that adds most; None where none adds any.
+
     Args:
         rows: Of what the output that is off is computed from (`behind`).
         final: The relative RMSE of that output.
     """
     errors = {row.tensor: row.error for row in rows}
+    given = {row.tensor: [errors.get(name) or 0.0 for name in row.inputs] for row in rows}
     for row in rows:
         if row.error is None or row.error < _SHARE * final:
             continue
-        given = [errors.get(name) for name in row.inputs]
-        if all(error is None or error < _SHARE * final for error in given):
+        if all(error < _SHARE * final for error in given[row.tensor]):
             return row
-    return None
+    if rows and rows[-1].error is None and max(given[rows[-1].tensor], default=0.0) < _SHARE * final:
+        return dataclasses.replace(rows[-1], error=final)
+    adds = {row.tensor: (row.error or 0.0) - max(given[row.tensor], default=0.0) for row in rows}
+    most = max(rows, key=lambda row: adds[row.tensor], default=None)
+    return most if most is not None and adds[most.tensor] > 0 else None
 
 
 def leaves_half(rows: Sequence[Traced], *, finite: bool = True) -> Traced | None:

@@ -7,8 +7,8 @@ from datetime import date
 from typing import Any, Final
 
 from converter.errors import ConvertError, to_json
+from converter.zoo.expected import covers, meant
 from converter.zoo.index import Cell, Expected, Status
-from converter.zoo.manifest import ExpectedFailure
 from converter.zoo.plan import PlannedCell
 
 # Of `convert --json`, what the index has under the same names.
@@ -79,19 +79,15 @@ def failed(planned: PlannedCell, error: ConvertError, today: date) -> Cell:
 def _status(planned: PlannedCell, error: Mapping[str, Any] | None, today: date) -> Status:
     if error is None:
         return Status.SUCCEEDED
-    if any(_is_meant(one, error) and today <= one.until for one in planned.wanted.expected):
+    if covers(planned.wanted.expected, error.get("exit_code"), today):
         return Status.EXPECTED_FAILURE
     return Status.FAILED
-
-
-def _is_meant(one: ExpectedFailure, error: Mapping[str, Any]) -> bool:
-    return one.exit_code is None or one.exit_code == error.get("exit_code")
 
 
 def _error(error: Mapping[str, Any], planned: PlannedCell, today: date) -> dict[str, Any]:
     """The error; one that was expected until a day that has passed says so."""
     told = {key: value for key, value in error.items() if key != "tool_text"}
-    late = [one for one in planned.wanted.expected if _is_meant(one, error) and today > one.until]
+    late = [one for one in meant(planned.wanted.expected, error.get("exit_code")) if today > one.until]
     if late and _status(planned, error, today) is Status.FAILED:
         said = f"It was expected to fail until {late[0].until} ({late[0].reason})."
         told["remedy"] = f"{told.get('remedy', '')} {said}".strip()
@@ -101,8 +97,8 @@ def _error(error: Mapping[str, Any], planned: PlannedCell, today: date) -> dict[
 def _expected(planned: PlannedCell, error: Mapping[str, Any] | None, today: date) -> Expected | None:
     """The entry of the manifest for the cell: the one that its failure is meant by, if there is one."""
     several = planned.wanted.expected
-    meant = [one for one in several if error is not None and _is_meant(one, error)]
-    valid = [one for one in meant if today <= one.until]
-    for one in [*valid, *meant, *several]:
+    about = [] if error is None else meant(several, error.get("exit_code"))
+    valid = [one for one in about if today <= one.until]
+    for one in [*valid, *about, *several]:
         return Expected(reason=one.reason, until=one.until.isoformat())
     return None

@@ -8,7 +8,7 @@ from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from converter.config.schema import json_path, known_keys
 from converter.errors import UsageError, from_findings
@@ -183,21 +183,6 @@ class Manifest(_Strict):
     selectors: dict[Name, list[str]] = {}
     report: bool = True
 
-    @field_validator("models")
-    @classmethod
-    def _names_once(cls, models: list[Model]) -> list[Model]:
-        counts = Counter(model.name for model in models)
-        if twice := sorted(name for name, count in counts.items() if count > 1):
-            raise ValueError(f"two models are called {twice[0]!r}")
-        return models
-
-    @model_validator(mode="after")
-    def _selectors_apart(self) -> Manifest:
-        for name in self.selectors:
-            if name in {model.name for model in self.models}:
-                raise ValueError(f"selectors: {name!r} is the name of a model")
-        return self
-
 
 def schema() -> dict[str, Any]:
     """The manifest's JSON schema, for editors."""
@@ -214,11 +199,28 @@ def read(path: Path) -> Manifest:
     from converter.options.yaml import load
 
     document = load(path)
+    findings = []
     try:
-        return Manifest.model_validate(document)
+        manifest = Manifest.model_validate(document)
     except ValidationError as error:
-        findings = [_finding(problem) for problem in error.errors(include_url=False)]
-        raise from_findings(UsageError, str(path), findings) from error
+        findings += [_finding(problem) for problem in error.errors(include_url=False)]
+    if findings := [*findings, *_clashes(document)]:
+        raise from_findings(UsageError, str(path), findings)
+    return manifest
+
+
+def _clashes(document: Any) -> list[Finding]:
+    """Names that are there twice, in a document whose other values may be wrong."""
+    given = document if isinstance(document, dict) else {}
+    models = given.get("models")
+    rows = [row for row in models if isinstance(row, dict)] if isinstance(models, list) else []
+    counts = Counter(row["name"] for row in rows if isinstance(row.get("name"), str))
+    said = {f"two models are called {name!r}.": "models" for name, count in counts.items() if count > 1}
+    selectors = given.get("selectors")
+    for name in selectors if isinstance(selectors, dict) else ():
+        if name in counts:
+            said[f"{name!r} is the name of a model."] = "selectors"
+    return [Finding(code="zoo.value", where=where, message=message) for message, where in said.items()]
 
 
 def _finding(problem: Any) -> Finding:

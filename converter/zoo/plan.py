@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import date
 from pathlib import Path
 from statistics import fmean
 from typing import Any, Final
@@ -17,6 +18,7 @@ from converter.errors import ConvertError, ToolchainError, UsageError, disk_erro
 from converter.options.resolve import Layer, Options, resolve
 from converter.system import System
 from converter.target import backend_of, toolchains_on
+from converter.zoo.expected import covers, latest
 from converter.zoo.index import Index
 from converter.zoo.manifest import Manifest, read
 from converter.zoo.matrix import Wanted, chosen, expand
@@ -66,6 +68,7 @@ class PlannedCell:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON data."""
+        expected = latest(self.wanted.expected)
         return {
             "model": self.wanted.model,
             "target": self.wanted.target,
@@ -74,6 +77,7 @@ class PlannedCell:
             "cached": self.found is not None,
             "will_run": self.will_run,
             "error": self.error and str(self.error),
+            "expected": expected and {"reason": expected.reason, "until": expected.until.isoformat()},
             "estimated_s": self.cost_s,
         }
 
@@ -97,6 +101,15 @@ class ZooPlan:
     store: Store | None
     left_out: Mapping[str, str] = field(default_factory=dict)
     only: Sequence[str] = ()
+
+    def exit_code(self, today: date) -> int:
+        """That of the first cell that cannot be tried and is not expected to fail; else 0."""
+        for cell in self.cells:
+            if cell.error is not None:
+                code = cell.error.exit_code
+                if not covers(cell.wanted.expected, code, today):
+                    return code
+        return 0
 
 
 def make_plan(

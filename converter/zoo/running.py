@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -149,7 +150,7 @@ class Runner:
         Raises:
             ConvertError: Nothing can be converted at all: the database or the storage is gone.
         """
-        left = {f"{self._batch}-{index}": cell for index, cell in enumerate(cells)}
+        left = {f"{self._batch}-{index}": cell for index, cell in enumerate(_apart(cells))}
         self._cancel_leftovers()
         self._rows.submit_all([self._submission(job_id, cell) for job_id, cell in left.items()])
         looked_at = time.monotonic()
@@ -239,3 +240,17 @@ class Runner:
             batch=self._batch,
             source_bytes=source.size_bytes,
         )
+
+
+def _apart(cells: Sequence[PlannedCell]) -> list[PlannedCell]:
+    """The first cells of all models, then the second ones, which take the stages of the first.
+
+    Cells of one model that run at the same time would all make them.
+    """
+    counts: Counter[str] = Counter()
+    turns = []
+    for cell in cells:
+        turns.append(counts[cell.wanted.model])
+        counts[cell.wanted.model] += 1
+    order = sorted(range(len(cells)), key=lambda index: turns[index])
+    return [cells[index] for index in order]

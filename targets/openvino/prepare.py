@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from converter.graph.outputs import OutputFacts
+from converter.processes.pure import GRAPH, Pure
 from converter.processes.run import Processes
 from targets.openvino.parameters import InputParameters
 
@@ -28,12 +29,14 @@ class Prepared:
         nodes: By name of a node or an output, the user's node that it came from: name and operator.
         input_types: NumPy's names of the inputs' types: float32 for frames, int32 for indices.
         outputs: What the source's outputs consist of.
+        quantized: Whether the source computes with codes.
     """
 
     path: Path
     nodes: Mapping[str, tuple[str, str]]
     input_types: Mapping[str, str]
     outputs: Mapping[str, OutputFacts]
+    quantized: bool
     warnings: tuple[str, ...]
 
 
@@ -72,12 +75,14 @@ def prepare(
         what="The graph tools",
         work=target.parent,
         timeout_s=timeout_s,
+        pure=Pure(stage=GRAPH, reads=("source",), writes="target"),
     )
     return Prepared(
         path=target,
         nodes={name: (node, operator) for name, (node, operator) in answer["nodes"].items()},
         input_types=answer["input_types"],
         outputs={name: OutputFacts.from_json(item) for name, item in answer["outputs"].items()},
+        quantized=answer["quantized"],
         warnings=tuple(answer["warnings"]),
     )
 
@@ -107,6 +112,7 @@ def prepare_file(
     from targets.openvino.myriad_rules.float16_weights import keep_weights_in_float16
     from targets.openvino.myriad_rules.lstm import RULES as LSTM
     from targets.openvino.myriad_rules.narrow import widen
+    from targets.openvino.myriad_rules.norms import RULES as NORMS
     from targets.openvino.myriad_rules.opset13 import LowerOpset
     from targets.openvino.myriad_rules.scalars import FIRST_RULES, refuse_scalars
     from targets.openvino.myriad_rules.scalars import RULES as SCALARS
@@ -120,8 +126,8 @@ def prepare_file(
     model = infer_shapes(model)
     outputs = output_facts(model)
     if for_myriad:
-        widen(model)
-    rules = map(Rewrite, (FOLDING, LSTM, *FIRST, DECOMPOSITIONS))
+        widen(model, [item["name"] for item in inputs if item["preprocessing"]])
+    rules = map(Rewrite, (FOLDING, LSTM, NORMS, *FIRST, DECOMPOSITIONS))
     last = map(Rewrite, (*table.RULES, FIRST_RULES, SCALARS))
     rewrites = (*rules, shape_inference(), *last) if for_myriad else ()
     model = Sequential(
@@ -159,8 +165,16 @@ def prepare_file(
             if value.dtype is not None
         },
         "outputs": {name: facts.to_json() for name, facts in outputs.items()},
+        "quantized": _is_quantized(source),
         "warnings": warnings,
     }
+
+
+def _is_quantized(source: str) -> bool:
+    import onnx
+
+    kinds = {node.op_type for node in onnx.load(source, load_external_data=False).graph.node}
+    return any("Quantize" in kind or "QLinear" in kind or "Integer" in kind for kind in kinds)
 
 
 def merge_weights(model: str, target: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Final
 
 from converter.errors import ModelError, from_findings
@@ -22,23 +23,29 @@ _RAW_PRECISION: Final = {
     "int32": "I32",
     "int64": "I32",
 }
+# Those that a graph for Myriad X takes as int32 (`myriad_rules.narrow`).
+NARROW: Final = ("int8", "int16", "uint16", "uint32", "uint64")
 _MAX_RANK: Final = 5
 
 
-def check_tensors(model: SourceModel, *, target: str, chip: str) -> None:
+def check_tensors(model: SourceModel, *, target: str, chip: str, also: Sequence[str] = ()) -> None:
     """Check that a chip can take the model's tensors.
+
+    Args:
+        also: Further types that raw inputs may have.
 
     Raises:
         ModelError: It has a finding for each tensor that it cannot take.
     """
     found = []
+    types = (*_RAW_PRECISION, *also)
     for tensor in (*model.inputs, *model.outputs):
         remedy = ""
         if len(tensor.shape) > _MAX_RANK:
             message = f"{list(tensor.shape)} has {len(tensor.shape)} axes; {chip} takes five at most."
             remedy = "Merge axes with a Reshape in the model."
-        elif isinstance(tensor, ModelInput) and tensor.dtype not in _RAW_PRECISION:
-            message = f"{chip} does not take {tensor.dtype}, only {', '.join(_RAW_PRECISION)}."
+        elif isinstance(tensor, ModelInput) and tensor.dtype not in types:
+            message = f"{chip} does not take {tensor.dtype}, only {', '.join(types)}."
             remedy = other_type(tensor)
         else:
             continue
@@ -70,7 +77,7 @@ def input_parameters(item: ModelInput, options: Options, *, interleaved: bool) -
         item,
         options,
         interleaved=interleaved,
-        raw_dtype="" if item.is_image else DTYPE_OF[_RAW_PRECISION[item.dtype]],
+        raw_dtype="" if item.is_image else DTYPE_OF[_RAW_PRECISION.get(item.dtype, "I32")],
     )
     return dataclasses.replace(
         planned,

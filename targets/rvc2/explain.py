@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from converter.errors import ConvertError
 from converter.target import Run
-from converter.verification.trace import begins, behind, leaves_half, node_name, trace
+from converter.verification.trace import LARGEST_HALF, begins, behind, leaves_half, node_name, trace
 from targets.rvc2.blob.blame import blame
 
 if TYPE_CHECKING:
@@ -62,6 +62,50 @@ def lost_in_half(
         "reason": reason,
         "said": [f"It begins at node {place.name}: {why}.", _HELPS[reason]],
     }
+
+
+def beyond_half(source: Sequence[Mapping[str, NDArray[Any]]]) -> dict[str, Any] | None:
+    """What is said where an output of the source itself is beyond float16; None if none is.
+
+    Args:
+        source: The source's outputs for each frame, by name. Whole numbers, say, which the simulation
+            does not round, and the blob has in float16.
+    """
+    import numpy as np
+
+    for name in source[0]:
+        finite = [values[np.isfinite(values)] for values in (row[name].astype(float) for row in source)]
+        largest = max(float(np.abs(values).max(initial=0)) for values in finite)
+        if largest > LARGEST_HALF:
+            return {
+                "reason": "overflow",
+                "said": [
+                    f"The source's output {name!r} reaches {largest:.3g}, float16 ends at 65504.",
+                    _HELPS["overflow"],
+                ],
+            }
+    return None
+
+
+def off_before_rounding(error: float, *, quantized: bool) -> dict[str, Any]:
+    """What is said where the graph that is compiled is off in float32 already.
+
+    Args:
+        error: The largest relative RMSE of its outputs.
+        quantized: Whether the source may round to codes, which nothing that is compiled does.
+    """
+    if quantized:
+        said = [
+            "The source rounds to its codes at every layer, what is compiled does not: it is off by "
+            f"{error:.2g} in float32 already.",
+            "Convert the float model, or allow for such steps with verify.max_rel_rmse=0.1.",
+        ]
+        return {"reason": "codes", "said": said}
+    said = [
+        f"What is compiled is off by {error:.2g} in float32 already: the converter is at fault.",
+        "Set onnx_simplification false, and report the model.",
+    ]
+    return {"reason": "rewriting", "said": said}
 
 
 def rounded_away(error: float) -> dict[str, Any]:

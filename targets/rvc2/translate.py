@@ -6,7 +6,12 @@ from converter.backend import Backend
 from converter.errors import UsageError
 from converter.model import SourceModel
 from converter.options.resolve import Options
-from targets.openvino.translate import check_tensors, input_parameters, output_parameters
+from targets.openvino.translate import (
+    NARROW,
+    check_tensors,
+    input_parameters,
+    output_parameters,
+)
 from targets.rvc2.parameters import Parameters
 
 
@@ -22,7 +27,7 @@ def translate(model: SourceModel, options: Options, backend: Backend) -> Paramet
             "rvc2.compress_to_fp16: false is not possible, for Myriad X computes in float16.",
             remedy="Leave it out.",
         )
-    check_tensors(model, target="rvc2", chip="Myriad X")
+    check_tensors(model, target="rvc2", chip="Myriad X", also=NARROW)
     cmx = options.get("rvc2.number_of_cmx_slices")
     interleaved = options.flag("rvc2.interleaved_input")
     return Parameters(

@@ -43,6 +43,8 @@ _MAX_REL_RMSE: Final = 1e-2
 _TIMES_FLOAT16: Final = 3.0
 # Beyond this, float16 destroys the output, whatever the compiler does.
 _COLLAPSE_REL_RMSE: Final = 0.1
+# Of what the simulation loses, the part from which on it is not float16 that loses it.
+_SHARE: Final = 0.5
 # Below float16's smallest normal number the hardware keeps nothing.
 _RESOLUTION: Final = Resolution(step=2.0**-14)
 # What float16 may add before a user is warned.
@@ -104,6 +106,7 @@ class Comparison:
             self._half = self._start("half", prepared.path, self._typed, half=True)
             self._prepared = prepared.path
             self._outputs = prepared.outputs
+            self._is_quantized = prepared.quantized or self._run.plan.model.format != "ONNX"
 
     def record(self, path: Path) -> Mapping[str, Any]:
         """Execute a blob, or all sixteen of a superblob, and judge.
@@ -179,10 +182,23 @@ class Comparison:
         """Where a failure begins: in float16, if the simulation fails as well, else in the blob."""
         if half.get("diagnosis"):
             return {"said": [], **half["diagnosis"]}
+        if beyond := explain.beyond_half(self._source.result()):
+            return beyond
         errors = [row.get("rel_rmse") for row in half["outputs"].values()]
         if largest := max((error for error in errors if error and error > _MAX_REL_RMSE), default=0.0):
+            if (unrounded := self._unrounded()) > _SHARE * largest:
+                return explain.off_before_rounding(unrounded, quantized=self._is_quantized)
             return explain.rounded_away(largest)
         return explain.wrong_node(self._run, path, self._prepared, self._feeds[0], self._typed[0])
+
+    def _unrounded(self) -> float:
+        """The largest error of the prepared graph in float32; 0 if that is not known."""
+        try:
+            found = self._start("float", self._prepared, self._typed).result()
+        except ConvertError:
+            return 0.0
+        rows = verify.compare(self._source.result(), found, self._judged()).values()
+        return max((row["rel_rmse"] for row in rows if row.get("rel_rmse") is not None), default=0.0)
 
     def _execute(self, path: Path, folder: Path) -> BlobRun:
         """Run the frames through the file; a damaged one that was just made is the compiler's fault."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from converter.errors import ToolchainError
 from converter.events import OnEvent
+from converter.findings import Finding, Severity
 from converter.target import Check, Run, TargetPlan
 
 if TYPE_CHECKING:
@@ -59,12 +60,21 @@ def plan(model: SourceModel, archive: Archive, options: Options, toolchain: str)
 
     taken = backend(options, toolchain)
     parameters, warnings = translate(model, archive, options, taken)
+    native = taken.toolchain == "native"
+    refused = foreseen(model, archive, Severity.WARNING) if native else ()
     return TargetPlan(
         backend=taken,
         parameters=parameters,
         steps=_flow(parameters).steps(model, parameters, options),
-        warnings=warnings,
+        warnings=(*warnings, *refused),
     )
+
+
+def foreseen(model: SourceModel, archive: Archive, severity: Severity) -> tuple[Finding, ...]:
+    """The nodes that a conversion will refuse; of a bare or packed ONNX file, which is read again."""
+    from targets.rvc4.not_taken import foreseen as nodes
+
+    return nodes(archive.path(model.path), severity) if model.format == "ONNX" else ()
 
 
 def run(run: Run) -> Artifact:

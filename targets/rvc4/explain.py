@@ -106,6 +106,8 @@ def _reason(place: Traced, rows: Sequence[Traced], *, is_float: bool) -> tuple[s
     raw, error = None if None in before else place.raw, place.error or 0.0
     if place.range_note and (raw is None or error - raw > 0.5 * (error - given)):
         return "range", place.range_note
+    if place.raw is None and place.weighted:
+        return "weights", f"its weights and its output lose {error:.2g} to their quantization"
     if raw is None or error - raw > raw - given:
         return "activations", f"its activations lose {error:.2g} to their quantization"
     if place.weighted:

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from converter.errors import ModelError, from_findings
-from converter.findings import Finding
+from converter.findings import Finding, Severity
 from converter.graph.outputs import OutputFacts
+from converter.processes.pure import GRAPH, Pure
 from converter.processes.run import Processes
 from targets.rvc4.parameters import Parameters
 
@@ -30,6 +31,9 @@ _TAKEN: Final = (
     "_DequantizeLinear_Output",
 )
 _MULTIPLIED: Final = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+
+
+_OTHER_INTEGERS: Final = ("INT64", "INT8", "UINT8", "INT16", "UINT16")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +79,7 @@ def prepare(source: Path, parameters: Parameters, target: Path, *, processes: Pr
         what="The graph tools",
         work=target.parent,
         timeout_s=parameters.timeout_s,
+        pure=Pure(stage=GRAPH, reads=("source",), writes="target"),
     )
     if answer["pools"]:
         _require_shapes(parameters, answer["shapes"], answer["pools"])
@@ -140,8 +145,11 @@ def prepare_file(
     from converter.graph.source import name_every_node, read_source
     from targets.rvc4.htp_rules import activations, pooling, shared, table, written_out
     from targets.rvc4.htp_rules.weights import UnshareWeights
+    from targets.rvc4.not_taken import foreseen
     from targets.rvc4.quantization.source_grids import source_grids
 
+    if refused := foreseen(Path(source), Severity.ERROR):
+        raise from_findings(ModelError, "The model", refused)
     shapes = {item["name"]: tuple(item["shape"]) for item in inputs}
     # Where activations are quantized on the source's grids, nothing else has to cut them off.
     model, warnings, ranges = read_source(
@@ -185,8 +193,10 @@ def prepare_file(
     ClampMasks()(model)
     # A DLC has int32. QNN's execution provider makes int64 of it where ArgMax itself is the output;
     # behind its own Transpose it fails ("data size does not match"), or the process crashes.
-    cast_outputs(model, (ir.DataType.INT64,), ir.DataType.INT32)
+    # It casts no floats to fewer bits (in INT8 it hands on their codes).
+    cast_outputs(model, _OTHER_INTEGERS, ir.DataType.INT32)
     name_every_node(model)
+    _check_inputs(model)
     _check_outputs(model)
     _check_weights(model, _MULTIPLIED if not weight_bits else ())
     _free_names(model)
@@ -200,6 +210,26 @@ def prepare_file(
         "shapes": {str(value.name): static_shape(value) for value in model.graph.outputs},
         "outputs": {name: facts.to_json() for name, facts in outputs.items()},
     }
+
+
+def _check_inputs(model: ir.Model) -> None:
+    """Refuse inputs that no output depends on, such as those of a Shape only: QNN leaves them out.
+
+    Raises:
+        ModelError: It names each.
+    """
+    findings = [
+        Finding(
+            code="rvc4.tensor",
+            where=f"input {value.name!r}",
+            message="no output depends on its values; QNN has no such input.",
+            remedy=f"Set inputs.{value.name}.frozen_value=0, or export the model without it.",
+        )
+        for value in model.graph.inputs
+        if not value.uses() and not value.is_graph_output()
+    ]
+    if findings:
+        raise from_findings(ModelError, "The model", findings)
 
 
 def _check_outputs(model: ir.Model) -> None:

@@ -8,6 +8,7 @@ from typing import Final
 
 from converter.errors import ModelError, ToolError, from_findings
 from converter.findings import Finding
+from converter.verification.trace import source_name
 from targets.rvc4.dlc.islands import MARK
 
 # In the verbose log, below "Validation FAILED for N nodes in …": the node, and in the next line why.
@@ -98,9 +99,10 @@ def refused_node(op: str, name: str, reason: str) -> Finding:
         said = ""
     low = said.lower()
     remedy = next((f"Try {option}." for word, option in _REMEDIES if word in low), "")
+    name = source_name(MARK.sub("", name))
     return Finding(
         code="rvc4.refused-node",
-        where=f"node {MARK.sub('', name)!r} ({op})" if op else "network",
+        where=f"node {name!r} ({op})" if op else "network",
         message=f"the HTP does not take it{': ' if said else ''}{said.rstrip('.')}.",
         remedy=remedy or "Cut the model in front of it, or export it with another operator.",
     )

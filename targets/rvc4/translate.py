@@ -30,6 +30,9 @@ _RAW_DTYPE: Final = {
     "float16": "float32",
     "int32": "int32",
     "int64": "int32",
+    "int8": "int32",
+    "int16": "int32",
+    "uint16": "int32",
     "uint8": "uint8",
 }
 _MAX_RANK: Final = 5

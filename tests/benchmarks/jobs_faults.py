@@ -1,6 +1,9 @@
 """Random kills of every part of the job system; `nox -s faults` writes results/jobs-faults.md.
 
-    python -m tests.benchmarks.jobs_faults [--kills 50] [--seed 0] [--only PATH]
+    python -m tests.benchmarks.jobs_faults [--kills 50] [--seed 0] [--only PATH] [--minutes 30] [--write]
+
+One run makes the whole table: every path gets an equal part of the minutes that are left, and the table says
+how many kills were done in them.
 
 The processes are real; the conversions are `tests/jobs_double.py`, which last half a second. While a stream of
 jobs runs, one part after another is killed (`kill -9`) at a random moment and started again. Afterwards every
@@ -11,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import random
 import tempfile
 import time
@@ -37,6 +41,8 @@ PATHS = {
     "any": ("cluster", ["child", "dispatcher", "worker1", "worker2", "scheduler", "database"]),
 }
 _AHEAD = 3
+# The part of a path's time in which is killed.
+_KILLING = 0.7
 
 
 @dataclass(frozen=True)
@@ -50,8 +56,12 @@ class Row:
     seconds: float
 
 
-def run(path: str, kills: int, seed: int) -> Row:
-    """One path; an AssertionError says what did not hold."""
+def run(path: str, kills: int, seed: int, seconds: float) -> Row:
+    """One path; an AssertionError says what did not hold.
+
+    Args:
+        seconds: After these nothing more is killed.
+    """
     kind, victims = PATHS[path]
     rng = random.Random(seed)
     started = time.monotonic()
@@ -62,12 +72,13 @@ def run(path: str, kills: int, seed: int) -> Row:
         with arena.running():
             arena.submit("0", seconds=0.5)
             arena.wait("0", State.RUNNING)
-            submitted = 1
-            for _ in range(kills):
+            submitted, done = 1, 0
+            while done < kills and (done == 0 or time.monotonic() < started + seconds):
                 submitted = _top_up(arena, submitted)
                 _wait_for_work(arena)
                 time.sleep(rng.uniform(0, 0.7))
                 arena.kill(rng.choice(victims))
+                done += 1
             for name in range(submitted):
                 arena.wait(str(name), timeout_s=300)
             arena.check()
@@ -76,7 +87,7 @@ def run(path: str, kills: int, seed: int) -> Row:
         arena.check_gone()
     return Row(
         path=path,
-        kills=kills,
+        kills=done,
         jobs=len(jobs),
         failed=sum(job.state is State.FAILED for job in jobs),
         attempts=len(attempts),
@@ -107,17 +118,22 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", choices=list(PATHS))
+    parser.add_argument("--minutes", type=float, default=30, help="for all paths together")
     parser.add_argument("--write", action="store_true")
     given = parser.parse_args()
-    rows = []
-    for path in [given.only] if given.only else PATHS:
-        rows.append(run(path, given.kills, given.seed))
+    rows: list[Row] = []
+    paths = [given.only] if given.only else [*PATHS]
+    until = time.monotonic() + 60 * given.minutes
+    for path in paths:
+        share = (until - time.monotonic()) / (len(paths) - len(rows))
+        # What was killed last must be made up for, and every job must end.
+        rows.append(run(path, given.kills, given.seed, _KILLING * share))
         print(rows[-1], flush=True)
         if given.write:
-            RESULTS.write_text(table(rows))
+            RESULTS.write_text(table(rows, given))
 
 
-def table(rows: list[Row]) -> str:
+def table(rows: list[Row], given: argparse.Namespace) -> str:
     lines = [
         "# Random kills of the job system",
         "",
@@ -126,7 +142,8 @@ def table(rows: list[Row]) -> str:
         "process was left. A job fails when its tool is killed, or after three lost attempts that count: those",
         "of killed children and workers do, those of dispatchers, schedulers and databases do not.",
         "",
-        line(),
+        f"{line()} At most {given.kills} kills a path, {given.minutes:g} minutes for all paths, seed "
+        f"{given.seed}; load {os.getloadavg()[1]:.0f} at the end.",
         "",
         "| killed | kills | jobs | of them failed | attempts | lost | seconds |",
         "|---|---|---|---|---|---|---|",

@@ -9,6 +9,8 @@ from __future__ import annotations
 import argparse
 import contextlib
 import datetime
+import hashlib
+import json
 import os
 import platform
 import random
@@ -29,6 +31,7 @@ from converter.storage import Storage
 from tests.serving import Server, make_key, start
 from tests.sources import DIGITS_ARCHIVE
 
+_FILE = bytes(range(256)) * 4096
 RESULTS = Path(__file__).parent / "results/service-faults.md"
 
 
@@ -90,6 +93,7 @@ def run(folder: Path, *, victims: Sequence[str], jobs: int, seed: int) -> tuple[
     kills: list[Kill] = []
     try:
         source = Client(server.url, server.key).upload(DIGITS_ARCHIVE)
+        half = _half_sent(server)
         names = [f"job{number}" for number in range(jobs)]
         for number, name in enumerate(names):
             options = {"rvc2.number_of_shaves": number % 16 + 1, "verify.frames": 1 + number // 16}
@@ -119,12 +123,30 @@ def run(folder: Path, *, victims: Sequence[str], jobs: int, seed: int) -> tuple[
             assert time.monotonic() < until, server.log
             time.sleep(0.5)
         _looked_at(server, names)
+        _sent_on(server, half)
     finally:
         below = children(server.process.pid)
         server.process.send_signal(signal.SIGINT)
         server.process.wait(60)
     _gone(below)
     return kills, list(_told(data, names))
+
+
+def _half_sent(server: Server) -> str:
+    """Announce a file and send half of it: the upload's address."""
+    told = f"sha256:{hashlib.sha256(_FILE).hexdigest()}"
+    upload = server.send("POST", "/v1/uploads", {"name": "a.onnx", "size": len(_FILE), "digest": told})
+    address = f"/v1/uploads/{upload['id']}"
+    server.send("PATCH", address, _FILE[: len(_FILE) // 2], {"Upload-Offset": "0"})
+    return address
+
+
+def _sent_on(server: Server, address: str) -> None:
+    """What was taken of a file before the kills is still there, and the rest completes it."""
+    offset = json.loads(server.get(address))["offset"]
+    assert offset == len(_FILE) // 2
+    rest = server.send("PATCH", address, _FILE[offset:], {"Upload-Offset": str(offset)})
+    assert rest["complete"]
 
 
 def _gone(pids: Sequence[int]) -> None:

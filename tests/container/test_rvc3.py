@@ -42,6 +42,7 @@ from tests.container.test_container import ours
 from tests.container.test_rvc2_container import member
 from tests.engine import derived, openvino_archive
 from tests.nets import NETS
+from tests.serving import running
 from tests.sources import (
     DIGITS,
     DIGITS_ARCHIVE,
@@ -99,6 +100,18 @@ def test_a_superblob_of_one_blob_is_written_with_the_warning(tmp_path: Path, ima
     assert record["tools"]["compile_tool"] == "2022.3.0"
     assert record["tools"]["image"] == image.id
     assert "its schema is not public" in record["compiled"]["read_back"]
+
+
+def test_the_official_client_converts_for_it(tmp_path: Path) -> None:
+    with running(tmp_path) as server:
+        folder = tmp_path / "client"
+        folder.mkdir()
+        done = server.hubai("convert", "rvc3", "--path", str(DIGITS_ARCHIVE), folder=folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (archive,) = folder.glob("*/*.tar.xz")
+    assert archive.name.startswith("digits-32x32-rvc3-")
+    with converter.open_archive(archive) as found:
+        assert found.config["model"]["metadata"]["path"] == "digits.superblob"
 
 
 def test_a_plain_blob_on_request_is_what_depthai_takes_for_rvc3(tmp_path: Path) -> None:

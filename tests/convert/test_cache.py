@@ -17,6 +17,7 @@ from converter import convert, plan
 from converter.cache import key as keys
 from converter.cache import results, store
 from converter.cache.key import key_of
+from converter.cache.stages import Stages
 from converter.errors import ArchiveError, UsageError
 from converter.events import Notice, StageStarted, Warned, ignore
 from converter.pinned_wheel import cache_root
@@ -51,9 +52,15 @@ def made(output: Path, **more: Any) -> tuple[Any, list[Any]]:
 
 
 def files_of_cache() -> tuple[list[Path], list[Path]]:
-    """The files and the documents in the cache."""
+    """The files and the documents of results in the cache, without those of stages."""
     found = [path for path in store.folder().rglob("*") if path.is_file()]
-    return [p for p in found if p.suffix != ".json"], [p for p in found if p.suffix == ".json"]
+    documents = {path: path.read_text() for path in found if path.suffix == ".json"}
+    stages = [text for text in documents.values() if '"stage": ' in text]
+    files = [path for path in found if path not in documents]
+    return (
+        [path for path in files if not any(path.name in text for text in stages)],
+        [path for path, text in documents.items() if text not in stages],
+    )
 
 
 def test_the_same_plan_is_carried_out_once_and_gives_the_same_bytes(tmp_path: Path) -> None:
@@ -78,6 +85,21 @@ def test_another_plan_packing_or_verification_is_another_result(tmp_path: Path) 
         ("e.tar.gz", {"cache.enabled": False}),
     ):
         assert not made(tmp_path / name, **more)[0].cached, name
+
+
+def test_stages_of_another_conversion_are_taken_and_change_no_byte(tmp_path: Path) -> None:
+    """The same network is compared on other frames: everything before is there."""
+    int8 = {"rvc4.quantization_mode": "INT8_STANDARD", "calibration.path": str(DIGITS / "calibration")}
+    made(tmp_path / "a.tar", **int8)
+    other = {**int8, "verify.frames": 3}
+    taken, events = made(tmp_path / "b.tar", **other)
+    assert not taken.cached
+    told = [one.text for one in events if isinstance(one, Notice) and "cache" in one.text]
+    assert told == [
+        f"Taken from the cache: {name}." for name in ("prepared graph", "ranges", "quantized network")
+    ]
+    made(tmp_path / "c.tar", **other, **{"cache.enabled": False})
+    assert (tmp_path / "b.tar").read_bytes() == (tmp_path / "c.tar").read_bytes()
 
 
 def test_a_damaged_entry_is_made_anew(tmp_path: Path) -> None:
@@ -248,6 +270,7 @@ def test_an_interrupt_while_it_is_kept_leaves_the_result(
 
     with monkeypatch.context() as patched:
         patched.setattr("converter.storage._copied", interrupted)
+        patched.setattr(Stages, "_keep", lambda *_: None)
         assert made(tmp_path / "a.tar.gz")[0].output.is_file()
     assert [path for path in store.folder().rglob("*") if path.is_file()] == []
 

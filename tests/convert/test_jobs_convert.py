@@ -17,6 +17,8 @@ import pytest
 
 from converter.jobs import Dispatcher, Here, Limits, Request, Rows, State, Storage, Submission, connect
 from converter.jobs.cluster import Cluster
+from converter.jobs.isolation import Isolation
+from converter.processes.sandbox import find
 from tests.documents import ROOT
 from tests.jobs_arena import free_port
 from tests.sources import DIGITS_ARCHIVE
@@ -42,7 +44,9 @@ def zip_of(folder: Path) -> bytes:
 def jobs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jobs]:
     folder = tmp_path_factory.mktemp("jobs")
     rows, storage = Rows(connect(str(folder / "jobs.db"))), Storage(folder / "files")
-    here = Here(storage, slots=2)
+    # What a service does; the worker below runs its attempt outside.
+    sandbox, _ = find("auto", hidden=[folder])
+    here = Here(storage, slots=2, isolation=Isolation(sandbox) if sandbox else None)
     dispatcher = Dispatcher(rows, here, poll_s=0.1)
     yield Jobs(rows, storage, here, dispatcher)
     dispatcher.close()
@@ -126,7 +130,18 @@ def test_a_job_is_converted_by_a_worker_of_a_scheduler(jobs: Jobs, tmp_path: Pat
     command = "from converter.cli import main; main()"
     started = [
         [sys.executable, "-m", "distributed.cli.dask_scheduler", *listen],
-        [sys.executable, "-c", command, "worker", "--scheduler", address, "--slots", "1"],
+        [
+            sys.executable,
+            "-c",
+            command,
+            "worker",
+            "--scheduler",
+            address,
+            "--slots",
+            "1",
+            "--sandbox",
+            "off",
+        ],
     ]
     env = os.environ | {"PYTHONPATH": str(ROOT)}
     cluster = Cluster(address, jobs.storage)

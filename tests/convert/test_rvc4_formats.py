@@ -17,6 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 import converter
 from converter.run import Conversion
 from tests.convert.test_rvc4_convert import RANDOM, config_of, dlc_of, record_of, wheel
+from tests.quantized import Net
 from tests.sources import DIGITS_ARCHIVE, RGB, conv_model, make_model, write_folder
 
 __all__ = ["wheel"]
@@ -208,6 +209,18 @@ def test_a_quantized_source_becomes_float16(tmp_path: Path) -> None:
     done = convert_case("source-qdq-perchannel", tmp_path / "o.tar", "FP16_STANDARD")
     assert {item.dtype for item in dlc_of(done.output).outputs} == {"float16"}
     assert done.verification["status"] == "passed"
+
+
+def test_a_relu_stays_where_the_source_has_signed_codes_behind_it(tmp_path: Path) -> None:
+    """Symmetric int8 codes of a Relu do not end at 0: without the Relu they keep negative numbers."""
+    net, rng = Net(), np.random.default_rng(0)
+    x = net.pair("x", 0.03, np.array(0, np.int8))
+    w = net.op("DequantizeLinear", rng.integers(-90, 90, (4, 3, 3, 3), np.int8), F(0.004), np.int8(0))
+    relu = net.op("Relu", net.op("Conv", x, w, pads=[1, 1, 1, 1]))
+    net.pair(relu, 0.05, np.array(0, np.int8), out="y")
+    folder = write_folder(tmp_path / "a", net.model([1, 3, 8, 8], [1, 4, 8, 8]), image=False)
+    done = converter.convert(folder, "rvc4", output=tmp_path / "o.tar", options=RANDOM)
+    assert done.verification["outputs"]["y"]["rel_rmse"] < 0.02
 
 
 # -------------------------------------------------------------- encodings

@@ -6,20 +6,24 @@ import json
 import re
 import subprocess
 import sys
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import converter
+from tests.convert.test_stages import staged
 from tests.serving import NNCONVERT, Server, running
 from tests.sources import DIGITS, DIGITS_ARCHIVE
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with running(tmp_path_factory.mktemp("serve")) as found:
-        yield found
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")  # containers: tests/container
+        with running(tmp_path_factory.mktemp("serve")) as found:
+            yield found
 
 
 def test_the_official_client_converts_for_rvc2(server: Server, tmp_path: Path) -> None:
@@ -59,6 +63,57 @@ def test_a_failure_reaches_the_client_in_one_line(server: Server, tmp_path: Path
     done = server.hubai("convert", "rvc4", "--path", str(DIGITS_ARCHIVE), folder=tmp_path)
     assert done.returncode == 1
     assert "no calibration data 'GENERAL'" in " ".join((done.stdout + done.stderr).split())
+
+
+MOBILE = DIGITS.parent / "tflite/mobile.tflite"
+# Each line: what is asked for, then what the client told of it.
+SEVERAL = """
+import sys
+from hubai_sdk import HubAIClient
+convert = HubAIClient().convert
+archive, tflite, stages = sys.argv[1:]
+for target, path, given in (
+    ("RVC2", tflite, {"yolo_version": "yolov8"}),
+    ("RVC2", archive, {"yolo_class_names": ["one"]}),
+    ("RVC2", archive, {"tool_version": "2021.4.0"}),
+    ("RVC2", archive, {"tool_version": "2022.3.0"}),
+    ("RVC3", archive, {}),
+    ("RVC2", stages, {}),
+):
+    try:
+        done = getattr(convert, target)(path=path, **given)
+        said = f"{done.downloaded_path} {done.job.logs}"
+    except Exception as error:
+        said = f"{type(error).__name__}: {error}"
+    print("told", " ".join(said.split()))
+"""
+
+
+def test_it_is_told_what_cannot_be_had(server: Server, tmp_path: Path) -> None:
+    stages, folder = tmp_path / "stages.tar", staged(tmp_path / "two")
+    with tarfile.open(stages, "w") as pack:
+        for path in folder.rglob("*"):
+            pack.add(path, path.relative_to(folder), recursive=False)
+    done = subprocess.run(
+        [sys.executable, "-c", SEVERAL, str(DIGITS_ARCHIVE), str(MOBILE), str(stages)],
+        cwd=tmp_path,
+        env=server.environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    told = [line for line in done.stdout.splitlines() if line.startswith("told ")]
+    expected = (
+        r"mobile-.*\.tar\.xz yolo_version: yolov8 has no effect: how a detector is decoded is found",
+        r"ValidationError: yolo_class_names: \['one'\] would name no class",
+        r"ValidationError: rvc2.tool_version: '2021.4.0' is not one of the choices",
+        r"HubApiError: .*the native toolchain is OpenVINO 2022.2, not 2022.3.0",
+        r"HubApiError: .*No container engine answers",
+        r"InputError: Only single-stage models are supported",
+    )
+    assert len(told) == len(expected), done.stdout + done.stderr
+    for line, text in zip(told, expected, strict=True):
+        assert re.match(f"told {text}", line), line
 
 
 def test_its_other_commands(server: Server, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import converter
-from tests.browser import chromium
+from tests.browser import DESKTOP, PHONE, chromium, inaccessible
 from tests.serving import running
 from tests.sources import DIGITS_ARCHIVE
 
@@ -43,7 +43,7 @@ def test_a_conversion_on_the_page(tmp_path: Path) -> None:
     shots = Path(os.environ.get(SHOTS, tmp_path / "shots"))
     shots.mkdir(parents=True, exist_ok=True)
     with running(tmp_path) as server, chromium() as browser:
-        page = browser.new_page(viewport={"width": 1100, "height": 900}, accept_downloads=True)
+        page = browser.new_page(viewport=DESKTOP, accept_downloads=True)
         said: list[str] = []
         elsewhere: list[str] = []
         page.on("console", lambda one: said.append(one.text) if one.type == "error" else None)
@@ -67,6 +67,7 @@ def test_a_conversion_on_the_page(tmp_path: Path) -> None:
             "Failed to load resource: the server responded with a status of 401 (Unauthorized)"
         ]
         said.clear()
+        assert inaccessible(page) == []
         page.keyboard.type(server.key)
         page.keyboard.press("Enter")
         page.wait_for_selector("#new:not([hidden])")
@@ -80,6 +81,7 @@ def test_a_conversion_on_the_page(tmp_path: Path) -> None:
         assert page.get_by_label("rvc2.number_of_shaves, SHAVE cores").get_attribute("max") == "16"
         page.get_by_label("rvc2.number_of_shaves, SHAVE cores").fill("4")
         page.screenshot(path=shots / "new.png", full_page=True)
+        assert inaccessible(page) == []
         page.click("#plan")
         page.wait_for_selector("#planned:not([hidden])", timeout=120_000)
         page.click("#new button:has-text('Convert')")
@@ -92,6 +94,11 @@ def test_a_conversion_on_the_page(tmp_path: Path) -> None:
         page.wait_for_function("document.getElementById('log').textContent.includes('ended')")
         assert nameless(page) == []
         assert "digits" in page.frame_locator("#report").locator("h1").inner_text().lower()
+        assert inaccessible(page) == []
+        report = browser.new_page(viewport=DESKTOP)
+        report.set_content(page.get_attribute("#report", "srcdoc"))
+        assert inaccessible(report) == []
+        report.close()
         page.screenshot(path=shots / "done.png", full_page=True)
         with page.expect_download() as download:
             page.click("#download")
@@ -99,7 +106,7 @@ def test_a_conversion_on_the_page(tmp_path: Path) -> None:
         with converter.open_archive(tmp_path / "got.tar.xz") as found:
             assert found.config["model"]["metadata"]["path"].endswith(".blob")
 
-        page.set_viewport_size({"width": 360, "height": 740})
+        page.set_viewport_size(PHONE)
         page.emulate_media(color_scheme="dark")
         assert too_wide(page) == []
         page.screenshot(path=shots / "phone.png", full_page=True)
@@ -108,6 +115,7 @@ def test_a_conversion_on_the_page(tmp_path: Path) -> None:
         page.click("#new button:has-text('Convert')")
         page.wait_for_selector("#problem:not([hidden])")
         assert "rvc2.number_of_shaves" in page.inner_text("#problem")
+        assert inaccessible(page) == []
         # Reloaded, the tab still has the key, and the list has the conversion.
         page.reload()
         page.wait_for_selector("#rows tr")

@@ -119,6 +119,22 @@ MUTANTS: tuple[Mutant, ...] = (
         harm="A retrained model of the same name gives the compiled file of the old weights.",
     ),
     Mutant(
+        name="stage-without-the-models-bytes",
+        file="converter/cache/stages.py",
+        before='"files": dict(files_of_model(Path(value)))',
+        after='"files": {}',
+        tests=_unit("cache_stages.py::test_another_byte_of_anything_is_a_miss[change_weights]"),
+        harm="A model that was trained again is converted with the old weights.",
+    ),
+    Mutant(
+        name="stage-of-frames-that-changed",
+        file="converter/calibration/dataset.py",
+        before='"root": None, "sha256": Tree.open(Path(item.root)).digest(item.files)}',
+        after='"root": None}',
+        tests=_unit("cache_stages.py::test_another_byte_of_anything_is_a_miss[change_frame]"),
+        harm="Ranges of pictures that are not there any more are kept under the new ones' key.",
+    ),
+    Mutant(
         name="cache-without-code",
         file="converter/cache/key.py",
         before='        "code": [code_of("converter"), code_of(package_of(target))],\n',

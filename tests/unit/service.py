@@ -27,7 +27,7 @@ def service(folder: Path, **settings: Any) -> Iterator[Context]:
     try:
         yield context
     finally:
-        context.engine.dispose()
+        context.close()
 
 
 def client(context: Context, name: str = "alice", **key: Any) -> TestClient:

@@ -248,6 +248,7 @@ def test_the_command_shows_checks_and_prunes(
         "url": str(tmp_path / "cache"),
         "results": 2,
         "size_bytes": 200,
+        "stages": {},
         "damaged": [],
     }
     (file,) = [place for place in places(store) if "/sha256/" in place and _is_of(store, place, 1)]

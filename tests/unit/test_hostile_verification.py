@@ -136,6 +136,26 @@ def test_one_quiet_class_does_not_hide_that_all_scores_are_gone() -> None:
     assert {part["where"] for part in record["outputs"]["y"]["parts"]} >= {"[:, 0:4]"}
 
 
+@pytest.mark.parametrize(
+    ("shape", "layout"), [((1, 100, 5), "NCD"), ((100, 5), "CD"), ((1, 100, 5), "NAB")]
+)
+def test_the_numbers_of_a_row_are_its_channels_whatever_the_layout_calls_them(
+    shape: tuple[int, ...], layout: str
+) -> None:
+    a = RNG.uniform(0, 0.9, (2, *shape))
+    a[..., :4] *= 640
+    (boxes, scores) = range_groups(a, layout)
+    assert (boxes.where(shape), scores.where(shape)) == (
+        ("[:, :, 0:4]", "[:, :, 4]") if len(shape) == 3 else ("[:, 0:4]", "[:, 4]")
+    )
+
+
+def test_rows_of_a_picture_are_no_channels() -> None:
+    a = RNG.uniform(0, 1, (2, 1, 8, 20, 4))
+    a[..., :2] *= 1000
+    assert range_groups(a, "NCHW") == ()
+
+
 def test_a_score_alone_behind_boxes_is_a_part_and_a_quiet_feature_is_none() -> None:
     a = RNG.uniform(0, 0.9, (2, 1, 5, 100))
     a[:, :, :4] *= 640

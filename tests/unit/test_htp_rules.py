@@ -9,13 +9,25 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import onnxruntime as ort
+import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from converter.graph.rewrite import Rewrite, Rule
+from converter.graph.rewrite import Rewrite, Rule, static_shape
+from converter.graph.rules import sums
 from converter.graph.simplify import infer_shapes
-from targets.rvc4.htp_rules import convolution, layer_norm, padding, pooling, products, resize, volumes
+from targets.rvc4.htp_rules import (
+    activations,
+    convolution,
+    layer_norm,
+    normalization,
+    padding,
+    pooling,
+    products,
+    resize,
+    volumes,
+)
 from tests.sources import make_model, one_op_model
 from tests.space import space
 
@@ -217,49 +229,70 @@ def test_resize(mode: str, coordinates: str, rounding: str, scales: tuple[float,
 
 @FEW
 @given(
-    axes=st.sampled_from([[-1], [1], [1, 2], [0, 2], [-1, -2]]),
+    shape=st.sampled_from([[2, 3, 4], [3, 4], [2, 3, 2, 2, 4], [1, 2, 3, 4]]),
+    axes=st.sampled_from([[-1], [1], [1, -1], [0, -1], [-1, -2]]),
     square=st.sampled_from(["Mul", "Pow"]),
+    quotient=st.sampled_from(["Div", "Reciprocal", "one over", "power", "turned"]),
     root=st.sampled_from(["Sqrt", "Pow"]),
-    quotient=st.sampled_from(["Div", "Mul", "Mul turned"]),
     opset=st.sampled_from([17, 18]),
+    centred=st.booleans(),
 )
-def test_layer_normalization_written_out(
-    axes: list[int], square: str, root: str, quotient: str, opset: int
+def test_normalization_written_out(
+    shape: list[int],
+    axes: list[int],
+    square: str,
+    quotient: str,
+    root: str,
+    opset: int,
+    centred: bool,
 ) -> None:
+    axes = list(dict.fromkeys(axis % len(shape) for axis in axes))
+
     def mean(x: str, y: str) -> onnx.NodeProto:
         if opset < 18:
             return helper.make_node("ReduceMean", [x], [y], axes=axes, keepdims=1)
         return helper.make_node("ReduceMean", [x, "axes"], [y], keepdims=1)
 
+    d = "d" if centred else "x"
     nodes = [
-        mean("x", "mu"),
-        helper.make_node("Sub", ["x", "mu"], ["d"]),
-        helper.make_node(square, ["d", "d" if square == "Mul" else "two"], ["q"]),
+        *([mean("x", "mu"), helper.make_node("Sub", ["x", "mu"], ["d"])] if centred else []),
+        helper.make_node(square, [d, d if square == "Mul" else "two"], ["q"]),
         mean("q", "v"),
         helper.make_node("Add", ["v", "eps"], ["e"]),
-        helper.make_node(root, ["e", *(["half"] if root == "Pow" else [])], ["r"]),
     ]
-    if quotient == "Div":
-        nodes.append(helper.make_node("Div", ["d", "r"], ["y"]))
+    if quotient == "power":
+        nodes.append(helper.make_node("Pow", ["e", "minus"], ["i"]))
     else:
-        nodes.append(helper.make_node("Reciprocal", ["r"], ["i"]))
-        order = ["d", "i"] if quotient == "Mul" else ["i", "d"]
-        nodes.append(helper.make_node("Mul", order, ["y"]))
-    constants = {"two": 2.0, "half": 0.5, "eps": 1e-5}
+        nodes.append(helper.make_node(root, ["e", *(["half"] if root == "Pow" else [])], ["r"]))
+    if quotient == "Div":
+        nodes.append(helper.make_node("Div", [d, "r"], ["y"]))
+    else:
+        if quotient == "one over":
+            nodes.append(helper.make_node("Div", ["one", "r"], ["i"]))
+        elif quotient != "power":
+            nodes.append(helper.make_node("Reciprocal", ["r"], ["i"]))
+        nodes.append(helper.make_node("Mul", ["i", d] if quotient == "turned" else [d, "i"], ["y"]))
+    constants = {"two": 2.0, "half": 0.5, "minus": -0.5, "one": 1.0, "eps": 1e-5}
     graph = helper.make_graph(
         nodes,
         "norm",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [2, 3, 4])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [2, 3, 4])],
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, shape)],
         [numpy_helper.from_array(np.array(v, F), n) for n, v in constants.items()]
         + [numpy_helper.from_array(np.array(axes), "axes")] * (opset >= 18),
     )
-    rules = {"Div": layer_norm.written_out, "Mul": layer_norm.written_out}
+    rule = layer_norm.written_out if centred else layer_norm.root_mean_square
     model = make_model(graph, opset)
-    check(model, rules)
+    check(model, {"Div": rule, "Mul": rule})
     edited = infer_shapes(ir.from_proto(model))
-    Rewrite(rules)(edited)
-    assert "LayerNormalization" in {node.op_type for node in edited.graph}
+    Rewrite({"Div": rule, "Mul": rule})(edited)
+    made = {node.op_type: node for node in edited.graph}
+    assert ("LayerNormalization" if centred else "ReduceMax") in made
+    if centred:  # what the HTP has
+        made["LayerNormalization"].name = "n"
+        assert made["LayerNormalization"].attributes["axis"].as_int() == -1
+        sizes = static_shape(infer_shapes(edited).graph.node("n").inputs[0])
+        assert sizes is not None and len(sizes) <= 4
 
 
 @FEW
@@ -281,6 +314,114 @@ def test_the_place_of_an_extreme_of_a_volume(
 
 
 @FEW
+@given(
+    data=st.data(),
+    shape=st.lists(st.integers(1, 4), min_size=1, max_size=5).map(tuple),
+    keepdims=st.integers(0, 1),
+    spread=st.sampled_from([0.0, 1e-3, 1.0, 1e4]),
+)
+def test_the_euclidean_norm(
+    data: st.DataObject, shape: tuple[int, ...], keepdims: int, spread: float
+) -> None:
+    axes = data.draw(st.lists(st.integers(0, len(shape) - 1), min_size=1, unique=True))
+    model = one_op_model("ReduceL2", {"x": shape}, opset=17, axes=axes, keepdims=keepdims)
+    model.graph.node[0].input[0], model.graph.node[0].output[0] = "z", "n"
+    model.graph.node.insert(0, helper.make_node("Mul", ["x", "k"], ["z"]))
+    model.graph.node.append(helper.make_node("Neg", ["n"], [model.graph.output[0].name]))
+    model.graph.initializer.append(numpy_helper.from_array(np.array(spread, F), "k"))
+    check(model, {"ReduceL2": sums.euclidean_norm}, "ReduceL2")
+
+
+@FEW
+@given(
+    shape=st.lists(st.integers(1, 4), min_size=5, max_size=5).map(tuple),
+    axis=st.integers(-5, 4),
+    largest=st.integers(0, 1),
+    left=st.integers(0, 2),
+)
+def test_the_largest_of_a_volume(shape: tuple[int, ...], axis: int, largest: int, left: int) -> None:
+    count = max(shape[axis] - left, 1)
+    sizes = list(shape)
+    sizes[axis] = count
+    graph = helper.make_graph(
+        [helper.make_node("TopK", ["x", "k"], ["y", "i"], axis=axis, largest=largest)],
+        "top",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+        [
+            helper.make_tensor_value_info("y", TensorProto.FLOAT, sizes),
+            helper.make_tensor_value_info("i", TensorProto.INT64, sizes),
+        ],
+        [numpy_helper.from_array(np.array([count]), "k")],
+    )
+    edited = check(make_model(graph, 17), {"TopK": volumes.largest_of_axis})
+    (found,) = (node for node in edited.graph if node.op_type == "TopK")
+    assert found.attributes["axis"].as_int() == 1
+
+
+@FEW
+@given(
+    shape=st.lists(st.integers(1, 4), min_size=5, max_size=5).map(tuple),
+    axis=st.integers(-5, 4),
+)
+def test_log_softmax_of_a_volume(shape: tuple[int, ...], axis: int) -> None:
+    model = one_op_model("LogSoftmax", {"x": shape}, opset=17, axis=axis)
+    edited = check(model, {"LogSoftmax": volumes.log_softmax})
+    (found,) = (node for node in edited.graph if node.op_type == "LogSoftmax")
+    assert found.attributes["axis"].as_int() == 1
+
+
+@FEW
+@given(groups=st.integers(2, 3), outputs=st.integers(1, 2), biased=st.booleans(), small=st.booleans())
+def test_grouped_transposed_convolutions_of_volumes(
+    groups: int, outputs: int, biased: bool, small: bool
+) -> None:
+    rng = np.random.default_rng(groups)
+    constants = {"w": rng.normal(0, 1, (2 * groups, outputs, 2, 2, 3)).astype(F)}
+    if biased:
+        constants["b"] = rng.normal(0, 1, groups * outputs).astype(F)
+    model = one_op_model(
+        "ConvTranspose", {"x": (1, 2 * groups, 2, 3, 2)}, constants=constants, opset=17, group=groups,
+        strides=[2, 1, 2], pads=[0, 1, 0, 1, 0, 0],
+    )  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(convolution, "_MAX_DENSE", 1 << 20 if small else 0)
+        edited = check(model, {"ConvTranspose": convolution.grouped_volume_transpose})
+    made = [node for node in edited.graph if node.op_type == "ConvTranspose"]
+    assert len(made) == (1 if small else groups)
+    assert all("group" not in node.attributes for node in made)
+
+
+@FEW
+@given(
+    shape=st.sampled_from([(2, 3, 4), (2, 3, 2, 2, 4), (1, 2, 3, 4)]),
+    axis=st.integers(-3, -1),
+    biased=st.booleans(),
+)
+def test_layer_normalization_of_the_last_axis_of_few(
+    shape: tuple[int, ...], axis: int, biased: bool
+) -> None:
+    rng = np.random.default_rng(1)
+    constants = {name: rng.normal(0, 1, shape[axis:]).astype(F) for name in ("sb" if biased else "s")}
+    model = one_op_model("LayerNormalization", {"x": shape}, constants=constants, opset=17, axis=axis)
+    edited = infer_shapes(check(model, {"LayerNormalization": normalization.layer_normalization}))
+    (found,) = (node for node in edited.graph if node.op_type == "LayerNormalization")
+    sizes = static_shape(found.inputs[0])
+    assert sizes is not None and len(sizes) <= 4
+    assert found.attributes["axis"].as_int() in (-1, len(sizes) - 1)
+
+
+@FEW
+@given(rank=st.integers(1, 5), slope=st.sampled_from(["one", "channels", "all"]), seed=seeds)
+def test_p_relu(rank: int, slope: str, seed: int) -> None:
+    shape = tuple([1, 3, 2, 4, 2][:rank])
+    sizes = {"one": (1,), "channels": (3, *[1] * (rank - 2))[: max(rank - 1, 1)], "all": shape}[slope]
+    sizes = (1,) if rank == 1 else sizes
+    values = np.random.default_rng(seed).normal(0, 1, sizes).astype(F)
+    model = one_op_model("PRelu", {"x": shape}, constants={"s": values}, opset=17)
+    check(model, {"PRelu": activations.p_relu}, "PRelu")
+
+
+@FEW
 @given(seed=seeds)
 def test_volumes(seed: int) -> None:
     rng, shape = np.random.default_rng(seed), (2, 3, 2, 4, 3)
@@ -289,3 +430,7 @@ def test_volumes(seed: int) -> None:
     constants = {name: rng.normal(0, 1, 3).astype(F) for name in "sb"}
     norm = one_op_model("InstanceNormalization", {"x": shape}, constants=constants, opset=17)
     check(norm, {"InstanceNormalization": volumes.instance_normalization})
+    for sizes in (shape, shape[:4], shape[:3]):
+        norm = one_op_model("InstanceNormalization", {"x": sizes}, constants=constants, opset=17)
+        rules = {"InstanceNormalization": volumes.instance_by_layer}
+        check(norm, rules, "InstanceNormalization")

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from converter.jobs import versions
+from converter.errors import ToolchainError
+from converter.jobs import versions, worker
 from converter.jobs.admission import _why
-from converter.jobs.attempt import Tail
 from converter.jobs.cluster import Cluster
 from converter.jobs.executor import Lost, Ticket
 from converter.jobs.values import Request
@@ -77,14 +78,60 @@ def test_a_scheduler_that_does_not_answer_has_no_room_and_loses_what_ran(cluster
     assert cluster.finished(0) == []
 
 
-def test_half_a_line_of_events_is_left_for_later(tmp_path: Path) -> None:
-    path = tmp_path / "events"
-    tail = Tail(path)
-    assert tail.read() == ()
-    line = '{"number": 1, "at": 1.0, "kind": "log", "data": {}}\n'
-    path.write_text('{"pid": 7}\n' + line + line[:20])
-    assert [one.number for one in tail.read()] == [1]
-    assert tail.pid == 7
-    with path.open("a") as file:
-        file.write(line[20:].replace("1,", "2,"))
-    assert len(tail.read()) == 1
+class Future:
+    """A double of a task at the scheduler."""
+
+    def __init__(self) -> None:
+        self.was_cancelled = False
+
+    def cancel(self) -> None:
+        self.was_cancelled = True
+
+    def add_done_callback(self, call: Any) -> None:
+        pass
+
+
+@pytest.mark.parametrize("back", [False, True], ids=["gone", "another one at its address"])
+def test_an_attempt_whose_worker_dies_while_it_is_sent_is_lost_at_once(
+    cluster: Cluster, back: bool
+) -> None:
+    """The scheduler keeps a task for a worker that is gone, and nobody tells of it any more."""
+    future = Future()
+    client = Client({"tcp://a": offer("one")})
+    cluster._client = client
+
+    def submit(*_: object, **__: object) -> Future:
+        cluster._watched((0.0, {"action": "remove-worker", "worker": "tcp://a", "expected": False}))
+        if back:
+            cluster._watched((0.0, {"action": "add-worker", "worker": "tcp://a"}))
+        return future
+
+    client.submit = submit  # type: ignore[attr-defined]
+    assert [place.name for place in cluster.room()] == ["one"]
+    request = Request(source="sha256:" + "0" * 64, source_name="a.tar", target="rvc2")
+    one = Ticket(
+        job_id="1",
+        attempt=1,
+        request=request,
+        labels=frozenset(),
+        time_s=1.0,
+        memory_bytes=1,
+        place="one",
+    )
+    cluster.start(one)
+    lost = [(one.reason, one.counts) for one in cluster.finished(0.0) if isinstance(one, Lost)]
+    assert lost == ([] if back else [("The worker one died.", False)])
+    cluster.finished(0.0)
+    assert future.was_cancelled is not back
+
+
+def test_a_worker_whose_scheduler_never_answers_says_so_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "_FIRST_S", 0.0)
+    monkeypatch.setattr(worker, "_CLOSE_S", 1.0)
+    mine = worker.Offer(name="a", slots=1, memory_bytes=1, labels=frozenset(), versions=versions.own())
+    said: list[str] = []
+    with pytest.raises(ToolchainError, match=r"No scheduler answers at tcp://127\.0\.0\.1:1\."):
+        asyncio.run(worker._serve("tcp://127.0.0.1:1", mine, None, tmp_path, said.append))
+    assert said == []

@@ -365,18 +365,6 @@ def test_the_next_dispatcher_queues_what_the_killed_one_ran(rows: Rows, clock: C
     assert (job.state, job.reason, job.losses) == (State.QUEUED, "The dispatcher was stopped.", 0)
 
 
-def test_draining_starts_nothing_and_waits_for_what_runs(rows: Rows, clock: Clock) -> None:
-    double = Double(place(free=1))
-    one = dispatcher(rows, double, clock)
-    submit(rows, "a")
-    submit(rows, "b")
-    one.step()
-    double.end("a")
-    one.drain()
-    assert double.begun == ["a"]
-    assert [rows.get(name).state for name in "ab"] == [State.SUCCEEDED, State.QUEUED]
-
-
 def test_nothing_is_forgotten_while_the_database_is_away(
     rows: Rows, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,10 +19,10 @@ from converter.errors import ToolchainError, UsageError
 from converter.jobs import database
 from converter.jobs import reading as jobs_reading
 from converter.jobs import rows as jobs_rows
-from converter.jobs.database import connect, reading, writing
+from converter.jobs.database import Kept, connect, reading, writing
 from converter.jobs.errors import Conflict, DatabaseAway, Missing, OtherVersion
 from converter.jobs.rows import Rows
-from converter.jobs.schema import METADATA
+from converter.jobs.schema import JOBS, METADATA
 from converter.jobs.states import ENDED, FOLLOWS, State
 from converter.jobs.values import (
     Artefact,
@@ -174,13 +174,22 @@ def test_a_database_that_does_not_answer_is_waited_for(server: Postgres) -> None
     found = waiting.submit(connect, url, wait_s=30)
     server.start()
     engine = found.result()
-    rows = Rows(engine)
+    rows, kept = Rows(engine), Kept(engine)
     rows.submit(submission())
+    chosen = sa.select(JOBS.c.state)
+    assert kept.rows(chosen, {}) == [(State.QUEUED,)]
     server.kill()
     with pytest.raises(DatabaseAway):
         rows.get("a")
+    with pytest.raises(DatabaseAway):
+        kept.rows(chosen, {})
     server.start()
     assert rows.get("a").state is State.QUEUED
+    assert kept.rows(chosen, {}) == [(State.QUEUED,)]
+    server.kill()
+    server.start()
+    assert kept.rows(chosen, {}) == [(State.QUEUED,)]  # it was lost, and is made again
+    kept.close()
     engine.dispose()
 
 

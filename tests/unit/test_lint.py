@@ -103,6 +103,7 @@ def test_good_archives_have_nothing_to_find(name: str, tmp_path: Path) -> None:
     meant = {
         "onnx-int32": {"input.image-dtype"},
         "onnx-batch": {"input.batch"},
+        "onnx-ambiguous": {"model.ambiguous"},
         "onnx-foreign": {"model.foreign-operator"},
         "onnx-live-scale": {"model.quantization"},
         "onnx-twice": {"input.twice-in-model", "output.twice-in-model"},

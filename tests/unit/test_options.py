@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from converter.errors import UsageError
-from converter.options.declared import configs, parse, specs
+from converter.options.declared import array, configs, parse, specs
 from converter.options.files import from_file, preset_layer
 from converter.options.resolve import Layer, Options, Setting, from_arguments, resolve
 
@@ -113,6 +115,20 @@ def test_every_declared_option_has_a_help_and_a_default_of_its_own_type() -> Non
         assert spec.help.endswith("."), spec.key
         if spec.default is not None:
             assert parse(spec, spec.default) == spec.default, spec.key
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [(".5", 0.5), ("1.", 1.0), ("True", True), ("false", False), ("[1, 2]", [1, 2]), ("1e-3", 0.001)],
+)
+def test_a_frozen_value_is_read_as_people_write_it(text: str, value: Any) -> None:
+    assert json.loads(array(text)) == value
+
+
+@pytest.mark.parametrize("text", ["x", "", "[.5]", "NaN", "inf", "[1, null]", "{}"])
+def test_what_is_no_number_is_no_frozen_value(text: str) -> None:
+    with pytest.raises(ValueError, match="no array of numbers"):
+        array(text)
 
 
 def test_none_is_a_value_where_it_is_a_choice() -> None:

@@ -46,6 +46,37 @@ def facts_of(model: ir.Model) -> OutputFacts:
     return found
 
 
+@space(25)
+@given(st.data())
+def test_elements_that_are_chosen_or_written_at_constant_places_are_parts(data: st.DataObject) -> None:
+    shape = tuple(data.draw(st.lists(st.integers(1, 4), min_size=1, max_size=3)))
+    kind = data.draw(st.sampled_from(["Where", "ScatterElements", "ScatterND"]))
+    rng = np.random.default_rng(data.draw(st.integers(0, 99)))
+    chosen = rng.integers(0, 2, shape).astype(bool)
+    places = np.argwhere(chosen)
+    if kind == "Where":
+        node = helper.make_node("Where", ["c", "b", "a"], ["y"])
+        model = graph([node], {"a": shape, "b": shape}, c=chosen)
+        written = chosen
+    elif kind == "ScatterND":
+        node = helper.make_node("ScatterND", ["a", "i", "b"], ["y"])
+        model = graph([node], {"a": shape, "b": (len(places),)}, i=places - np.array(shape))
+        written = chosen
+    else:
+        axis = data.draw(st.integers(0, len(shape) - 1))
+        index = np.full([1 if i == axis else size for i, size in enumerate(shape)], -1, np.int64)
+        node = helper.make_node("ScatterElements", ["a", "i", "b"], ["y"], axis=axis)
+        model = graph([node], {"a": shape, "b": index.shape}, i=index)
+        written = np.zeros(shape, bool)
+        np.moveaxis(written, axis, 0)[-1] = True
+    parts = {part.tensor: part.mask(shape) for part in facts_of(model).parts}
+    if written.any() and not written.all():
+        assert np.array_equal(parts["b"], written)
+        assert np.array_equal(parts["a"], ~written)
+    else:
+        assert not parts
+
+
 @st.composite
 def joined(draw: st.DrawFn) -> tuple[ir.Model, list[str]]:
     """Branches joined along an axis, then moved about by nodes that keep every element."""

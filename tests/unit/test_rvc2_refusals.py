@@ -8,26 +8,18 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnx_ir as ir
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from converter.checks.lint import lint
 from converter.errors import ConvertError, ModelError, ToolError
-from converter.graph.simplify import infer_shapes
 from converter.run import plan
-from targets.openvino.myriad_rules import integers
-from targets.openvino.myriad_rules.narrow import widen
 from targets.openvino.prepare import prepare_file
 from targets.rvc2.myriad.compile import _tool_said
 from tests.blob_attributes import recurrent
 from tests.blob_models import ints, one, whole
 from tests.blobs import inputs_of
-from tests.rewriting import assert_equal, rewritten, run
 from tests.sources import write_folder
-from tests.space import space
 
 
 def refusal(model: onnx.ModelProto, folder: Path) -> ModelError:
@@ -198,50 +190,27 @@ def test_a_boolean_input_is_what_a_cut_names_and_not_what_compares_it(tmp_path: 
     assert set(re.findall(r"'(\w+)'", refusal(model, tmp_path).remedy)) == {"scores", "c"}
 
 
-NARROW = {
-    "Add": np.uint8(3), "Div": np.uint8(3), "Equal": np.uint8(7), "Max": np.uint8(9),
-    "Mod": np.uint8(9), "Mul": np.uint8(2), "Less": np.uint8(8), "Min": np.uint8(9),
-}  # fmt: skip
-
-
-@space(30)
-@given(
-    operator=st.sampled_from([*NARROW]),
-    dtype=st.sampled_from([np.uint8, np.int8, np.int16, np.uint16, np.uint32]),
-    shape=st.lists(st.integers(1, 4), min_size=1, max_size=4),
-)
-def test_narrow_whole_numbers_are_computed_in_32_bits(
-    operator: str, dtype: Any, shape: list[int]
+@pytest.mark.parametrize(
+    ("nodes", "said"),
+    [
+        (
+            [helper.make_node("Cast", ["x"], ["t"], "it", to=TensorProto.FLOAT8E4M3FN),
+             helper.make_node("Cast", ["t"], ["y"], to=1)],
+            r"'it' \(Cast\).*its result is of the type FLOAT8E4M3FN, which Myriad X has not",
+        ),
+        (
+            [helper.make_node("Slice", ["x", "end", "end"], ["t"], "it"),
+             helper.make_node("Relu", ["t"], ["y"])],
+            r"'it' \(Slice\).*its result \[0, 3\] is empty",
+        ),
+    ],
+)  # fmt: skip
+def test_results_that_no_tensor_of_a_blob_holds_are_named(
+    nodes: list[onnx.NodeProto], said: str, tmp_path: Path
 ) -> None:
-    # ONNX Runtime has not every operator of every type; the numbers are the same in int64.
-    constant = NARROW[operator].astype(dtype)
-    kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
-    nodes = [
-        helper.make_node("Cast", ["x"], ["a"], to=kind),
-        helper.make_node(operator, ["a", "c"], ["b"]),
-        helper.make_node("Cast", ["b"], ["y"], to=TensorProto.FLOAT),
-    ]
-    model = whole(nodes, {"x": (tuple(shape), 1)}, [numpy_helper.from_array(constant, "c")], ["y"])
-    feeds = {"x": np.random.default_rng(1).integers(0, 60, shape).astype(np.float32)}
-    edited = infer_shapes(ir.from_proto(model))
-    widen(edited)
-    after = ir.to_proto(edited)
-    assert {item.data_type for item in after.graph.initializer} == {TensorProto.INT32}
-    numpy_names = {"Add": np.add, "Div": np.floor_divide, "Equal": np.equal, "Less": np.less,
-                   "Max": np.maximum, "Min": np.minimum, "Mod": np.mod, "Mul": np.multiply}  # fmt: skip
-    wanted = numpy_names[operator](feeds["x"].astype(np.int64), int(constant)).astype(np.float32)
-    assert_equal([wanted], run(after, feeds))
-
-
-def test_what_only_moves_bytes_stays_as_it_is() -> None:
-    nodes = [
-        helper.make_node("Transpose", ["x"], ["a"], perm=[0, 2, 1]),
-        helper.make_node("Cast", ["a"], ["y"], to=TensorProto.FLOAT),
-    ]
-    edited = infer_shapes(ir.from_proto(whole(nodes, {"x": ((1, 2, 3), 2)}, [], ["y"])))
-    before = ir.to_proto(edited).SerializeToString()
-    widen(edited)
-    assert ir.to_proto(edited).SerializeToString() == before
+    end = numpy_helper.from_array(np.array([2]), "end")
+    model = whole(nodes, {"x": ((2, 3), 1)}, [end], ["y"], 19)
+    assert re.search(said, refusal(model, tmp_path).message)
 
 
 def test_what_a_rule_made_is_told_by_the_users_node(tmp_path: Path) -> None:
@@ -269,32 +238,3 @@ def test_what_the_compiler_says_of_the_model_is_no_fault_of_the_tool(
     error = _tool_said({"phase": "compile", "call": "load", "texts": [said]}, NODES)
     assert type(error) is kind
     assert where in error.message
-
-
-@space(30)
-@given(
-    operator=st.sampled_from(["ArgMax", "ArgMin", "ReduceMax", "ReduceMean", "TopK"]),
-    shape=st.lists(st.integers(1, 4), min_size=1, max_size=4).map(tuple),
-    keepdims=st.integers(0, 1),
-    dtype=st.sampled_from([TensorProto.INT32, TensorProto.INT64]),
-    seed=st.integers(0, 99),
-    data=st.data(),
-)
-def test_whole_numbers_are_ranked_and_averaged_as_floats(
-    operator: str, shape: tuple[int, ...], keepdims: int, dtype: int, seed: int, data: st.DataObject
-) -> None:
-    axis = data.draw(st.integers(-len(shape), len(shape) - 1))
-    attributes: dict[str, Any] = {"axis": axis}
-    if operator.startswith("Reduce"):
-        attributes = {} if data.draw(st.booleans()) else {"axes": [axis]}
-    if operator != "TopK":
-        attributes["keepdims"] = keepdims
-    top = [ints(data.draw(st.integers(1, shape[axis])))] if operator == "TopK" else []
-    count = 2 if top else 1
-    model = one(
-        operator, [shape], top, outputs=count, used=range(count), dtypes=[dtype], opset=13, **attributes
-    )
-    after = rewritten(model, [integers.RULES])
-    kind = helper.tensor_dtype_to_np_dtype(dtype)
-    feeds = {"x0": np.random.default_rng(seed).permutation(np.prod(shape)).reshape(shape).astype(kind)}
-    assert_equal(run(model, feeds), run(after, feeds))

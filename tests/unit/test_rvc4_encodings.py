@@ -8,14 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from onnx import TensorProto, helper, numpy_helper
 
 from converter.errors import UsageError
 from targets.rvc4.quantization.aimet import read_encodings
+from targets.rvc4.quantization.clipped import clipped_inside
 from targets.rvc4.quantization.encodings import Encodings, TensorEncoding, unused_warning
-from targets.rvc4.quantization.given import quantizer_rows, select
+from targets.rvc4.quantization.given import Given, of_source, quantizer_rows, select
 from tests.sources import conv_model
 
 
@@ -174,3 +177,56 @@ def test_entries_are_matched_with_the_graph(tmp_path: Path) -> None:
         "other": "no",
         "w2": "3",
     }
+
+
+def _clipping(op: str, limits: list[float]) -> onnx.GraphProto:
+    """A convolution c, and r that cuts it off."""
+    names = [f"limit{index}" for index in range(len(limits))]
+    return helper.make_graph(
+        [
+            helper.make_node("Conv", ["x", "w"], ["c"], name="conv"),
+            helper.make_node(op, ["c", *names], ["r"], name="clip"),
+            helper.make_node("Neg", ["r"], ["y"], name="neg"),
+        ],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 1, 4, 4])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 1, 4, 4])],
+        [
+            numpy_helper.from_array(np.array(value, np.float32), name)
+            for name, value in (*zip(names, limits, strict=True), ("w", np.ones((1, 1, 1, 1))))
+        ],
+    )
+
+
+@pytest.mark.parametrize(
+    ("op", "limits", "scale", "offset", "stays"),
+    [
+        ("Relu", [], 0.1, 0, False),
+        ("Relu", [], 0.1, -1, True),
+        ("Relu", [], 0.1, -128, True),
+        ("Clip", [0.0, 25.5], 0.1, 0, False),
+        ("Clip", [0.0, 6.0], 0.1, 0, True),
+        ("Clip", [-12.8, 12.7], 0.1, -128, False),
+        ("Clip", [-1.0], 0.1, 0, False),
+    ],
+)
+def test_what_codes_do_not_cut_off_is_cut_off_by_its_node(
+    op: str, limits: list[float], scale: float, offset: int, stays: bool
+) -> None:
+    one = TensorEncoding(bitwidth=8, scales=(scale,), offsets=(offset,))
+    given = Given(encodings={"r": one}, axes={}, unused={})
+    made, found = clipped_inside(_clipping(op, limits), given)
+    assert found == ["r"] * stays
+    assert made.encodings == ({"c": one, "r": one} if stays else {"r": one})
+    own = TensorEncoding(bitwidth=8, scales=(1.0,), offsets=(0,))
+    both = Given(encodings={"r": one, "c": own}, axes={}, unused={})
+    assert clipped_inside(_clipping(op, limits), both)[0].encodings["c"] == own
+
+
+@pytest.mark.parametrize(("reach", "kept"), [(3000.0, True), (200.0, False)])
+def test_a_range_of_16_bits_that_8_bits_cannot_tell_is_measured(reach: float, kept: bool) -> None:
+    grids = {"r": {"bitwidth": 16, "scales": [0.05], "offsets": [-32768], "axis": None}}
+    ranges = {"r": (0.0, reach)}
+    for bits in (8, 16):
+        made = of_source(_clipping("Relu", []), grids, bits, [], [], ranges)
+        assert ("r" in made.encodings) is (kept or bits == 16)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from targets.rvc4.quantization.room import with_room
+from targets.rvc4.quantization.room import of_16_bits, with_room
 from tests.unit.test_rvc4_widths import SHAPE, F, model_of, node
 
 
@@ -57,3 +57,14 @@ def test_what_was_seen_is_in_the_range_whatever_the_bounds(low: float, width: fl
     found = with_room(net(), {name: (low, low + width)}, ())[name]
     assert found[0] <= low <= low + width <= found[1]
     assert found[1] - found[0] <= 2 * max(abs(low), abs(low + width), width)
+
+
+def test_in_16_bits_all_but_what_a_method_cuts_off_and_outputs_of_8_bits_have_room() -> None:
+    ranges = {"min-max": {"a": (0.0, 2.0), "y": (0.0, 3.0)}, "mse": {"a": (0.0, 1.0), "y": (0.0, 3.0)}}
+    whole = {"a": (0.0, 4.0), "y": (0.0, 6.0)}
+    assert of_16_bits(ranges, whole, ["y"], is_narrow=False) == {
+        "min-max": whole,
+        "mse": {"a": (0.0, 1.0), "y": (0.0, 6.0)},
+    }
+    narrow = of_16_bits(ranges, whole, ["y"], is_narrow=True)
+    assert narrow == {"min-max": {"a": (0.0, 4.0), "y": (0.0, 3.0)}, "mse": ranges["mse"]}

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import Engine
 
 from converter.options.declared import specs_by_key
-from converter.service.accounts import account_of, create_key, list_keys, revoke_key
+from converter.service import access
+from converter.service.accounts import Account, Known, account_of, create_key, list_keys, revoke_key
 from converter.service.app import create_app
 from converter.service.context import Context
 from converter.service.options import check
@@ -42,6 +44,35 @@ def test_a_key_is_known_until_it_is_revoked_or_ends(context: Context) -> None:
     assert account_of(context.engine, key) is None
     late = create_key(context.engine, "bob", expires=time.time() - 1)
     assert account_of(context.engine, late) is None
+
+
+def test_a_key_is_looked_up_once_in_a_while_and_ends_soon(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with service(tmp_path / "data", keep_key_s=0.3) as context:
+        http = client(context)
+        asked: list[str] = []
+
+        def look_up(engine: Engine, key: str) -> Account | None:
+            asked.append(key)
+            return account_of(engine, key)
+
+        monkeypatch.setattr(access, "account_of", look_up)
+        began = time.monotonic()
+        answers = [http.get("/version").status_code for _ in range(3)]
+        (key,) = list_keys(context.engine)
+        revoke_key(context.engine, key.id)
+        assert answers == [200] * 3
+        assert len(asked) == 1 or time.monotonic() - began > 0.3
+        time.sleep(0.3)
+        assert http.get("/version").status_code == 401
+    known = Known(60.0)
+    known.keep("ends", Account(key_id="a", tenant="a", expires=time.time() + 0.05))
+    known.keep("stays", Account(key_id="b", tenant="b"))
+    time.sleep(0.06)
+    assert known.get("ends") is None
+    assert known.get("stays") == Account(key_id="b", tenant="b")
+    assert known.get("unknown") is None
 
 
 def test_every_route_but_a_few_wants_a_key(context: Context) -> None:

@@ -272,6 +272,7 @@ def test_several_servers_begin_on_one_database_at_once(tmp_path: Path) -> None:
 def test_a_poll_outlasts_a_database_that_is_away(
     context: Context, http: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(context.known, "_keep_s", 0.0)
     put(http, "patient")
     real, asked = access.account_of, []
 

@@ -69,3 +69,7 @@ def test_the_unit_starts_the_server(key: str) -> None:
     assert parse([Path(words[0]).name, *words[1:]]).__name__ == "serve"
     assert unit["Service"]["NoNewPrivileges"] == "yes"
     assert unit["Install"]["WantedBy"] == "multi-user.target"
+    # What keeps bubblewrap from making its sandboxes; see docs/service.md.
+    assert not {"ProtectKernelTunables", "ProtectKernelLogs"} & set(unit["Service"])
+    assert "user" in unit["Service"]["RestrictNamespaces"].split()
+    assert "AF_NETLINK" in unit["Service"]["RestrictAddressFamilies"].split()

@@ -222,6 +222,47 @@ def test_the_rest_of_an_export(body: dict[str, Any], options: dict[str, Any], da
     assert (dict(asked.options), asked.data) == (options, data)
 
 
+@pytest.mark.parametrize(
+    ("body", "heads", "told"),
+    [
+        ({"class_names": ["a", "b"]}, [{"classes": ["a", "b"]}], []),
+        (
+            {"class_names": ["a", "b"]},
+            [{"classes": ["b", "a"]}],
+            ["error: yolo_class_names: ['a', 'b']"],
+        ),
+        ({"class_names": ["a"]}, [], ["error: yolo_class_names: ['a'] would name no class"]),
+        ({"class_names": ["a"]}, None, ["names are read from the model's file"]),
+        ({"version": "yolov8"}, [{}, {"subtype": "yolov8"}], []),
+        (
+            {"version": "yolov5"},
+            [{"subtype": "yolov8"}],
+            ["warning: yolo_version: yolov5", "say yolov8"],
+        ),
+        ({"version": "yolov5"}, None, ["warning: yolo_version: yolov5", "is found in its graph"]),
+    ],
+)
+def test_options_for_yolo_are_told_where_they_decide_nothing(
+    body: dict[str, Any], heads: list[dict[str, Any]] | None, told: list[str]
+) -> None:
+    config = None if heads is None else {"model": {"heads": [{"metadata": one} for one in heads]}}
+    found = export_of("rvc2", body, config).findings
+    said = " ".join(f"{one.severity}: {one}" for one in found)
+    assert all(text in said for text in told), said
+    assert len(found) == bool(told)
+
+
+def test_what_has_no_effect_is_in_the_job_that_the_client_prints(context: Context) -> None:
+    http = client(context)
+    url = f"{M}/modelInstances/{hub_instance(http)}/export/rvc2"
+    refused = http.post(url, json=RVC2 | {"class_names": ["a"]})
+    assert refused.status_code == 422
+    assert "yolo_class_names: ['a'] would name no class" in refused.json()["detail"]
+    job = http.post(url, json=RVC2 | {"version": "yolov8"}).json()["id"]
+    end(context, job)
+    assert "yolo_version: yolov8 has no effect" in http.get(f"{J}/jobs/{job}").json()["logs"]
+
+
 def test_tags_set_what_the_client_has_no_words_for(context: Context) -> None:
     http = client(context)
     tags = ["mine", "option:rvc2.number_of_shaves=6", "option:verify.enabled=false"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from converter.jobs.database import Kept
 from converter.jobs.leader import Leader
 from converter.processes.run import Processes
 from converter.service import retention
@@ -19,7 +21,7 @@ from converter.service.api import conversions
 from converter.service.context import Context
 from converter.service.hub.library import Library
 from converter.service.uploads import Uploads
-from converter.storage import Storage
+from converter.storage import Missing, Storage
 from tests.unit.service import BYTES, client, hub_instance, service, uploaded
 
 M = "/models/api/v1"
@@ -186,6 +188,55 @@ def test_who_polls_is_not_refused(context: Context) -> None:
     job = http.post(f"{M}/modelInstances/{base}/export/rvc2", json={"name": "export"}).json()["id"]
     answers = {http.get(f"/jobs/api/v1/jobs/{job}").status_code for _ in range(30)}
     assert answers == {200}
+
+
+def test_those_who_poll_share_queries(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    http = client(context)
+    body = {"source": uploaded(http), "target": "rvc2"}
+    ids = []
+    for number in range(4):
+        http.put(f"/v1/conversions/c{number}", json=body | {"options": {"verify.frames": number + 1}})
+        ids.append(conversions._job_id("alice", f"c{number}"))
+    real, queries = Kept.rows, []
+
+    def counted(kept: Kept, statement: Any, values: Any) -> Any:
+        queries.append(values["ids"])
+        time.sleep(0.05)
+        return real(kept, statement, values)
+
+    monkeypatch.setattr(Kept, "rows", counted)
+
+    async def ask() -> list[Any]:
+        asked = [context.lookups.get(ids[n % 4], tenant="alice") for n in range(100)]
+        stranger = context.lookups.get(ids[0], tenant="eve")
+        unknown = context.lookups.get("none", tenant="alice")
+        return await asyncio.gather(*asked, stranger, unknown, return_exceptions=True)
+
+    *found, stranger, unknown = asyncio.run(ask())
+    assert [job.id for job in found] == ids * 25
+    assert isinstance(stranger, Missing)
+    assert isinstance(unknown, Missing)
+    assert len(queries) == 2  # the first one is asked for at once, the others together
+    assert queries[1] == sorted([*ids, "none"])
+
+
+def test_who_polled_and_went_away_keeps_nobody_from_an_answer(
+    context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    http = client(context)
+    http.put("/v1/conversions/one", json={"source": uploaded(http), "target": "rvc2"})
+    job = conversions._job_id("alice", "one")
+    monkeypatch.setattr(Kept, "rows", lambda *given, real=Kept.rows: time.sleep(0.05) or real(*given))
+
+    async def ask() -> Any:
+        tasks = [asyncio.ensure_future(context.lookups.get(job, tenant="alice")) for _ in range(3)]
+        await asyncio.sleep(0.01)
+        for task in tasks[:2]:  # one that is asked for, and one that waits
+            task.cancel()
+        return await tasks[2]
+
+    assert asyncio.run(ask()).id == job
+    assert http.get("/v1/conversions/one").status_code == 200
 
 
 def test_streams_are_bounded(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from converter.errors import UsageError
 from converter.service.context import Settings
-from converter.service.server import Place, serve
+from converter.service.server import Place, listening, serve
 
 
 @pytest.mark.parametrize(
@@ -34,6 +34,15 @@ def test_a_port_that_is_taken_is_told(tmp_path: Path) -> None:
         place = Place(port=taken.getsockname()[1])
         with pytest.raises(UsageError, match="in use"):
             serve(Settings(data=tmp_path / "data"), place)
+
+
+def test_the_parts_of_an_answer_do_not_wait_for_each_other() -> None:
+    with (
+        listening(Place(port=0)) as sock,
+        socket.create_connection(sock.getsockname()),
+        sock.accept()[0] as taken,
+    ):
+        assert taken.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 @pytest.mark.parametrize("pair", [("missing.pem", None), ("no.pem", "no.pem"), (None, "no.pem")])

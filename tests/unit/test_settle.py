@@ -142,8 +142,12 @@ def test_names_and_the_last_input(tmp_path: Path) -> None:
 
 def test_a_scalar_is_told_and_frozen_by_convert_lint_and_init(tmp_path: Path) -> None:
     source = saved(sum_model(TensorProto.INT64, []), tmp_path)
-    with pytest.raises(UsageError, match=r"single int64 number.*inputs\.k\.frozen_value"):
+    with pytest.raises(UsageError, match=r"single int64 value.*inputs\.k\.frozen_value"):
         plan(source, "rvc2")
+    (tmp_path / "truth").mkdir()
+    truth = saved(sum_model(TensorProto.BOOL, []), tmp_path / "truth")
+    with pytest.raises(UsageError, match="single boolean value"):
+        plan(truth, "rvc2")
     made = plan(source, "rvc2", options={"inputs.k.frozen_value": 3})
     assert [item.name for item in made.model.inputs] == ["x"]
     other = plan(source, "rvc2", options={"inputs.k.frozen_value": 4})

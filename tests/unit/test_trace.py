@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +133,18 @@ def test_an_error_of_another_branch_is_not_blamed() -> None:
     assert held is not None
     assert held.tensor == "neck"
     assert behind(rows, ["unknown"]) == rows
+
+
+def test_an_output_of_codes_is_where_the_error_begins_if_nothing_before_it_is_off() -> None:
+    codes = dataclasses.replace(row("out", 0.0, "one"), error=None)
+    found = begins([row("one", 0.01), codes], 0.5)
+    assert found == dataclasses.replace(codes, error=0.5)
+
+
+def test_where_errors_add_up_the_tensor_that_adds_most_is_named() -> None:
+    rows = [row("one", 0.1), row("two", 0.3, "one"), row("out", 0.35, "two")]
+    assert begins(rows, 0.9) is rows[1]
+    assert begins([row("one", 0.0)], 0.9) is None
 
 
 def test_a_node_has_its_own_name_without_what_a_rewrite_put_behind_it() -> None:

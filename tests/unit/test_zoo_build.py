@@ -53,6 +53,17 @@ def test_the_index_has_every_cell_with_what_others_rely_on(tmp_path: Path) -> No
     assert {type(event) for event in events} >= {CellStarted, CellEnded}
 
 
+def test_cells_of_one_model_are_apart_so_that_later_ones_take_the_stages_of_the_first(
+    tmp_path: Path, double: Pretended
+) -> None:
+    models = [{"name": name, "source": str(DIGITS_ARCHIVE)} for name in "ab"]
+    options = {"calibration.random": True}
+    index, _ = built(manifest(tmp_path, models=models, options=options), tmp_path / "out")
+    cells = ["rvc2/default", "rvc4/INT8_STANDARD", "rvc4/FP16_STANDARD"]
+    assert double.cells == [cell for cell in cells for _ in models]
+    assert [cell.id for cell in index.cells] == [f"{name}/{cell}" for name in "ab" for cell in cells]
+
+
 def test_a_rerun_converts_nothing_and_tells_the_same(tmp_path: Path, double: Pretended) -> None:
     first, _ = built(manifest(tmp_path), tmp_path / "out")
     before = files(tmp_path / "out")

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from converter.cache.contents import digest_of
+from converter.cli import app as cli
 from converter.errors import ArchiveError, ConvertError, UsageError
 from converter.zoo.events import Noted
 from converter.zoo.manifest import read, schema
@@ -188,6 +189,46 @@ def test_another_content_than_the_manifest_names_fails_its_cells_alone(tmp_path:
     assert right in cells[3].error.message
 
 
+def test_names_that_are_there_twice_are_told_with_what_else_is_wrong(tmp_path: Path) -> None:
+    models = [MODEL, {**MODEL, "calibraton": "x"}, 3, {"name": ["m"]}]
+    found = problems(lambda: read(manifest(tmp_path, models=models, selectors={"m": ["*"]})))
+    assert any("models[1].calibraton" in one for one in found)
+    assert any("models: two models are called 'm'." in one for one in found)
+    assert any("selectors: 'm' is the name of a model." in one for one in found)
+
+
+@pytest.mark.parametrize(
+    ("expected", "code", "said"),
+    [
+        ([], 3, ""),
+        ([{"until": "2020-01-01"}], 3, "it was expected to fail until 2020-01-01, which is over (x)"),
+        ([{"until": "2999-01-01"}], 0, "it is expected to fail until 2999-01-01"),
+        ([{"until": "2999-01-01", "exit_code": 4}], 3, "it is expected to fail until 2999-01-01"),
+        ([{"until": "2020-01-01"}, {"until": "2999-01-01"}], 0, "until 2999-01-01"),
+    ],
+    ids=["none", "expired", "expected", "another kind", "two"],
+)
+def test_a_plan_with_cells_that_cannot_be_tried_is_an_error_unless_that_is_expected(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    expected: list[dict[str, Any]],
+    code: int,
+    said: str,
+) -> None:
+    failures = [{"reason": "x", **one} for one in expected]
+    models = [{**MODEL, "sha256": "0" * 64, "expected_failures": failures}]
+    path = str(manifest(tmp_path, models=models))
+    assert cli.app(["zoo", "plan", path], exit_on_error=False, result_action="return_value") == code
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 4
+    assert all("error: " in line and line.endswith(said) for line in lines[:3])
+    again = cli.app(["zoo", "plan", path, "--json"], exit_on_error=False, result_action="return_value")
+    assert again == code
+    told = json.loads(capsys.readouterr().out)["cells"][0]["expected"]
+    last = max((one["until"] for one in expected), default=None)
+    assert told == (last and {"reason": "x", "until": last})
+
+
 def test_a_source_behind_a_url_is_fetched_once_and_checked(tmp_path: Path) -> None:
     url, right = DIGITS_ARCHIVE.as_uri(), digest_of(DIGITS_ARCHIVE)
     models = [{"name": "m", "source": url, "sha256": right}]
@@ -313,6 +354,17 @@ def test_aliases_that_stand_for_more_than_memory_holds_are_refused(tmp_path: Pat
     with pytest.raises(UsageError, match="aliases stand for more than") as caught:
         read(path)
     assert "\n" not in caught.value.message
+
+
+@pytest.mark.parametrize("depth", [90, 300, 20_000])
+def test_what_is_nested_deeply_never_reaches_libyaml_s_own_recursion(
+    tmp_path: Path, depth: int
+) -> None:
+    """In C there is no limit to it, and the process would crash."""
+    path = tmp_path / "zoo.yaml"
+    path.write_text("version: " + "[" * depth + "]" * depth)
+    with pytest.raises(UsageError, match=r"zoo\.yaml"):
+        read(path)
 
 
 def test_a_modest_alias_is_taken(tmp_path: Path) -> None:

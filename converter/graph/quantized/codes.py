@@ -15,23 +15,8 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from converter.graph.moves import MOVES
-from converter.graph.rewrite import Builder, array_of, float_attribute
-
-# The operators whose results are always within these limits.
-_LIMITS: Final = {
-    "HardSigmoid": (0.0, 1.0),
-    "Relu": (0.0, np.inf),
-    "Sigmoid": (0.0, 1.0),
-    "Softmax": (0.0, 1.0),
-    "Tanh": (-1.0, 1.0),
-}
-# The operators whose results are among the values of their inputs, or between them. What they pad or
-# fill with is an input of its own, or is zero.
-_KEEPS_LIMITS: Final = {
-    **dict.fromkeys((*MOVES, "GlobalAveragePool", "GlobalMaxPool", "MaxPool", "ReduceMax"), 1),
-    "Concat": None,
-}
+from converter.graph.bounds import bounds
+from converter.graph.rewrite import Builder
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -181,29 +166,6 @@ def clip(b: Builder, x: ir.Value, low: float, high: float, dtype: Any) -> ir.Val
     if b.graph.opset_imports.get("", 13) < 11:
         return b.op("Clip", x, min=low, max=high)
     return b.op("Clip", x, b.constant(low, dtype), b.constant(high, dtype))
-
-
-def bounds(x: ir.Value, depth: int = 8) -> tuple[float, float]:
-    """Numbers that a tensor never leaves, as far as its producers tell."""
-    array = array_of(x)
-    if array is not None and array.size and array.dtype.kind in "fiu":
-        return float(array.min()), float(array.max())
-    node = x.producer()
-    if node is None or not depth or node.domain not in ("", "ai.onnx"):
-        return -np.inf, np.inf
-    if node.op_type in _LIMITS:
-        return _LIMITS[node.op_type]
-    if node.op_type == "Clip":
-        ends = []
-        for index, (name, default) in enumerate((("min", -np.inf), ("max", np.inf)), 1):
-            given = array_of(node.inputs[index]) if index < len(node.inputs) else None
-            ends.append(float_attribute(node, name, default) if given is None else float(given))
-        return ends[0], ends[1]
-    if node.op_type in _KEEPS_LIMITS:
-        inputs = node.inputs[: _KEEPS_LIMITS[node.op_type]]
-        found = [bounds(value, depth - 1) for value in inputs if value is not None]
-        return min(low for low, _ in found), max(high for _, high in found)
-    return -np.inf, np.inf
 
 
 def regrid(b: Builder, codes: Codes, grid: SourceRange) -> ir.Value | None:

@@ -31,7 +31,7 @@ def layer_normalization(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
     first = int_attribute(node, "axis", -1) % len(shape)
     axes = [axis - len(shape) for axis in range(first, len(shape))]
     centred = b.op("Sub", x, reduced(b, "ReduceMean", x, axes, keepdims=True))
-    y = _normalize(b, centred, axes, float_attribute(node, "epsilon", 1e-5))
+    y = over_root_mean_square(b, centred, axes, float_attribute(node, "epsilon", 1e-5))
     if scale is not None:
         y = b.op("Mul", y, scale)
     return [y if bias is None else b.op("Add", y, bias)]
@@ -45,11 +45,11 @@ def rms_normalization(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
         return None
     first = int_attribute(node, "axis", -1) % len(shape)
     axes = [axis - len(shape) for axis in range(first, len(shape))]
-    y = _normalize(b, x, axes, float_attribute(node, "epsilon", 1e-5))
+    y = over_root_mean_square(b, x, axes, float_attribute(node, "epsilon", 1e-5))
     return [y if scale is None else b.op("Mul", y, scale)]
 
 
-def _normalize(b: Builder, x: ir.Value, axes: Sequence[int], epsilon: float) -> ir.Value:
+def over_root_mean_square(b: Builder, x: ir.Value, axes: Sequence[int], epsilon: float) -> ir.Value:
     """X / sqrt(mean(x²) + epsilon), which float16 holds: (x / s) / sqrt(mean((x / s)²) + epsilon / s²).
 
     With s = max |x| no square is above 1, and one s in both places may be rounded. It is not below
@@ -83,7 +83,7 @@ def instance_normalization(node: ir.Node, b: Builder) -> Sequence[ir.Value] | No
 def _instances(b: Builder, x: ir.Value, rank: int, epsilon: float) -> ir.Value:
     axes = list(range(2 - rank, 0))
     centred = b.op("Sub", x, reduced(b, "ReduceMean", x, axes, keepdims=True))
-    return _normalize(b, centred, axes, epsilon)
+    return over_root_mean_square(b, centred, axes, epsilon)
 
 
 def group_normalization(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
@@ -111,7 +111,7 @@ def mean_variance_normalization(node: ir.Node, b: Builder) -> Sequence[ir.Value]
     over = tuple(axes.as_ints()) if axes is not None else (0, 2, 3)
     x = x_of(node)
     centred = b.op("Sub", x, reduced(b, "ReduceMean", x, over, keepdims=True))
-    return [_normalize(b, centred, over, 1e-9)]
+    return [over_root_mean_square(b, centred, over, 1e-9)]
 
 
 def local_response_normalization(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:

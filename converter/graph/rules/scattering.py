@@ -39,7 +39,7 @@ def scatter(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
     if indices is None or shape is None or updates is None or not math.prod(shape) or not indices.size:
         return None
     kind = text_attribute(node, "reduction", "none")
-    places = (_of_elements if node.op_type == "ScatterElements" else _of_slices)(indices, shape, node)
+    places = places_of(node, indices, shape)
     if kind == "none":
         source = np.full(math.prod(shape), -1)
         source[places] = np.arange(places.size)  # NumPy keeps the last, too
@@ -55,6 +55,11 @@ def scatter(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
         source[written[more]] = order[(ends - counts)[more] + turn]
         y = _chosen(b, source, shape, updates, y, _REDUCTIONS[kind])
     return [y]
+
+
+def places_of(node: ir.Node, indices: NDArray[Any], shape: Sequence[int]) -> NDArray[np.int64]:
+    """For each update of a scatter the element of the flattened data, which has `shape`."""
+    return (_of_elements if node.op_type == "ScatterElements" else _of_slices)(indices, shape, node)
 
 
 def _chosen(

@@ -79,6 +79,22 @@ def log_sum_exp(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
     return [b.op("Cast", y, to=int(given.dtype or ir.DataType.FLOAT)) if whole else y]
 
 
+def euclidean_norm(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
+    """ReduceL2 as s · √(Σ (x / s)²) with s = max |x|: no square is above one, so float16 holds them.
+
+    S is not below 2^-14, float16's last normal number.
+    """
+    axes, shape, x = axes_of(node), static_shape(node.outputs[0]), x_of(node)
+    if axes is None or shape is None or x.dtype != ir.DataType.FLOAT:
+        return None
+    largest = reduced(b, "ReduceMax", b.op("Abs", x), axes, keepdims=True)
+    largest = b.op("Max", largest, b.constant(2.0**-14))
+    scaled = b.op("Div", x, largest)
+    total = reduced(b, "ReduceSum", b.op("Mul", scaled, scaled), axes, keepdims=True)
+    y = b.op("Mul", b.op("Sqrt", total), largest)
+    return [y if int_attribute(node, "keepdims", 1) else _without(b, y, axes, shape)]
+
+
 def product(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
     """Axis after axis one half times the other, until one element is left."""
     axes, shape, result = axes_of(node), static_shape(node.inputs[0]), static_shape(node.outputs[0])

@@ -116,7 +116,7 @@ def conv_transpose(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
         ]
         y = b.op("Concat", *pieces, axis=1)
     elif groups > 1 and not (by_channel and len(axes) < 3):
-        y = _any_rank(b, x_of(node), _dense(weights, groups), axes, 1, shape)
+        y = _any_rank(b, x_of(node), dense(weights, groups), axes, 1, shape)
     else:
         y = _any_rank(b, x_of(node), weights, axes, groups, shape)
     if bias is None:
@@ -125,7 +125,7 @@ def conv_transpose(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
     return [b.op("Add", y, b.op("Reshape", bias, b.ints(*wide)))]
 
 
-def _dense(weights: NDArray[Any], groups: int) -> NDArray[Any]:
+def dense(weights: NDArray[Any], groups: int) -> NDArray[Any]:
     """Kernels (in, out / groups, …) of groups as those of one group, with zeros elsewhere."""
     into, out = weights.shape[0] // groups, weights.shape[1]
     whole = np.zeros((weights.shape[0], out * groups, *weights.shape[2:]), weights.dtype)

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Header, HTTPException, Query, Request, Response
+from fastapi.responses import JSONResponse
 
 from converter.errors import UsageError, from_findings
 from converter.jobs.errors import Conflict
@@ -101,24 +102,29 @@ def router(context: Context) -> APIRouter:
         more = jobs[-1].number if len(jobs) == limit else None
         return {"conversions": [to_json(job) for job in jobs], "next": more}
 
+    async def looked_up(access: Account, name: str) -> Job:
+        try:
+            return await context.lookups.get(_job_id(access.tenant, name), tenant=access.tenant)
+        except Missing:
+            raise Missing(f"There is no conversion {name!r}.") from None
+
     @routes.get("/conversions/{name}")
     async def get(
         name: Id,
-        response: Response,
         access: Reader,
         wait: Annotated[float, Query(ge=0, le=_MAX_WAIT_S)] = 0,
         if_none_match: Annotated[str | None, Header()] = None,
-    ) -> Any:
+    ) -> Response:
         """A conversion; with `wait` and If-None-Match it answers when something has changed."""
         until = time.monotonic() + wait
-        job = await context.call(mine, access, name)
+        job = await looked_up(access, name)
         while _etag(job) == if_none_match and not job.has_ended and time.monotonic() < until:
             await asyncio.sleep(_LOOK_S)
-            job = await context.call(mine, access, name)
+            job = await looked_up(access, name)
+        headers = {"ETag": _etag(job)}
         if _etag(job) == if_none_match:
-            return Response(status_code=304, headers={"ETag": _etag(job)})
-        response.headers["ETag"] = _etag(job)
-        return to_json(job)
+            return Response(status_code=304, headers=headers)
+        return JSONResponse(to_json(job), headers=headers)
 
     @routes.delete("/conversions/{name}")
     def cancel(name: Id, access: Deleting) -> dict[str, Any]:
@@ -141,11 +147,11 @@ def router(context: Context) -> APIRouter:
 
         if streams[access.tenant] >= _STREAMS:
             raise HTTPException(429, f"{_STREAMS} streams may be open.", headers={"Retry-After": "5"})
-        job = await context.call(mine, access, name)
+        job = await looked_up(access, name)
         is_position = last_event_id and last_event_id.isdecimal() and len(last_event_id) < _DIGITS
         after = int(last_event_id or 0) if is_position else 0
         return EventSourceResponse(
-            counted(access.tenant, _stream(context, request, job.id, after)),
+            counted(access.tenant, _stream(context, request, job, after)),
             ping=int(_KEEP_ALIVE_S),
             sep="\n",
         )
@@ -191,14 +197,12 @@ def to_json(job: Job) -> dict[str, Any]:
 
 
 async def _stream(
-    context: Context, request: Request, job_id: str, after: int
+    context: Context, request: Request, job: Job, after: int
 ) -> AsyncIterator[dict[str, str]]:
     while True:
-        try:
-            job = await context.call(context.rows.get, job_id)
-        except Missing:  # it was taken off the record meanwhile
-            return
-        found = await context.call(context.rows.events, job_id, after=after)
+        found: list[Event] = []
+        if job.events > after:  # the position of its last one
+            found = await context.call(context.rows.events, job.id, after=after)
         for event in found:
             after = event.position
             yield _sent(event)
@@ -208,6 +212,10 @@ async def _stream(
             if await request.is_disconnected():
                 return
             await asyncio.sleep(_LOOK_S)
+        try:
+            job = await context.lookups.get(job.id, tenant=job.tenant)
+        except Missing:  # it was taken off the record meanwhile
+            return
 
 
 def _sent(event: Event) -> dict[str, str]:

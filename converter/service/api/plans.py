@@ -21,6 +21,7 @@ from converter.service.options import check, check_target, schema
 from converter.target import names
 
 _PLAN_S: Final = 120.0
+_MOST_BYTES: Final = 32 << 20
 # Each is a process with a model in it, and holds one of the threads that answer everything else.
 _PLANS_AT_ONCE: Final = 2
 
@@ -56,7 +57,11 @@ def router(context: Context) -> APIRouter:
                 "toolchain": body.toolchain,
                 "bounds": context.settings.job_limits.bounds,
             }
-            processes = Processes()
+            processes, box = Processes(), None
+            if context.isolation is not None:
+                box, _ = context.isolation.box(
+                    body.target, body.options, body.toolchain, installs=False
+                )
             try:
                 return dict(
                     processes.call(
@@ -65,6 +70,8 @@ def router(context: Context) -> APIRouter:
                         what="Planning",
                         work=Path(folder),
                         timeout_s=_PLAN_S,
+                        most_bytes=_MOST_BYTES,
+                        box=box,
                     )
                 )
             finally:

@@ -95,13 +95,18 @@ def instance(row: Row, *, is_available: bool, is_archive: bool) -> dict[str, Any
     return answer
 
 
-def job(row: Job, *, resulting: str | None) -> dict[str, Any]:
-    """A conversion; `exception` is the only text that the client shows of a failure."""
+def job(row: Job, *, made: Row | None) -> dict[str, Any]:
+    """A conversion; `exception` is the only text that the client shows of a failure.
+
+    Args:
+        made: The instance that it makes, once it has succeeded; None if that was deleted.
+    """
     answer = plain_job(row.id, "export", _STATUS[row.state])
     result = row.result or {}
     if row.state is State.SUCCEEDED:
-        answer["result"] = {"resulting_model_instance_id": resulting}
-        answer["logs"] = "\n".join(str(text) for text in result.get("warnings", ()))
+        asked = made["body"].get("warnings", ()) if made else ()
+        answer["result"] = {"resulting_model_instance_id": made["id"] if made else None}
+        answer["logs"] = "\n".join(map(str, (*asked, *result.get("warnings", ()))))
     elif row.has_ended:
         error = result.get("error") or {}
         # The reason is the message with what to do about it.

@@ -106,9 +106,10 @@ def router(context: Context) -> APIRouter:
             parent=row["id"],
             job_id=job_id,
             stem=f"{mine.get('variant', row['variant_id'])['name']}-{target}",
+            warnings=[str(one) for one in asked.findings],
         )
         submission = _submission(context, access, row, made, asked, calibration)
-        return answers.job(context.rows.submit(submission), resulting=made["id"])
+        return answers.job(context.rows.submit(submission), made=made)
 
     @routes.post(PREFIX + "/modelInstances/export/{job_id}/upload_quantization_zip")
     def begin_zip(request: Request, job_id: str, access: Converting) -> dict[str, str]:
@@ -129,14 +130,17 @@ def router(context: Context) -> APIRouter:
         return {}
 
     @routes.get(JOBS + "/jobs/{job_id}")
-    def job(job_id: str, access: Reader) -> dict[str, Any]:
+    async def job(job_id: str, access: Reader) -> JSONResponse:
         mine = library(access)
         if job_id.startswith(_UPLOAD):
-            row = mine.get("instance", job_id.removeprefix(_UPLOAD))
-            return answers.plain_job(job_id, "upload", "COMPLETED" if row["file"] else "QUEUED")
-        found = context.rows.get(job_id, tenant=access.tenant)
-        made = mine.find("instance", {"job_id": job_id}, limit=1)
-        return answers.job(found, resulting=made[0]["id"] if made else None)
+            row = await context.call(mine.get, "instance", job_id.removeprefix(_UPLOAD))
+            status = "COMPLETED" if row["file"] else "QUEUED"
+            return JSONResponse(answers.plain_job(job_id, "upload", status))
+        found = await context.lookups.get(job_id, tenant=access.tenant)
+        made: list[Row] = []
+        if found.state is State.SUCCEEDED:
+            made = await context.call(mine.find, "instance", {"job_id": job_id}, limit=1)
+        return JSONResponse(answers.job(found, made=made[0] if made else None))
 
     @routes.get(PREFIX + "/modelInstances/{name}/download")
     def download(request: Request, name: str, access: Reader) -> list[str]:

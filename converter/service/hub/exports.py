@@ -67,16 +67,7 @@ def export_of(target: str, body: Mapping[str, Any], config: Mapping[str, Any] | 
     data = None if mode in _FLOATING else _data(target, body)
     if data == RANDOM:
         options["calibration.random"] = True
-    if body.get("class_names"):
-        findings.append(
-            Finding(
-                code="hub.class_names",
-                severity=Severity.WARNING,
-                where="class_names",
-                message="has no effect: names are read from the archive, or from the file's metadata.",
-                remedy="Write an archive with `nnconvert init --classes` and upload that.",
-            )
-        )
+    findings += _of_detector(body, config)
     return Export(options=options, data=data, findings=tuple(findings))
 
 
@@ -88,6 +79,34 @@ def of_tags(tags: Iterable[str]) -> dict[str, str]:
         if tag.startswith(_TAG) and is_given:
             found[key.strip()] = value.strip()
     return found
+
+
+def _of_detector(body: Mapping[str, Any], config: Mapping[str, Any] | None) -> Iterator[Finding]:
+    """What the client's options for YOLO come to: a conversion gives no model another head."""
+    heads = config.get("model", {}).get("heads") if config is not None else None
+    known = [head.get("metadata") or {} for head in heads or () if isinstance(head, Mapping)]
+    where = "the archive's heads" if config is not None else "the model's file"
+    names = body.get("class_names")
+    if names and not any(one.get("classes") == names for one in known):
+        yield Finding(
+            code="hub.class_names",
+            severity=Severity.ERROR,
+            where="yolo_class_names",
+            message=f"{names} would name no class of the result: names are read from {where}.",
+            remedy="Leave them out; or write an archive with `nnconvert init --classes`.",
+        )
+    version = body.get("version")
+    if version and not any(one.get("subtype") == version for one in known):
+        subtypes = ", ".join(str(one["subtype"]) for one in known if one.get("subtype"))
+        said = f", which say {subtypes}" if subtypes else ""
+        how = f"is read from {where}{said}" if config is not None else "is found in its graph"
+        yield Finding(
+            code="hub.yolo_version",
+            severity=Severity.WARNING,
+            where="yolo_version",
+            message=f"{version} has no effect: how a detector is decoded {how}.",
+            remedy="Look at the heads of the result.",
+        )
 
 
 def _data(target: str, body: Mapping[str, Any]) -> str | None:

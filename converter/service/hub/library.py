@@ -7,7 +7,7 @@ for an id, and sends it as one.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -87,11 +87,13 @@ class Library:
         parent: str | None = None,
         job_id: str | None = None,
         stem: str | None = None,
+        warnings: Sequence[str] = (),
     ) -> Row:
         """An instance of a variant: a file that is to be uploaded, or that a job will make.
 
         Args:
             stem: What its slug begins with, if not its name.
+            warnings: What of the export has no effect; told when its job has succeeded.
         """
         variant = self.get("variant", str(body["model_version_id"]))
         name, instance = str(body["name"]), new_id("instance")
@@ -110,6 +112,7 @@ class Library:
                 "input_shape": body.get("input_shape"),
                 "quantization_mode": body.get("quantization_mode"),
                 "quantization_data": body.get("quantization_data"),
+                "warnings": list(warnings),
             },
         }
         return self._insert(HUB_INSTANCES, row)

@@ -12,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 import onnx_ir as ir
 
+from converter.graph.bounds import range_of
 from converter.sources.ops.emitter import FLOATS, INTS, Emitter, Inexpressible
 
 Rule = Callable[[Emitter], Sequence[ir.Value]]
@@ -93,12 +94,20 @@ def round_(e: Emitter) -> Sequence[ir.Value]:
     return [e.op("Mul", e.op("Sign", e.x()), up)]
 
 
+# Of more bits float32 has not the ends.
+_STOPS: Final = 16
+
+
 def convert(e: Emitter) -> Sequence[ir.Value]:
     """Convert-1, ConvertLike-1; a quantized tensor's steps are whole numbers, and rounded to such."""
-    x = e.x()
-    if e.dtype() in FLOATS and e.out_dtype() not in FLOATS and _is_quantized(e.node.input_value(0)):
-        x = e.op("Round", x)
-    return [e.cast(x, e.out_dtype(), e.dtype())]
+    x, kind = e.x(), e.out_dtype()
+    if e.dtype() in FLOATS and kind not in FLOATS:
+        if _is_quantized(e.node.input_value(0)):
+            x = e.op("Round", x)
+        elif e.values.saturates and kind.is_integer() and kind.bitwidth <= _STOPS:
+            low, high = range_of(kind)
+            x = e.op("Clip", x, e.like(low), e.like(high))
+    return [e.cast(x, kind, e.dtype())]
 
 
 def _is_quantized(value: Any) -> bool:

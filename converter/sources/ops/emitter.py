@@ -49,10 +49,18 @@ class NewerOpset(Exception):  # noqa: N818 - what it is, not what went wrong
 
 
 class Values:
-    """The ONNX values of an OpenVINO model's tensors, made when they are first used."""
+    """The ONNX values of an OpenVINO model's tensors, made when they are first used.
 
-    def __init__(self, graph: ir.Graph, opset: int, reserved: Sequence[str]) -> None:
+    Attributes:
+        saturates: Whether a float that is cast to whole numbers of few bits stops at their ends; else
+            it wraps around.
+    """
+
+    def __init__(
+        self, graph: ir.Graph, opset: int, reserved: Sequence[str], *, saturates: bool = False
+    ) -> None:
         self.graph = graph
+        self.saturates = saturates
         self.opset = opset
         self.constants = Constants()
         self._values: dict[tuple[str, int], ir.Value] = {}

@@ -88,6 +88,8 @@ _OF_SHAPES: Final = ("Shape", "Size")
 NO_RULE_HELPS: Final = frozenset(
     operator for operator, reason in _REASONS.items() if reason in (_NO_LENGTH, _RANDOM, _NONE)
 )
+# What tensors of a blob can hold, and int64, of which the compiler makes int32.
+_TYPES: Final = ("BOOL", "FLOAT", "FLOAT16", "INT32", "INT64", "INT8", "UINT8")
 # What is not the end of a network: a host should not compute that.
 _HEAVY: Final = frozenset({"Conv", "ConvTranspose", "GRU", "Gemm", "LSTM", "MatMul", "RNN"})
 _MOST_NAMES: Final = 8
@@ -197,7 +199,17 @@ def _reason(node: ir.Node, depends: bool) -> str:
         return "its mean and deviation are outputs, and only its first output can be written out"
     if kind not in READ:
         return reason_of(kind)
-    return _REASONS.get(kind, "") if depends else ""
+    return (_REASONS.get(kind, "") if depends else "") or _of_results(node)
+
+
+def _of_results(node: ir.Node) -> str:
+    """What of its results the compiler has no tensor for."""
+    for value in node.outputs:
+        if value.dtype is not None and value.dtype.name not in _TYPES:
+            return f"its result is of the type {value.dtype.name}, which Myriad X has not"
+        if 0 in (value.shape or ()):
+            return f"its result {list(value.shape or ())} is empty"
+    return ""
 
 
 def _reads(node: ir.Node, index: int) -> bool:

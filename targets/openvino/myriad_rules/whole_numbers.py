@@ -16,4 +16,4 @@ def whole_numbers_as_floats(model: ir.Model) -> None:
 
     The compiler has them in float16 there, but requires S32; it converts a tensor that is cast.
     """
-    cast_outputs(model, _WHOLE, ir.DataType.FLOAT)
+    cast_outputs(model, [kind.name for kind in _WHOLE], ir.DataType.FLOAT)

@@ -10,6 +10,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Final
 
+from converter.verification.trace import node_name
 from targets.rvc4.dlc.read import STATIC, Dlc, DlcNode
 from targets.rvc4.parameters import Parameters
 
@@ -78,4 +79,4 @@ def _named(nodes: list[DlcNode], operators: Mapping[str, str]) -> Iterator[str]:
         name = MARK.sub("", node.name)
         if name not in operators:
             name = max((one for one in operators if name.startswith(one)), key=len, default="")
-        yield f"{name!r} ({operators[name]})" if name else f"{node.name!r} ({node.op})"
+        yield node_name(name, operators[name]) if name else node_name(node.name, node.op)

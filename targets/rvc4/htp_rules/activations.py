@@ -209,3 +209,10 @@ def gating_hard_sigmoid(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
 def reciprocal(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
     """1 / x: of codes QNN's execution provider makes a Reciprocal whose result has no scale."""
     return [b.op("Div", b.constant(1.0), node.inputs[0])]
+
+
+def p_relu(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
+    """Max(x, 0) + slope · min(x, 0): QNN cannot load its own with 16-bit activations."""
+    x, zero = node.inputs[0], b.constant(0.0)
+    below = b.op("Mul", b.op("Min", x, zero), node.inputs[1])
+    return [b.op("Add", b.op("Max", x, zero), below)]

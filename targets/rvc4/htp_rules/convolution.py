@@ -17,7 +17,7 @@ from converter.graph.rewrite import (
     ints_attribute,
     static_shape,
 )
-from converter.graph.rules.transposed_convolution import axes_of
+from converter.graph.rules.transposed_convolution import axes_of, dense
 
 # Channels whose largest weights differ by less than this lose little with one scale for all.
 _ALIKE: Final = 2.0
@@ -84,15 +84,41 @@ def grouped_transpose(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
     groups, weights = int_attribute(node, "group", 1), array_of(input_of(node, 1))
     if groups == 1 or weights is None or weights.size * groups > _MAX_DENSE:
         return None
-    inputs, outputs = len(weights) // groups, weights.shape[1]
-    grouped = weights.reshape(groups, inputs, outputs, -1)
+    grouped = weights.reshape(groups, len(weights) // groups, weights.shape[1], -1)
     largest = np.abs(grouped).max(axis=(1, 3))
     if largest.max() < _ALIKE * largest.min():
         return None
-    dense = np.zeros((len(weights), groups * outputs, *weights.shape[2:]), weights.dtype)
-    for group in range(groups):
-        rows, columns = slice(group * inputs, (group + 1) * inputs), group * outputs
-        dense[rows, columns : columns + outputs] = weights[rows]
-    attributes = {name: value.value for name, value in node.attributes.items() if name != "group"}
-    kernel = b.constant(dense, dense.dtype)
-    return [b.op("ConvTranspose", node.inputs[0], kernel, input_of(node, 2), **attributes)]
+    return [_ungrouped(node, weights, groups, b)]
+
+
+def grouped_volume_transpose(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
+    """ConvTranspose of volumes in g groups, which the HTP computes wrongly in every format.
+
+    As one of a kernel that is zero between the groups; where that would be large, group by group.
+    """
+    groups, weights = int_attribute(node, "group", 1), array_of(input_of(node, 1))
+    if groups == 1 or weights is None or weights.ndim != 5:
+        return None
+    if weights.size * groups <= _MAX_DENSE:
+        return [_ungrouped(node, weights, groups, b)]
+    bias = input_of(node, 2)
+    biases = [None] * groups if bias is None else b.ops("Split", groups, bias, axis=0)
+    parts = [
+        b.op("ConvTranspose", part, b.constant(kernel, kernel.dtype), own, **_without_group(node))
+        for part, kernel, own in zip(
+            b.ops("Split", groups, node.inputs[0], axis=1),
+            np.split(weights, groups),
+            biases,
+            strict=True,
+        )
+    ]
+    return [b.op("Concat", *parts, axis=1)]
+
+
+def _ungrouped(node: ir.Node, weights: NDArray[Any], groups: int, b: Builder) -> ir.Value:
+    kernel = b.constant(dense(weights, groups), weights.dtype)
+    return b.op("ConvTranspose", node.inputs[0], kernel, input_of(node, 2), **_without_group(node))
+
+
+def _without_group(node: ir.Node) -> dict[str, Any]:
+    return {name: value.value for name, value in node.attributes.items() if name != "group"}

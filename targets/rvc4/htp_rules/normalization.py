@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 import onnx_ir as ir
@@ -18,6 +19,8 @@ from converter.graph.rewrite import (
 )
 from converter.graph.rules.common import x_of
 from converter.graph.rules.forms import reshaped
+
+_FRAME: Final = 4
 
 
 def batch_normalization(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
@@ -42,19 +45,43 @@ def batch_normalization(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
 
 
 def layer_normalization(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
-    """That of several last axes as that of one: the HTP has it for the last axis only."""
+    """That of several last axes, or of a volume, in the form that the HTP has."""
     shape = static_shape(node.inputs[0])
     if shape is None or any(value.uses() or value.is_graph_output() for value in node.outputs[1:]):
         return None
     first = int_attribute(node, "axis", -1) % len(shape)
-    given = [input_of(node, index) for index in (1, 2)]
-    arrays = [array_of(value) for value in given]
-    if first == len(shape) - 1 or arrays[0] is None or (given[1] is not None and arrays[1] is None):
-        return None
-    inner = shape[first:]
-    wide = [np.broadcast_to(array, inner).ravel() for array in arrays if array is not None]
-    x = reshaped(b, x_of(node), [*shape[:first], math.prod(inner)])
+    given = [value for value in (input_of(node, index) for index in (1, 2)) if value is not None]
+    if first == len(shape) - 1:
+        if len(shape) <= _FRAME:
+            return None
+        wide = given
+    else:
+        arrays = [array for value in given if (array := array_of(value)) is not None]
+        if len(arrays) < len(given):
+            return None
+        wide = [b.constant(np.broadcast_to(array, shape[first:]).ravel()) for array in arrays]
     epsilon = float_attribute(node, "epsilon", 1e-5)
-    constants = [b.constant(array) for array in wide]
-    y = b.op("LayerNormalization", x, *constants, axis=-1, epsilon=epsilon)
-    return [reshaped(b, y, shape)]
+    return [over_last_axis(b, x_of(node), shape, first, wide, epsilon)]
+
+
+def over_last_axis(
+    b: Builder,
+    x: ir.Value,
+    shape: Sequence[int],
+    first: int,
+    constants: Sequence[ir.Value],
+    epsilon: float,
+) -> ir.Value:
+    """LayerNormalization over the axes from `first` on, of an x of that shape.
+
+    The HTP has it over the last axis of at most four: the others are merged, with a Reshape around it.
+
+    Args:
+        constants: The scale and, if there is one, the bias; as long as those axes together.
+    """
+    before, inner = list(shape[:first]), math.prod(shape[first:])
+    merged = [*(before if len(before) < _FRAME else [math.prod(before)]), inner]
+    if merged == list(shape):
+        return b.op("LayerNormalization", x, *constants, axis=-1, epsilon=epsilon)
+    y = b.op("LayerNormalization", reshaped(b, x, merged), *constants, axis=-1, epsilon=epsilon)
+    return reshaped(b, y, shape)

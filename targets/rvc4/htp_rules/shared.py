@@ -70,9 +70,12 @@ MISSING: Final[Mapping[str, Rule]] = {
     "MeanVarianceNormalization": normalization.mean_variance_normalization,
     "Mish": activations.mish,
     "Mod": logic.mod,
+    "ReverseSequence": ranking.RULES["ReverseSequence"],
     "RMSNormalization": normalization.rms_normalization,
     **scattering.RULES,
     "Selu": activations.selu,
+    "Shape": copying.shape_of,
+    "Size": copying.size_of,
     "Shrink": activations.shrink,
     "Softsign": activations.softsign,
     "Swish": activations.swish,
@@ -87,6 +90,6 @@ MISSING: Final[Mapping[str, Rule]] = {
     },
     **{
         operator: trigonometry.RULES[operator]
-        for operator in ("Acos", "Acosh", "Asinh", "Atanh", "Cosh", "Sinh", "Tan")
+        for operator in ("Acos", "Acosh", "Asin", "Asinh", "Atanh", "Cosh", "Sinh", "Tan")
     },
 }

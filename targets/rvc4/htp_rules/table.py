@@ -8,6 +8,7 @@ from typing import Final
 import onnx_ir as ir
 
 from converter.graph.rewrite import Builder, Rule, input_of
+from converter.graph.rules import lookups, sums
 from targets.rvc4.htp_rules import (
     activations,
     convolution,
@@ -18,6 +19,7 @@ from targets.rvc4.htp_rules import (
     padding,
     pooling,
     products,
+    ranks,
     resize,
     shared,
     volumes,
@@ -62,29 +64,45 @@ _SHARED: Final[Sequence[Group]] = (
     {
         "ArgMax": volumes.place_of_extreme,
         "ArgMin": volumes.place_of_extreme,
+        "ConvTranspose": convolution.grouped_volume_transpose,
         "Erf": activations.erf,
         "GlobalMaxPool": volumes.global_max_pool,
         "HardSigmoid": activations.gating_hard_sigmoid,
         "InstanceNormalization": volumes.instance_normalization,
+        "LogSoftmax": volumes.log_softmax,
+        "TopK": volumes.largest_of_axis,
         **shared.MATRICES,
         **POOLS,
     },
     {"Max": limits.beyond, "Min": limits.beyond},
 )
 _INTEGER: Final[Sequence[Group]] = (
-    {"Pad": padding.beyond_the_range, "Reciprocal": activations.reciprocal},
+    {
+        "Pad": padding.beyond_the_range,
+        "Reciprocal": activations.reciprocal,
+        "ReduceL2": sums.RULES["ReduceL2"],  # else it is computed in float16
+    },
 )
 _FLOAT: Final[Sequence[Group]] = (
     {
+        "Cast": lookups.cast,
+        "Div": layer_norm.root_mean_square,
         "LogSoftmax": activations.log_softmax,
+        "Mul": layer_norm.root_mean_square,
+        "ReduceL2": sums.euclidean_norm,
         "Sigmoid": activations.output_sigmoid,
         "Softplus": activations.soft_plus,
     },
     {"Exp": activations.exponential},
 )
 _WIDE: Final[Sequence[Group]] = (
-    {"Mul": activations.silu, "Softplus": activations.soft_plus_by_sigmoid},
+    {
+        "Mul": activations.silu,
+        "PRelu": activations.p_relu,
+        "Softplus": activations.soft_plus_by_sigmoid,
+    },
 )
+_WIDE_WEIGHTS: Final[Group] = {"InstanceNormalization": volumes.instance_by_layer}
 
 
 def groups(
@@ -99,11 +117,13 @@ def groups(
         encoded: Weights whose encodings are given, and which therefore stay as they are.
     """
     if not weight_bits:
-        return [*_SHARED, *_FLOAT]
+        return [*_SHARED, *_FLOAT, ranks.FLOAT_RULES, ranks.JOINED]
     found = [*_SHARED, *_INTEGER, *(_WIDE if activation_bits == 16 else ())]
+    if weight_bits == 16:
+        found.append(_WIDE_WEIGHTS)
     if per_channel:
         found.append({"ConvTranspose": _unless_encoded(convolution.grouped_transpose, encoded)})
-    return found
+    return [*found, ranks.RULES, ranks.JOINED]
 
 
 def _unless_encoded(rule: Rule, encoded: Collection[str]) -> Rule:

@@ -6,9 +6,17 @@ import math
 from collections.abc import Sequence
 from typing import Final
 
+import numpy as np
 import onnx_ir as ir
 
-from converter.graph.rewrite import Builder, int_attribute, static_shape
+from converter.graph.rewrite import (
+    Builder,
+    array_of,
+    float_attribute,
+    input_of,
+    int_attribute,
+    static_shape,
+)
 from converter.graph.rules.common import x_of
 from converter.graph.rules.forms import reduced, reshaped
 
@@ -35,6 +43,22 @@ def instance_normalization(node: ir.Node, b: Builder) -> Sequence[ir.Value] | No
     return [reshaped(b, made, shape)]
 
 
+def instance_by_layer(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
+    """InstanceNormalization as LayerNormalization of each channel's elements, times scale, plus bias.
+
+    With 16-bit weights the HTP has the latter only.
+    """
+    shape = static_shape(x_of(node))
+    if shape is None or len(shape) < 3:
+        return None
+    flat = reshaped(b, x_of(node), [*shape[:2], math.prod(shape[2:])])
+    ones, epsilon = b.constant(np.ones(math.prod(shape[2:]))), float_attribute(node, "epsilon", 1e-5)
+    y = b.op("LayerNormalization", flat, ones, axis=-1, epsilon=epsilon)
+    y.dtype = ir.DataType.FLOAT
+    scale, bias = (reshaped(b, value, [shape[1], 1]) for value in node.inputs[1:] if value is not None)
+    return [reshaped(b, b.op("Add", b.op("Mul", y, scale), bias), shape)]
+
+
 def place_of_extreme(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
     """ArgMax or ArgMin over the middle one of (elements before, axis, elements behind)."""
     shape = static_shape(x_of(node))
@@ -52,3 +76,28 @@ def place_of_extreme(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
     )
     kept = [1] * int_attribute(node, "keepdims", 1)
     return [reshaped(b, places, [*before, *kept, *behind])]
+
+
+def largest_of_axis(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
+    """TopK over the middle one of (elements before, axis, elements behind)."""
+    shape, count = static_shape(x_of(node)), array_of(input_of(node, 1))
+    if shape is None or len(shape) <= _FRAME or count is None:
+        return None
+    axis = int_attribute(node, "axis", -1) % len(shape)
+    before, behind = shape[:axis], shape[axis + 1 :]
+    flat = reshaped(b, x_of(node), [math.prod(before), shape[axis], math.prod(behind)])
+    kept = {name: int_attribute(node, name, 1) for name in ("largest", "sorted")}
+    made = b.ops("TopK", 2, flat, node.inputs[1], axis=1, **kept)
+    return [reshaped(b, value, [*before, int(count.item()), *behind]) for value in made]
+
+
+def log_softmax(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
+    """LogSoftmax over the middle one of (elements before, axis, elements behind)."""
+    shape = static_shape(x_of(node))
+    if shape is None or len(shape) <= _FRAME:
+        return None
+    axis = int_attribute(node, "axis", -1) % len(shape)
+    sizes = [math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :])]
+    y = b.op("LogSoftmax", reshaped(b, x_of(node), sizes), axis=1)
+    y.shape = ir.Shape(sizes)
+    return [reshaped(b, y, shape)]

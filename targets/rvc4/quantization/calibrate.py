@@ -26,14 +26,8 @@ def calibrate_file(
     percentile: float,
     bits: int,
     outputs: Sequence[str],
-    narrow: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Measure the ranges of every float tensor, in a child process.
-
-    Args:
-        bits: Of the mode's activations; with 16 the ranges have room (`room`) unless they are meant to
-            cut something off.
-        narrow: Tensors that get 8 bits in the end.
 
     Returns:
         Ranges by method and tensor, the values that were seen at each input, and `whole`: the ranges
@@ -63,12 +57,11 @@ def calibrate_file(
     frames = [item["name"] for item in inputs if item["dtype"] == "uint8" and item["dai_type"]]
     settled |= dict.fromkeys(_frame_values(model, frames), (0.0, 255.0))
     graph = onnx.load(model, load_external_data=False).graph
-    whole = with_room(graph, seen, {*settled, *narrow})
-    plain = whole if bits == 16 else seen
+    whole = with_room(graph, seen, settled)
     ranges = {
         way: {
             # Outputs are never clipped: a box or a score at the edge is a result.
-            name: plain[name]
+            name: seen[name]
             if name in outputs or way == "min-max"
             else _chosen(item, way, percentile, bits)
             for name, item in observers.items()

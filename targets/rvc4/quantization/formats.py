@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from targets.rvc4.quantization.clipped import clipped_inside
 from targets.rvc4.quantization.encodings import Encodings, none_matches, unused_warning
 from targets.rvc4.quantization.given import Given, of_source, select
 from targets.rvc4.quantization.outputs import LostPart, lost_parts, notes, wide_nodes
@@ -26,6 +27,7 @@ class Formats:
         leaving: The element type of the outputs.
         nodes: Nodes that are wide in an 8-bit mode; tensors: those that they make.
         lost: Parts of outputs that 8 bits would lose.
+        clipped: Outputs of Relu and Clip whose codes reach beyond the limits of those nodes.
         from_source: Tensors that have a quantized source's grids; measured: its other activations.
         operators: Of every node, by name.
         fused: By tensor what a Relu or Clip, its only reader, makes of it.
@@ -37,6 +39,7 @@ class Formats:
     nodes: Sequence[str] = ()
     tensors: Sequence[str] = ()
     lost: Sequence[LostPart] = ()
+    clipped: Sequence[str] = ()
     from_source: Sequence[str] = ()
     measured: Sequence[str] = ()
     operators: Mapping[str, str] = field(default_factory=dict)
@@ -95,8 +98,10 @@ def choose(
 
     graph = onnx.load(model, load_external_data=False).graph
     links, names = Links.of(graph), _activations(graph, ranges)
-    known = _known(graph, grids, encodings, activations, images, changed)
-    given = known.given
+    known = _known(graph, grids, encodings, activations, images, changed, ranges)
+    given, clipped = known.given, list[str]()
+    if given is not None:
+        given, clipped = clipped_inside(graph, given)
     asked = frozenset(wide) | (given.wide if given is not None else frozenset())
     outputs = [value.name for value in graph.output if value.name in ranges]
     lost = lost_parts(links, outputs, ranges)
@@ -123,6 +128,7 @@ def choose(
         nodes=sorted(nodes, key=order.__getitem__),
         tensors=sorted(widths.tensors) if narrow else [],
         lost=lost,
+        clipped=clipped,
         from_source=known.from_source,
         measured=_without_grid(links, names, given, own_inputs) if known.from_source and given else [],
         operators={node.name: node.op_type for node in graph.node},
@@ -150,12 +156,13 @@ def _known(
     activations: int,
     images: Sequence[str],
     changed: Sequence[str],
+    ranges: Ranges,
 ) -> _Known:
     given: Given | None = None
     from_source: list[str] = []
     warnings = []
     if grids:
-        given = of_source(graph, grids, activations, images, changed)
+        given = of_source(graph, grids, activations, images, changed, ranges)
         from_source = sorted(given.encodings)
         if given.unused:
             said = unused_warning(given.unused, len(grids))

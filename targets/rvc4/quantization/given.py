@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 _WITH_BIAS: Final = ("Conv", "ConvTranspose", "Gemm")
 _WEIGHTED: Final = (*_WITH_BIAS, "MatMul")
+# With fewer steps of 8 bits than that for the values seen, a source's range of 16 bits is of no use.
+_FEW_STEPS: Final = 16
 _BIAS: Final = "a bias's scale follows from those of the input and the weights"
 _FRAME: Final = "a frame's code is the pixel's value"
 _CHANGED: Final = "the preprocessing is part of the model and changes this input"
@@ -113,12 +115,22 @@ def of_source(
     activations: int,
     frames: Collection[str],
     changed: Collection[str],
+    ranges: Mapping[str, tuple[float, float]],
 ) -> Given:
     """A quantized source's grids (`source_grids`), in no more bits than the mode has.
 
+    Of 16 bits that were chosen for their steps, 8 may leave hardly any to the values that were seen:
+    then the tensor has no grid here, and is measured.
+
     Args:
         activations: The mode's bits; 8 of them allow weights of 8 only.
+        ranges: As they were measured.
     """
+    grids = {
+        name: grid
+        for name, grid in grids.items()
+        if grid["bitwidth"] <= activations or not _wastes(grid, activations, ranges.get(name))
+    }
     encodings = {
         name: TensorEncoding(
             bitwidth=grid["bitwidth"],
@@ -132,6 +144,14 @@ def of_source(
     # That frames are pixels and biases are derived is what the source means, too.
     own = {name: why for name, why in found.unused.items() if why not in (_FRAME, _CHANGED, _BIAS)}
     return Given(encodings=found.encodings, axes=found.axes, unused=own)
+
+
+def _wastes(grid: Mapping[str, Any], bits: int, seen: tuple[float, float] | None) -> bool:
+    """Whether values that were seen have few of a range's steps, if it has so many bits."""
+    if seen is None or len(grid["scales"]) > 1:
+        return False
+    step = grid["scales"][0] * 2 ** (grid["bitwidth"] - bits)
+    return bool(max(seen[1], 0.0) - min(seen[0], 0.0) < _FEW_STEPS * step)
 
 
 def _axis(

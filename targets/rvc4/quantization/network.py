@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from converter.calibration.feeds import calibration_report
 from converter.findings import few
+from converter.processes.pure import Pure
 from converter.target import Run
 from targets.rvc4.mixed.assignment import of_ranges
 from targets.rvc4.mixed.names import heads_of
@@ -18,6 +20,7 @@ from targets.rvc4.mixed.wanted import FILE, FLOAT, WIDE
 from targets.rvc4.parameters import Parameters
 from targets.rvc4.prepare import Prepared
 from targets.rvc4.quantization.islands import told
+from targets.rvc4.quantization.room import of_16_bits
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -105,27 +108,26 @@ def make_network(run: Run, parameters: Parameters, prepared: Prepared) -> Networ
                 "model": str(prepared.path),
                 "method": precision.ranges,
                 "percentile": parameters.percentile,
-                "bits": precision.activations,
+                # Other methods do not ask for it, and other modes take the same ranges.
+                "bits": precision.activations if precision.ranges in ("best", "mse") else 0,
                 "outputs": [item.name for item in parameters.outputs],
-                "narrow": [item.name for item in parameters.outputs]
-                if parameters.output_type == "uint8"
-                else [],
             },
+            _pure(run, parameters, "ranges"),
         )
-    whole = measured["whole"] if precision.activations == 8 else None
+    whole = measured["whole"]
+    ranges = measured["ranges"]
+    if precision.activations == 16:
+        leaving = [item.name for item in parameters.outputs]
+        ranges = of_16_bits(ranges, whole, leaving, is_narrow=parameters.output_type == "uint8")
+        whole = None
     with run.stage("quantize"):
         made = quantize(
             run,
             parameters,
             prepared,
             path,
-            {
-                **shared,
-                "ranges": measured["ranges"],
-                "wide": asked,
-                "whole": whole,
-                "floats": floats,
-            },
+            {**shared, "ranges": ranges, "wide": asked, "whole": whole, "floats": floats},
+            _pure(run, parameters, "quantized network", writes="target"),
         )
     if data.random and made["measured"]:
         warning = _unknown_ranges(made["measured"])
@@ -252,9 +254,18 @@ def in_order(run: Run, parameters: Parameters, network: Network) -> Network:
 
 
 def quantize(
-    run: Run, parameters: Parameters, prepared: Prepared, path: Path, arguments: Mapping[str, Any]
+    run: Run,
+    parameters: Parameters,
+    prepared: Prepared,
+    path: Path,
+    arguments: Mapping[str, Any],
+    pure: Pure | None = None,
 ) -> Mapping[str, Any]:
-    """Write the integer network (`quantize_file`) by the parameters and further arguments."""
+    """Write the integer network (`quantize_file`) by the parameters and further arguments.
+
+    Args:
+        pure: For a network that may be kept; a search makes too many.
+    """
     precision = parameters.precision
     made: Mapping[str, Any] = _call(
         run,
@@ -272,6 +283,7 @@ def quantize(
             "output_type": parameters.output_type,
             "corrects": parameters.bias_correction and arguments["calibration"] is not None,
         },
+        pure,
     )
     return made
 
@@ -308,14 +320,28 @@ def shifts_of(report: Mapping[str, Any]) -> Mapping[str, Sequence[float]] | None
     return (report.get("bias_correction") or {}).get("shifts")
 
 
-def _call(run: Run, parameters: Parameters, function: str, arguments: Mapping[str, Any]) -> Any:
+def _call(
+    run: Run,
+    parameters: Parameters,
+    function: str,
+    arguments: Mapping[str, Any],
+    pure: Pure | None = None,
+) -> Any:
     return run.processes.call(
         f"targets.rvc4.quantization.{function}",
         arguments,
         what="The quantizer",
         work=run.work,
         timeout_s=parameters.timeout_s,
+        pure=pure,
     )
+
+
+def _pure(run: Run, parameters: Parameters, stage: str, *, writes: str | None = None) -> Pure:
+    """A call on the prepared graph and the calibration data."""
+    data = parameters.deciding
+    meant = {} if data is None else {"calibration": partial(data.to_content, run.model)}
+    return Pure(stage=stage, reads=("model",), writes=writes, meant=meant)
 
 
 def _report(

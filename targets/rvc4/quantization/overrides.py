@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -20,6 +20,8 @@ from targets.rvc4.quantization.widths import Rows
 if TYPE_CHECKING:
     import onnx
 
+# Their scales have no sign on the HTP; QNN would convert them, to 8 bits in every mode.
+_UNSIGNED_SCALE: Final = ("InstanceNormalization", "LayerNormalization")
 Ranges = Mapping[str, tuple[float, float]]
 
 
@@ -42,8 +44,7 @@ def overrides_of(model: str, images: Sequence[str], weights: int, activations: i
         for node in graph.node:
             if _one_scale(node) and node.input[1] in initializers:
                 overrides[node.input[1]] = [{"quant_type": kinds.QInt8, "symmetric": True}]
-            # Here the HTP takes no signed scale.
-            if node.op_type == "LayerNormalization" and node.input[1] in initializers:
+            if node.op_type in _UNSIGNED_SCALE and node.input[1] in initializers:
                 overrides[node.input[1]] = [{"quant_type": kinds.QUInt8}]
     return overrides
 

@@ -134,8 +134,9 @@ def quantize_file(
         limit_conversions(overrides, formats.narrowed(converted, by_name))
         network = _quantized(
             *(model, by_name, weights, activations, per_channel, overrides),
-            [name for name in formats.nodes if name not in floats],
-            floats,
+            wide=[name for name in formats.nodes if name not in floats],
+            clipped=formats.clipped,
+            floats=floats,
         )
         make_half(network, floats)
         take_half(network.graph, [item.name for item in frames if item.dtype == "float16"])
@@ -198,6 +199,10 @@ def quantize_file(
     }
 
 
+# Rules leave one to computed places only, which the HTP computes wrongly with integers.
+_FLOAT_ONLY: Final = ("ScatterElements",)
+
+
 def _ort(module: str) -> Any:
     """A module of ONNX Runtime's quantizer, which has no types."""
     return importlib.import_module(f"onnxruntime.quantization.{module}")
@@ -231,13 +236,16 @@ def _quantized(
     activations: int,
     per_channel: bool,
     overrides: dict[str, list[dict[str, Any]]],
-    wide: Sequence[str] = (),
-    floats: Sequence[str] = (),
+    *,
+    wide: Sequence[str],
+    clipped: Sequence[str],
+    floats: Sequence[str],
 ) -> ir.Model:
     """The model with a pair of QuantizeLinear and DequantizeLinear around every node.
 
     Args:
         wide: Nodes that have 16 bits in an 8-bit mode.
+        clipped: Outputs of Relu and Clip that codes do not cut off in their place.
         floats: Nodes that stay in floating point.
     """
     import onnx
@@ -289,8 +297,12 @@ def _quantized(
         tensors_range=calibrate.TensorsData(calibrate.CalibrationMethod.MinMax, known),
         nodes_to_quantize=[],
         nodes_to_exclude=list(floats),
-        op_types_to_quantize=config.op_types_to_quantize,
+        op_types_to_quantize=[op for op in config.op_types_to_quantize if op not in _FLOAT_ONLY],
         extra_options=config.extra_options,
+    )
+    replaces = made.try_replacing_upstream_output
+    made.try_replacing_upstream_output = lambda before, output: (
+        output not in clipped and replaces(before, output)
     )
     # Otherwise nodes at the start that only move, pool or clip stay in float32.
     for value in reversed(proto.graph.input):

@@ -42,6 +42,32 @@ def with_room(
     }
 
 
+def of_16_bits(
+    ranges: Mapping[str, Mapping[str, Range]],
+    whole: Mapping[str, Range],
+    outputs: Collection[str],
+    *,
+    is_narrow: bool,
+) -> dict[str, dict[str, Range]]:
+    """The ranges of a mode of 16-bit activations, by method and tensor.
+
+    Args:
+        ranges: Of what was seen; a method other than min-max is meant to cut something off, but not
+            of outputs.
+        whole: The ranges with room.
+        outputs: The graph's; is_narrow: whether they leave in 8 bits, which have none to give.
+    """
+    return {
+        method: {
+            name: whole[name]
+            if (not is_narrow and name in outputs) or (method == "min-max" and name not in outputs)
+            else limits
+            for name, limits in by_name.items()
+        }
+        for method, by_name in ranges.items()
+    }
+
+
 def _wider(limits: Range, bounds: Range | None) -> Range:
     low, high = min(limits[0], _FACTOR * limits[0]), max(limits[1], _FACTOR * limits[1])
     if bounds is None:

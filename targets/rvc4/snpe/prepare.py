@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from converter.processes.pure import GRAPH, Pure
 from converter.processes.run import Processes
 from targets.rvc4.snpe.parameters import SnpeParameters
 
@@ -54,6 +55,7 @@ def prepare(
         what="The graph tools",
         work=target.parent,
         timeout_s=parameters.timeout_s,
+        pure=Pure(stage=GRAPH, reads=("source",), writes="target"),
     )
     return Prepared(tensors=frozenset(answer["tensors"]), warnings=tuple(answer["warnings"]))
 
