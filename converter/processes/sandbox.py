@@ -104,10 +104,11 @@ class Sandbox:
             self.program,
             *("--unshare-all", "--unshare-user", "--die-with-parent", "--new-session"),
             *("--cap-drop", "ALL", "--hostname", "sandbox", *self.options),
-            *_bound(self._read_only()),
             *("--proc", "/proc", "--dev", "/dev"),
             *("--size", str(_SHM_BYTES), "--tmpfs", "/dev/shm", "--remount-ro", "/dev"),  # noqa: S108
             *("--size", str(_TMP_BYTES), "--tmpfs", "/tmp"),  # noqa: S108
+            # Behind those: an environment may lie below /tmp.
+            *_bound(self._read_only()),
             *(part for path in self._hidden() for part in ("--tmpfs", str(path))),
             *(part for path in read_only for part in ("--ro-bind-try", str(path), str(path))),
             *("--bind", str(folder), str(folder), "--chdir", str(folder)),

@@ -632,7 +632,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="time-limit-ignored",
-        file="converter/processes/run.py",
+        file="converter/processes/started.py",
         before="return self.process.wait(timeout_s)",
         after="return self.process.wait()",
         tests=_unit(
@@ -663,5 +663,21 @@ MUTANTS: tuple[Mutant, ...] = (
         after="return {**stronger, **{key: value for key, value in weaker.items() if key not in gone}}",
         tests=_unit("options.py::test_a_stronger_layer_wins_and_the_origin_is_known"),
         harm="A preset wins over what the user typed.",
+    ),
+    Mutant(
+        name="link-of-a-child-is-followed",
+        file="converter/processes/untrusted.py",
+        before='_NO_LINK: Final = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)',
+        after='_NO_LINK: Final = getattr(os, "O_CLOEXEC", 0)',
+        tests=_unit("hostile_attempt.py::test_no_other_file_than_the_attempt_s_is_stored"),
+        harm="A hostile model has another tenant's file stored as its result.",
+    ),
+    Mutant(
+        name="sandbox-with-the-network",
+        file="converter/processes/sandbox.py",
+        before='*("--unshare-all", "--unshare-user"',
+        after='*("--unshare-all", "--share-net", "--unshare-user"',
+        tests=_unit("sandbox.py::test_a_child_reaches_its_folder_and_nothing_else"),
+        harm="A hostile model sends what it finds to anybody.",
     ),
 )

@@ -98,6 +98,11 @@ def test_what_is_hidden_is_not_seen_inside_of_what_is(sandbox: Sandbox, tmp_path
         assert ("[]" not in done.stdout) is seen
 
 
+def test_an_environment_below_tmp_is_not_covered(tmp_path: Path) -> None:
+    argv = Sandbox(program="bwrap", version="0").argv(["true"], tmp_path)
+    assert argv.index("/tmp") < argv.index("--ro-bind") < argv.index("--bind")
+
+
 def test_the_kernel_ends_all_that_a_child_forked(sandbox: Sandbox, tmp_path: Path) -> None:
     """Root's processes are not counted: sixty sleep until the time is up. Others' are refused."""
     is_root = os.getuid() == 0
