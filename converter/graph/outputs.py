@@ -17,7 +17,7 @@ from converter.graph.rewrite import int_attribute, static_shape
 # An output of more branches is one of a sequence, such as the steps of an unrolled recurrent layer.
 _MOST_PARTS: Final = 48
 # What is between these numbers whatever goes in.
-_BOUNDS: Final[Mapping[str, tuple[float, float]]] = {
+BOUNDS: Final[Mapping[str, tuple[float, float]]] = {
     "HardSigmoid": (0.0, 1.0),
     "Sigmoid": (0.0, 1.0),
     "Softmax": (0.0, 1.0),
@@ -208,7 +208,7 @@ def _bounds(value: ir.Value | None) -> tuple[float, float] | None:
         return _bounds(node.inputs[0])
     if node.op_type == "Mul" and [_bounds(item) for item in node.inputs] == [(0.0, 1.0)] * 2:
         return 0.0, 1.0
-    return _BOUNDS.get(node.op_type)
+    return BOUNDS.get(node.op_type)
 
 
 # ------------------------------------------------------ indices and rows

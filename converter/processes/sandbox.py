@@ -1,7 +1,7 @@
 """A sandbox for a conversion that hostile input may take over: bubblewrap, in a user namespace.
 
 Inside are the interpreter, the packages and the system's libraries, read-only, and one folder that may
-be written. There is no network, no other process, no other file, no variable of this process's, no capability,
+be written. There is no network, no other process, no other file, no other variable, no capability,
 and when the first process ends the kernel ends all others, however they were forked.
 """
 

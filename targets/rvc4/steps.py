@@ -23,6 +23,7 @@ from targets.rvc4.parameters import QnnParameters
 from targets.rvc4.prepare import prepare
 from targets.rvc4.qnn import compile_dlc
 from targets.rvc4.quantization.network import Network, in_order, make_network
+from targets.rvc4.quantization.variants import in_place
 from targets.rvc4.toolchain import Toolchain
 from targets.rvc4.verify import compare, limits
 
@@ -132,11 +133,12 @@ def run(run: Run, parameters: QnnParameters) -> Artifact:
         warnings = [*prepared.warnings]
         for warning in warnings:
             run.warn(warning)
-    network = find(run, parameters, prepared, make_network(run, parameters, prepared))
+    network = in_place(run, find(run, parameters, prepared, make_network(run, parameters, prepared)))
     network, path, dlc = _compile(run, parameters, network, toolchain)
     parameters = _as_made(parameters, network)
-    checked(dlc, parameters, _overridden(parameters), network.wide)
-    for warning in [*narrowed(dlc, parameters), *islands_warning(dlc, parameters, network.operators)]:
+    checked(dlc, parameters, _overridden(parameters), network.wide, network.floats)
+    islands = islands_warning(dlc, parameters, network.operators, network.floats)
+    for warning in [*narrowed(dlc, parameters), *islands]:
         run.warn(warning)
         warnings.append(warning)
     inputs, outputs = read_back(parameters, dlc)

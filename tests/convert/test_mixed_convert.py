@@ -143,11 +143,42 @@ def test_named_tensors_are_wide_and_a_wide_silu_is_right_on_the_emulator(tmp_pat
     assert done.verification["outputs"]["out"]["rel_rmse"] < 0.03
 
 
+def test_named_nodes_compute_in_float16_and_are_right_on_the_emulator(tmp_path: Path) -> None:
+    """A Conv between two integer ones, and what makes the output."""
+    nodes = [
+        node("Conv", "images w0", "c0"),
+        node("Conv", "c0 w1", "c1", pads=[1] * 4),
+        node("Relu", "c1", "r1"),
+        node("Conv", "r1 w2", "c2"),
+        node("Conv", "c2 w3", "out"),
+    ]
+    constants = {f"w{i}": np.asarray(weights(8, 8, 1, 1)) for i in (2, 3)}
+    constants |= {"w0": weights(8, 3, 1, 1, size=0.05), "w1": weights(8, 8, 3, 3)}
+    net = net_of(nodes, {"out": [1, 8, 16, 16]}, constants)
+    folder = write_folder(tmp_path / "a", net, preprocessing=RGB)
+    options = {**RANDOM, "rvc4.float": "n_c1,out"}
+    done = converter.convert(folder, "rvc4", output=tmp_path / "o.tar", options=options)
+    assert record_of(done.output)["compiled"]["calibration"]["floats"] == ["n_c1", "n_r1", "n_out"]
+    dlc = dlc_of(done.output)
+    types = {tensor.name: tensor.dtype for tensor in dlc.tensors}
+    made = {item.op: set() for item in dlc.nodes}
+    for item in dlc.nodes:
+        made[item.op] |= {types[name] for name in item.outputs}
+    assert made["Conv2d"] == {"float16", "uint8"}
+    assert [output.dtype for output in dlc.outputs] == ["float32"]
+    assert not any("floating point" in warning for warning in done.warnings)
+    assert done.verification["outputs"]["out"]["rel_rmse"] < 0.03
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
         ({"rvc4.max_drop": 0.1, "rvc4.quantization_mode": "INT16_STANDARD"}, "none of 8 bits"),
         ({"rvc4.wide": "a", "rvc4.quantization_mode": "INT8_INT16_MIXED"}, "none of 8 bits"),
+        (
+            {"rvc4.float": "a", "rvc4.quantization_mode": "FP16_STANDARD"},
+            "all nodes compute in float16",
+        ),
         ({**FP16, "rvc4.max_drop": 0.1}, "none of 8 bits"),
         ({"rvc4.drop_metric": "head"}, "what rvc4.max_drop limits"),
         ({"rvc4.max_drop": 0.1, "rvc4.drop_metric": "labels"}, "needs labels"),

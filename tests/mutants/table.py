@@ -210,8 +210,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         name="outputs-clipped",
         file="targets/rvc4/quantization/calibrate.py",
-        before="name: item.min_max() if name in outputs else _chosen",
-        after="name: _chosen",
+        before='if name in outputs or way == "min-max"',
+        after='if way == "min-max"',
         tests=_unit("rvc4_quantization.py::test_an_output_is_not_clipped_whatever_the_percentile"),
         harm="Boxes at the picture's edge and the highest scores are cut off.",
     ),

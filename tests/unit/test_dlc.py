@@ -20,6 +20,7 @@ from converter.errors import ArchiveError, ToolError
 from converter.formats import format_of
 from converter.inspect import inspect
 from targets.rvc4.dlc.check import bit_width_findings, checked, io_findings
+from targets.rvc4.dlc.islands import MARK, islands_warning
 from targets.rvc4.dlc.read import Dlc, DlcTensor, read_dlc, read_records
 from targets.rvc4.parameters import Parameters
 from tests.sources import DIGITS, DIGITS_ARCHIVE
@@ -130,6 +131,29 @@ def test_one_weight_and_one_activation_of_another_width_are_named() -> None:
             f"1 are uint8 where INT16_STANDARD has int16/uint16, {conv.outputs[0]!r} for one.",
         )
     ]
+
+
+def test_nodes_that_were_asked_to_be_float16_are_that_and_only_those() -> None:
+    dlc, parameters = read_dlc(DATA), asked("INT8_STANDARD")
+    conv = next(node for node in dlc.nodes if node.op == "Conv2d")
+    name = MARK.sub("", conv.name)
+    integers = retyped(dlc, "uint8")
+    half = retyped(dlc, "uint8", but=conv.outputs[0], with_dtype="float16")
+    for made, floats, words in (
+        (integers, [name], f"{name}: float16 asked for, integers compiled."),
+        (
+            half,
+            [],
+            f"weights: 1 are float16 where INT8_STANDARD has int8/uint8, {conv.name!r} for one.",
+        ),
+    ):
+        with pytest.raises(ToolError) as caught:
+            checked(made, parameters, [], (), floats)
+        assert words in [f"{item.where}: {item.message}" for item in caught.value.findings]
+    assert bit_width_findings(half, parameters, [], (), [name], islands=True) == []
+    operators = {name: "Conv"}
+    assert repr(name) in islands_warning(half, parameters, operators)[0]
+    assert repr(name) not in islands_warning(half, parameters, operators, [name])[0]
 
 
 def test_the_names_shapes_types_and_codes_of_inputs_and_outputs_are_compared() -> None:

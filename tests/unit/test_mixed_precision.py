@@ -32,6 +32,7 @@ from targets.rvc4.parameters import Parameters
 from targets.rvc4.quantization.network import Network
 from targets.rvc4.quantization.quantize import quantize_file
 from targets.rvc4.quantization.switched import Switched
+from targets.rvc4.quantization.variants import in_place
 from targets.rvc4.quantization.widths import Links, spread
 from tests.unit.test_rvc4_widths import RANGES, SHAPE, F, detector, model_of, node
 
@@ -48,7 +49,7 @@ from tests.unit.test_rvc4_widths import RANGES, SHAPE, F, detector, model_of, no
 def test_the_count_that_is_found_is_the_least_where_losses_fall(
     losses: list[float], limit: float, hints: list[int] | None
 ) -> None:
-    """Whatever is suggested, and with no more tries than three times a bisection's."""
+    """Whatever is suggested. Tries: twice a bisection's to find the end, and two suggestions for each."""
     table = sorted(losses, reverse=True)
     asked: list[int] = []
 
@@ -113,7 +114,7 @@ def test_what_was_found_grows_until_it_keeps_the_limit_on_other_frames(
         assert losses[-1] > 0.5
     else:
         assert losses[count] <= 0.5
-        assert count == min(found, last) or losses[min(found, last)] > 0.5
+        assert count == min(found, last) or losses[count - 1] > 0.5
 
 
 def test_a_tensor_that_adds_no_node_joins_the_step_before() -> None:
@@ -444,6 +445,7 @@ def searching(
     monkeypatch: pytest.MonkeyPatch,
     work: Path,
     again: str = "",
+    judge: Any = None,
 ) -> Network:
     """What a search among as many steps makes."""
     steps = [{"tensors": [str(i) for i in range(n)], "nodes": []} for n in range(len(losses))]
@@ -451,14 +453,15 @@ def searching(
     def with_wide(
         run: Any, parameters: Any, prepared: Any, network: Any, tensors: Any, name: str
     ) -> Any:
-        return Network(path=Path(name), nodes=tuple(tensors), report=report)
+        return Network(path=Path(name), nodes=tuple(tensors), report=network.report)
 
     def corrected_again(run: Any, parameters: Any, prepared: Any, network: Any, name: str) -> Any:
-        return dataclasses.replace(network, path=Path(again)) if again else None
+        report = {**network.report, "bias_correction": name}
+        return dataclasses.replace(network, path=Path(again), report=report) if again else None
 
-    report = {"ranges": {}}
+    report = {"ranges": {}, "bias_correction": None}
     monkeypatch.setattr(find_module, "corrected_again", corrected_again)
-    monkeypatch.setattr(find_module, "judge_of", lambda *_: _Table(losses, apart))
+    monkeypatch.setattr(find_module, "judge_of", lambda *_: judge or _Table(losses, apart))
     monkeypatch.setattr(find_module, "with_wide", with_wide)
     monkeypatch.setattr(
         find_module._Search, "_measured", lambda _: {"steps": steps, "rests": [0.0] * len(steps)}
@@ -480,6 +483,51 @@ def test_what_grows_for_frames_kept_apart_keeps_the_limit_on_the_others_too(
     assert made.report["mixed"]["search"]["drop"] == 0.3
 
 
+@pytest.mark.parametrize(
+    ("needed", "count", "wide", "tries"),
+    [
+        ({"0", "2"}, 4, ["0", "2"], 2),
+        ({"1"}, 4, ["1"], 1),
+        ({"0", "1", "2"}, 4, ["0", "1", "2"], 2),
+        ({"2", "9"}, 12, [str(index) for index in range(10)], 0),
+    ],
+)
+def test_of_few_wide_tensors_those_that_the_limit_does_not_need_are_left_out(
+    needed: set[str],
+    count: int,
+    wide: list[str],
+    tries: int,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    asked = []
+
+    def lost(network: Network, *, held_out: bool) -> Drop:
+        asked.append(network.nodes)
+        return Drop(value=0.1 if needed <= set(network.nodes) else 0.9, where="'y'")
+
+    judge = SimpleNamespace(lost=lost)
+    made = searching([0.0] * count, [], monkeypatch, tmp_path, judge=judge)
+    assert list(made.nodes) == wide
+    # The steps of the order have all that is in front of them.
+    other = {nodes for nodes in asked if list(nodes) != [str(index) for index in range(len(nodes))]}
+    assert len(other) == tries
+
+
+def test_what_was_found_is_kept_as_what_is_compiled(tmp_path: Path) -> None:
+    run: Any = SimpleNamespace(work=tmp_path)
+    for name in ("network.onnx", "network.onnx.data"):
+        (tmp_path / name).write_text("8 bits")
+    (tmp_path / "try-2").mkdir()
+    (tmp_path / "try-2" / "network.onnx").write_text("found")
+    there = Network(path=tmp_path / "network.onnx")
+    assert in_place(run, there) is there
+    made = in_place(run, Network(path=tmp_path / "try-2" / "network.onnx", nodes=("n",)))
+    assert (made.path, made.nodes) == (tmp_path / "network.onnx", ("n",))
+    assert made.path.read_text() == "found"
+    assert not (tmp_path / "network.onnx.data").exists()
+
+
 @pytest.mark.parametrize(("again", "drop"), [("corrected", 0.32), ("no better", 0.4), ("", 0.4)])
 def test_biases_are_corrected_for_the_network_that_was_found_where_it_loses_less_then(
     again: str, drop: float, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -489,6 +537,17 @@ def test_biases_are_corrected_for_the_network_that_was_found_where_it_loses_less
     found = made.report["mixed"]["search"]
     assert (found["drop"], found["corrected_again"]) == (drop, again == "corrected")
     assert (made.path.name == "corrected") == (again == "corrected")
+    assert made.report["bias_correction"] == ("corrected-1" if again == "corrected" else None)
+
+
+@pytest.mark.parametrize(("again", "biases"), [("corrected", "biases"), ("no better", None)])
+def test_tries_have_the_biases_of_the_network_with_all_steps_where_that_loses_less_then(
+    again: str, biases: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(find_module._Search, "_correct", lambda *_: False)
+    made = searching([1.0, 0.6, 0.4, 0.4], [1.0, 0.6, 0.4, 0.4], monkeypatch, tmp_path, again)
+    assert made.report is not None
+    assert (len(made.nodes), made.report["bias_correction"]) == (2, biases)
 
 
 def test_a_limit_that_nothing_keeps_is_exit_code_7_and_the_best_is_best_on_all_frames(
@@ -527,13 +586,14 @@ def test_wide_tensors_have_all_that_was_seen_and_the_record_makes_the_same_bytes
     narrow = {name: (low / 4, high / 4) for name, (low, high) in whole.items()}
     made = []
 
-    def make(ranges: Any, seen: Any) -> dict[str, Any]:
+    def make(ranges: Any, seen: Any, recorded: Any = None) -> dict[str, Any]:
         target = tmp_path / str(len(made)) / "network.onnx"
         target.parent.mkdir()
         found = quantize_file(
             *(str(tmp_path / "float.onnx"), str(target), {"mse": ranges}, 8, 8, True),
             *(None, None, [], [], "auto", {}, ["big"]),
             whole=seen,
+            narrow=recorded,
         )
         made.append(target.read_bytes())
         return found
@@ -543,5 +603,5 @@ def test_wide_tensors_have_all_that_was_seen_and_the_record_makes_the_same_bytes
     assert "big" in wide
     for name, limits in first["ranges"].items():
         assert tuple(limits) == tuple((whole if name in wide else narrow)[name])
-    make(first["ranges"], None)
+    make(first["ranges"], None, first["wide"]["narrow"])
     assert made[0] == made[1]

@@ -19,6 +19,8 @@ from tests.sources import make_model
 from tests.space import space
 
 F = np.float32
+_REST: tuple[Any, ...] = (None, [], [], "auto", {})
+_EIGHT: tuple[Any, ...] = (8, 8, True, None, *_REST)
 SHAPE = (1, 4, 6, 6)
 
 
@@ -136,11 +138,14 @@ def test_a_tensor_is_wide_where_it_is_made_and_read_through_moves_and_fused_acti
 
 @st.composite
 def graphs(draw: st.DrawFn) -> onnx.ModelProto:
-    """Chains and diamonds of operators of every kind, all of one shape."""
+    """Chains and diamonds of operators of every kind, all of one shape; some share their constants."""
     rng = np.random.default_rng(draw(st.integers(0, 99)))
     names, nodes, constants = ["x"], [], {}
+    constants |= {"k": rng.normal(0, 1, (1, 4, 1, 1)).astype(F), "zero": np.array(0, F)}
+    constants |= {"edges": np.array([0, 0, 1, 1, 0, 0, 1, 1], np.int64)}
     for index in range(draw(st.integers(2, 8))):
-        op = draw(st.sampled_from(["Conv", "Relu", "Sigmoid", "Add", "Mul", "Const", "Flip", "Cat"]))
+        kinds = ["Conv", "Relu", "Sigmoid", "Add", "Mul", "Const", "Shared", "Flip", "Cat", "Pad"]
+        op = draw(st.sampled_from(kinds))
         source, other = draw(st.sampled_from(names)), draw(st.sampled_from(names))
         made = f"t{index}"
         if op == "Conv":
@@ -149,6 +154,12 @@ def graphs(draw: st.DrawFn) -> onnx.ModelProto:
         elif op == "Const":
             constants[f"k{index}"] = rng.normal(0, 1, (1, 4, 1, 1)).astype(F)
             nodes.append(node("Add", f"{source} k{index}", made))
+        elif op == "Shared":
+            nodes.append(node("Add", f"{source} k", made))
+        elif op == "Pad":
+            constants[f"p{index}"] = rng.normal(0, 0.3, (4, 4, 3, 3)).astype(F)
+            nodes.append(node("Pad", f"{source} edges zero", f"{made}c"))
+            nodes.append(node("Conv", f"{made}c p{index}", made))
         elif op == "Flip":
             nodes.append(node("Transpose", source, made, perm=[0, 1, 3, 2]))
         elif op == "Cat":
@@ -196,6 +207,7 @@ def test_every_node_of_any_graph_has_one_width(
     ranges = measured(model, frames)
     names = [name for name in ranges if not name.endswith("c")]
     asked = data.draw(st.lists(st.sampled_from(names), min_size=1, max_size=2, unique=True))
+    whole = data.draw(st.sampled_from([None, {k: (2 * a, 2 * b) for k, (a, b) in ranges.items()}]))
     scales = {name: max(ranges[name][1], 1e-3) - min(ranges[name][0], 0) for name in asked}
     encodings = {
         "sha256": "",
@@ -210,7 +222,9 @@ def test_every_node_of_any_graph_has_one_width(
         },
     }
     made = quantize_file(
-        str(path), str(target), {"min-max": ranges}, 8, 8, True, encodings, None, [], [], "auto", {}
+        *(str(path), str(target), {"min-max": ranges}, 8, 8, True, encodings),
+        *_REST,
+        whole=whole,
     )
     assert made["warnings"] == []
     network = onnx.load(target)
@@ -247,7 +261,7 @@ def _require_one_width(network: onnx.ModelProto) -> None:
         weights = {1, 2} if item.op_type == "Conv" else set()
         widths = set()
         for place, name in enumerate(item.input):
-            if place in weights or name in arrays:
+            if place in weights or (name in arrays and arrays[name].dtype != F):
                 continue
             assert made[name].op_type == "DequantizeLinear", (item.name, name)
             widths.add(arrays[made[name].input[2]].dtype.itemsize)
@@ -256,6 +270,48 @@ def _require_one_width(network: onnx.ModelProto) -> None:
                 if reader.op_type == "QuantizeLinear":
                     widths.add(arrays[reader.input[2]].dtype.itemsize)
         assert len(widths) == 1, (item.name, widths)
+
+
+def test_a_constant_that_nodes_of_both_widths_read_has_both(tmp_path: Path) -> None:
+    """QNN takes no Pad whose value has another width than its data."""
+    nodes = [
+        node("Pad", "x edges zero", "a"),
+        node("Conv", "a w", "b"),
+        node("Pad", "b edges zero", "c"),
+        node("Conv", "c w", "d"),
+        node("Conv", "d v", "out"),
+    ]
+    rng = np.random.default_rng(0)
+    constants = {
+        "edges": np.array([0, 0, 1, 1, 0, 0, 1, 1], np.int64),
+        "zero": np.array(0, F),
+        "w": rng.normal(0, 1, (4, 4, 3, 3)).astype(F),
+        "v": rng.normal(0, 1, (4, 4, 1, 1)).astype(F),
+    }
+    model = model_of(nodes, {"out": SHAPE}, constants)
+    onnx.save(onnx.shape_inference.infer_shapes(model), tmp_path / "float.onnx")
+    ranges = measured(model, [rng.normal(0, 1, SHAPE).astype(F)])
+    whole = {name: (2 * low, 2 * high) for name, (low, high) in ranges.items()}
+    made = quantize_file(
+        str(tmp_path / "float.onnx"),
+        str(tmp_path / "network.onnx"),
+        {"min-max": ranges},
+        *_EIGHT,
+        wide=["b"],
+        whole=whole,
+    )
+    assert made["wide"]["nodes"] == ["n_b", "n_c", "n_d"]
+    network = onnx.load(tmp_path / "network.onnx")
+    _require_one_width(network)
+    # What a wide node makes has room; where it gets 8 bits for a narrow one it has none.
+    arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in network.graph.initializer}
+    reach = {
+        item.input[0]: float(arrays[item.input[1]]) * (2 ** (8 * arrays[item.input[2]].itemsize) - 1)
+        for item in network.graph.node
+        if item.op_type == "QuantizeLinear" and item.input[0].startswith("d")
+    }
+    width = ranges["d"][1] - ranges["d"][0]
+    assert sorted(reach.values()) == pytest.approx([width, 2 * width], rel=1e-3)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from converter.errors import ToolError, from_findings
 from converter.feeding import TargetInput
 from converter.findings import Finding
 from converter.model import Tensor
-from targets.rvc4.dlc.islands import MOVES
+from targets.rvc4.dlc.islands import MOVES, made_from
 from targets.rvc4.dlc.read import STATIC, Dlc, DlcNode, DlcTensor
 from targets.rvc4.parameters import Parameters
 
@@ -33,19 +33,25 @@ _ABSENT: Final = "null_tensor"
 
 
 def checked(
-    dlc: Dlc, parameters: Parameters, overridden: Sequence[str], wide: Collection[str] = ()
+    dlc: Dlc,
+    parameters: Parameters,
+    overridden: Sequence[str],
+    wide: Collection[str] = (),
+    floats: Sequence[str] = (),
 ) -> None:
     """Check that a DLC is what was asked for: tensors, element types, bit widths.
 
     Args:
         overridden: Tensors whose encodings were given, which may have other bit widths.
         wide: Tensors that have 16 bits in a mode of 8-bit activations.
+        floats: ONNX nodes that were asked to compute in float16.
 
     Raises:
         ToolError: It has a finding for each difference.
     """
     findings = [*io_findings(dlc, parameters, overridden)]
-    findings += bit_width_findings(dlc, parameters, overridden, wide, islands=True)
+    findings += bit_width_findings(dlc, parameters, overridden, wide, floats, islands=True)
+    findings += _integer_findings(dlc, floats)
     if findings:
         raise from_findings(ToolError, "The compiled DLC is not what was asked for", findings)
 
@@ -108,6 +114,7 @@ def bit_width_findings(
     parameters: Parameters,
     overridden: Sequence[str],
     wide: Collection[str] = (),
+    floats: Sequence[str] = (),
     *,
     islands: bool = False,
 ) -> list[Finding]:
@@ -115,6 +122,7 @@ def bit_width_findings(
 
     Args:
         wide: Tensors that must have 16 bits in a mode of 8-bit activations.
+        floats: ONNX nodes that were asked to compute in float16.
         islands: Whether floating-point tensors are allowed in an integer mode; weights never are.
     """
     precision = parameters.precision
@@ -123,7 +131,10 @@ def bit_width_findings(
     weights = {kind} if kind else {f"int{precision.weights}", f"uint{precision.weights}"}
     odd: Counter[tuple[str, str, str]] = Counter()
     example: dict[tuple[str, str, str], str] = {}
+    asked = {node.name for name in floats for node in made_from(dlc, name)}
     for node in dlc.nodes:
+        if node.name in asked:
+            continue
         made = tensors.get(node.outputs[0]) if node.outputs else None
         if kind is None and node.op in _CONVOLVING and made and made.dtype.startswith("float"):
             key = ("weights", made.dtype, _listed(weights))
@@ -163,6 +174,17 @@ def bit_width_findings(
         )
         for (what, dtype, expected), count in odd.most_common(_LISTED)
     ]
+
+
+def _integer_findings(dlc: Dlc, floats: Sequence[str]) -> list[Finding]:
+    """The nodes that were asked to compute in float16, and have no tensor of it."""
+    half = {tensor.name for tensor in dlc.tensors if tensor.dtype == "float16"}
+    found = []
+    for name in floats:
+        nodes = made_from(dlc, name)
+        if nodes and not any(half.intersection((*node.inputs, *node.outputs)) for node in nodes):
+            found.append(_differs(name, "float16 asked for, integers compiled."))
+    return found
 
 
 def _listed(types: Collection[str | None]) -> str:

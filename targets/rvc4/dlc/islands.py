@@ -7,7 +7,7 @@ of them and quantizes their results. That costs time, not accuracy: a user is to
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Final
 
 from converter.verification.trace import node_name
@@ -43,15 +43,30 @@ def island_nodes(dlc: Dlc) -> list[DlcNode]:
     return [node for node in found if node.op not in MOVES] or found
 
 
-def islands_warning(dlc: Dlc, parameters: Parameters, operators: Mapping[str, str]) -> list[str]:
+def made_from(dlc: Dlc, name: str) -> list[DlcNode]:
+    """The nodes of a DLC that were made from an ONNX node."""
+    return [node for node in dlc.nodes if MARK.sub("", node.name) == name]
+
+
+def islands_warning(
+    dlc: Dlc, parameters: Parameters, operators: Mapping[str, str], asked: Collection[str] = ()
+) -> list[str]:
     """What a user is told of nodes that keep out of an integer mode.
 
     Args:
         operators: The operators of the network's ONNX nodes, by name.
+        asked: Those that were asked to.
     """
     if parameters.precision.is_float:
         return []
-    told = list(dict.fromkeys(_named(island_nodes(dlc), operators)))
+    wanted = {node.name for name in asked for node in made_from(dlc, name)}
+    borders = tuple(f"{name}/{kind}/Cast" for name in asked for kind in ("half", "single"))
+    found = [
+        node
+        for node in island_nodes(dlc)
+        if not (node.name in wanted or (node.op == "Cast" and node.name.startswith(borders)))
+    ]
+    told = list(dict.fromkeys(_named(found, operators)))
     if not told:
         return []
     more = f" and {len(told) - _LISTED} more" if len(told) > _LISTED else ""

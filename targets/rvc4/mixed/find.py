@@ -23,6 +23,8 @@ STAGE: Final = "search"
 FILE_NAME: Final = "precision.json"
 # A few other frames may be as far beyond the limit.
 _CLEARLY: Final = 1.5
+# Where so few tensors are wide each of them is tried without; one of so few is worth a second.
+_FEW: Final = 8
 # From so many seconds on a user is told beforehand.
 _WORTH_TELLING_S: Final = 5.0
 
@@ -84,6 +86,7 @@ class _Search:
             count = confirmed(count, len(self._steps) - 1, self._lost_on_both, self._limit)
         if count is None:
             raise self._unreached()
+        count = self._pruned(count)
         corrected = self._correct(count)
         made = self._network(count)
         report = self._report(count, corrected_again=corrected)
@@ -93,6 +96,25 @@ class _Search:
             report={**(made.report or {}), "mixed": report},
             warnings=(*made.warnings, *warned(self._run, made)),
         )
+
+    def _pruned(self, count: int) -> int:
+        """A step without the tensors that the limit does not need, where only few are wide.
+
+        The order is of what tensors lose alone, and where a step was added for the frames kept apart
+        its neighbours were not tried. Where many are wide, a node less is not worth another try.
+        """
+        if len(self._steps[count].tensors) > _FEW:
+            return count
+        for tensor in reversed(self._steps[count].tensors):
+            rest = tuple(name for name in self._steps[count].tensors if name != tensor)
+            if any(rest == step.tensors for step in self._steps):
+                continue
+            self._steps.append(Step(tensors=rest, nodes=frozenset()))
+            less = len(self._steps) - 1
+            narrower = len(self._network(less).nodes) < len(self._network(count).nodes)
+            if narrower and self._lost_on_both(less) <= self._limit:
+                count = less
+        return count
 
     def _correct(self, count: int) -> bool:
         """Whether biases that are corrected for the found network lose less; it has them then."""
@@ -119,6 +141,7 @@ class _Search:
             Step(tensors=tuple(step["tensors"]), nodes=frozenset(step["nodes"]))
             for step in self._sensitivity["steps"]
         ]
+        self._take_biases()
         rests = self._sensitivity["rests"]
         return fewest(
             len(self._steps) - 1,
@@ -126,6 +149,25 @@ class _Search:
             self._limit,
             suggest=Forecast(rests=rests, limit=self._limit) if rests else None,
         )
+
+    def _take_biases(self) -> None:
+        """Let all tries have biases corrected for the network with all steps wide, if that helps there.
+
+        What rounding adds to a mean is the weights' alone, but among 8-bit activations their own
+        rounding is larger, and the correction was not kept for the network without wide nodes.
+        """
+        last = len(self._steps) - 1
+        before = self._network(last)
+        again = corrected_again(self._run, self._parameters, self._prepared, before, "biases")
+        if again is None or again.report is None or self._base.report is None:
+            return
+        drop = self._judge.lost(again, held_out=False)
+        assert drop is not None
+        if drop.value < self._lost(last):
+            self._networks[last], self._drops[last] = again, drop
+            correction = again.report["bias_correction"]
+            report = {**self._base.report, "bias_correction": correction}
+            self._base = dataclasses.replace(self._base, report=report)
 
     def _measured(self) -> Mapping[str, Any]:
         run, parameters = self._run, self._parameters

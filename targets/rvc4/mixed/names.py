@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from converter.errors import UsageError, from_findings
 from converter.findings import Finding
 from converter.verification.trace import source_name
+from targets.rvc4.quantization.islands import computing
 from targets.rvc4.quantization.widths import Links, spread
 
 if TYPE_CHECKING:
@@ -47,7 +48,8 @@ def named_file(
         for value in (*graph.input, *graph.value_info, *graph.output)
         if value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT
     }
-    return vars(named(graph, floats, names, heads, option))
+    found = named(graph, floats, names, heads, option)
+    return {**vars(found), "computing": computing(graph, found.tensors)}
 
 
 def named(

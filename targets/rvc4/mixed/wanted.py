@@ -19,6 +19,7 @@ Metric = Literal["error", "head", "labels"]
 MAX_DROP: Final = "rvc4.max_drop"
 METRIC: Final = "rvc4.drop_metric"
 WIDE: Final = "rvc4.wide"
+FLOAT: Final = "rvc4.float"
 FILE: Final = "rvc4.precision_file"
 
 
@@ -30,17 +31,21 @@ class Wanted:
         max_drop: What the outputs may lose; None where nothing is searched.
         metric: Of what: the worst part's relative RMSE, the head's figure, that of labelled frames.
         names: Nodes, tensors, patterns and heads that the user named.
+        floats: The same of those that are to compute in float16, in any integer mode.
         assignment: One that was given.
     """
 
     max_drop: float | None = None
     metric: Metric = "error"
     names: tuple[str, ...] = ()
+    floats: tuple[str, ...] = ()
     assignment: Assignment | None = None
 
     def __bool__(self) -> bool:
         """Whether anything is asked for."""
-        return self.max_drop is not None or bool(self.names) or self.assignment is not None
+        return (
+            self.max_drop is not None or bool(self.names or self.floats) or self.assignment is not None
+        )
 
     def to_json(self) -> dict[str, Any]:
         """The plan's entry."""
@@ -49,6 +54,7 @@ class Wanted:
             "max_drop": self.max_drop,
             "metric": self.metric if self.max_drop is not None else None,
             "wide": list(self.names),
+            **({"float": list(self.floats)} if self.floats else {}),
             "file": {"sha256": given.sha256, "wide": len(given.wide)} if given else None,
         }
 
@@ -78,7 +84,13 @@ def wanted(
         return Wanted(), precision
     # Names and files are of the first stage's tensors.
     names = options.words(WIDE) if model.link is None else ()
+    floats = options.words(FLOAT) if model.link is None else ()
     file = options.text(FILE) if model.link is None else None
+    if floats and precision.is_float:
+        raise UsageError(
+            f"{FLOAT}: in {mode} all nodes compute in float16.",
+            remedy="Leave it out, or choose an INT mode.",
+        )
     for key, value in ((WIDE, names), (FILE, file)):
         if value:
             _require_integers(key, mode, is_possible=precision.activations == 8)
@@ -89,12 +101,15 @@ def wanted(
             f"{FILE} is an assignment that was found, and {MAX_DROP} searches for one.",
             remedy="Leave one of them out.",
         )
-    _require_native(backend, {MAX_DROP: max_drop is not None, WIDE: bool(names)})
+    _require_native(backend, {MAX_DROP: max_drop is not None, WIDE: bool(names), FLOAT: bool(floats)})
     metric = cast("Metric", options.get(METRIC) or "error")
     if metric == "labels" and max_drop is not None and not options.text("verify.labels"):
         raise UsageError(f"{METRIC}=labels needs labels.", remedy="Give verify.labels and verify.data.")
     given = read_assignment(Path(file), FILE) if file else None
-    return Wanted(max_drop=max_drop, metric=metric, names=tuple(names), assignment=given), precision
+    found = Wanted(
+        max_drop=max_drop, metric=metric, names=tuple(names), floats=tuple(floats), assignment=given
+    )
+    return found, precision
 
 
 def _require_integers(key: str, mode: str, *, is_possible: bool) -> None:

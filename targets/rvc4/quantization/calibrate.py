@@ -10,6 +10,7 @@ from converter.calibration.feeds import frames_of
 from converter.model import Tensor
 from targets.rvc4.quantization.modes import BEST_OF
 from targets.rvc4.quantization.observers import Observer, measure
+from targets.rvc4.quantization.room import with_room
 from targets.rvc4.quantization.settle import require_finite, rows_wanted, without_masks
 
 # Operators that move pixels and compute nothing.
@@ -29,8 +30,11 @@ def calibrate_file(
     """Measure the ranges of every float tensor, in a child process.
 
     Returns:
-        Ranges by method and tensor, and the values that were seen at each input.
+        Ranges by method and tensor, the values that were seen at each input, and `whole`: the ranges
+        that tensors with 16 bits get.
     """
+    import onnx
+
     kinds = {item.name: item.dtype for item in inputs_of(model)}
     feeds = (
         {name: values.astype(kinds[name]) for name, values in feed.items()}
@@ -50,20 +54,24 @@ def calibrate_file(
     seen = {name: item.min_max() for name, item in observers.items()}
     settled = without_masks(model, seen, peaks)
     require_finite(model, seen | settled)
+    frames = [item["name"] for item in inputs if item["dtype"] == "uint8" and item["dai_type"]]
+    settled |= dict.fromkeys(_frame_values(model, frames), (0.0, 255.0))
+    graph = onnx.load(model, load_external_data=False).graph
+    whole = with_room(graph, seen, settled)
     ranges = {
         way: {
             # Outputs are never clipped: a box or a score at the edge is a result.
-            name: item.min_max() if name in outputs else _chosen(item, way, percentile, bits)
+            name: seen[name]
+            if name in outputs or way == "min-max"
+            else _chosen(item, way, percentile, bits)
             for name, item in observers.items()
         }
         | settled
         for way in methods
     }
-    frames = [item["name"] for item in inputs if item["dtype"] == "uint8" and item["dai_type"]]
-    for by_name in ranges.values():
-        by_name.update(dict.fromkeys(_frame_values(model, frames), (0.0, 255.0)))
     return {
         "ranges": {method: _rounded(by_name) for method, by_name in ranges.items()},
+        "whole": _rounded(whole | settled),
         "seen": {name: seen[name] for name in kinds if name in seen},
     }
 
@@ -74,9 +82,7 @@ def _rounded(ranges: Mapping[str, tuple[float, float]]) -> dict[str, tuple[float
 
 
 def _chosen(seen: Observer, method: str, percentile: float, bits: int) -> tuple[float, float]:
-    if method == "percentile":
-        return seen.percentile(percentile)
-    return seen.least_error(bits) if method == "mse" else seen.min_max()
+    return seen.percentile(percentile) if method == "percentile" else seen.least_error(bits)
 
 
 def _frame_values(model: str, images: Sequence[str]) -> list[str]:

@@ -43,19 +43,41 @@ class HalfPrecision(ir.passes.InPlacePass):
             if value.dtype == ir.DataType.FLOAT:
                 value.dtype = ir.DataType.FLOAT16
         for node in graph:
-            for name, attribute in list(node.attributes.items()):
-                if name in ("to", "dtype") and attribute.value == int(ir.DataType.FLOAT):
-                    node.attributes[name] = ir.AttrInt64(name, int(ir.DataType.FLOAT16))
-                elif attribute.type == ir.AttributeType.TENSOR:
-                    tensor = attribute.as_tensor()
-                    if tensor.dtype == ir.DataType.FLOAT:
-                        half = ir.Tensor(tensor.numpy().astype(np.float16), name=tensor.name)
-                        node.attributes[name] = ir.AttrTensor(name, half)
+            halved_attributes(node)
         return ir.passes.PassResult(model, True)
 
 
+def halved_attributes(node: ir.Node) -> None:
+    """Let types and tensors among a node's attributes be float16, in place."""
+    for name, attribute in list(node.attributes.items()):
+        if name in ("to", "dtype") and attribute.value == int(ir.DataType.FLOAT):
+            node.attributes[name] = ir.AttrInt64(name, int(ir.DataType.FLOAT16))
+        elif attribute.type == ir.AttributeType.TENSOR:
+            tensor = attribute.as_tensor()
+            if tensor.dtype == ir.DataType.FLOAT:
+                half = ir.Tensor(tensor.numpy().astype(np.float16), name=tensor.name)
+                node.attributes[name] = ir.AttrTensor(name, half)
+
+
+def needs_single(node: ir.Node, place: int) -> bool:
+    """Whether ONNX wants float32 at an input whatever the operator's type."""
+    return (node.op_type, place) in _STAYS_SINGLE
+
+
+def halved_constant(graph: ir.Graph, value: ir.Value) -> ir.Value:
+    """A new constant of a graph, with another one's values in float16."""
+    assert value.const_value is not None
+    with np.errstate(over="ignore"):
+        half = ir.Tensor(value.const_value.numpy().astype(np.float16), name=f"{value.name}/half")
+    made = ir.Value(
+        name=half.name, type=ir.TensorType(ir.DataType.FLOAT16), shape=value.shape, const_value=half
+    )
+    graph.register_initializer(made)
+    return made
+
+
 def _needed_single(value: ir.Value) -> bool:
-    return any((node.op_type, index) in _STAYS_SINGLE for node, index in value.uses())
+    return any(needs_single(node, index) for node, index in value.uses())
 
 
 def _halve_constant(value: ir.Value) -> None:

@@ -30,6 +30,7 @@ class Formats:
         clipped: Outputs of Relu and Clip whose codes reach beyond the limits of those nodes.
         from_source: Tensors that have a quantized source's grids; measured: its other activations.
         operators: Of every node, by name.
+        fused: By tensor what a Relu or Clip, its only reader, makes of it.
     """
 
     overrides: Rows
@@ -42,6 +43,19 @@ class Formats:
     from_source: Sequence[str] = ()
     measured: Sequence[str] = ()
     operators: Mapping[str, str] = field(default_factory=dict)
+    fused: Mapping[str, str] = field(default_factory=dict)
+
+    def narrowed(self, own: Ranges, ranges: Ranges) -> dict[str, tuple[float, float]]:
+        """The ranges of wide tensors where they are converted to 8 bits.
+
+        In front of a Relu or Clip it is that of the result, which the quantizer takes as well.
+
+        Args:
+            own: Those that differ from the tensors' ranges.
+        """
+        behind = {name: self.fused.get(name, name) for name in {*own, *self.tensors}}
+        known = {**ranges, **own}
+        return {name: known[other] for name, other in behind.items() if other in known}
 
     def to_json(self) -> dict[str, Any]:
         """The build record's entry."""
@@ -62,6 +76,7 @@ def choose(
     images: Sequence[str],
     changed: Sequence[str],
     wide: Collection[str] = (),
+    floats: Collection[str] = (),
 ) -> Formats:
     """Decide the formats of a prepared model's tensors.
 
@@ -74,6 +89,7 @@ def choose(
         images: Inputs that take frames; changed: inputs that the preprocessing has changed.
         wide: Tensors that are asked to have 16 bits in an 8-bit mode, from what makes them to what
             reads them.
+        floats: Nodes that compute in float16 and read tensors in whatever width these have.
 
     Raises:
         UsageError: There are encodings, and none can be used.
@@ -97,13 +113,14 @@ def choose(
     # Said of each: one that nodes of another width read would leave as they read it.
     own = {name: "uint8" if narrow and name not in kept else "uint16" for name in outputs}
     nodes = wide_nodes(links, kept, outputs) | spread(links, asked) if narrow else frozenset()
-    widths = Widths(links=links, nodes=nodes, inputs=asked.intersection(links.inputs))
+    inputs = asked.intersection(links.inputs)
+    widths = Widths(links=links, nodes=nodes, inputs=inputs, floats=frozenset(floats))
     if narrow:
         overrides = widths.overrides(names, images, given)
     else:
         overrides = {} if given is None else given.rows(weights, activations)
     order = {node.name: index for index, node in enumerate(graph.node)}
-    inputs = [*images, *changed]
+    own_inputs = [*images, *changed]
     return Formats(
         overrides=overrides,
         leaving=own if output_type == "auto" else dict.fromkeys(outputs, output_type),
@@ -113,8 +130,13 @@ def choose(
         lost=lost,
         clipped=clipped,
         from_source=known.from_source,
-        measured=_without_grid(links, names, given, inputs) if known.from_source and given else [],
+        measured=_without_grid(links, names, given, own_inputs) if known.from_source and given else [],
         operators={node.name: node.op_type for node in graph.node},
+        fused={
+            node.input[0]: node.output[0]
+            for node in graph.node
+            if node.op_type in FUSED and len(links.readers[node.input[0]]) == 1
+        },
     )
 
 

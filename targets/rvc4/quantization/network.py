@@ -16,9 +16,11 @@ from converter.target import Run
 from targets.rvc4.mixed.assignment import of_ranges
 from targets.rvc4.mixed.names import heads_of
 from targets.rvc4.mixed.told import nodes_told, outputs_told
-from targets.rvc4.mixed.wanted import FILE, WIDE
+from targets.rvc4.mixed.wanted import FILE, FLOAT, WIDE
 from targets.rvc4.parameters import Parameters
 from targets.rvc4.prepare import Prepared
+from targets.rvc4.quantization.islands import told
+from targets.rvc4.quantization.room import of_16_bits
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -35,9 +37,10 @@ class Network:
         types: The outputs' element types; empty where they are the mode's.
         wide: Tensors with 16 bits in an 8-bit mode; nodes: the nodes that make and read them.
         asked: Tensors that were asked to be wide.
+        floats: The nodes that compute in float16, because a user asked for it.
         operators: The operators of the float network's nodes, by name; empty for float16.
         report: How the ranges were found; for the build record.
-        whole: Ranges of all values that were seen, where the network's were chosen among several.
+        whole: Ranges that tensors with 16 bits get in a mode of 8-bit activations (`room`).
     """
 
     path: Path
@@ -46,6 +49,7 @@ class Network:
     wide: frozenset[str] = frozenset()
     nodes: tuple[str, ...] = ()
     asked: tuple[str, ...] = ()
+    floats: tuple[str, ...] = ()
     operators: Mapping[str, str] = field(default_factory=dict)
     report: Mapping[str, Any] | None = None
     warnings: tuple[str, ...] = ()
@@ -85,7 +89,7 @@ def make_network(run: Run, parameters: Parameters, prepared: Prepared) -> Networ
         return Network(path=path)
     if parameters.recorded is not None:
         return _again(run, parameters, prepared, path)
-    asked = asked_for(run, parameters, prepared)
+    asked, floats = asked_for(run, parameters, prepared), floats_for(run, parameters, prepared)
     data = parameters.deciding
     assert data is not None
     sources = [item.to_json() for item in run.plan.model.inputs]
@@ -110,14 +114,19 @@ def make_network(run: Run, parameters: Parameters, prepared: Prepared) -> Networ
             },
             _pure(run, parameters, "ranges"),
         )
-    whole = measured["ranges"].get("min-max") if len(measured["ranges"]) > 1 else None
+    whole = measured["whole"]
+    ranges = measured["ranges"]
+    if precision.activations == 16:
+        leaving = [item.name for item in parameters.outputs]
+        ranges = of_16_bits(ranges, whole, leaving, is_narrow=parameters.output_type == "uint8")
+        whole = None
     with run.stage("quantize"):
         made = quantize(
             run,
             parameters,
             prepared,
             path,
-            {**shared, "ranges": measured["ranges"], "wide": asked, "whole": whole},
+            {**shared, "ranges": ranges, "wide": asked, "whole": whole, "floats": floats},
             _pure(run, parameters, "quantized network", writes="target"),
         )
     if data.random and made["measured"]:
@@ -149,16 +158,41 @@ def asked_for(run: Run, parameters: Parameters, prepared: Prepared) -> list[str]
     given = mixed.assignment.wide if mixed.assignment else ()
     for option, names in ((WIDE, mixed.names), (FILE, given)):
         if names:
-            arguments = {"names": list(names), "heads": heads, "option": option}
-            named = run.processes.call(
-                "targets.rvc4.mixed.names:named_file",
-                {"model": str(prepared.path), **arguments},
-                what="The graph tools",
-                work=run.work,
-                timeout_s=parameters.timeout_s,
-            )
-            found += named["tensors"]
+            found += _named(run, parameters, prepared, names, heads, option)["tensors"]
     return list(dict.fromkeys(found))
+
+
+def floats_for(run: Run, parameters: Parameters, prepared: Prepared) -> list[str]:
+    """The nodes that names ask to compute in float16, which is told.
+
+    Raises:
+        UsageError: The prepared graph has nothing of a name.
+    """
+    if not parameters.mixed.floats:
+        return []
+    heads = heads_of(run.plan.model.config, [item.name for item in parameters.outputs])
+    found = _named(run, parameters, prepared, parameters.mixed.floats, heads, FLOAT)
+    nodes = [str(name) for name in found["computing"]]
+    run.notice(f"{len(nodes)} of {found['count']} nodes compute in float16: {few(nodes)}.")
+    return nodes
+
+
+def _named(
+    run: Run,
+    parameters: Parameters,
+    prepared: Prepared,
+    names: Sequence[str],
+    heads: Mapping[str, Sequence[str]],
+    option: str,
+) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = run.processes.call(
+        "targets.rvc4.mixed.names:named_file",
+        {"model": str(prepared.path), "names": list(names), "heads": heads, "option": option},
+        what="The graph tools",
+        work=run.work,
+        timeout_s=parameters.timeout_s,
+    )
+    return found
 
 
 def _with_assignment(run: Run, network: Network) -> Network:
@@ -205,6 +239,7 @@ def network_of(
         nodes=tuple(made["wide"]["nodes"]),
         asked=tuple(asked),
         operators=made["operators"],
+        floats=tuple(made["floats"]),
         report=report,
         warnings=tuple(made["warnings"]),
     )
@@ -275,6 +310,8 @@ def recorded_arguments(parameters: Parameters, report: Mapping[str, Any]) -> dic
         "inputs": [item.to_json() for item in parameters.inputs],
         "ranges": {report["method"]: report["ranges"]},
         "shifts": shifts_of(report),
+        "floats": told(report),
+        "narrow": (report.get("wide") or {}).get("narrow") or {},
     }
 
 
@@ -321,6 +358,7 @@ def _report(
         "wide": made["wide"],
         "from_source": made["from_source"],
         "bias_correction": made["bias_correction"],
+        **({"floats": made["floats"]} if made["floats"] else {}),
         # Given encodings as well: with both, the network can be made again without the data.
         "encodings": parameters.encodings.to_call() if parameters.encodings else None,
     }

@@ -19,10 +19,17 @@ from converter.feeding import TargetInput
 from converter.graph.heavy import HEAVY_BYTES
 from targets.rvc4.quantization.bias_correction import correct, correct_written, encoded
 from targets.rvc4.quantization.formats import Formats, choose
-from targets.rvc4.quantization.gates import keep_apart
-from targets.rvc4.quantization.io_codes import WIDE_SCALE, expose, take_half
-from targets.rvc4.quantization.logarithms import bring_into_reach
+from targets.rvc4.quantization.io_codes import expose, take_half
+from targets.rvc4.quantization.islands import make_half
 from targets.rvc4.quantization.modes import PER_TENSOR
+from targets.rvc4.quantization.overrides import (
+    limit,
+    limit_conversions,
+    overrides_of,
+    with_gates,
+    with_logarithms,
+    with_own_constants,
+)
 from targets.rvc4.quantization.range_choice import mixed, search
 from targets.rvc4.quantization.trial import (
     as_floats,
@@ -69,6 +76,8 @@ def quantize_file(
     corrects: bool = False,
     shifts: Mapping[str, Sequence[float]] | None = None,
     whole: Mapping[str, tuple[float, float]] | None = None,
+    narrow: Mapping[str, tuple[float, float]] | None = None,
+    floats: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Write the integer network, in a child process.
 
@@ -82,8 +91,11 @@ def quantize_file(
         wide: Tensors that are asked to have 16 bits in an 8-bit mode.
         corrects: Whether biases may be corrected on calibration frames.
         shifts: A recorded correction (`bias_correction`), which is made again.
-        whole: Ranges of all values that were seen, which wide tensors of an 8-bit mode get: 16 bits
-            have steps enough, and what a narrower range cuts off they could not bring back.
+        whole: Ranges with room (`room`), which wide tensors of an 8-bit mode get: 16 bits have steps
+            enough, and what a narrower range cuts off they could not bring back.
+        narrow: Recorded ranges of wide tensors where they are converted to 8 bits; otherwise the
+            ranges that `whole` takes the place of.
+        floats: Nodes that compute in float16 (`islands`).
 
     Returns:
         The method that was kept, the error of each that was tried (relative RMSE over all outputs),
@@ -95,12 +107,16 @@ def quantize_file(
     changed = [item.name for item in frames if item.embedded is not None]
     known = whole or {}
 
-    def formats_of(by_name: Ranges) -> tuple[Formats, Ranges]:
-        """The formats, and the ranges that they have; these give the same formats again."""
+    def formats_of(by_name: Ranges) -> tuple[Formats, Ranges, Ranges]:
+        """The formats, the ranges that they have, and those where wide tensors get 8 bits.
+
+        These ranges give the same formats again.
+        """
+        converted = dict(narrow or {})
         while True:
             formats = choose(
                 *(model, by_name, weights, activations, output_type, encodings, grids, images, changed),
-                wide,
+                *(wide, floats),
             )
             cut = {
                 name: known[name]
@@ -108,27 +124,31 @@ def quantize_file(
                 if name in known and tuple(by_name[name]) != tuple(known[name])
             }
             if not cut:
-                return formats, by_name
+                return formats, by_name, converted
+            converted = {name: by_name[name] for name in cut} | converted
             by_name = {**by_name, **cut}
 
-    def network_of(by_name: Ranges) -> tuple[Any, dict[str, Any], Formats, Ranges]:
-        formats, by_name = formats_of(by_name)
-        overrides = _overrides(model, images, weights, activations)
+    def network_of(by_name: Ranges) -> tuple[Any, dict[str, Any], Formats, Ranges, Ranges]:
+        formats, by_name, converted = formats_of(by_name)
+        overrides = overrides_of(model, images, weights, activations)
         overrides |= formats.overrides
+        limit_conversions(overrides, formats.narrowed(converted, by_name))
         network = _quantized(
             *(model, by_name, weights, activations, per_channel, overrides),
-            wide=formats.nodes,
+            wide=[name for name in formats.nodes if name not in floats],
             clipped=formats.clipped,
+            floats=floats,
         )
+        make_half(network, floats)
         take_half(network.graph, [item.name for item in frames if item.dtype == "float16"])
-        codes = expose(network, images, activations, formats.leaving, by_name)
-        return network, codes, formats, by_name
+        codes = expose(network, images, activations, formats.leaving, {**by_name, **converted})
+        return network, codes, formats, by_name, converted
 
     errors: dict[str, float] = {}
     ways: dict[str, str] = {}
     made = {method: network_of(by_name) for method, by_name in ranges.items()}
     best = next(iter(made))
-    ranges = {method: found for method, (*_, found) in made.items()}
+    ranges = {method: found for method, (*_, found, _) in made.items()}
     if len(made) > 1:
         assert calibration is not None
         feeds = list(frames_of(calibration, sources, inputs, _CHOOSING_FRAMES))
@@ -152,7 +172,7 @@ def quantize_file(
             judge(PER_TENSOR)
             # Less of a gain is chance on other frames.
             best = PER_TENSOR if errors[PER_TENSOR] < _CLEARLY * errors[best] else best
-    network, codes, formats, _ = made[best]
+    network, codes, formats, _, converted = made[best]
     correction = None
     if shifts:
         correct(network, shifts)
@@ -171,16 +191,15 @@ def quantize_file(
         "outputs": codes,
         "types": {str(value.name): _type_name(value) for value in network.graph.outputs},
         "warnings": list(formats.warnings),
-        "wide": formats.to_json(),
+        "wide": formats.to_json() | {"narrow": {k: list(v) for k, v in sorted(converted.items())}},
         "from_source": list(formats.from_source),
         "measured": list(formats.measured),
+        "floats": list(floats),
         "operators": formats.operators,
         "bias_correction": correction,
     }
 
 
-# Their scales have no sign on the HTP; QNN would convert them, to 8 bits in every mode.
-_UNSIGNED_SCALE: Final = ("InstanceNormalization", "LayerNormalization")
 # Rules leave one to computed places only, which the HTP computes wrongly with integers.
 _FLOAT_ONLY: Final = ("ScatterElements",)
 
@@ -221,12 +240,14 @@ def _quantized(
     *,
     wide: Sequence[str],
     clipped: Sequence[str],
+    floats: Sequence[str],
 ) -> ir.Model:
     """The model with a pair of QuantizeLinear and DequantizeLinear around every node.
 
     Args:
         wide: Nodes that have 16 bits in an 8-bit mode.
         clipped: Outputs of Relu and Clip that codes do not cut off in their place.
+        floats: Nodes that stay in floating point.
     """
     import onnx
     import onnx_ir as ir
@@ -238,20 +259,21 @@ def _quantized(
     activation_type = {8: kinds.QUInt8, 16: kinds.QUInt16}[activations]
     proto, structure = _loaded(model)
     graphs = [proto.graph, *([structure.graph] if structure is not proto else [])]
-    ranges = _with_gates(graphs, ranges, overrides, wide)
+    ranges = with_own_constants(graphs, ranges, overrides, wide)
+    ranges = with_gates(graphs, ranges, overrides, wide)
     computed_wide = [node.name for node in proto.graph.node] if activations == 16 else wide
-    ranges = _with_logarithms(graphs, ranges, overrides, computed_wide)
+    ranges = with_logarithms(graphs, ranges, overrides, computed_wide)
     leaving = {value.name for value in proto.graph.output}
     for node in proto.graph.node:
         # The quantizer gives every Softmax the range from 0 to 1, however small its values are.
         if node.op_type == "Softmax" and node.output[0] in ranges:
-            _limit(overrides, node.output[0], ranges)
+            limit(overrides, node.output[0], ranges)
         # It gives what is in front of a Relu the range behind it, though that is an output as well.
         if node.op_type in FUSED and node.input[0] in leaving and node.input[0] in ranges:
-            _limit(overrides, node.input[0], ranges)
+            limit(overrides, node.input[0], ranges)
     for tensor in proto.graph.initializer:
         if tensor.name in ranges:  # the constant of a mask
-            _limit(overrides, tensor.name, ranges)
+            limit(overrides, tensor.name, ranges)
     rows = [row for group in overrides.values() for row in group]
     config = _ort("execution_providers.qnn").get_qnn_qdq_config(
         structure,
@@ -279,7 +301,7 @@ def _quantized(
         activation_qType=activation_type,
         tensors_range=calibrate.TensorsData(calibrate.CalibrationMethod.MinMax, known),
         nodes_to_quantize=[],
-        nodes_to_exclude=[],
+        nodes_to_exclude=list(floats),
         op_types_to_quantize=[op for op in config.op_types_to_quantize if op not in _FLOAT_ONLY],
         extra_options=config.extra_options,
     )
@@ -296,43 +318,6 @@ def _quantized(
     return quantized
 
 
-def _with_gates(
-    graphs: Sequence[onnx.GraphProto],
-    ranges: Mapping[str, tuple[float, float]],
-    overrides: dict[str, list[dict[str, Any]]],
-    wide: Sequence[str],
-) -> Mapping[str, tuple[float, float]]:
-    """Keep wide gates apart from their products in all graphs; the ranges with the new tensors'."""
-    found, *_ = [keep_apart(graph, wide) for graph in graphs]
-    kind = {"quant_type": _ort("quant_utils").QuantType.QUInt16}
-    for gate, (kept, zero) in found.items():
-        row = {key: value for key, value in overrides.get(gate, [{}])[0].items() if key != "convert"}
-        overrides[kept], overrides[zero] = [row | kind], [dict(kind)]
-    return {**ranges, **{kept: ranges[gate] for gate, (kept, _) in found.items() if gate in ranges}}
-
-
-def _with_logarithms(
-    graphs: Sequence[onnx.GraphProto],
-    ranges: Mapping[str, tuple[float, float]],
-    overrides: dict[str, list[dict[str, Any]]],
-    wide: Sequence[str],
-) -> Mapping[str, tuple[float, float]]:
-    """Bring wide logarithms into the HTP's reach in all graphs; the ranges with the new tensors'."""
-    (found, constants), *_ = [bring_into_reach(graph, ranges, wide) for graph in graphs]
-    kind = {"quant_type": _ort("quant_utils").QuantType.QUInt16}
-    overrides.update({name: [dict(kind)] for name in [*found, *constants]})
-    return {**ranges, **found}
-
-
-def _limit(
-    overrides: dict[str, list[dict[str, Any]]], name: str, ranges: Mapping[str, tuple[float, float]]
-) -> None:
-    """Let a tensor have its range; where a scale is given that counts."""
-    first = overrides.setdefault(name, [{}])[0]
-    if "scale" not in first:
-        first.update(zip(("rmin", "rmax"), map(np.float32, ranges[name]), strict=True))
-
-
 def _loaded(model: str) -> tuple[onnx.ModelProto, onnx.ModelProto]:
     """The model, and one of the same structure, which for a heavy model has no weights."""
     import onnx
@@ -343,46 +328,6 @@ def _loaded(model: str) -> tuple[onnx.ModelProto, onnx.ModelProto]:
     # Shapes are inferred already; the quantizer would do it again on two further copies.
     onnx.helper.set_model_props(proto, {"onnx.infer": "onnxruntime.quant"})
     return proto, onnx.load(model, load_external_data=False)
-
-
-def _overrides(
-    model: str, images: Sequence[str], weights: int, activations: int
-) -> dict[str, list[dict[str, Any]]]:
-    """The quantizer's overrides: frames, whose code is the pixel's value, and what the HTP wants."""
-    import onnx
-
-    graph = onnx.load(model, load_external_data=False).graph
-    kinds = _ort("quant_utils").QuantType
-    overrides: dict[str, list[dict[str, Any]]] = {}
-    for name in images:
-        overrides[name] = [_frame_codes(activations)]
-    initializers = {tensor.name: tensor for tensor in graph.initializer}
-    if weights == 8:
-        for node in graph.node:
-            if _one_scale(node) and node.input[1] in initializers:
-                overrides[node.input[1]] = [{"quant_type": kinds.QInt8, "symmetric": True}]
-            if node.op_type in _UNSIGNED_SCALE and node.input[1] in initializers:
-                overrides[node.input[1]] = [{"quant_type": kinds.QUInt8}]
-    return overrides
-
-
-def _one_scale(node: onnx.NodeProto) -> bool:
-    """Whether a node's weights have one scale in every mode.
-
-    A grouped ConvTranspose has its output channels on two axes, the groups being part of the first.
-    """
-    if node.op_type == "ConvTranspose":
-        return any(item.name == "group" and item.i > 1 for item in node.attribute)
-    return node.op_type == "Gemm" and len(node.input) > 1
-
-
-def _frame_codes(activations: int) -> dict[str, Any]:
-    kinds = _ort("quant_utils").QuantType
-    return {
-        "quant_type": kinds.QUInt8 if activations == 8 else kinds.QUInt16,
-        "scale": np.array(1.0 if activations == 8 else WIDE_SCALE, np.float32),
-        "zero_point": np.array(0, np.uint8 if activations == 8 else np.uint16),
-    }
 
 
 def _type_name(value: ir.Value) -> str:

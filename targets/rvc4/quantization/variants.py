@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 
 from converter.target import Run
 from targets.rvc4.parameters import Parameters
@@ -23,12 +24,13 @@ def wider(run: Run, parameters: Parameters, prepared: Prepared, network: Network
         return None
     path = run.work / "wider.onnx"
     precision = dataclasses.replace(parameters.precision, activations=16)
+    arguments = recorded_arguments(parameters, network.report)
     made = quantize(
         run,
         dataclasses.replace(parameters, precision=precision, output_type="auto"),
         prepared,
         path,
-        recorded_arguments(parameters, network.report),
+        arguments | ({"ranges": {"min-max": network.whole}} if network.whole else {}),
     )
     return Network(path=path, codes=made["outputs"])
 
@@ -103,3 +105,21 @@ def corrected_again(
         return None
     report = {**network.report, "bias_correction": correction}
     return dataclasses.replace(network_of(path, made, asked, report), whole=network.whole)
+
+
+def in_place(run: Run, network: Network) -> Network:
+    """The same network as `network.onnx` of the work folder, which is what a user keeps as compiled.
+
+    Args:
+        network: In a folder of the work folder, or in place already. What lies there is replaced.
+    """
+    path = run.work / network.path.name
+    if network.path == path:
+        return network
+    for suffix in ("", ".data"):
+        made, target = Path(f"{network.path}{suffix}"), Path(f"{path}{suffix}")
+        if made.exists():
+            made.replace(target)
+        else:
+            target.unlink(missing_ok=True)
+    return dataclasses.replace(network, path=path)

@@ -33,7 +33,7 @@ MOVES: Final = frozenset({*ALONE, "Concat", "MaxPool", "Pad"})
 # The quantizer fuses these with the node in front of them.
 FUSED: Final = frozenset({"Relu", "Clip"})
 # Inputs that are weights, biases or parameters, which have formats of their own.
-PARAMETERS: Final[Mapping[str, range]] = {
+PARAMETERS: Final[Mapping[str, Collection[int]]] = {
     "BatchNormalization": range(1, 5),
     "Conv": range(1, 3),
     "ConvTranspose": range(1, 3),
@@ -42,7 +42,7 @@ PARAMETERS: Final[Mapping[str, range]] = {
     "InstanceNormalization": range(1, 3),
     "LayerNormalization": range(1, 3),
     "MatMul": range(1, 2),
-    "Pad": range(1, 4),
+    "Pad": (1, 3),
     "Clip": range(1, 3),
     "Resize": range(1, 4),
 }
@@ -148,11 +148,13 @@ class Widths:
     Attributes:
         nodes: The nodes whose activations have 16 bits.
         inputs: Inputs of the graph that have 16 bits.
+        floats: Nodes that compute in floating point.
     """
 
     links: Links
     nodes: frozenset[str]
     inputs: frozenset[str] = frozenset()
+    floats: frozenset[str] = frozenset()
 
     @cached_property
     def tensors(self) -> frozenset[str]:
@@ -185,7 +187,9 @@ class Widths:
                 row = dict(given.codes(name, bits)[0])
             if name in frames:
                 row = {"scale": np.array(1, np.float32), "zero_point": np.array(0, np.uint8)}
-            readers = self.links.readers.get(name, [])
+            readers = [
+                node for node in self.links.readers.get(name, []) if node.name not in self.floats
+            ]
             others = {node.name for node in readers if (node.name in self.nodes) != (bits == 16)}
             if others:
                 row["convert"] = {"quant_type": kind[24 - bits], "recv_nodes": others}
@@ -207,8 +211,13 @@ class Widths:
     def _operands(self) -> Iterator[str]:
         """Constants that wide nodes compute with, other than weights."""
         for name in self.links.constants:
-            for node in self.links.readers.get(name, []):
-                parameters = PARAMETERS.get(node.op_type, ())
-                places = [index for index, item in enumerate(node.input) if item == name]
-                if node.name in self.nodes and not any(place in parameters for place in places):
-                    yield name
+            readers = [node for node in self.links.readers.get(name, []) if computes_with(node, name)]
+            # What nodes of both widths read is split (`shared_constants`).
+            if readers and all(node.name in self.nodes for node in readers):
+                yield name
+
+
+def computes_with(node: onnx.NodeProto, name: str) -> bool:
+    """Whether a constant is an operand of a node, which has its activations' width; weights are not."""
+    parameters = PARAMETERS.get(node.op_type, ())
+    return not any(item == name and place in parameters for place, item in enumerate(node.input))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import subprocess
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -26,9 +27,10 @@ from converter.verification import reference
 from targets.rvc4 import qnn, toolchain
 from targets.rvc4.dlc.read import read_dlc_file
 from targets.rvc4.quantization.io_codes import decoded
-from tests.benchmarks.accuracy.cases import Case
+from tests.benchmarks.accuracy.cases import MAX_DROP, Case
 from tests.benchmarks.trial import short
 
+ROOT: Final = Path(__file__).parents[3]
 FLOAT: Final = "float, ONNX Runtime"
 _AS_THEY_ARE: Final = {"rvc4.bias_correction": False}
 _SEARCHED: Final = {"rvc4.max_drop": None}
@@ -63,6 +65,7 @@ class Row:
         ranges: How ranges were chosen.
         failed: What a user is told.
         seconds: Of the conversion; of a shared machine.
+        revision: Of the converter, as `git describe` says it; empty in rows of before it was kept.
     """
 
     net: str
@@ -78,6 +81,7 @@ class Row:
     seconds: float = 0.0
     date: str = ""
     versions: str = ""
+    revision: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,7 +164,7 @@ def measured(case: Case, variant: str, exact: Sequence[Mapping[str, np.ndarray]]
     mode, given = VARIANTS[variant]
     options = {**case.options, **given, "rvc4.quantization_mode": mode, "verify.enabled": False}
     if "rvc4.max_drop" in options:
-        row["limit"] = options["rvc4.max_drop"] = case.max_drop
+        row["limit"] = options["rvc4.max_drop"] = MAX_DROP
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -245,4 +249,12 @@ def _worst(outputs: Sequence[Mapping[str, Any]], exact: Sequence[Mapping[str, An
 
 def _versions() -> dict[str, str]:
     told = f"{toolchain.TOOL}, onnxruntime {version('onnxruntime')}"
-    return {"date": f"{datetime.now(UTC):%Y-%m-%d}", "versions": told}
+    date = f"{datetime.now(UTC):%Y-%m-%d}"
+    return {"date": date, "versions": told, "revision": _revision()}
+
+
+def _revision() -> str:
+    """The converter's revision, or its version outside a checkout of git."""
+    command = ["git", "describe", "--always", "--dirty", "--match", "v*"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or version("nnarchive-converter")

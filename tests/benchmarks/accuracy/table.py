@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from tests.benchmarks.accuracy.measure import FLOAT, VARIANTS, Row
+from tests.benchmarks.accuracy.measure import FLOAT, ROOT, VARIANTS, Row
 
-ROOT: Final = Path(__file__).parents[3]
 _SHORT: Final = (FLOAT, "INT8_STANDARD", "INT8_STANDARD, max_drop", "INT8_INT16_MIXED", "FP16_STANDARD")
 _NOTE: Final = (
     "Measured on the HTP emulator, not on a camera, on frames that neither training nor calibration saw; "
@@ -47,7 +46,17 @@ def _cell(row: Row | None) -> str:
 
 def full_table(rows: Sequence[Row]) -> str:
     """All rows with their errors, network by network."""
-    heads = ("network", "mode", "figure", "relative RMSE", "16-bit nodes", "biases", "ranges", "date")
+    heads = (
+        "network",
+        "mode",
+        "figure",
+        "relative RMSE",
+        "16-bit nodes",
+        "biases",
+        "ranges",
+        "date",
+        "revision",
+    )
     lines = [f"| {' | '.join(heads)} |", "|---|" + "---|" * (len(heads) - 1)]
     order = list(VARIANTS)
     nets = list(dict.fromkeys(row.net for row in rows))
@@ -57,7 +66,8 @@ def full_table(rows: Sequence[Row]) -> str:
         wide = f"{row.wide[0]} of {row.wide[1]}" if row.wide else ""
         figure = row.failed if row.figure is None else f"{row.figure} %"
         biases = {"kept": "corrected", "not kept": "as they are: no gain"}.get(row.bias, "")
-        cells = (row.net, f"{row.variant}{limit}", figure, error, wide, biases, row.ranges, row.date)
+        named = (row.net, f"{row.variant}{limit}")
+        cells = (*named, figure, error, wide, biases, row.ranges, row.date, row.revision)
         lines.append(f"| {' | '.join(map(str, cells))} |")
     figures = "; ".join(f"{net}: {next(row.told for row in rows if row.net == net)}" for net in nets)
     return "\n".join([_noted(rows), "", f"Figures: {figures}.", "", *lines])
