@@ -2,7 +2,7 @@
 
 Such a file may be a link to a file of the server or of another tenant, a pipe that blocks for ever,
 endless, or changed while it is read. So it is opened once, by plain names below a folder that this
-process chose, without following a link; what was opened is checked, and read from that descriptor alone.
+process chose, without following a link. What was opened is checked, and read from that descriptor.
 """
 
 from __future__ import annotations
