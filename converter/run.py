@@ -7,7 +7,7 @@ import dataclasses
 import json
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,7 @@ from converter.sources.import_step import import_source, import_step
 from converter.sources.settled_archive import settled_archive
 from converter.target import Run, modules_called
 from converter.target import load as load_target
+from converter.told import Told
 from converter.verification.frames import find_frames
 from converter.verification.reference import check_source
 
@@ -124,7 +125,7 @@ def convert(
         try:
             page = page_place(report)
             resolved = _options(stack.enter_context(as_files(options)))
-            told = _Told(stack.enter_context(listener(on_event)))
+            told = Told(stack.enter_context(listener(on_event)))
             work = stack.enter_context(work_folder(keep_work))
             processes = Processes()
             stack.callback(processes.end_all)
@@ -196,54 +197,12 @@ def _store(options: Options) -> Store | None:
         return None
 
 
-class _Told:
-    """What the listener was told: its warnings are part of the result.
-
-    Attributes:
-        before_lint: How many warnings there were before the result itself was looked at.
-    """
-
-    def __init__(self, listen: OnEvent) -> None:
-        self._listen = listen
-        self.warnings: list[str] = []
-        self.before_lint = 0
-
-    def event(self, event: Any) -> None:
-        """Hand an event on."""
-        if isinstance(event, Warned):
-            self.warnings.append(event.text)
-        self._listen(event)
-
-    def notice(self, text: str) -> None:
-        """Tell something worth a line."""
-        self._listen(Notice(text=text))
-
-    def plan(self, made: Plan) -> None:
-        """Tell why the toolchain was chosen, what is not known of it, and the plan's warnings."""
-        for text in (made.backend.reason, made.backend.caveat):
-            if text:
-                self._listen(Notice(text=text))
-        for finding in made.warnings:
-            if finding.severity is Severity.INFO:
-                self.warnings.append(str(finding))
-                self._listen(Notice(text=finding.said))
-            else:
-                self.event(Warned(text=str(finding)))
-
-    def lint(self, findings: Iterable[Finding]) -> None:
-        """Tell what the result is warned of, but not again what was told already."""
-        self.before_lint = len(self.warnings)
-        for finding in findings:
-            if finding.message.rstrip(".") not in "\n".join(self.warnings):
-                self.event(Warned(text=str(finding)))
-
-
 def _reported(
     page: Path,
     run: Run,
     archive: Archive,
     place: Path,
-    told: _Told,
+    told: Told,
     *,
     source: Path | None,
     force: bool,
@@ -273,7 +232,7 @@ def _reported(
 
 
 def _made(
-    run: Run, archive: Archive, place: Path, told: _Told, *, source: Path | None, force: bool
+    run: Run, archive: Archive, place: Path, told: Told, *, source: Path | None, force: bool
 ) -> Conversion:
     """Carry a plan out and write its archive."""
     from converter.checks.lint import own_warnings
@@ -306,7 +265,7 @@ def _made(
 
 
 def _taken(
-    entry: results.Entry, made: Plan, place: Path, told: _Told, *, source: Path | None, force: bool
+    entry: results.Entry, made: Plan, place: Path, told: Told, *, source: Path | None, force: bool
 ) -> Conversion:
     """Copy a result of the cache, and tell what was told when it was made."""
     from converter.checks.lint import lint

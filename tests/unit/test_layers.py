@@ -32,7 +32,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "formats", "model", "notebook"),
     ("archive", "artifact", "backend", "graph", "options", "processes", "storage"),
     ("feeding", "plans"),
-    ("target",),
+    ("target", "told"),
     ("cache", "cameras", "container", "pinned_wheel", "sources", "where_it_runs"),
     ("calibration", "config", "yolo"),
     ("bare", "unchanged", "verification"),
