@@ -167,6 +167,7 @@ def main() -> None:
     codes = [(given.beside, "before")] if given.beside else []
     codes.append((None, "now"))
     found: dict[tuple[str, str, str], Measured] = {}
+    load, *_ = os.getloadavg()
     with postgres() as server:
         for turn in range(given.turns):
             for name in given.databases:
@@ -182,8 +183,8 @@ def main() -> None:
     given.output.write_text(
         "# GET of a conversion's state under load\n\n"
         f"`nox -s service_load`, {datetime.datetime.now(datetime.UTC):%Y-%m-%d}, Python "
-        f"{platform.python_version()}, {os.cpu_count()} cores **that other work used at the same time**: "
-        f"the times are upper bounds. {given.clients} clients on loopback in a process of their own, each "
+        f"{platform.python_version()}, {os.cpu_count()} cores, load average {load:.1f} before it began. "
+        f"{given.clients} clients on loopback in a process of their own, each "
         f"with a pause of {given.pause_s:g} s between its requests, for {given.seconds:g} s, {given.turns} "
         "times. CPU is that of the server's process, the dispatcher with it, for each answer.\n\n"
         "| database | while | code | requests | p50, ms | p95, ms | p99, ms | CPU, ms |\n"
