@@ -273,6 +273,7 @@ def test_a_poll_outlasts_a_database_that_is_away(
     context: Context, http: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(context.known, "_keep_s", 0.0)
+    monkeypatch.setattr(context.known, "_accounts", {})  # of the tests before
     put(http, "patient")
     real, asked = access.account_of, []
 
