@@ -13,7 +13,7 @@ from converter.graph.rewrite import array_of, float_attribute, int_attribute, st
 
 Bounds = tuple[float, float]
 ANY: Final[Bounds] = (-math.inf, math.inf)
-_LIMITS: Final[Mapping[str, Bounds]] = {
+LIMITS: Final[Mapping[str, Bounds]] = {
     "HardSigmoid": (0.0, 1.0),
     "Relu": (0.0, math.inf),
     "Sigmoid": (0.0, 1.0),
@@ -72,8 +72,8 @@ def exact_bounds(x: ir.Value, depth: int = 8) -> Bounds:
     if node is None or not depth or node.domain not in ("", "ai.onnx"):
         return ANY
     kind = node.op_type
-    if kind in _LIMITS:
-        return _LIMITS[kind]
+    if kind in LIMITS:
+        return LIMITS[kind]
     if kind == "Clip":
         return _clip(node)
     if kind in ("ArgMax", "ArgMin"):

@@ -10,6 +10,7 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 
 from converter.errors import ModelError
+from converter.graph.moves import source_behind
 from converter.graph.rewrite import (
     Builder,
     Rewrite,
@@ -27,6 +28,7 @@ _REDUCTIONS: Final = (
     *("L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "Sum", "SumSquare"),
 )
 # Factors that float16 does not tell from 1.
+_COPIES: Final = ("Identity",)
 _SAME: Final = 2.0**-12
 
 
@@ -109,9 +111,11 @@ def _part_equal_outputs(model: ir.Model) -> None:
     multiply integers and booleans: the node that made those is repeated.
     """
     graph = model.graph
-    taken = {id(value) for value in (*graph.inputs, *graph.outputs) if _origin(value) is value}
+    taken = {
+        id(value) for value in (*graph.inputs, *graph.outputs) if source_behind(value, _COPIES) is value
+    }
     copies = [
-        (node, _origin(node.outputs[0]))
+        (node, source_behind(node.outputs[0], _COPIES))
         for node in graph
         if node.op_type == "Identity" and node.outputs[0].is_graph_output()
     ]
@@ -134,12 +138,3 @@ def _again(origin: ir.Value, output: ir.Value, b: Builder) -> ir.Value:
             remedy="Leave it out of the model.",
         )
     return b.again(maker, *maker.inputs)[maker.outputs.index(origin)]
-
-
-def _origin(value: ir.Value) -> ir.Value:
-    """The tensor that a value copies, be it through several nodes."""
-    while (node := value.producer()) is not None and node.op_type == "Identity":
-        (given,) = node.inputs
-        assert given is not None  # Identity has exactly one input
-        value = given
-    return value

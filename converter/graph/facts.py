@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from converter.errors import ArchiveError, ModelError
 from converter.graph.foreign import unreadable
+from converter.graph.nested import graphs
 from converter.graph.sparse import has_sparse
 
 # ONNX TensorProto.DataType -> its name in a config (luxonis_ml.nn_archive DataType).
@@ -142,6 +143,7 @@ def read_facts(path: Path, name: str) -> GraphFacts:
         for entry in tensor.external_data
         if entry.key == "location"
     )
+    read = _read_names(graph)
     return GraphFacts(
         inputs=tuple(_tensor(value) for value in graph.input if value.name not in weights),
         outputs=tuple(_tensor(value) for value in graph.output),
@@ -149,9 +151,7 @@ def read_facts(path: Path, name: str) -> GraphFacts:
         operators=Counter(node.op_type for node in graph.node),
         external=tuple(external),
         unused=tuple(
-            value.name
-            for value in graph.input
-            if value.name not in weights and value.name not in _read_names(graph)
+            value.name for value in graph.input if value.name not in weights and value.name not in read
         ),
         sparse=has_sparse(graph),
         unreadable=unreadable(model),
@@ -165,23 +165,20 @@ def read_facts(path: Path, name: str) -> GraphFacts:
 
 def _tensors(graph: Any) -> Iterator[Any]:
     """Every stored tensor of a graph, in attributes and subgraphs too."""
-    yield from graph.initializer
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("t"):
-                yield attribute.t
-            yield from attribute.tensors
-            for inner in (attribute.g, *attribute.graphs):
-                yield from _tensors(inner)
+    for inner in graphs(graph):
+        yield from inner.initializer
+        for node in inner.node:
+            for attribute in node.attribute:
+                if attribute.HasField("t"):
+                    yield attribute.t
+                yield from attribute.tensors
 
 
 def _read_names(graph: Any) -> set[str]:
-    names = {name for node in graph.node for name in node.input}
-    names |= {value.name for value in graph.output}
-    for node in graph.node:
-        for attribute in node.attribute:
-            for inner in (attribute.g, *attribute.graphs):
-                names |= _read_names(inner)
+    names: set[str] = set()
+    for inner in graphs(graph):
+        names.update(name for node in inner.node for name in node.input)
+        names.update(value.name for value in inner.output)
     return names
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from converter.errors import ModelError, from_findings
 from converter.findings import Finding
+from converter.graph.nested import graphs
 
 # What ONNX's shape inference says of a node that does not fit.
 _SAID: Final = re.compile(r"\(op_type:(\w+)(?:, node name: ([^)]*))?\): \[\w+\] (.*)")
@@ -49,7 +50,7 @@ def number_inputs(model: Any, names: Sequence[str]) -> None:
     graph = model.graph
     for name in names:
         inner = f"{name}/boolean"
-        for inside in _graphs(graph):
+        for inside in graphs(graph):
             for node in inside.node:
                 node.input[:] = [inner if given == name else given for given in node.input]
         for value in graph.input:
@@ -79,7 +80,7 @@ def reshape_inputs(model: Any, shapes: Mapping[str, Sequence[int]]) -> None:
                 value.name, value.type.tensor_type.elem_type, list(shapes[value.name])
             )
             value.CopyFrom(new)
-    for graph in _graphs(model.graph):
+    for graph in graphs(model.graph):
         del graph.value_info[:]
     for value in model.graph.output:
         value.type.tensor_type.ClearField("shape")
@@ -186,13 +187,3 @@ def _sizes(value: Any) -> list[int | None] | None:
     if not kind.HasField("shape"):
         return None
     return [int(d.dim_value) if d.HasField("dim_value") else None for d in kind.shape.dim]
-
-
-def _graphs(graph: Any) -> Iterator[Any]:
-    """A graph and all graphs inside it."""
-    yield graph
-    for node in graph.node:
-        for attribute in node.attribute:
-            for inner in (attribute.g, *attribute.graphs):
-                if inner.node:
-                    yield from _graphs(inner)

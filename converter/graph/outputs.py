@@ -11,17 +11,16 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from converter.graph.bounds import LIMITS
 from converter.graph.branches import Box, Roots, boxes_of, source_by_element
+from converter.graph.moves import source_behind
 from converter.graph.rewrite import int_attribute, static_shape
 
 # An output of more branches is one of a sequence, such as the steps of an unrolled recurrent layer.
 _MOST_PARTS: Final = 48
 # What is between these numbers whatever goes in.
 BOUNDS: Final[Mapping[str, tuple[float, float]]] = {
-    "HardSigmoid": (0.0, 1.0),
-    "Sigmoid": (0.0, 1.0),
-    "Softmax": (0.0, 1.0),
-    "Tanh": (-1.0, 1.0),
+    name: LIMITS[name] for name in ("HardSigmoid", "Sigmoid", "Softmax", "Tanh")
 }
 # What gives back some of the numbers that go in.
 _KEEPS_BOUNDS: Final = frozenset({"Identity", "ReduceMax", "ReduceMin"})
@@ -29,6 +28,8 @@ _KEEPS_BOUNDS: Final = frozenset({"Identity", "ReduceMax", "ReduceMin"})
 _RISING: Final = frozenset(
     {"Cast", "Exp", "Flatten", "Identity", "Reshape", "Sigmoid", "Sqrt", "Squeeze", "Tanh", "Unsqueeze"}
 )
+# What gives the numbers that go in, in another form or type.
+_SAME_NUMBERS: Final = ("Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze")
 # What picks rows out of a tensor by the indices of its second input.
 _GATHERS: Final = frozenset({"Gather", "GatherElements", "GatherND"})
 
@@ -214,23 +215,14 @@ def _bounds(value: ir.Value | None) -> tuple[float, float] | None:
 # ------------------------------------------------------ indices and rows
 
 
-def _origin(value: ir.Value | None) -> ir.Value | None:
-    """The tensor behind moves and casts."""
-    while value is not None and (node := value.producer()) is not None:
-        if node.op_type not in ("Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"):
-            break
-        value = node.inputs[0]
-    return value
-
-
 def _indexed(value: ir.Value) -> tuple[str, int] | None:
     """The tensor that an output of indices points into, and the axis."""
-    origin = _origin(value)
-    node = origin.producer() if origin is not None else None
-    if node is None or origin is None:
+    indices = source_behind(value, _SAME_NUMBERS)
+    node = indices.producer()
+    if node is None:
         return None
     default = 0 if node.op_type in ("ArgMax", "ArgMin") else -1
-    is_top = node.op_type == "TopK" and len(node.outputs) > 1 and node.outputs[1] is origin
+    is_top = node.op_type == "TopK" and len(node.outputs) > 1 and node.outputs[1] is indices
     if not is_top and node.op_type not in ("ArgMax", "ArgMin"):
         return None
     source = node.inputs[0]

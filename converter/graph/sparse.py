@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from converter.errors import ArchiveError, ModelError
+from converter.graph.nested import graphs
 
 _MOST_BYTES: Final = 1 << 30
 
 
 def has_sparse(graph: Any) -> bool:
     """Whether a graph (onnx.GraphProto), or one inside it, has sparse constants."""
-    return any(inner.sparse_initializer or any(_attributes(inner)) for inner in _graphs(graph))
+    return any(inner.sparse_initializer or any(_attributes(inner)) for inner in graphs(graph))
 
 
 def write_out(graph: Any) -> None:
@@ -23,22 +24,13 @@ def write_out(graph: Any) -> None:
         ModelError: One would be larger than a gigabyte.
         ArchiveError: One is damaged.
     """
-    for inner in _graphs(graph):
+    for inner in graphs(graph):
         inner.initializer.extend(_dense(tensor) for tensor in inner.sparse_initializer)
         del inner.sparse_initializer[:]
         for attribute in list(_attributes(inner)):
             attribute.t.CopyFrom(_dense(attribute.sparse_tensor))
             attribute.ClearField("sparse_tensor")
             attribute.name, attribute.type = "value", attribute.TENSOR
-
-
-def _graphs(graph: Any) -> Iterator[Any]:
-    yield graph
-    for node in graph.node:
-        for attribute in node.attribute:
-            for inner in (attribute.g, *attribute.graphs):
-                if inner.node:
-                    yield from _graphs(inner)
 
 
 def _attributes(graph: Any) -> Iterator[Any]:

@@ -7,33 +7,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from converter.findings import Finding, Severity
+from converter.graph.nested import nested
+from converter.graph.unfixed import NO_LENGTH, OF_SHAPES, RANDOM, REASONS
 
 if TYPE_CHECKING:
     import onnx
 
-_NO_LENGTH: Final = "its output has no fixed length"
-_RANDOM: Final = "it draws random numbers"
 _NONE: Final = "QNN has no such operator"
 # Operators that QNN has in no form, and that no rule writes out.
 _REASONS: Final[Mapping[str, str]] = {
-    **dict.fromkeys(("Compress", "NonMaxSuppression", "NonZero", "Range", "Unique"), _NO_LENGTH),
+    **REASONS,
+    "Range": NO_LENGTH,
     **dict.fromkeys(
         (
-            *("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike"),
-            *("RandomUniform", "RandomUniformLike"),
-        ),
-        _RANDOM,
-    ),
-    **dict.fromkeys(
-        (
-            *(
-                "AffineGrid",
-                "BitShift",
-                "BitwiseAnd",
-                "BitwiseNot",
-                "BitwiseOr",
-                "BitwiseXor",
-            ),
+            *("AffineGrid", "BitShift", "BitwiseAnd", "BitwiseNot", "BitwiseOr", "BitwiseXor"),
             *("DFT", "DeformConv", "Det", "MaxRoiPool", "MaxUnpool", "STFT"),
         ),
         _NONE,
@@ -41,8 +28,6 @@ _REASONS: Final[Mapping[str, str]] = {
 }
 NEVER_TAKEN: Final = frozenset(_REASONS)
 _INDICES: Final = "its second output, the indices, is read, and QNN has none"
-# Of these the result is known whatever the numbers are that they take.
-_OF_SHAPES: Final = ("Shape", "Size")
 
 
 def foreseen(path: Path, severity: Severity) -> tuple[Finding, ...]:
@@ -60,8 +45,8 @@ def foreseen(path: Path, severity: Severity) -> tuple[Finding, ...]:
     computed, found = set(inputs), []
     for node in graph.node:
         takes = [name for name in dict.fromkeys(node.input) if name in computed]
-        is_random = _REASONS.get(node.op_type) == _RANDOM
-        if not (takes or is_random) or node.op_type in _OF_SHAPES:
+        is_random = _REASONS.get(node.op_type) == RANDOM
+        if not (takes or is_random) or node.op_type in OF_SHAPES:
             continue
         computed.update(name for name in node.output if name)
         reason = _reason(node, needed) if node.domain in ("", "ai.onnx") else ""
@@ -79,18 +64,13 @@ def _reason(node: onnx.NodeProto, needed: set[str]) -> str:
 
 def _needed(graph: onnx.GraphProto) -> set[str]:
     """The tensors that outputs depend on; what a branch or a loop body reads is among them."""
-    import onnx
-
     needed = {value.name for value in graph.output}
     for node in reversed(graph.node):
         if needed.isdisjoint(node.output):
             continue
         needed.update(name for name in node.input if name)
-        waiting = [item.g for item in node.attribute if item.type == onnx.AttributeProto.GRAPH]
-        while waiting:
-            for inner in waiting.pop().node:
-                needed.update(name for name in inner.input if name)
-                waiting += [a.g for a in inner.attribute if a.type == onnx.AttributeProto.GRAPH]
+        for inner in nested(node):
+            needed.update(name for one in inner.node for name in one.input if name)
     return needed
 
 

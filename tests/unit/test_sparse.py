@@ -58,6 +58,21 @@ def test_they_are_the_same_numbers(shape: list[int], node: bool, by_axis: bool, 
     np.testing.assert_array_equal(run_source(model, {"x": x})["y"], x * dense)
 
 
+def test_a_branch_that_is_nothing_else_has_one() -> None:
+    dense = np.array([0, 2, 0], np.float32)
+    sparse = model_of(dense, node=False, by_axis=False).graph.sparse_initializer[0]
+    end = helper.make_tensor_value_info("w", TensorProto.FLOAT, [3])
+    branch = helper.make_graph([], "b", [], [end])
+    branch.sparse_initializer.append(sparse)
+    node = helper.make_node("If", ["c"], ["y"], then_branch=branch, else_branch=branch)
+    graph = helper.make_graph([node], "g", [], [])
+    assert has_sparse(graph)
+    write_out(graph)
+    (tensor,) = graph.node[0].attribute[0].g.initializer
+    assert numpy_helper.to_array(tensor).tolist() == dense.tolist()
+    assert not has_sparse(graph)
+
+
 @pytest.mark.parametrize("node", [False, True])
 def test_a_model_with_them_is_planned(node: bool, tmp_path: Path) -> None:
     dense = np.diag(np.arange(4, dtype=np.float32))

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from converter.graph.rewrite import (
     Builder,
+    input_of,
     int_attribute,
     ints_attribute,
     static_shape,
@@ -53,8 +54,10 @@ class Windows:
 
 
 def windows_of(node: ir.Node) -> list[Windows] | None:
-    """The windows of a pooling along each axis behind the channels; None for unknown shapes."""
+    """The windows of a pooling or Conv along each axis behind the channels; None for unknown shapes."""
     shape, kernel = static_shape(node.inputs[0]), ints_attribute(node, "kernel_shape")
+    if kernel is None and node.op_type == "Conv":
+        kernel = (static_shape(input_of(node, 1)) or ())[2:] or None
     if shape is None or kernel is None:
         return None
     rank = len(kernel)

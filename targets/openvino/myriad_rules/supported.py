@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from converter.errors import ModelError, from_findings
 from converter.findings import Finding
 from converter.graph.rewrite import array_of, input_of, origin_of
+from converter.graph.unfixed import NO_LENGTH, OF_SHAPES, RANDOM, REASONS
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -44,16 +45,10 @@ READ: Final = frozenset(
 )
 
 _NONE: Final = "Myriad X has no such operator"
-_NO_LENGTH: Final = "its output has no fixed length"
-_RANDOM: Final = "it draws random numbers"
 _COMPUTED: Final = "Myriad X takes it with constant {} only, and they are computed"
 # Why a node of the operator is left; what can be rewritten is, so that of those a form is left.
 _REASONS: Final[Mapping[str, str]] = {
-    **dict.fromkeys(("Compress", "NonMaxSuppression", "NonZero", "Unique"), _NO_LENGTH),
-    **dict.fromkeys(
-        ("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform"), _RANDOM
-    ),
-    "RandomUniformLike": _RANDOM,
+    **REASONS,
     "Attention": "only without past keys, and with its first output alone, it can be written out",
     "CenterCropPad": _COMPUTED.format("sizes"),
     "CumSum": _COMPUTED.format("axes"),
@@ -82,11 +77,9 @@ _FIXED: Final[Mapping[str, Mapping[int, str]]] = {
     "TopK": {1: "counts"},
     "Unsqueeze": {1: "axes"},
 }
-# Of these the result is known whatever the numbers are that they take.
-_OF_SHAPES: Final = ("Shape", "Size")
 # Operators that the compiler refuses whatever their form is, and no rule writes out.
 NO_RULE_HELPS: Final = frozenset(
-    operator for operator, reason in _REASONS.items() if reason in (_NO_LENGTH, _RANDOM, _NONE)
+    operator for operator, reason in _REASONS.items() if reason in (NO_LENGTH, RANDOM, _NONE)
 )
 # What tensors of a blob can hold, and int64, of which the compiler makes int32.
 _TYPES: Final = ("BOOL", "FLOAT", "FLOAT16", "INT32", "INT64", "INT8", "UINT8")
@@ -153,7 +146,7 @@ def refuse_unsupported(
         fixed = _FIXED.get(node.op_type, {})
         if node.op_type in ("Conv", "ConvTranspose"):
             fixed = {1: "weights"}
-        if depends and node.op_type not in _OF_SHAPES:
+        if depends and node.op_type not in OF_SHAPES:
             computed.update(id(value) for value in node.outputs)
         free = [name for index, name in fixed.items() if id(input_of(node, index)) in computed]
         reason = _COMPUTED.format(free[0]) if free else _reason(node, depends)

@@ -19,6 +19,7 @@ from converter.graph.rewrite import (
     text_attribute,
 )
 from converter.graph.rules.transposed_convolution import axes_of, dense
+from converter.graph.rules.windows import windows_of
 
 # Channels whose largest weights differ by less than this lose little with one scale for all.
 _ALIKE: Final = 2.0
@@ -66,15 +67,14 @@ def not_nine(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
     dense ones with 16-bit activations too; other kernels and strides are right; QAIRT 2.51.0, its
     emulator). The pad behind each row grows by one, and no window is added.
     """
-    weights, shape = array_of(input_of(node, 1)), static_shape(node.inputs[0])
-    if weights is None or weights.shape[2:] != (9, 9) or shape is None or shape[1] < _MISREAD:
+    weights, windows = array_of(input_of(node, 1)), windows_of(node)
+    if weights is None or weights.shape[2:] != (9, 9) or windows is None:
         return None
-    if ints_attribute(node, "strides") != (2, 2) or set(ints_attribute(node, "dilations") or (1,)) != {
-        1
-    }:
+    channels = weights.shape[1] * int_attribute(node, "group", 1)
+    if channels < _MISREAD or {(item.stride, item.dilation) for item in windows} != {(2, 1)}:
         return None
     kernel = np.pad(weights, ((0, 0), (0, 0), (0, 0), (0, 1)))
-    top, left, bottom, right = _pads(node, shape[2:])
+    (top, bottom), (left, right) = ((item.begin, item.end) for item in windows)
     kept = {name: value.value for name, value in node.attributes.items() if name != "auto_pad"}
     pads = {"kernel_shape": [9, 10], "pads": [top, left, bottom, right + 1]}
     return [
@@ -109,16 +109,6 @@ def not_point(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
             "Conv", node.inputs[0], b.constant(kernel, kernel.dtype), input_of(node, 2), **kept | shape
         )
     ]
-
-
-def _pads(node: ir.Node, sizes: Sequence[int]) -> Sequence[int]:
-    """The pads of that convolution by number."""
-    mode = text_attribute(node, "auto_pad", "NOTSET")
-    if not mode.startswith("SAME"):
-        return (ints_attribute(node, "pads") if mode == "NOTSET" else None) or (0, 0, 0, 0)
-    missing = [max((-(-size // 2) - 1) * 2 + 9 - size, 0) for size in sizes]
-    begins = [(each + (mode == "SAME_LOWER")) // 2 for each in missing]
-    return [*begins, *(each - begin for each, begin in zip(missing, begins, strict=True))]
 
 
 def _spread(weights: NDArray[Any], dilations: Sequence[int], sizes: Sequence[int]) -> NDArray[Any]:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 import onnx_ir as ir
 
-from converter.graph.moves import MOVES
+from converter.graph.moves import MOVES, source_behind
 from converter.graph.rewrite import Builder, array_of, input_of, static_shape, text_attribute
+from converter.graph.rules.common import x_of
+
+# What makes parts of a tensor, and what else only moves values.
+_PARTS: Final = ("Slice", "Split")
+_MOVES: Final = tuple(operator for operator in MOVES if operator not in _PARTS)
 
 Pads = dict[int, tuple[int, int]]
 
@@ -110,10 +116,8 @@ def behind_a_part(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
 
 def _is_part(node: ir.Node) -> bool:
     """Whether a node reads a part of a tensor, moved perhaps."""
-    made = node.inputs[0].producer() if node.inputs[0] is not None else None
-    while made is not None and made.op_type in MOVES and made.op_type not in ("Slice", "Split"):
-        made = made.inputs[0].producer() if made.inputs[0] is not None else None
-    return made is not None and made.op_type in ("Slice", "Split")
+    made = source_behind(x_of(node), _MOVES).producer()
+    return made is not None and made.op_type in _PARTS
 
 
 def _pads(node: ir.Node) -> Pads | None:

@@ -12,6 +12,7 @@ from typing import Final
 
 import onnx_ir as ir
 
+from converter.graph.moves import source_behind
 from converter.graph.rewrite import Builder, Rule, ints_attribute, static_shape
 from converter.graph.rules.common import x_of
 from converter.graph.rules.forms import reduced, reshaped, transposed
@@ -104,7 +105,7 @@ def transposition(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
         return None
     given = ints_attribute(node, "perm") or tuple(reversed(range(len(shape))))
     sizes, perm = _blocks(shape, [axis for axis in given if shape[axis] > 1])
-    y = _before(x)
+    y = source_behind(x, _RESHAPES)  # it was given many axes only
     if len(sizes) <= _MOST_MOVED:
         y = transposed(b, reshaped(b, y, sizes or [1]), perm or [0])
         return [reshaped(b, _typed(y, x), [shape[axis] for axis in given])]
@@ -148,21 +149,12 @@ def _typed(y: ir.Value, like: ir.Value) -> ir.Value:
     return y
 
 
-def _before(value: ir.Value) -> ir.Value:
-    """The tensor that was given many axes only."""
-    made = value.producer()
-    while made is not None and made.op_type in _RESHAPES and made.inputs[0] is not None:
-        value = made.inputs[0]
-        made = value.producer()
-    return value
-
-
 def reshape_of_many_axes(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
     """A Reshape of what was reshaped to more than four axes, without that."""
     shape, given = static_shape(node.outputs[0]), static_shape(x_of(node))
     if shape is None or given is None or len(given) <= _MOST:
         return None
-    source = _before(x_of(node))
+    source = source_behind(x_of(node), _RESHAPES)
     if source is x_of(node):
         return None
     y = source if static_shape(source) == shape else reshaped(b, source, shape)

@@ -59,14 +59,29 @@ def instance_by_layer(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
     return [reshaped(b, b.op("Add", b.op("Mul", y, scale), bias), shape)]
 
 
-def place_of_extreme(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
-    """ArgMax or ArgMin over the middle one of (elements before, axis, elements behind)."""
+def _around(
+    node: ir.Node, b: Builder, axis: int
+) -> tuple[ir.Value, tuple[int, ...], tuple[int, ...]] | None:
+    """A volume as (elements before, axis, elements behind), and the sizes that were before and behind.
+
+    Args:
+        axis: The operator's axis if it names none.
+    """
     shape = static_shape(x_of(node))
     if shape is None or len(shape) <= _FRAME:
         return None
-    axis = int_attribute(node, "axis", 0) % len(shape)
+    axis = int_attribute(node, "axis", axis) % len(shape)
     before, behind = shape[:axis], shape[axis + 1 :]
     flat = reshaped(b, x_of(node), [math.prod(before), shape[axis], math.prod(behind)])
+    return flat, before, behind
+
+
+def place_of_extreme(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
+    """ArgMax or ArgMin over the middle one of (elements before, axis, elements behind)."""
+    found = _around(node, b, 0)
+    if found is None:
+        return None
+    flat, before, behind = found
     places = b.op(
         node.op_type,
         flat,
@@ -80,12 +95,10 @@ def place_of_extreme(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
 
 def largest_of_axis(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
     """TopK over the middle one of (elements before, axis, elements behind)."""
-    shape, count = static_shape(x_of(node)), array_of(input_of(node, 1))
-    if shape is None or len(shape) <= _FRAME or count is None:
+    found, count = _around(node, b, -1), array_of(input_of(node, 1))
+    if found is None or count is None:
         return None
-    axis = int_attribute(node, "axis", -1) % len(shape)
-    before, behind = shape[:axis], shape[axis + 1 :]
-    flat = reshaped(b, x_of(node), [math.prod(before), shape[axis], math.prod(behind)])
+    flat, before, behind = found
     kept = {name: int_attribute(node, name, 1) for name in ("largest", "sorted")}
     made = b.ops("TopK", 2, flat, node.inputs[1], axis=1, **kept)
     return [reshaped(b, value, [*before, int(count.item()), *behind]) for value in made]
@@ -93,11 +106,10 @@ def largest_of_axis(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
 
 def log_softmax(node: ir.Node, b: Builder) -> Sequence[ir.Value] | None:
     """LogSoftmax over the middle one of (elements before, axis, elements behind)."""
-    shape = static_shape(x_of(node))
-    if shape is None or len(shape) <= _FRAME:
+    found, shape = _around(node, b, -1), static_shape(x_of(node))
+    if found is None or shape is None:
         return None
-    axis = int_attribute(node, "axis", -1) % len(shape)
-    sizes = [math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :])]
-    y = b.op("LogSoftmax", reshaped(b, x_of(node), sizes), axis=1)
-    y.shape = ir.Shape(sizes)
+    flat, before, behind = found
+    y = b.op("LogSoftmax", flat, axis=1)
+    y.shape = ir.Shape([math.prod(before), shape[len(before)], math.prod(behind)])
     return [reshaped(b, y, shape)]
