@@ -22,6 +22,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -159,29 +160,20 @@ class Processes:
             ConvertError: Whatever the function raised of that kind.
             ToolError: The child crashed, ran out of time or failed otherwise; its answer is none.
         """
-
-        def make() -> Any:
-            return self._called(
-                function, arguments, what, work, timeout_s, grace_s, on_line, most_bytes, box
+        if pure is not None and self.memory is not None:
+            make = partial(
+                self.call,
+                function,
+                arguments,
+                what=what,
+                work=work,
+                timeout_s=timeout_s,
+                grace_s=grace_s,
+                on_line=on_line,
+                most_bytes=most_bytes,
+                box=box,
             )
-
-        if pure is None or self.memory is None:
-            return make()
-        return self.memory.recall(pure, function, arguments, make)
-
-    def _called(
-        self,
-        function: str,
-        arguments: Mapping[str, Any],
-        what: str,
-        work: Path,
-        timeout_s: float,
-        grace_s: float,
-        on_line: Callable[[str], None] | None,
-        most_bytes: int,
-        box: Box | None,
-    ) -> Any:
-        """The result of a function that a child called."""
+            return self.memory.recall(pure, function, arguments, make)
         handle, name = tempfile.mkstemp(dir=work, prefix="call-", suffix=".json")
         request = Path(name)
         with os.fdopen(handle, "w") as file:
