@@ -58,5 +58,7 @@ def _dense(sparse: Any) -> Any:
         else:
             dense[tuple(places.T)] = values
     except (IndexError, OSError, TypeError, ValueError) as error:
-        raise ArchiveError(f"The sparse constant {name!r} is damaged: {error}.") from error
+        raise ArchiveError(
+            f"The sparse constant {name!r} is damaged: {error}.", remedy="Export the model again."
+        ) from error
     return numpy_helper.from_array(dense, name)
